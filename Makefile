@@ -1,0 +1,51 @@
+# Every target works in a fresh clone on a machine with Python 3.11+, make and apt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install system run test check fast e2e compose-test bench docs lock clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv with the project and the development tools
+
+$(STAMP): pyproject.toml requirements-dev.lock
+	@sh tools/bootstrap-venv.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+system: ## Install nginx from the system's packages if it is missing
+	@sh tools/system-packages.sh nginx
+
+run: install system ## Start two real vLLM CPU servers (or one per GPU) and answer a sample batch
+	@$(BIN)/batchline up --demo examples/quickstart.jsonl
+
+test: install ## Run every test, the end-to-end ones on real vLLM included
+	@sh tools/system-packages.sh nginx chromium
+	@$(BIN)/pytest
+
+check: install ## Lint, type-check and run the fast tests
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(MAKE) -s fast
+
+fast: install system
+	@$(BIN)/pytest -q -m "not e2e and not browser and not slow"
+
+e2e: install system ## Run the end-to-end tests on real vLLM and real nginx
+	@$(BIN)/pytest -m e2e
+
+compose-test: install ## Run the compose files for real (needs a Docker engine)
+	@sh tests/compose/run.sh
+
+bench: install system ## Measure lines per second and memory beside an ideal loop
+	@$(BIN)/python -m benchmarks.throughput
+
+docs: install ## Regenerate the settings table, the metrics table and the nginx files
+	@$(BIN)/python -m batchline.cli.main docs
+
+lock: install ## Recompute the pinned requirements
+	@sh tools/lock.sh "$(BIN)"
+
+clean: ## Remove the virtual environment and local state
+	rm -rf $(VENV) .batchline .pytest_cache .mypy_cache .ruff_cache tests/.artifacts

@@ -1,0 +1,8 @@
+"""Bytes: the contract is in `base`, the local disk engine in `local`."""
+
+from __future__ import annotations
+
+from .base import Blobs, BlobWriter
+from .local import open_blobs
+
+__all__ = ["BlobWriter", "Blobs", "open_blobs"]

@@ -1,0 +1,62 @@
+"""The contract for bytes: whole files written once, and result segments. Rows live in `store`.
+
+A key is relative ("files/ab/file-abc"), never a path of the host. Nobody may assume append, rename,
+modification times or listing order. All raise StoreUnavailable when the disk refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from batchline.model import SegmentRef
+
+
+class BlobWriter(Protocol):
+    """A file being written. Nothing is visible under its key before `commit` returns."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Append bytes (buffered)."""
+
+    async def commit(self) -> None:
+        """Make it durable and visible under its key, atomically; replaces an older blob."""
+
+    async def abort(self) -> None:
+        """Drop what was written. Harmless after `commit`."""
+
+
+class Blobs(Protocol):
+    """Bytes by key."""
+
+    def create(self, key: str) -> BlobWriter:
+        """Start writing the blob `key`."""
+
+    async def size(self, key: str) -> int | None:
+        """Return its size in bytes, or None if there is none."""
+
+    async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return one range in memory. Raises NotFound."""
+
+    def stream(
+        self, key: str, *, offset: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
+        """Yield the range in chunks. Raises NotFound on the first step."""
+
+    async def put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
+        """Store (line index, record bytes) pairs durably; the name is the store's own choice."""
+
+    async def read_segment_index(self, ref: SegmentRef) -> list[tuple[int, int, int]]:
+        """Return (line index, absolute offset in `ref.key`, length) of each record.
+
+        Raises StoreUnavailable if the segment fails its checksum.
+        """
+
+    async def delete(self, key: str) -> None:
+        """Delete the blob, or with a trailing slash all below; harmless if absent."""
+
+    def free_bytes(self) -> int:
+        """Return the space left."""

@@ -1,0 +1,1 @@
+"""The command line: the composition root of every process, and a client of the API."""

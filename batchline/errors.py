@@ -1,0 +1,61 @@
+"""The domain errors. Leaves raise them; `gateway/errors.py` alone turns them into HTTP answers.
+
+BatchlineError
+├── Invalid            a request or setting is wrong: names the parameter and the remedy
+│   └── TooLarge       more bytes or lines than allowed
+├── NotFound           no such thing
+├── Conflict           the thing is in a state that forbids this
+├── Unauthorized       missing or wrong API key
+├── Unavailable        a part this needs does not answer at present
+│   └── StoreUnavailable   the database or the disk refuses
+└── NewerStore         the data directory belongs to a newer version
+"""
+
+from __future__ import annotations
+
+
+class BatchlineError(Exception):
+    """Base of every error that batchline raises on purpose."""
+
+
+class Invalid(BatchlineError):
+    """Input that can never work as given. `param` names what is wrong (OpenAI's error object)."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class TooLarge(Invalid):
+    """More bytes than the limit allows; the message states the limit."""
+
+
+class NotFound(BatchlineError):
+    """The named thing does not exist (or was deleted, or expired)."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class Conflict(BatchlineError):
+    """The thing's present state forbids this. Final: repeating will not help."""
+
+
+class Unauthorized(BatchlineError):
+    """The API key is missing or wrong."""
+
+
+class Unavailable(BatchlineError):
+    """A part this needs does not answer at present; the message says which and what to do."""
+
+
+class StoreUnavailable(Unavailable):
+    """The database or the disk refuses: locked for too long, full, read-only."""
+
+
+class NewerStore(BatchlineError):
+    """The data directory was written by a newer version; this one must not touch it."""

@@ -1,0 +1,1 @@
+"""The servers of this host: vLLM processes, nginx, and their supervisor."""

@@ -1,0 +1,127 @@
+"""Every instrument of the gateway and the dispatcher, declared once.
+
+Labels are bounded: enum words, model and backend names, route templates. Never a batch, file or custom
+id. docs/metrics.md is generated from this file.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from .states import OutcomeKind
+
+_SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+
+
+class Metrics:
+    """All instruments, on one registry. A process uses those of its part and leaves the rest at 0."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, cell: str = "local") -> None:
+        self.registry = registry or CollectorRegistry()
+        r = self.registry
+        self.build_info = Gauge(
+            "batchline_build_info",
+            "1, labelled with version and cell",
+            ["version", "cell"],
+            registry=r,
+        )
+        self.http_requests = Counter(
+            "batchline_http_requests_total",
+            "Answers of the gateway",
+            ["route", "method", "code"],
+            registry=r,
+        )
+        self.http_seconds = Histogram(
+            "batchline_http_request_duration_seconds",
+            "Time to answer, by route",
+            ["route", "method"],
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.uploaded_bytes = Counter(
+            "batchline_uploads_bytes_total", "Bytes of files stored", registry=r
+        )
+        self.batches = Gauge("batchline_batches", "Open batches by status", ["status"], registry=r)
+        self.batches_finished = Counter(
+            "batchline_batches_finished_total",
+            "Batches that ended, by status",
+            ["status"],
+            registry=r,
+        )
+        self.in_flight = Gauge(
+            "batchline_requests_in_flight", "Requests sent and not yet answered", registry=r
+        )
+        self.limit = Gauge(
+            "batchline_concurrency_limit", "Requests allowed in flight at present", registry=r
+        )
+        self.waiting = Gauge(
+            "batchline_requests_waiting", "Requests of running batches not finished", registry=r
+        )
+        self.finished = Counter(
+            "batchline_requests_finished_total",
+            "Lines settled, by outcome; cancelled and expired ones count when published",
+            ["outcome"],
+            registry=r,
+        )
+        self.attempts = Counter(
+            "batchline_request_attempts_total",
+            "Tries by verdict and reason",
+            ["verdict", "reason"],
+            registry=r,
+        )
+        self.attempt_seconds = Histogram(
+            "batchline_request_duration_seconds",
+            "One try of one line, send to last byte",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.prompt_tokens = Counter(
+            "batchline_prompt_tokens_total", "Prompt tokens of finished lines", registry=r
+        )
+        self.completion_tokens = Counter(
+            "batchline_completion_tokens_total", "Generated tokens of finished lines", registry=r
+        )
+        self.backend_up = Gauge(
+            "batchline_backend_up", "1 where the backend answers", ["backend"], registry=r
+        )
+        self.settle_seconds = Histogram(
+            "batchline_settle_seconds",
+            "Making one group of results durable: append, sync, commit",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.settled_per_group = Histogram(
+            "batchline_settle_group_lines",
+            "Lines per durable group",
+            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
+            registry=r,
+        )
+        self.recovered = Counter(
+            "batchline_recovered_slices_total",
+            "Slices taken back from a dead dispatcher",
+            registry=r,
+        )
+        self.broken_conservation = Counter(
+            "batchline_conservation_violations_total",
+            "Batches whose result lines did not match their input lines: must stay 0",
+            registry=r,
+        )
+        self.disk_free_bytes = Gauge(
+            "batchline_disk_free_bytes", "Free space where the data directory lies", registry=r
+        )
+        self.sse_clients = Gauge("batchline_sse_clients", "Dashboard pages watching", registry=r)
+        for kind in OutcomeKind:
+            self.finished.labels(kind)
+        self.cell = cell
+
+
+def metrics_table() -> str:
+    """Render the Markdown table of docs/metrics.md."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for collector in Metrics().__dict__.values():
+        if not isinstance(collector, Counter | Gauge | Histogram):
+            continue
+        name = collector._name + ("_total" if isinstance(collector, Counter) else "")  # noqa: SLF001
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames) or "–"  # noqa: SLF001
+        rows.append(f"| `{name}` | {collector._type} | {labels} | {collector._documentation} |")  # noqa: SLF001
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,270 @@
+"""The records that travel between store, blobs and leaves. Frozen; a change is a `replace`.
+
+Owns the shapes and the making of ids, nothing else. Times are integer Unix seconds, UTC.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from .states import BatchStatus, OutcomeKind
+
+T = TypeVar("T")
+
+_BASE62 = string.ascii_letters + string.digits
+
+
+def new_file_id() -> str:
+    """Make `file-` + 22 base62 characters (OpenAI's shape; only URL-safe characters)."""
+    return "file-" + "".join(secrets.choice(_BASE62) for _ in range(22))
+
+
+def new_batch_id() -> str:
+    """Make `batch_` + 32 hexadecimal characters."""
+    return "batch_" + secrets.token_hex(16)
+
+
+def request_id(batch_id: str, index: int) -> str:
+    """Name request `index` (from 0) of a batch: the same on every run, unique over all batches."""
+    return f"batch_req_{batch_id.removeprefix('batch_')[:24]}{index:08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One stored file. `blob_key` is relative and never shown to clients."""
+
+    id: str
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    blob_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Lines of a batch: `failed` are those a model server refused, never cancelled or expired."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+    @property
+    def finished(self) -> int:
+        """Lines that have their outcome."""
+        return self.completed + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens summed over successful lines."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    total_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add field by field."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.total_tokens + other.total_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input file. `line` is the 1-based physical line (blank ones count)."""
+
+    code: str
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch as stored. `seq` orders batches by creation; `input_key` is the input's blob."""
+
+    seq: int
+    id: str
+    status: BatchStatus
+    endpoint: str
+    input_file_id: str
+    input_key: str
+    completion_window: str
+    created_at: int
+    expires_at: int
+    metadata: Mapping[str, str] | None = None
+    model: str | None = None
+    faults: Sequence[Fault] | None = None
+    output_expires_after_s: int | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    counts: Counts = field(default_factory=Counts)
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def ended_at(self) -> int | None:
+        """When it reached a terminal status, or None while it is open."""
+        return self.completed_at or self.failed_at or self.expired_at or self.cancelled_at
+
+    @property
+    def name(self) -> str:
+        """What people call it: metadata `name`, else the id."""
+        return (self.metadata or {}).get("name") or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What a client asked for when creating a batch."""
+
+    id: str
+    endpoint: str
+    input_file_id: str
+    input_key: str
+    completion_window: str
+    created_at: int
+    expires_at: int
+    metadata: Mapping[str, str] | None = None
+    output_expires_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A run of consecutive requests: requests `first .. first+count-1`, one byte range of the input.
+
+    The range may hold blank lines between requests; it never starts or ends inside a line.
+    """
+
+    batch_seq: int
+    first: int
+    count: int
+    offset_bytes: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A slice held by one worker under a fencing token. `done`: requests already settled."""
+
+    slice: Slice
+    token: int
+    done: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim brought. Trust it for `ttl_s` counted from before the call was made."""
+
+    leases: Sequence[Lease]
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One settled line, ready to be stored: `record` is its whole result line, newline included."""
+
+    index: int
+    kind: OutcomeKind
+    record: bytes
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRef:
+    """Where a segment lies: name made by the blob store, opaque to everyone else."""
+
+    key: str
+    offset_bytes: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Outcomes of one batch whose bytes are durable in `segment`, each under its slice's token.
+
+    `leases` maps a lease to the outcomes of its slice in this segment.
+    """
+
+    batch_seq: int
+    segment: SegmentRef
+    outcomes: Sequence[tuple[Lease, Sequence[Outcome]]]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """One model server as last seen by the dispatcher. Gauges are None where it has no metrics."""
+
+    name: str
+    url: str
+    alive: bool
+    since: int
+    """When it last changed between alive and not (Unix seconds)."""
+    models: Sequence[str] = ()
+    running: int | None = None
+    waiting: int | None = None
+    kv_cache_ratio: float | None = None
+    output_tokens_per_s: float | None = None
+    reason: str | None = None
+    """Why it is not alive, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """What a dispatcher last reported: itself and the backends. `at` is when (Unix seconds)."""
+
+    at: int
+    backends: Sequence[BackendStatus] = ()
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    """Batch id -> requests in flight."""
+    limit: int = 0
+    """Requests the dispatcher allows in flight at present."""
+    paused: str | None = None
+    """Why dispatch is paused, in words, or None."""
+
+    @property
+    def models(self) -> list[str]:
+        """Every model that some live backend serves, sorted."""
+        return sorted({m for b in self.backends if b.alive for m in b.models})
+
+    @property
+    def alive(self) -> int:
+        """How many backends answer."""
+        return sum(b.alive for b in self.backends)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list, in the order asked for, and whether more follows."""
+
+    items: Sequence[T]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All that the first page of the dashboard shows, read in one go."""
+
+    open_batches: Sequence[Batch]
+    finished: Sequence[Batch]
+    report: FleetReport | None
+    files: int
+    files_bytes: int
+    database_bytes: int

@@ -1,0 +1,96 @@
+"""What every long-running process shares: uvloop, logging, signals to a stop event, exit code.
+
+A service is an async function of a stop event. The first SIGTERM or SIGINT sets the event (drain and
+leave); the second ends the process at once. Owns no business logic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from .errors import BatchlineError
+
+_PR_SET_PDEATHSIG = 1
+_FORCED_EXIT = 130
+
+log = logging.getLogger("batchline")
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def set_up_logging(level: str = "INFO", *, as_json: bool = False) -> None:
+    """Log one line per event to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    if as_json:
+        handler.setFormatter(_JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies (Linux; elsewhere a no-op): no orphans."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run `serve(stop)` on uvloop until it returns; return the exit code (0 fine, 1 failed)."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_with_signals(serve))
+    except* BatchlineError as group:
+        for exc in _leaves(group):
+            log.error("%s", exc)  # noqa: TRY400 - the message says all; a traceback would hide it
+        return_code = 1
+    else:
+        return_code = 0
+    return return_code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    return [
+        leaf
+        for exc in group.exceptions
+        for leaf in (_leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc])
+    ]
+
+
+async def _with_signals(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(_FORCED_EXIT)
+        log.info("stopping; send the signal again to stop at once")
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await serve(stop)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,8 @@
+"""Rows: who may do what is in `base`, how SQLite does it in `sqlite`, the SQL itself in `sql/`."""
+
+from __future__ import annotations
+
+from .base import Intake, Store, View, Work
+from .sqlite import open_store
+
+__all__ = ["Intake", "Store", "View", "Work", "open_store"]

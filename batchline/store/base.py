@@ -1,0 +1,166 @@
+"""The store's contract: three narrow protocols over one database, one for each kind of user.
+
+`Intake` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every state change is one
+compare-and-set that names the old state: a lost race is a return value, never an exception. No method
+leases or updates a single line. All raise StoreUnavailable when the database refuses (locked, full).
+Time is an argument (integer Unix seconds); only leases count inside the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from batchline.model import (
+    Batch,
+    Claim,
+    Fault,
+    File,
+    FleetReport,
+    Lease,
+    NewBatch,
+    Overview,
+    Page,
+    SegmentRef,
+    Settlement,
+    Slice,
+)
+from batchline.states import BatchStatus
+
+
+class Intake(Protocol):
+    """What the gateway does: files and batches, as clients see them."""
+
+    async def add_file(self, file: File) -> None:
+        """Insert one file; its bytes are durable under `file.blob_key` already."""
+
+    async def get_file(self, file_id: str, *, now: int) -> File | None:
+        """Return the file, or None if unknown, deleted or expired at `now`."""
+
+    async def list_files(
+        self, *, now: int, after: str | None, limit: int, ascending: bool, purpose: str | None
+    ) -> Page[File] | None:
+        """Return one page by creation order; None if the cursor `after` is unknown."""
+
+    async def delete_file(self, file_id: str) -> bool:
+        """Forget the file and leave its bytes to the sweep; False if there was none.
+
+        Batches past validation keep their input bytes until they end.
+        """
+
+    async def add_batch(self, new: NewBatch) -> Batch:
+        """Insert a batch in `validating` and return it."""
+
+    async def get_batch(self, batch_id: str) -> Batch | None:
+        """Return the batch, or None."""
+
+    async def list_batches(self, *, after: str | None, limit: int) -> Page[Batch] | None:
+        """Return one page, newest first; None if the cursor `after` is unknown."""
+
+    async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:
+        """Move an open batch to `cancelling`, revoking its slices; return it as it is afterwards.
+
+        Idempotent. A batch that had ended is returned unchanged: the caller compares its status.
+        """
+
+    async def fleet_report(self) -> FleetReport | None:
+        """Return what the dispatcher last reported, or None if none ever did."""
+
+    async def check_writable(self) -> None:
+        """Write and roll back. Raises StoreUnavailable with the reason."""
+
+
+class Work(Protocol):
+    """What the dispatcher does: admit, claim, settle, publish, sweep."""
+
+    async def hold(self, role: str, *, holder: str, ttl_s: float, take_over: bool = False) -> bool:
+        """Take or renew the store-wide lease on `role`; False while another holder has it.
+
+        `take_over` is for a holder that knows to be alone (it owns the host's lock).
+        """
+
+    async def open_batches(self) -> list[Batch]:
+        """Return every batch that has not ended, oldest first."""
+
+    async def begin_admission(self, batch: Batch) -> bool:
+        """Drop slices of an earlier, torn admission; False if no longer `validating`."""
+
+    async def add_slices(self, slices: Sequence[Slice]) -> bool:
+        """Insert slices of one validating batch; False if it is no longer `validating`."""
+
+    async def accept(self, batch: Batch, *, total: int, model: str | None, now: int) -> bool:
+        """Validating → in_progress, with its number of lines; False on a lost race."""
+
+    async def reject(self, batch: Batch, faults: Sequence[Fault], *, now: int) -> bool:
+        """Validating → failed, with its faults; False on a lost race."""
+
+    async def break_batch(self, batch: Batch, fault: Fault, *, now: int) -> bool:
+        """Any open state → failed: the batch can never end well (input lost). False on a lost race."""
+
+    async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:
+        """Lease up to `slices` open (or lapsed) slices of a running batch, in file order."""
+
+    async def renew(self, leases: Sequence[Lease], *, ttl_s: float) -> set[tuple[int, int]]:
+        """Prolong the leases; return those lost, as (batch_seq, first): revoked or claimed anew."""
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give unfinished slices back; leases lost meanwhile are left alone."""
+
+    async def release_all(self, holder_prefix: str) -> int:
+        """Give back every slice leased by a holder with this prefix: its process is known dead."""
+
+    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> int:
+        """Store outcomes, move counts and usage, close slices and drained batches, in one go.
+
+        Outcomes whose slice no longer holds their token are left out. Returns how many were
+        accepted. Raises AssertionError if an accepted line had an outcome already.
+        """
+
+    async def lapse(self, *, now: int) -> list[str]:
+        """in_progress → finalizing for batches past `expires_at`, revoking slices; return ids."""
+
+    async def slices(self, batch: Batch) -> list[Slice]:
+        """Return all slices in file order."""
+
+    async def segments(self, batch: Batch) -> list[tuple[int, SegmentRef]]:
+        """Return (segment number, reference) of everything settled for the batch, oldest first."""
+
+    async def outcomes(self, batch: Batch, *, start: int, stop: int) -> list[tuple[int, int, int]]:
+        """Return (index, outcome code, segment number) for requests `start <= index < stop`, in order."""
+
+    async def close(
+        self, batch: Batch, end: BatchStatus, *, output: File | None, error: File | None, now: int
+    ) -> bool:
+        """Finalizing → completed or expired, cancelling → cancelled, with files; False on a lost race."""
+
+    async def garbage(self, *, now: int, limit: int) -> list[str]:
+        """Return blob keys (or prefixes ending in /) that nothing needs any more.
+
+        Expires files first: those past `expires_at` become garbage.
+        """
+
+    async def forget_garbage(self, keys: Sequence[str]) -> None:
+        """Drop keys whose blobs are deleted."""
+
+    async def report(self, report: FleetReport) -> None:
+        """Publish what the dispatcher sees, for the gateway and the dashboard."""
+
+    async def wait_for_work(self, *, timeout_s: float) -> None:
+        """Return when another process may have changed something, or after `timeout_s`."""
+
+
+class View(Protocol):
+    """What the dashboard reads."""
+
+    async def overview(self, *, finished_limit: int, now: int) -> Overview:
+        """Return the open batches (oldest first), the last finished, the fleet and the storage."""
+
+    async def get_batch(self, batch_id: str) -> Batch | None:
+        """Return the batch, or None."""
+
+
+class Store(Intake, Work, View, Protocol):
+    """All three: what an engine implements and the conformance suite exercises."""
+
+    async def close_store(self) -> None:
+        """Close the connections; nothing may be called afterwards."""

@@ -1,0 +1,1 @@
+"""The pages: live progress of batches and backends."""

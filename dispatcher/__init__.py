@@ -1,0 +1,1 @@
+"""The worker: admits batches, sends their lines, settles results, publishes files."""

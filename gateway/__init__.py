@@ -1,0 +1,1 @@
+"""The HTTP API: files, batches, models, health, metrics; mounts the dashboard."""
