@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from batchline.states import BatchStatus
+
 from .failure import ExitCode, Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
 from .render import clean, put, put_json, say
@@ -88,7 +90,7 @@ def submit(
                 say(f"Follow it:  batchline watch {batch.id}")
                 return
             ended = _follow(client, batch, watch=watch, as_json=as_json)
-            if output is not None:
+            if output is not None and ended.status is not BatchStatus.FAILED:
                 _store(client, ended, output)
     raise typer.Exit(_exit_code(ended, fail_on_errors=fail_on_errors))
 
