@@ -85,7 +85,7 @@ class _Copy:
                 self._fetch_once()
             except Failure as failure:
                 # Refused is final; unreachable may be a gateway that restarts under us.
-                if failure.code is not ExitCode.UNREACHABLE or not before_bytes:
+                if failure.code is not ExitCode.UNREACHABLE or not self._have_bytes:
                     raise
                 error = failure
             else:

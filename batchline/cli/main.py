@@ -32,7 +32,10 @@ COMMANDS = {
     "cancel": ("cancel", "Stop a batch; what is finished is kept."),
     "doctor": ("doctor", "Check everything and say what is wrong and how to mend it."),
     "gateway": ("processes", "Run the gateway: the API and the dashboard."),
-    "dispatcher": ("processes", "Run the dispatcher: it sends lines to the model servers."),
+    "dispatcher": (
+        "processes",
+        "Run the dispatcher: it sends the lines of batches to the model servers.",
+    ),
     "version": ("version", "Write the version."),
     "docs": ("docs", ""),
 }

@@ -72,7 +72,9 @@ def write_results(client: Client, batch: ApiBatch, *, errors: bool = False) -> N
     if sys.stdout.isatty():
         _show(client, file_id)
     else:
-        pour(client, file_id, sys.stdout.buffer)
+        # A buffer of our own: with PYTHONUNBUFFERED, Python's would lose what a short write left over.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as sink:  # noqa: PTH123 - a descriptor
+            pour(client, file_id, sink)
 
 
 def _file_id(batch: ApiBatch, *, errors: bool) -> str | None:

@@ -47,7 +47,8 @@ class FirstLine:
 def submit(
     *,
     file: Annotated[
-        str, typer.Argument(help="JSON Lines file of requests; - reads standard input")
+        str,
+        typer.Argument(metavar="FILE", help="JSON Lines file of requests; - reads standard input"),
     ],
     endpoint: Annotated[
         str | None,
@@ -122,7 +123,7 @@ def first_line(stream: BinaryIO, file: str) -> FirstLine:
         looked_at += line
         text = line.removeprefix(_BOM if number == 1 else b"").strip()
     try:
-        request = json.loads(text)
+        request = json.loads(text.decode())
     except (ValueError, RecursionError) as exc:
         raise _bad_line(file, number, f"not JSON: {exc}") from exc
     if not isinstance(request, dict):
