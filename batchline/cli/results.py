@@ -73,7 +73,7 @@ def write_results(client: Client, batch: ApiBatch, *, errors: bool = False) -> N
         _show(client, file_id)
     else:
         # A buffer of our own: with PYTHONUNBUFFERED, Python's would lose what a short write left over.
-        with open(sys.stdout.fileno(), "wb", closefd=False) as sink:  # noqa: PTH123 - a descriptor
+        with open(sys.stdout.fileno(), "wb", closefd=False) as sink:
             pour(client, file_id, sink)
 
 
