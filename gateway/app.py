@@ -22,10 +22,11 @@ from dashboard.app import add_dashboard
 from . import batches, content, files, models, ops
 from .auth import require_key
 from .errors import answer_errors
-from .exchange import measure, on_prepare
+from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
+_CLOSE_S = 2  # for what still runs after the grace
 
 log = logging.getLogger("gateway")
 
@@ -40,13 +41,15 @@ def create_app(
 ) -> web.Application:
     """Put the HTTP API together; the caller owns what is passed in."""
     app = web.Application(
-        middlewares=[measure, answer_errors, require_key], client_max_size=_MAX_JSON_BYTES
+        middlewares=[count_running, measure, answer_errors, require_key],
+        client_max_size=_MAX_JSON_BYTES,
     )
     app[SETTINGS] = settings
     app[STORE] = store
     app[BLOBS] = blobs
     app[METRICS] = metrics
     app[CLOCK] = clock
+    app[RUNNING] = Running()
     app.on_response_prepare.append(on_prepare)
     app.add_routes(_routes())
     metrics.build_info.labels(__version__, settings.cell).set(1)
@@ -87,17 +90,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
         add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=time.time)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.grace_s)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        address = await _listen(runner, settings)
-        log.info("gateway %s listens on http://%s", __version__, address)
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await _listen(site, settings)
+        log.info("gateway %s listens on http://%s", __version__, _shown(runner.addresses[0]))
         await stop.wait()
         log.info("gateway finishes its running requests")
+        await site.stop()
+        await app[RUNNING].drain(grace_s=settings.grace_s)
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> str:
-    site = web.TCPSite(runner, settings.host, settings.port)
+async def _listen(site: web.TCPSite, settings: Settings) -> None:
     try:
         await site.start()
     except OSError as exc:
@@ -106,7 +111,6 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
             "uses the port, or choose another address with --host and --port (BATCHLINE_HOST, "
             "BATCHLINE_PORT)."
         ) from exc
-    return _shown(runner.addresses[0])
 
 
 def _shown(address: Any) -> str:

@@ -84,6 +84,7 @@ async def test_every_answer_has_its_own_request_id(gateway):
     ids = {answer.headers["x-request-id"] for answer in answers}
     assert len(ids) == 4
     assert all(i.startswith("req_") for i in ids)
+    assert {answer.headers["Server"] for answer in answers} == {"batchline"}
 
 
 async def test_the_stock_client_shows_the_request_id(gateway):
