@@ -67,7 +67,7 @@ def rate(per_s: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a length of time with its two largest units: `41 s`, `12 m`, `2 h 50 m`, `3 d 4 h`."""
+    """Write a length of time with its two largest units: `41 s`, `12 m`, `6 h 03 m`, `3 d 4 h`."""
     if seconds is None:
         return MISSING
     whole = max(0, int(seconds))
@@ -76,8 +76,10 @@ def duration(seconds: float | None) -> str:
     if whole < _HOUR_S:
         return f"{whole // _MINUTE_S} m"
     if whole < _DAY_S:
-        return _two(whole // _HOUR_S, "h", whole % _HOUR_S // _MINUTE_S, "m")
-    return _two(whole // _DAY_S, "d", whole % _DAY_S // _HOUR_S, "h")
+        minutes = whole % _HOUR_S // _MINUTE_S
+        return f"{whole // _HOUR_S} h" + (f" {minutes:02d} m" if minutes else "")
+    hours = whole % _DAY_S // _HOUR_S
+    return f"{whole // _DAY_S} d" + (f" {hours} h" if hours else "")
 
 
 def size(n_bytes: int | None) -> str:
@@ -85,11 +87,6 @@ def size(n_bytes: int | None) -> str:
     if n_bytes is None:
         return MISSING
     return _scaled(n_bytes, _BYTE_UNITS)
-
-
-def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
-    first = f"{large} {large_unit}"
-    return f"{first} {small} {small_unit}" if small else first
 
 
 def _short(value: float) -> str:
