@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .base import Blobs, BlobWriter
-from .local import open_blobs
+from .local import LocalBlobs, open_blobs
 
-__all__ = ["BlobWriter", "Blobs", "open_blobs"]
+__all__ = ["BlobWriter", "Blobs", "LocalBlobs", "open_blobs"]

@@ -142,6 +142,9 @@ class Work(Protocol):
     async def forget_garbage(self, keys: Sequence[str]) -> None:
         """Drop keys whose blobs are deleted."""
 
+    async def prune(self, *, limit: int) -> int:
+        """Drop rows of lines of batches that ended, at most about `limit`; return how many."""
+
     async def report(self, report: FleetReport) -> None:
         """Publish what the dispatcher sees, for the gateway and the dashboard."""
 

@@ -1,0 +1,20 @@
+"""The names of blobs: relative keys derived from ids. Nobody else makes one up."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def file_key(file_id: str) -> str:
+    """Name the bytes of an uploaded or published file; spread over 256 folders."""
+    return f"files/{hashlib.sha256(file_id.encode()).hexdigest()[:2]}/{file_id}"
+
+
+def segments_prefix(batch_id: str) -> str:
+    """Name the place of a batch's segments: garbage as a whole once the batch has ended."""
+    return f"segments/{batch_id}/"
+
+
+def result_key(batch_id: str, kind: str) -> str:
+    """Name the published file (`output` or `error`) of a batch: the same on every try."""
+    return f"results/{batch_id}/{kind}.jsonl"

@@ -1,0 +1,273 @@
+"""Blobs on the local disk: whole files by rename, segments by append and fdatasync.
+
+Segments of one process go to files of its own (nobody else appends there); a torn tail left by a crash
+has no row and so does not exist. Each segment ends with its own index and checksum:
+
+    record … record | (line u32, length u32) × count | count u32, crc32 of records and index u32, magic
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import struct
+import zlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from batchline.errors import NotFound, StoreUnavailable
+from batchline.model import SegmentRef
+
+_ENTRY = struct.Struct("<II")
+_FOOTER = struct.Struct("<II4s")
+_MAGIC = b"BLS1"
+_BUFFER_BYTES = 1 << 20
+_ROTATE_BYTES = 256 << 20  # small enough that one batch's files are deleted piecemeal
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as exc:
+        raise NotFound(f"There are no bytes under {key}.") from exc
+    except OSError as exc:
+        raise StoreUnavailable(f"The disk refuses {key}: {exc.strerror or exc}") from exc
+
+
+class LocalWriter:
+    """A temporary file that `commit` renames into place."""
+
+    def __init__(self, target: Path, temporary: Path, key: str) -> None:
+        self._target = target
+        self._temporary = temporary
+        self._key = key
+        self._file: BinaryIO | None = None
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._size_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+        return self._size_bytes
+
+    async def write(self, chunk: bytes) -> None:
+        """Append bytes; they reach the disk in large pieces."""
+        self._pending.append(chunk)
+        self._pending_bytes += len(chunk)
+        self._size_bytes += len(chunk)
+        if self._pending_bytes >= _BUFFER_BYTES:
+            await asyncio.to_thread(self._flush)
+
+    async def commit(self) -> None:
+        """Sync and rename."""
+        await asyncio.to_thread(self._commit)
+
+    async def abort(self) -> None:
+        """Remove the temporary file."""
+        await asyncio.to_thread(self._abort)
+
+    def _flush(self) -> None:
+        with _translated(self._key):
+            if self._file is None:
+                self._temporary.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._temporary.open("wb", buffering=0)
+            for chunk in self._pending:
+                _write_all(self._file, chunk)
+        self._pending, self._pending_bytes = [], 0
+
+    def _commit(self) -> None:
+        self._flush()
+        with _translated(self._key):
+            assert self._file is not None, "a flush opens the file"
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.replace(self._target)
+            _sync_folder(self._target.parent)
+
+    def _abort(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        with suppress(FileNotFoundError):
+            self._temporary.unlink()
+
+
+class LocalBlobs:
+    """The blob store under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._incarnation = secrets.token_hex(6)
+        self._segments: dict[str, _SegmentFile] = {}
+
+    def create(self, key: str) -> LocalWriter:
+        """Start writing the blob `key`."""
+        temporary = self._root / "tmp" / f"{self._incarnation}-{secrets.token_hex(6)}"
+        return LocalWriter(self._path(key), temporary, key)
+
+    async def size(self, key: str) -> int | None:
+        """Return its size in bytes, or None."""
+        try:
+            return (await asyncio.to_thread(self._path(key).stat)).st_size
+        except FileNotFoundError:
+            return None
+
+    async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return one range."""
+        return await asyncio.to_thread(self._read, key, offset, length)
+
+    async def stream(
+        self, key: str, *, offset: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
+        """Yield the range in chunks."""
+        with _translated(key):
+            file = await asyncio.to_thread(self._path(key).open, "rb", buffering=0)
+            try:
+                await asyncio.to_thread(file.seek, offset)
+                left = length
+                while left is None or left > 0:
+                    wanted = chunk_bytes if left is None else min(chunk_bytes, left)
+                    chunk = await asyncio.to_thread(file.read, wanted)
+                    if not chunk:
+                        return
+                    left = None if left is None else left - len(chunk)
+                    yield chunk
+            finally:
+                file.close()
+
+    async def put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
+        """Append to this process's own file under `prefix` and sync."""
+        return await asyncio.to_thread(self._put_segment, prefix, records)
+
+    async def read_segment_index(self, ref: SegmentRef) -> list[tuple[int, int, int]]:
+        """Return (line, absolute offset, length) of each record, checksum verified."""
+        return await asyncio.to_thread(self._read_segment_index, ref)
+
+    async def delete(self, key: str) -> None:
+        """Delete one blob, or all below a trailing slash."""
+        await asyncio.to_thread(self._delete, key)
+
+    def free_bytes(self) -> int:
+        """Return the space left on the file system."""
+        return shutil.disk_usage(self._root).free
+
+    def _path(self, key: str) -> Path:
+        assert ".." not in key.split("/"), key
+        assert not key.startswith("/"), key
+        return self._root / key
+
+    def _read(self, key: str, offset: int, length: int | None) -> bytes:
+        with _translated(key), self._path(key).open("rb", buffering=0) as file:
+            file.seek(offset)
+            if length is None:
+                return file.readall()
+            return _read_exactly(file, length)
+
+    def _put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
+        body = b"".join(record for _, record in records)
+        index = b"".join(_ENTRY.pack(line, len(record)) for line, record in records)
+        checksum = zlib.crc32(index, zlib.crc32(body))
+        footer = _FOOTER.pack(len(records), checksum, _MAGIC)
+        with _translated(prefix):
+            file = self._segment_file(prefix)
+            offset = file.append(body + index + footer)
+        return SegmentRef(file.key, offset, len(body) + len(index) + len(footer))
+
+    def _segment_file(self, prefix: str) -> _SegmentFile:
+        file = self._segments.get(prefix)
+        if file is None or not file.is_usable():
+            if file is not None:
+                file.close()
+            key = f"{prefix}{self._incarnation}-{secrets.token_hex(4)}.seg"
+            file = self._segments[prefix] = _SegmentFile(key, self._path(key))
+        return file
+
+    def _read_segment_index(self, ref: SegmentRef) -> list[tuple[int, int, int]]:
+        data = self._read(ref.key, ref.offset_bytes, ref.length_bytes)
+        if len(data) != ref.length_bytes or len(data) < _FOOTER.size:
+            raise StoreUnavailable(f"Segment {ref.key}@{ref.offset_bytes} is cut short.")
+        count, checksum, magic = _FOOTER.unpack_from(data, len(data) - _FOOTER.size)
+        body_end = len(data) - _FOOTER.size - count * _ENTRY.size
+        if magic != _MAGIC or body_end < 0 or zlib.crc32(data[: -_FOOTER.size]) != checksum:
+            raise StoreUnavailable(f"Segment {ref.key}@{ref.offset_bytes} fails its checksum.")
+        found, at = [], ref.offset_bytes
+        for line, length in _ENTRY.iter_unpack(data[body_end : -_FOOTER.size]):
+            found.append((line, at, length))
+            at += length
+        return found
+
+    def _delete(self, key: str) -> None:
+        with suppress(FileNotFoundError), _translated(key):
+            if not key.endswith("/"):
+                self._path(key).unlink(missing_ok=True)
+                return
+            file = self._segments.pop(key, None)
+            if file is not None:
+                file.close()
+            if self._path(key).is_dir():
+                shutil.rmtree(self._path(key))
+
+
+class _SegmentFile:
+    """An append-only file of this process; unusable after a failed append."""
+
+    def __init__(self, key: str, path: Path) -> None:
+        self.key = key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = path.open("xb", buffering=0)
+        _sync_folder(path.parent)
+        self._size_bytes = 0
+        self._failed = False
+
+    def is_usable(self) -> bool:
+        return not self._failed and self._size_bytes < _ROTATE_BYTES
+
+    def append(self, data: bytes) -> int:
+        offset = self._size_bytes
+        self._failed = True  # until proved otherwise: what lies behind a torn write is unknown
+        _write_all(self._file, data)
+        os.fdatasync(self._file.fileno())
+        self._failed = False
+        self._size_bytes += len(data)
+        return offset
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _read_exactly(file: BinaryIO, length: int) -> bytes:
+    parts = []
+    while length > 0 and (part := file.read(length)):
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_blobs(root: Path) -> LocalBlobs:
+    """Open the blob store under `root`, making the folder if needed.
+
+    Raises StoreUnavailable if it cannot be made.
+    """
+    with _translated(str(root)):
+        root.mkdir(parents=True, exist_ok=True)
+    return LocalBlobs(root)

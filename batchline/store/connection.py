@@ -1,0 +1,183 @@
+"""One SQLite database file: its two connections, its transactions, its migrations.
+
+The writer serialises short `BEGIN IMMEDIATE` transactions; the reader never blocks it (WAL). The only
+module that imports aiosqlite; foreign errors become StoreUnavailable here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from batchline.errors import NewerStore, StoreUnavailable
+
+_BUSY_MS = (
+    15_000  # the other process holds the write lock for one commit at most, even on a slow disk
+)
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {_BUSY_MS}",
+    "PRAGMA auto_vacuum = INCREMENTAL",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a commit that returned survives a power cut
+    "PRAGMA cache_size = -16000",
+    "PRAGMA temp_store = MEMORY",
+)
+
+Params = Mapping[str, Any] | Sequence[Any]
+
+
+class Transaction:
+    """The open write transaction: run statements, fetch rows, count changes."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, sql: str, params: Params = ()) -> int:
+        """Run one statement; return how many rows it changed."""
+        async with self._connection.execute(sql, params) as cursor:
+            return cursor.rowcount
+
+    async def run_many(self, sql: str, rows: Iterable[Params]) -> int:
+        """Run one statement for each row of parameters; return how many rows changed in all."""
+        async with self._connection.executemany(sql, rows) as cursor:
+            return cursor.rowcount
+
+    async def rows(self, sql: str, params: Params = ()) -> list[sqlite3.Row]:
+        """Run one statement and return its rows."""
+        return list(await self._connection.execute_fetchall(sql, params))
+
+    async def row(self, sql: str, params: Params = ()) -> sqlite3.Row | None:
+        """Run one statement and return its first row, or None."""
+        rows = await self.rows(sql, params)
+        return rows[0] if rows else None
+
+
+class Database:
+    """The two connections. Opened by `open_database`."""
+
+    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        """Run the body as one durable transaction; any exception rolls it back."""
+        async with self._lock:
+            with _translated():
+                await self._writer.execute("BEGIN IMMEDIATE")
+                try:
+                    yield Transaction(self._writer)
+                    await self._writer.execute("COMMIT")
+                except BaseException:
+                    await self._roll_back()
+                    raise
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """Read what is committed. Each statement sees its own snapshot."""
+        with _translated():
+            yield Transaction(self._reader)
+
+    async def version_seen(self) -> int:
+        """Return a number that changes when another process has committed."""
+        async with self._lock:
+            with _translated():
+                rows = list(await self._writer.execute_fetchall("PRAGMA data_version"))
+        return int(rows[0][0])
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self._reader.close()
+        await self._writer.close()
+
+    async def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            await self._writer.execute("ROLLBACK")
+
+
+async def open_database(path: Path) -> Database:
+    """Open (or create) the database at `path` and bring its schema up to date.
+
+    Raises NewerStore if a newer version wrote it, StoreUnavailable if it cannot be opened.
+    """
+    with _translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = await _connect(path)
+        try:
+            await _migrate(writer, path)
+            return Database(writer, await _connect(path))
+        except BaseException:
+            await writer.close()
+            raise
+
+
+async def _connect(path: Path) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    for pragma in _PRAGMAS:
+        await connection.execute(pragma)
+    return connection
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return (number, SQL text) of each migration, in order."""
+    folder = resources.files("batchline.store") / "sql" / "migrations"
+    found = [
+        (int(f.name[:4]), f.read_text("utf-8")) for f in folder.iterdir() if f.name[0].isdigit()
+    ]
+    return sorted(found)
+
+
+async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
+    known = migrations()
+    for number, text in known:
+        await connection.execute("BEGIN IMMEDIATE")  # another process may be migrating too
+        try:
+            if await _schema_version(connection) < number:
+                for statement in _statements(text):
+                    await connection.execute(statement)
+                await connection.execute(f"PRAGMA user_version = {number}")
+            await connection.execute("COMMIT")
+        except BaseException:
+            await connection.execute("ROLLBACK")
+            raise
+    found = await _schema_version(connection)
+    if found > known[-1][0]:
+        raise NewerStore(
+            f"{path} has schema {found}, this version knows up to {known[-1][0]}: "
+            "it was written by a newer batchline. Upgrade, or name another data directory."
+        )
+
+
+async def _schema_version(connection: aiosqlite.Connection) -> int:
+    rows = list(await connection.execute_fetchall("PRAGMA user_version"))
+    return int(rows[0][0])
+
+
+def _statements(script: str) -> list[str]:
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements
+
+
+@contextmanager
+def _translated(path: Path | None = None) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as exc:
+        raise AssertionError(f"the database refused a row that must be new: {exc}") from exc
+    except (sqlite3.Error, OSError) as exc:
+        where = f" at {path}" if path else ""
+        raise StoreUnavailable(f"The database{where} refuses: {exc}") from exc

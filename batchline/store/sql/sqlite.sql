@@ -1,0 +1,232 @@
+-- Every statement of the SQLite engine, by name. Each state change names the old state in its WHERE.
+
+-- name: add_file!
+INSERT INTO files (id, bytes, created_at, expires_at, filename, purpose, blob_key)
+VALUES (:id, :bytes, :created_at, :expires_at, :filename, :purpose, :blob_key);
+
+-- name: get_file
+SELECT * FROM files WHERE id = :id AND (expires_at IS NULL OR expires_at > :now);
+
+-- name: file_seq
+SELECT seq FROM files WHERE id = :id;
+
+-- name: list_files_down
+SELECT * FROM files
+WHERE seq < :after AND (expires_at IS NULL OR expires_at > :now)
+  AND (:purpose IS NULL OR purpose = :purpose)
+ORDER BY seq DESC LIMIT :limit;
+
+-- name: list_files_up
+SELECT * FROM files
+WHERE seq > :after AND (expires_at IS NULL OR expires_at > :now)
+  AND (:purpose IS NULL OR purpose = :purpose)
+ORDER BY seq ASC LIMIT :limit;
+
+-- name: delete_file
+DELETE FROM files WHERE id = :id RETURNING blob_key;
+
+-- name: add_garbage!
+INSERT OR IGNORE INTO garbage (key) VALUES (:key);
+
+-- name: expired_files_to_garbage!
+INSERT OR IGNORE INTO garbage (key) SELECT blob_key FROM files WHERE expires_at <= :now;
+
+-- name: drop_expired_files!
+DELETE FROM files WHERE expires_at <= :now;
+
+-- name: garbage
+SELECT key FROM garbage g
+WHERE NOT EXISTS (
+    SELECT 1 FROM batches b
+    WHERE b.input_key = g.key
+      AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+  AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_key = g.key)
+LIMIT :limit;
+
+-- name: forget_garbage!
+DELETE FROM garbage WHERE key = :key;
+
+-- name: add_batch
+INSERT INTO batches (id, status, endpoint, input_file_id, input_key, completion_window,
+                     created_at, expires_at, metadata, output_expires_after_s)
+VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_window,
+        :created_at, :expires_at, :metadata, :output_expires_after_s)
+RETURNING *;
+
+-- name: get_batch
+SELECT * FROM batches WHERE id = :id;
+
+-- name: batch_seq
+SELECT seq FROM batches WHERE id = :id;
+
+-- name: list_batches
+SELECT * FROM batches WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
+
+-- name: open_batches
+SELECT * FROM batches
+WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling') ORDER BY seq;
+
+-- name: finished_batches
+SELECT * FROM batches
+WHERE status IN ('failed', 'completed', 'expired', 'cancelled')
+ORDER BY seq DESC LIMIT :limit;
+
+-- name: cancel_batch
+UPDATE batches SET status = 'cancelling', cancelling_at = :now
+WHERE id = :id AND status IN ('validating', 'in_progress', 'finalizing')
+RETURNING seq;
+
+-- name: revoke_slices!
+UPDATE slices SET state = :state, holder = NULL
+WHERE batch_seq = :batch_seq AND state IN ('open', 'leased');
+
+-- name: drop_slices!
+DELETE FROM slices
+WHERE batch_seq = :batch_seq
+  AND EXISTS (SELECT 1 FROM batches WHERE seq = :batch_seq AND status = 'validating');
+
+-- name: is_validating
+SELECT 1 FROM batches WHERE seq = :batch_seq AND status = 'validating';
+
+-- name: add_slice!
+INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
+VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes);
+
+-- name: accept!
+UPDATE batches SET status = 'in_progress', in_progress_at = :now, total = :total, model = :model
+WHERE seq = :batch_seq AND status = 'validating';
+
+-- name: reject!
+UPDATE batches SET status = 'failed', failed_at = :now, faults = :faults
+WHERE seq = :batch_seq AND status = 'validating';
+
+-- name: break_batch!
+UPDATE batches SET status = 'failed', failed_at = :now, faults = :faults
+WHERE seq = :batch_seq AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
+
+-- name: next_token
+UPDATE tokens SET last = last + 1 WHERE id = 1 RETURNING last;
+
+-- name: lapse_leases!
+UPDATE slices SET state = 'open', holder = NULL
+WHERE state = 'leased' AND leased_until_ms <= :now_ms;
+
+-- name: claim
+UPDATE slices
+SET state = 'leased', token = :token, holder = :holder, leased_until_ms = :until_ms
+WHERE (batch_seq, first) IN (
+    SELECT s.batch_seq, s.first FROM slices s
+    WHERE s.batch_seq = :batch_seq AND s.state = 'open'
+      AND EXISTS (SELECT 1 FROM batches b WHERE b.seq = :batch_seq AND b.status = 'in_progress')
+    ORDER BY s.first LIMIT :limit)
+  AND state = 'open'
+RETURNING *;
+
+-- name: settled_lines
+SELECT line FROM outcomes WHERE batch_seq = :batch_seq AND line >= :start AND line < :stop;
+
+-- name: renew
+UPDATE slices SET leased_until_ms = :until_ms
+WHERE batch_seq = :batch_seq AND first = :first AND token = :token AND state = 'leased'
+RETURNING first;
+
+-- name: release!
+UPDATE slices SET state = 'open', holder = NULL
+WHERE batch_seq = :batch_seq AND first = :first AND token = :token AND state = 'leased';
+
+-- name: release_all!
+UPDATE slices SET state = 'open', holder = NULL
+WHERE state = 'leased' AND substr(holder, 1, length(:prefix)) = :prefix;
+
+-- name: held
+SELECT first, token FROM slices
+WHERE batch_seq = :batch_seq AND state = 'leased'
+  AND first IN (SELECT value FROM json_each(:firsts));
+
+-- name: add_segment
+INSERT INTO segments (batch_seq, key, offset_bytes, length_bytes)
+VALUES (:batch_seq, :key, :offset_bytes, :length_bytes) RETURNING id;
+
+-- name: add_outcome!
+INSERT INTO outcomes (batch_seq, line, kind, segment)
+VALUES (?, ?, ?, ?);
+
+-- name: settle_slice!
+UPDATE slices
+SET settled = settled + :count,
+    state = CASE WHEN settled + :count = count THEN 'done' ELSE state END
+WHERE batch_seq = :batch_seq AND first = :first AND token = :token AND state = 'leased';
+
+-- name: settle_batch!
+UPDATE batches
+SET completed = completed + :completed, failed = failed + :failed,
+    input_tokens = input_tokens + :input_tokens,
+    cached_tokens = cached_tokens + :cached_tokens,
+    output_tokens = output_tokens + :output_tokens,
+    reasoning_tokens = reasoning_tokens + :reasoning_tokens,
+    total_tokens = total_tokens + :total_tokens
+WHERE seq = :batch_seq;
+
+-- name: drain!
+UPDATE batches SET status = 'finalizing', finalizing_at = :now
+WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total;
+
+-- name: lapse
+UPDATE batches SET status = 'finalizing', finalizing_at = :now
+WHERE status = 'in_progress' AND expires_at <= :now
+RETURNING seq, id;
+
+-- name: slices
+SELECT * FROM slices WHERE batch_seq = :batch_seq ORDER BY first;
+
+-- name: segments
+SELECT * FROM segments WHERE batch_seq = :batch_seq ORDER BY id;
+
+-- name: outcomes
+SELECT line, kind, segment FROM outcomes
+WHERE batch_seq = :batch_seq AND line >= :start AND line < :stop ORDER BY line;
+
+-- name: close_completed!
+UPDATE batches
+SET status = 'completed', completed_at = :now, output_file_id = :output, error_file_id = :error
+WHERE seq = :batch_seq AND status = 'finalizing';
+
+-- name: close_expired!
+UPDATE batches
+SET status = 'expired', expired_at = :now, output_file_id = :output, error_file_id = :error
+WHERE seq = :batch_seq AND status = 'finalizing';
+
+-- name: close_cancelled!
+UPDATE batches
+SET status = 'cancelled', cancelled_at = :now, output_file_id = :output, error_file_id = :error
+WHERE seq = :batch_seq AND status = 'cancelling';
+
+-- name: prunable
+SELECT seq FROM batches b
+WHERE status IN ('failed', 'completed', 'expired', 'cancelled')
+  AND EXISTS (SELECT 1 FROM slices s WHERE s.batch_seq = b.seq) LIMIT 1;
+
+-- name: prune_outcomes!
+DELETE FROM outcomes WHERE (batch_seq, line) IN (
+    SELECT batch_seq, line FROM outcomes WHERE batch_seq = :batch_seq LIMIT :limit);
+
+-- name: prune_segments!
+DELETE FROM segments WHERE batch_seq = :batch_seq;
+
+-- name: prune_slices!
+DELETE FROM slices WHERE batch_seq = :batch_seq;
+
+-- name: hold!
+INSERT INTO roles (role, holder, held_until_ms) VALUES (:role, :holder, :until_ms)
+ON CONFLICT (role) DO UPDATE SET holder = :holder, held_until_ms = :until_ms
+WHERE roles.holder = :holder OR roles.held_until_ms <= :now_ms OR :take_over;
+
+-- name: report!
+INSERT INTO reports (id, at, body) VALUES (1, :at, :body)
+ON CONFLICT (id) DO UPDATE SET at = :at, body = :body;
+
+-- name: get_report
+SELECT at, body FROM reports WHERE id = 1;
+
+-- name: storage
+SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM files;

@@ -1,0 +1,129 @@
+"""`Intake` and `View` on SQLite: files, batches, lists, the overview."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import aiosql
+
+from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page
+
+from . import repo
+from .connection import Database, Transaction
+
+_SQL_FILE = __file__.rsplit("/", 1)[0] + "/sql/sqlite.sql"
+_LAST_SEQ = 1 << 62
+
+
+class SqliteParts:
+    """What the parts of the engine share: the database and the named statements."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @cached_property
+    def _sql(self) -> Any:
+        return aiosql.from_path(_SQL_FILE, "aiosqlite", mandatory_parameters=False)
+
+    def _text(self, name: str) -> str:
+        text: str = getattr(self._sql, name).sql
+        return text
+
+
+class SqliteIntake(SqliteParts):
+    """The gateway's and the dashboard's part of the store."""
+
+    async def add_file(self, file: File) -> None:  # noqa: D102 - contract in base
+        async with self._database.write() as tx:
+            await tx.run(self._text("add_file"), repo.file_row(file))
+
+    async def get_file(self, file_id: str, *, now: int) -> File | None:  # noqa: D102
+        async with self._database.read() as tx:
+            row = await tx.row(self._text("get_file"), {"id": file_id, "now": now})
+        return repo.to_file(row) if row else None
+
+    async def list_files(  # noqa: D102
+        self, *, now: int, after: str | None, limit: int, ascending: bool, purpose: str | None
+    ) -> Page[File] | None:
+        async with self._database.read() as tx:
+            start = await self._cursor(tx, "file_seq", after, 0 if ascending else _LAST_SEQ)
+            if start is None:
+                return None
+            rows = await tx.rows(
+                self._text("list_files_up" if ascending else "list_files_down"),
+                {"after": start, "now": now, "purpose": purpose, "limit": limit + 1},
+            )
+        return Page([repo.to_file(r) for r in rows[:limit]], has_more=len(rows) > limit > 0)
+
+    async def delete_file(self, file_id: str) -> bool:  # noqa: D102
+        async with self._database.write() as tx:
+            row = await tx.row(self._text("delete_file"), {"id": file_id})
+            if row:
+                await tx.run(self._text("add_garbage"), {"key": row["blob_key"]})
+        return row is not None
+
+    async def add_batch(self, new: NewBatch) -> Batch:  # noqa: D102
+        async with self._database.write() as tx:
+            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
+        assert row is not None, "an insert returns its row"
+        return repo.to_batch(row)
+
+    async def get_batch(self, batch_id: str) -> Batch | None:  # noqa: D102
+        async with self._database.read() as tx:
+            row = await tx.row(self._text("get_batch"), {"id": batch_id})
+        return repo.to_batch(row) if row else None
+
+    async def list_batches(self, *, after: str | None, limit: int) -> Page[Batch] | None:  # noqa: D102
+        async with self._database.read() as tx:
+            start = await self._cursor(tx, "batch_seq", after, _LAST_SEQ)
+            if start is None:
+                return None
+            rows = await tx.rows(self._text("list_batches"), {"after": start, "limit": limit + 1})
+        return Page([repo.to_batch(r) for r in rows[:limit]], has_more=len(rows) > limit > 0)
+
+    async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:  # noqa: D102
+        async with self._database.write() as tx:
+            moved = await tx.row(self._text("cancel_batch"), {"id": batch_id, "now": now})
+            if moved:
+                await tx.run(
+                    self._text("revoke_slices"), {"batch_seq": moved["seq"], "state": "cancelled"}
+                )
+        return await self.get_batch(batch_id)
+
+    async def fleet_report(self) -> FleetReport | None:  # noqa: D102
+        async with self._database.read() as tx:
+            row = await tx.row(self._text("get_report"))
+        return repo.to_report(row["body"]) if row else None
+
+    async def check_writable(self) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("forget_garbage"), {"key": ""})
+
+    async def overview(self, *, finished_limit: int, now: int) -> Overview:  # noqa: D102
+        del now
+        async with self._database.read() as tx:
+            running = await tx.rows(self._text("open_batches"))
+            ended = await tx.rows(self._text("finished_batches"), {"limit": finished_limit})
+            storage = await tx.row(self._text("storage"))
+            pages = await tx.row("PRAGMA page_count")
+            page_bytes = await tx.row("PRAGMA page_size")
+        assert storage is not None
+        assert pages is not None
+        assert page_bytes is not None
+        return Overview(
+            open_batches=[repo.to_batch(r) for r in running],
+            finished=[repo.to_batch(r) for r in ended],
+            report=await self.fleet_report(),
+            files=storage["files"],
+            files_bytes=storage["bytes"],
+            database_bytes=pages[0] * page_bytes[0],
+        )
+
+    async def _cursor(
+        self, tx: Transaction, statement: str, after: str | None, default: int
+    ) -> int | None:
+        if after is None:
+            return default
+        row = await tx.row(self._text(statement), {"id": after})
+        return row["seq"] if row else None

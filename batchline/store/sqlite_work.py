@@ -1,0 +1,309 @@
+"""`Work` on SQLite: admission, leases, settling, publishing, sweeping."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from batchline.blobs.keys import segments_prefix
+from batchline.model import (
+    Batch,
+    Claim,
+    Fault,
+    File,
+    FleetReport,
+    Lease,
+    SegmentRef,
+    Settlement,
+    Slice,
+    Usage,
+)
+from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind
+
+from . import repo
+from .connection import Transaction
+from .sqlite_intake import SqliteParts
+
+_LOOK_S = 0.1  # how soon another process's commit is noticed; one cheap pragma each
+_CLOSING = {
+    BatchStatus.COMPLETED: "close_completed",
+    BatchStatus.EXPIRED: "close_expired",
+    BatchStatus.CANCELLED: "close_cancelled",
+}
+
+
+class SqliteWork(SqliteParts):
+    """The dispatcher's part of the store."""
+
+    _clock_ms: Callable[[], int]
+    _version_seen: int | None = None
+
+    async def hold(  # noqa: D102 - contract in base
+        self, role: str, *, holder: str, ttl_s: float, take_over: bool = False
+    ) -> bool:
+        now_ms = self._clock_ms()
+        async with self._database.write() as tx:
+            changed = await tx.run(
+                self._text("hold"),
+                {
+                    "role": role,
+                    "holder": holder,
+                    "now_ms": now_ms,
+                    "until_ms": now_ms + int(ttl_s * 1000),
+                    "take_over": take_over,
+                },
+            )
+        return changed > 0
+
+    async def open_batches(self) -> list[Batch]:  # noqa: D102
+        async with self._database.read() as tx:
+            rows = await tx.rows(self._text("open_batches"))
+        return [repo.to_batch(r) for r in rows]
+
+    async def begin_admission(self, batch: Batch) -> bool:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("drop_slices"), {"batch_seq": batch.seq})
+            return await self._is_validating(tx, batch.seq)
+
+    async def add_slices(self, slices: Sequence[Slice]) -> bool:  # noqa: D102
+        async with self._database.write() as tx:
+            if not await self._is_validating(tx, slices[0].batch_seq):
+                return False
+            await tx.run_many(self._text("add_slice"), [repo.slice_row(s) for s in slices])
+        return True
+
+    async def accept(self, batch: Batch, *, total: int, model: str | None, now: int) -> bool:  # noqa: D102
+        return await self._move("accept", batch, total=total, model=model, now=now)
+
+    async def reject(self, batch: Batch, faults: Sequence[Fault], *, now: int) -> bool:  # noqa: D102
+        return await self._move("reject", batch, faults=repo.faults_text(faults), now=now)
+
+    async def break_batch(self, batch: Batch, fault: Fault, *, now: int) -> bool:  # noqa: D102
+        async with self._database.write() as tx:
+            moved = await tx.run(
+                self._text("break_batch"),
+                {"batch_seq": batch.seq, "faults": repo.faults_text([fault]), "now": now},
+            )
+            if moved:
+                await self._discard_work(tx, batch)
+        return moved > 0
+
+    async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:  # noqa: D102
+        now_ms = self._clock_ms()
+        async with self._database.write() as tx:
+            await tx.run(self._text("lapse_leases"), {"now_ms": now_ms})
+            token = await tx.row(self._text("next_token"))
+            assert token is not None, "the token row is made by the first migration"
+            rows = await tx.rows(
+                self._text("claim"),
+                {
+                    "batch_seq": batch.seq,
+                    "limit": slices,
+                    "token": token["last"],
+                    "holder": holder,
+                    "until_ms": now_ms + int(ttl_s * 1000),
+                },
+            )
+            leases = [await self._lease(tx, r) for r in sorted(rows, key=lambda r: r["first"])]
+        return Claim(leases, ttl_s)
+
+    async def renew(self, leases: Sequence[Lease], *, ttl_s: float) -> set[tuple[int, int]]:  # noqa: D102
+        until_ms = self._clock_ms() + int(ttl_s * 1000)
+        lost = set()
+        async with self._database.write() as tx:
+            for lease in leases:
+                row = await tx.row(self._text("renew"), _key(lease) | {"until_ms": until_ms})
+                if row is None:
+                    lost.add((lease.slice.batch_seq, lease.slice.first))
+        return lost
+
+    async def release(self, leases: Sequence[Lease]) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run_many(self._text("release"), [_key(lease) for lease in leases])
+
+    async def release_all(self, holder_prefix: str) -> int:  # noqa: D102
+        async with self._database.write() as tx:
+            return await tx.run(self._text("release_all"), {"prefix": holder_prefix})
+
+    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> int:  # noqa: D102
+        async with self._database.write() as tx:
+            return sum([await self._settle_one(tx, s, now) for s in settlements])
+
+    async def lapse(self, *, now: int) -> list[str]:  # noqa: D102
+        async with self._database.write() as tx:
+            moved = await tx.rows(self._text("lapse"), {"now": now})
+            for row in moved:
+                await tx.run(
+                    self._text("revoke_slices"), {"batch_seq": row["seq"], "state": "expired"}
+                )
+        return [row["id"] for row in moved]
+
+    async def slices(self, batch: Batch) -> list[Slice]:  # noqa: D102
+        async with self._database.read() as tx:
+            rows = await tx.rows(self._text("slices"), {"batch_seq": batch.seq})
+        return [repo.to_slice(r) for r in rows]
+
+    async def segments(self, batch: Batch) -> list[tuple[int, SegmentRef]]:  # noqa: D102
+        async with self._database.read() as tx:
+            rows = await tx.rows(self._text("segments"), {"batch_seq": batch.seq})
+        return [repo.to_segment(r) for r in rows]
+
+    async def outcomes(  # noqa: D102
+        self, batch: Batch, *, start: int, stop: int
+    ) -> list[tuple[int, int, int]]:
+        async with self._database.read() as tx:
+            rows = await tx.rows(
+                self._text("outcomes"), {"batch_seq": batch.seq, "start": start, "stop": stop}
+            )
+        return [(r[0], r[1], r[2]) for r in rows]
+
+    async def close(  # noqa: D102
+        self, batch: Batch, end: BatchStatus, *, output: File | None, error: File | None, now: int
+    ) -> bool:
+        async with self._database.write() as tx:
+            moved = await tx.run(
+                self._text(_CLOSING[end]),
+                {
+                    "batch_seq": batch.seq,
+                    "now": now,
+                    "output": output and output.id,
+                    "error": error and error.id,
+                },
+            )
+            if moved:
+                for file in filter(None, (output, error)):
+                    await tx.run(self._text("add_file"), repo.file_row(file))
+                await self._discard_work(tx, batch)
+        return moved > 0
+
+    async def garbage(self, *, now: int, limit: int) -> list[str]:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("expired_files_to_garbage"), {"now": now})
+            await tx.run(self._text("drop_expired_files"), {"now": now})
+            rows = await tx.rows(self._text("garbage"), {"limit": limit})
+        return [row["key"] for row in rows]
+
+    async def forget_garbage(self, keys: Sequence[str]) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run_many(self._text("forget_garbage"), [{"key": key} for key in keys])
+
+    async def prune(self, *, limit: int) -> int:  # noqa: D102
+        async with self._database.read() as tx:
+            ended = await tx.row(self._text("prunable"))
+        if ended is None:
+            return 0
+        key = {"batch_seq": ended["seq"]}
+        async with self._database.write() as tx:
+            dropped = await tx.run(self._text("prune_outcomes"), key | {"limit": limit})
+            if dropped < limit:
+                dropped += await tx.run(self._text("prune_segments"), key)
+                dropped += await tx.run(self._text("prune_slices"), key)
+        return dropped
+
+    async def report(self, report: FleetReport) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("report"), {"at": report.at, "body": repo.report_text(report)})
+
+    async def wait_for_work(self, *, timeout_s: float) -> None:  # noqa: D102
+        deadline = time.monotonic() + timeout_s
+        while True:
+            version = await self._database.version_seen()
+            changed, self._version_seen = version != self._version_seen, version
+            left = deadline - time.monotonic()
+            if changed or left <= 0:
+                return
+            await asyncio.sleep(min(_LOOK_S, left))
+
+    async def _lease(self, tx: Transaction, row: Any) -> Lease:
+        done: frozenset[int] = frozenset()
+        if row["settled"]:
+            found = await tx.rows(
+                self._text("settled_lines"),
+                {
+                    "batch_seq": row["batch_seq"],
+                    "start": row["first"],
+                    "stop": row["first"] + row["count"],
+                },
+            )
+            done = frozenset(r["line"] for r in found)
+        return Lease(repo.to_slice(row), row["token"], done)
+
+    async def _settle_one(self, tx: Transaction, settlement: Settlement, now: int) -> int:
+        seq = settlement.batch_seq
+        accepted = await self._under_their_token(tx, settlement)
+        outcomes = [outcome for _, group in accepted for outcome in group]
+        if not outcomes:
+            return 0
+        segment = await tx.row(
+            self._text("add_segment"),
+            {
+                "batch_seq": seq,
+                "key": settlement.segment.key,
+                "offset_bytes": settlement.segment.offset_bytes,
+                "length_bytes": settlement.segment.length_bytes,
+            },
+        )
+        assert segment is not None, "an insert returns its row"
+        await tx.run_many(
+            self._text("add_outcome"),
+            [(seq, o.index, OUTCOME_CODES[o.kind], segment["id"]) for o in outcomes],
+        )
+        await tx.run_many(
+            self._text("settle_slice"),
+            [_key(lease) | {"count": len(group)} for lease, group in accepted],
+        )
+        kinds = Counter(o.kind for o in outcomes)
+        usage = sum((o.usage for o in outcomes), Usage())
+        await tx.run(
+            self._text("settle_batch"),
+            repo.usage_row(usage)
+            | {
+                "batch_seq": seq,
+                "completed": kinds[OutcomeKind.SUCCEEDED],
+                "failed": kinds[OutcomeKind.FAILED],
+            },
+        )
+        await tx.run(self._text("drain"), {"batch_seq": seq, "now": now})
+        return len(outcomes)
+
+    async def _under_their_token(
+        self, tx: Transaction, settlement: Settlement
+    ) -> list[tuple[Lease, Sequence[Any]]]:
+        firsts = [lease.slice.first for lease, _ in settlement.outcomes]
+        rows = await tx.rows(
+            self._text("held"),
+            {
+                "batch_seq": settlement.batch_seq,
+                "firsts": msgspec.json.encode(firsts).decode(),
+            },
+        )
+        held = {(row["first"], row["token"]) for row in rows}
+        return [
+            (lease, group)
+            for lease, group in settlement.outcomes
+            if (lease.slice.first, lease.token) in held
+        ]
+
+    async def _is_validating(self, tx: Transaction, batch_seq: int) -> bool:
+        return await tx.row(self._text("is_validating"), {"batch_seq": batch_seq}) is not None
+
+    async def _move(self, statement: str, batch: Batch, **params: Any) -> bool:
+        async with self._database.write() as tx:
+            return await tx.run(self._text(statement), {"batch_seq": batch.seq} | params) > 0
+
+    async def _discard_work(self, tx: Transaction, batch: Batch) -> None:
+        await tx.run(self._text("revoke_slices"), {"batch_seq": batch.seq, "state": "cancelled"})
+        await tx.run(self._text("add_garbage"), {"key": segments_prefix(batch.id)})
+
+
+def _key(lease: Lease) -> dict[str, int]:
+    return {
+        "batch_seq": lease.slice.batch_seq,
+        "first": lease.slice.first,
+        "token": lease.token,
+    }

@@ -1,0 +1,103 @@
+"""Local blobs: atomic files, durable self-describing segments."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchline.errors import NotFound, StoreUnavailable
+from batchline.model import SegmentRef
+
+
+async def put(blobs, key, data):
+    writer = blobs.create(key)
+    await writer.write(data)
+    await writer.commit()
+
+
+async def test_a_blob_is_invisible_until_committed(blobs):
+    """A torn write leaves nothing under the key."""
+    writer = blobs.create("files/a")
+    await writer.write(b"x" * 3_000_000)
+    assert await blobs.size("files/a") is None
+
+    await writer.commit()
+    assert await blobs.size("files/a") == writer.size_bytes == 3_000_000
+
+
+async def test_an_aborted_blob_leaves_nothing(blobs, tmp_path):
+    """Not even a temporary file stays."""
+    writer = blobs.create("files/a")
+    await writer.write(b"x" * 3_000_000)
+    await writer.abort()
+
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+async def test_an_empty_blob_is_a_blob(blobs):
+    """Zero bytes are stored too."""
+    await put(blobs, "files/empty", b"")
+    assert await blobs.size("files/empty") == 0
+
+
+async def test_ranges_are_read_exactly(blobs):
+    """Offset and length cut where they say."""
+    await put(blobs, "f", b"0123456789")
+
+    assert await blobs.read("f", offset=2, length=3) == b"234"
+    assert await blobs.read("f") == b"0123456789"
+    assert (
+        b"".join([c async for c in blobs.stream("f", offset=1, length=7, chunk_bytes=3)])
+        == b"1234567"
+    )
+
+
+async def test_a_missing_blob_is_not_found(blobs):
+    """Reading and streaming say so."""
+    with pytest.raises(NotFound):
+        await blobs.read("nope")
+    with pytest.raises(NotFound):
+        [c async for c in blobs.stream("nope")]
+
+
+async def test_segments_describe_themselves(blobs):
+    """Each record is found again by its own index."""
+    await blobs.put_segment("segments/b/", [(0, b"first\n")])
+    ref = await blobs.put_segment("segments/b/", [(7, b"seven\n"), (3, b"three is longer\n")])
+
+    index = await blobs.read_segment_index(ref)
+
+    assert [line for line, _, _ in index] == [7, 3]
+    assert [await blobs.read(ref.key, offset=o, length=n) for _, o, n in index] == [
+        b"seven\n",
+        b"three is longer\n",
+    ]
+
+
+async def test_a_damaged_segment_is_refused(blobs, tmp_path):
+    """One flipped bit is noticed, and so is a missing tail."""
+    ref = await blobs.put_segment("segments/b/", [(0, b"hello\n")])
+    path = tmp_path / "blobs" / ref.key
+    data = bytearray(path.read_bytes())
+    data[1] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(StoreUnavailable, match="checksum"):
+        await blobs.read_segment_index(ref)
+    with pytest.raises(StoreUnavailable, match="short"):
+        await blobs.read_segment_index(SegmentRef(ref.key, 0, ref.length_bytes + 1))
+
+
+async def test_deleting_a_prefix_takes_all_below_and_appending_goes_on(blobs):
+    """A deleted prefix can be written again."""
+    await blobs.put_segment("segments/b/", [(0, b"x\n")])
+    await blobs.delete("segments/b/")
+    await blobs.delete("segments/b/")
+    ref = await blobs.put_segment("segments/b/", [(1, b"y\n")])
+
+    assert [line for line, _, _ in await blobs.read_segment_index(ref)] == [1]
+
+
+async def test_keys_cannot_leave_the_root(blobs):
+    """A key with .. is a bug, not a path."""
+    with pytest.raises(AssertionError):
+        await blobs.read("../x")

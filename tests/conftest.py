@@ -1,0 +1,68 @@
+"""Fixtures shared by all tests: a real store and real blobs in a temporary folder, a clock to move."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchline.blobs import open_blobs
+from batchline.model import NewBatch, Slice, new_batch_id
+from batchline.store import open_store
+
+
+class Clock:
+    """A clock that moves only when told to. Call it for Unix seconds."""
+
+    def __init__(self, now=1_800_000_000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+    def ms(self):
+        return int(self.now * 1000)
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path, clock):
+    async with open_store(tmp_path / "batchline.sqlite3", clock_ms=clock.ms) as opened:
+        yield opened
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return open_blobs(tmp_path / "blobs")
+
+
+@pytest.fixture
+def make_batch(store, clock):
+    """Create a batch; with `lines`, one that is in progress over slices of `slice_lines`."""
+
+    async def make(*, lines=None, slice_lines=4, expires_in_s=86400, **fields):
+        new = NewBatch(
+            id=new_batch_id(),
+            endpoint="/v1/chat/completions",
+            input_file_id="file-in",
+            input_key="files/in",
+            completion_window="24h",
+            created_at=int(clock()),
+            expires_at=int(clock()) + expires_in_s,
+            **fields,
+        )
+        batch = await store.add_batch(new)
+        if lines is None:
+            return batch
+        starts = range(0, lines, slice_lines)
+        pieces = [Slice(batch.seq, s, min(slice_lines, lines - s), s * 10, 10) for s in starts]
+        assert await store.add_slices(pieces)
+        assert await store.accept(batch, total=lines, model="m", now=int(clock()))
+        return await store.get_batch(batch.id)
+
+    return make
