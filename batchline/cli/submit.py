@@ -10,8 +10,8 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -79,9 +79,7 @@ def submit(
 
         with Client(url, api_key) as client:
             file_id = _upload(client, stream, head=head, file=file)
-            batch = client.create_batch(
-                file_id=file_id, endpoint=endpoint, window=window, metadata=metadata
-            )
+            batch = _create(client, file_id, endpoint=endpoint, window=window, metadata=metadata)
             say(f"created on {client.url}/", mark="✓")
             if not as_json:
                 put(batch.id)
@@ -191,6 +189,20 @@ def _upload(client: Client, stream: BinaryIO, *, head: FirstLine, file: str) -> 
             ) from None
     say(f"uploaded {transfer.summary}", mark="✓")
     return str(stored.get("id"))
+
+
+def _create(
+    client: Client, file_id: str, *, endpoint: str, window: str, metadata: Mapping[str, str]
+) -> ApiBatch:
+    try:
+        return client.create_batch(
+            file_id=file_id, endpoint=endpoint, window=window, metadata=metadata
+        )
+    except Failure as failure:
+        if failure.code is ExitCode.USAGE:  # refused for good: nothing will ever use the file
+            with suppress(Failure):
+                client.delete_file(file_id)
+        raise
 
 
 def _chunks(stream: BinaryIO, head: FirstLine) -> Iterator[bytes]:
