@@ -89,6 +89,8 @@ def submit(
                 say(f"Follow it:  batchline watch {batch.id}")
                 return
             ended = _follow(client, batch, watch=watch, as_json=as_json)
+            if output is None and not as_json:
+                _tell_next(ended)
             if output is not None and ended.status is not BatchStatus.FAILED:
                 _store(client, ended, output)
     raise typer.Exit(_exit_code(ended, fail_on_errors=fail_on_errors))
@@ -218,7 +220,7 @@ def _counted(chunks: Iterator[bytes], transfer: Transfer) -> Iterator[bytes]:
 
 
 def _follow(client: Client, batch: ApiBatch, *, watch: bool, as_json: bool) -> ApiBatch:
-    from .watch import choose_screen, final_line, follow, tell_next
+    from .watch import choose_screen, final_line, follow
 
     # Standard output carries the id, so what moves is talk; with --json it carries only objects.
     screen = choose_screen(as_json=as_json and watch, quiet=not watch, talk=True)
@@ -226,9 +228,13 @@ def _follow(client: Client, batch: ApiBatch, *, watch: bool, as_json: bool) -> A
     say(final_line(ended))
     if as_json and not watch:
         put_json(ended.raw)
-    elif not as_json:
-        tell_next(ended)
     return ended
+
+
+def _tell_next(batch: ApiBatch) -> None:
+    from .watch import tell_next
+
+    tell_next(batch)
 
 
 def _store(client: Client, batch: ApiBatch, output: Path) -> None:
