@@ -25,6 +25,8 @@ from .errors import Invalid
 
 PREFIX = "BATCHLINE_"
 CONFIG_VARIABLE = "BATCHLINE_CONFIG"
+CLIENT_VARIABLES = frozenset({"BATCHLINE_URL"})
+"""Read by the client commands of the command line, not by the processes."""
 ENDPOINTS = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -173,7 +175,11 @@ def child_environment(
 
 
 def _unknown_names() -> list[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    known = (
+        {PREFIX + name.upper() for name in Settings.model_fields}
+        | {CONFIG_VARIABLE}
+        | CLIENT_VARIABLES
+    )
     unknown = [n for n in os.environ if n.startswith(PREFIX) and n not in known]
     unknown = [n for n in unknown if not n.startswith(COMPOSE_ONLY)]
     yaml_names = set(_YamlFile(Settings)()) - set(Settings.model_fields)

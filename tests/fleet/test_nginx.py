@@ -42,7 +42,9 @@ def test_the_committed_file_is_what_the_template_renders(name):
     assert (ROOT / name).read_text() == render_committed()[name]
 
 
-@pytest.mark.parametrize(("name", "count"), [("nginx.conf", 1), ("nginx-8gpu.conf", 8)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("nginx.conf", 1), ("nginx-8gpu.conf", 8), ("nginx-cpu.conf", 2)]
+)
 def test_a_committed_file_names_each_server_once(name, count):
     """One server line per vLLM container, numbered from 0."""
     found = re.findall(r"server (vllm-\d+:8000) ", (ROOT / "nginx" / name).read_text())
