@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from batchline.errors import Invalid
 
 GROUP = "batchline_backends"
-"""Name of the upstream group; in X-Upstream it means that no server was in service."""
+"""Name of the upstream group. Alone in X-Upstream: no server took a byte of the request."""
 
 READ_TIMEOUT_S = 7200
 """How long nginx waits for a server: longer than the dispatcher waits for one try of a line."""
@@ -24,6 +24,7 @@ FAULT_NO_BACKEND = "no_backend"
 FAULT_BACKEND_FAILED = "backend_failed"
 
 _COMPOSE_PORT = 8000
+_COMMITTED = {"nginx/nginx.conf": 1, "nginx/nginx-8gpu.conf": 8, "nginx/nginx-cpu.conf": 2}
 _SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
 
 
@@ -72,7 +73,7 @@ def render_committed() -> dict[str, str]:
         name: render_nginx(
             [f"vllm-{n}:{_COMPOSE_PORT}" for n in range(count)], listen=str(_COMPOSE_PORT)
         )
-        for name, count in {"nginx/nginx.conf": 1, "nginx/nginx-8gpu.conf": 8}.items()
+        for name, count in _COMMITTED.items()
     }
 
 
