@@ -255,6 +255,8 @@ class Pump:
     async def _renew(self) -> None:
         asked_at = time.monotonic()
         held = list(self._held.values())
+        if not held:
+            return
         try:
             lost = await self._store.renew([h.lease for h in held], ttl_s=self._limits.lease_s)
         except StoreUnavailable as exc:
