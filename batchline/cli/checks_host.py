@@ -18,10 +18,12 @@ from importlib import metadata
 from pathlib import Path
 
 from batchline import figures
-from batchline.errors import Invalid, StoreUnavailable
+from batchline.errors import Invalid, StoreUnavailable, Unavailable
+from batchline.fleet.cpu import cpu_build
+from batchline.fleet.gpus import detect_gpus
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
 from batchline.settings import Settings
-from batchline.store.schema import found_schema, known_schema
+from batchline.store.connection import found_schema, known_schema
 
 from .findings import Finding, good, warning, wrong
 
@@ -129,19 +131,27 @@ def check_nginx() -> Iterator[Finding]:
         yield good("nginx", f"{program} accepts the configuration")
 
 
-def check_vllm() -> Iterator[Finding]:
-    """Something that can serve a model is installed here."""
-    vllm, gpus = _version("vllm"), shutil.which("nvidia-smi")
+def check_vllm(settings: Settings) -> Iterator[Finding]:
+    """What could serve a model on this host: vLLM for its GPUs, or the CPU build."""
+    try:
+        gpus = detect_gpus()
+    except (Unavailable, OSError) as exc:
+        yield wrong("gpus", str(exc), "mend the NVIDIA driver, or serve with --cpu 2")
+        return
+    yield good("gpus", ", ".join(gpu.name for gpu in gpus) or "none here")
+    vllm, build = _version("vllm"), cpu_build(settings.fleet_cache_dir)
     if vllm:
         yield good("vllm", f"vLLM {vllm}")
     elif gpus:
         yield warning(
             "vllm",
-            "this host has NVIDIA tools but no vLLM in this environment",
-            "pip install 'batchline[vllm]', if model servers shall run here",
+            "there are GPUs here but no vLLM in this environment",
+            "pip install 'batchline[vllm]', if model servers shall run on this host",
         )
+    elif build.is_complete:
+        yield good("vllm", f"CPU build in {build.root}")
     else:
-        yield good("vllm", "not installed, no GPU here; 'batchline up' fetches the CPU build")
+        yield good("vllm", "not installed; 'batchline up' installs the CPU build where it needs it")
 
 
 def check_port(name: str, host: str, port: int, *, ours: bool) -> Iterator[Finding]:

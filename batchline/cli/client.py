@@ -98,6 +98,10 @@ class Client:
         """Return one file's object."""
         return self._ask("GET", f"/v1/files/{_segment(file_id)}")
 
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file."""
+        self._ask("DELETE", f"/v1/files/{_segment(file_id)}")
+
     def upload(self, chunks: Iterable[bytes], *, size_bytes: int | None, filename: str) -> Json:
         """Upload a batch input file from a stream; `size_bytes` is None where unknown."""
         boundary = uuid4().hex
@@ -229,8 +233,11 @@ def _decoded(answer: httpx.Response) -> Json | None:
 
 def _refusal(answer: httpx.Response) -> Failure:
     error = (_decoded(answer) or {}).get("error")
-    message = error.get("message") if isinstance(error, dict) else None
+    fields = error if isinstance(error, dict) else {}
+    message, param = fields.get("message"), fields.get("param")
     why = clean(str(message), limit=_MAX_MESSAGE) if message else answer.reason_phrase
+    if param and str(param) not in why:
+        why = f"{clean(str(param), limit=100)}: {why}"
     if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Failure(
             "The server wants its API key.",

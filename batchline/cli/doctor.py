@@ -63,7 +63,7 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
     yield from check_data_dir(settings)
     yield from check_store(settings)
     yield from check_nginx()
-    yield from check_vllm()
+    yield from check_vllm(settings)
     local = f"http://{_WILDCARDS.get(settings.host, settings.host)}:{settings.port}"
     gateway = list(check_gateway(url or local, api_key or settings.api_key))
     dispatcher = list(check_dispatcher(settings.dispatcher_port))

@@ -17,7 +17,7 @@ from .batch import ApiBatch
 from .client import Client
 from .failure import Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
-from .render import WORDS, clean, console, moment, put, put_json, say, status_words
+from .render import WORDS, clean, console, day_or_time, moment, put, put_json, say, status_words
 from .resolve import LAST, resolve
 from .watch import fault_lines, tell_next
 
@@ -158,7 +158,7 @@ def _row(batch: ApiBatch, among: Sequence[ApiBatch], *, short: bool) -> tuple[st
         figures.percent(batch.finished, batch.total),
         figures.count(batch.total),
         figures.count(batch.failed),
-        moment(created)[:-3] if created is not None else figures.MISSING,
+        day_or_time(created, now=time.time()) if created is not None else figures.MISSING,
         figures.duration(until - created) if created is not None else figures.MISSING,
     )
 
@@ -177,13 +177,15 @@ def _table(rows: Sequence[Sequence[str]], colors: Sequence[str]) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
+    for index, name in enumerate(_COLUMNS):
+        width = max(len(name), *(len(row[index]) for row in rows))
         table.add_column(
             name,
             justify="right" if name in _RIGHT else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=14 if name == "BATCH" else None,
+            # A narrow terminal costs letters of the name, never a figure.
+            min_width=None if name == "NAME" else width,
         )
     for row, color in zip(rows, colors, strict=True):
         cells = [Text(cell, style=color if i == 2 else "") for i, cell in enumerate(row)]  # noqa: PLR2004

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from batchline.errors import BatchlineError
+from batchline.errors import BatchlineError, Unavailable
 
 from .failure import ExitCode, Failure
 from .render import clean, say_failure
@@ -76,8 +76,10 @@ class _Commands(TyperGroup):
             say_failure(failure)
             raise typer.Exit(failure.code) from None
         except BatchlineError as exc:
-            say_failure(Failure(clean(str(exc))))
-            raise typer.Exit(ExitCode.USAGE) from None
+            what, *why = str(exc).splitlines() or [type(exc).__name__]
+            say_failure(Failure(clean(what), why="\n".join(clean(line.strip()) for line in why)))
+            away = isinstance(exc, Unavailable)
+            raise typer.Exit(ExitCode.UNREACHABLE if away else ExitCode.USAGE) from None
         except KeyboardInterrupt:
             say_failure(Failure("Interrupted."))
             raise typer.Exit(ExitCode.INTERRUPTED) from None

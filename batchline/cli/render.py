@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _S = BatchStatus
+_WEEK_S = 6 * 86400  # from the seventh day on a weekday has two meanings
 
 WORDS = {
     _S.VALIDATING: ("◎", "validating", "blue"),
@@ -102,3 +103,9 @@ def clock(unix_s: float, *, now: float) -> str:
     then, today = time.localtime(unix_s), time.localtime(now)
     same_day = (then.tm_year, then.tm_yday) == (today.tm_year, today.tm_yday)
     return time.strftime("%H:%M" if same_day else "%a %H:%M", then)
+
+
+def day_or_time(unix_s: float, *, now: float) -> str:
+    """Write a time in the past: `21:04` today, `Thu 21:04` this week, else `2026-02-12`."""
+    recent = now - _WEEK_S < unix_s
+    return clock(unix_s, now=now) if recent else time.strftime("%Y-%m-%d", time.localtime(unix_s))

@@ -149,7 +149,7 @@ def plain_line(batch: ApiBatch, pace: Pace, *, now: float) -> str:
     if batch.total:
         parts.append(figures.percent(batch.finished, batch.total))
         parts.append(_progress(batch))
-        parts.append(_speed(pace))
+        parts += [_speed(pace)] if pace.lines_per_s is not None else []
     ending = eta(batch, pace, now=now)
     return "  ".join(parts + ([ending] if ending else []))
 
@@ -167,6 +167,8 @@ def frame(batch: ApiBatch, pace: Pace, *, terminal: Console, now: float) -> Text
     text.append("\n  ")
     text.append_text(_bar(batch, cells=min(_BAR_CELLS, max(10, terminal.width - 50))))
     text.append(f" {figures.percent(batch.finished, batch.total):>7}  {_progress(batch)}")
+    if pace.lines_per_s is None:
+        return text
     text.append(f"\n  {_speed(pace)}")
     ending = eta(batch, pace, now=now)
     text.append(f"\n  {ending}" if ending else "")

@@ -10,8 +10,8 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -79,9 +79,7 @@ def submit(
 
         with Client(url, api_key) as client:
             file_id = _upload(client, stream, head=head, file=file)
-            batch = client.create_batch(
-                file_id=file_id, endpoint=endpoint, window=window, metadata=metadata
-            )
+            batch = _create(client, file_id, endpoint=endpoint, window=window, metadata=metadata)
             say(f"created on {client.url}/", mark="✓")
             if not as_json:
                 put(batch.id)
@@ -91,6 +89,8 @@ def submit(
                 say(f"Follow it:  batchline watch {batch.id}")
                 return
             ended = _follow(client, batch, watch=watch, as_json=as_json)
+            if output is None and not as_json:
+                _tell_next(ended)
             if output is not None and ended.status is not BatchStatus.FAILED:
                 _store(client, ended, output)
     raise typer.Exit(_exit_code(ended, fail_on_errors=fail_on_errors))
@@ -193,6 +193,20 @@ def _upload(client: Client, stream: BinaryIO, *, head: FirstLine, file: str) -> 
     return str(stored.get("id"))
 
 
+def _create(
+    client: Client, file_id: str, *, endpoint: str, window: str, metadata: Mapping[str, str]
+) -> ApiBatch:
+    try:
+        return client.create_batch(
+            file_id=file_id, endpoint=endpoint, window=window, metadata=metadata
+        )
+    except Failure as failure:
+        if failure.code is ExitCode.USAGE:  # refused for good: nothing will ever use the file
+            with suppress(Failure):
+                client.delete_file(file_id)
+        raise
+
+
 def _chunks(stream: BinaryIO, head: FirstLine) -> Iterator[bytes]:
     yield head.looked_at
     while chunk := stream.read(_CHUNK_BYTES):
@@ -206,7 +220,7 @@ def _counted(chunks: Iterator[bytes], transfer: Transfer) -> Iterator[bytes]:
 
 
 def _follow(client: Client, batch: ApiBatch, *, watch: bool, as_json: bool) -> ApiBatch:
-    from .watch import choose_screen, final_line, follow, tell_next
+    from .watch import choose_screen, final_line, follow
 
     # Standard output carries the id, so what moves is talk; with --json it carries only objects.
     screen = choose_screen(as_json=as_json and watch, quiet=not watch, talk=True)
@@ -214,9 +228,13 @@ def _follow(client: Client, batch: ApiBatch, *, watch: bool, as_json: bool) -> A
     say(final_line(ended))
     if as_json and not watch:
         put_json(ended.raw)
-    elif not as_json:
-        tell_next(ended)
     return ended
+
+
+def _tell_next(batch: ApiBatch) -> None:
+    from .watch import tell_next
+
+    tell_next(batch)
 
 
 def _store(client: Client, batch: ApiBatch, output: Path) -> None:

@@ -30,7 +30,6 @@ _CPU_ENVIRONMENT = _VLLM_ENVIRONMENT | {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",  # two servers on two cores
-    "HF_HUB_OFFLINE": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }
 FOREIGN_VARIABLES = frozenset(
@@ -126,12 +125,7 @@ def plan_gpu_servers(
 
 
 def plan_cpu_servers(options: ModelOptions, count: int, *, python: Path) -> tuple[Program, ...]:
-    """Plan `count` servers without GPUs; `python` is the interpreter of the CPU build.
-
-    Raises Invalid: no server is asked for.
-    """
-    if count < 1:
-        raise Invalid(f"--cpu {count}: at least 1 server is needed; 2 is a good number.")
+    """Plan `count` servers without GPUs; `python` is the interpreter of the CPU build."""
     return tuple(
         _server(
             options,
@@ -139,8 +133,14 @@ def plan_cpu_servers(options: ModelOptions, count: int, *, python: Path) -> tupl
             # Through the module: the vllm command insists on a distribution named vllm, and this
             # build is named vllm-cpu.
             start=(str(python), "-m", "vllm.entrypoints.openai.api_server"),
-            flags=("--model", options.model, *_CPU_FLAGS),
-            env=_CPU_ENVIRONMENT,
+            flags=(
+                *("--model", options.model),
+                *(("--revision", options.revision) if options.revision else ()),
+                *_CPU_FLAGS,
+            ),
+            # The packaged model lies in a folder: then nothing is looked up in the network.
+            env=_CPU_ENVIRONMENT
+            | ({"HF_HUB_OFFLINE": "1"} if Path(options.model).is_absolute() else {}),
             without=FOREIGN_VARIABLES,
         )
         for number in range(count)

@@ -106,13 +106,17 @@ class Supervisor:
             await self._stop_all()
             await self._groups.close()
 
-    async def wait_ready(self, names: Iterable[str] | None = None) -> None:
-        """Return once each named program (all by default) has been ready at least once."""
-        wanted = None if names is None else set(names)
+    async def wait_ready(self) -> None:
+        """Return once each program has been ready at least once."""
         for stage in self._keepers:
             for keeper in stage:
-                if wanted is None or keeper.program.name in wanted:
-                    await keeper.was_ready.wait()
+                await keeper.was_ready.wait()
+
+    def not_ready(self) -> list[str]:
+        """Return the names of the programs that were never ready yet."""
+        return [
+            k.program.name for stage in self._keepers for k in stage if not k.was_ready.is_set()
+        ]
 
     async def _stop_all(self) -> None:
         for stage in reversed(self._keepers):

@@ -20,13 +20,15 @@ from batchline.cli.main import app
 
 @pytest.fixture
 def serve_app():
-    """Serve an aiohttp application from a thread of its own; returns its url."""
+    """Serve an aiohttp application (or what a coroutine function makes) from a thread; returns its url."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     runners = []
 
     async def start(made):
+        if not isinstance(made, web.Application):
+            made = await made()
         runner = web.AppRunner(made, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -17,7 +17,7 @@ from batchline.cli.findings import Level
 from batchline.cli.main import app
 from batchline.settings import Settings
 from batchline.store import open_store
-from batchline.store.schema import known_schema
+from batchline.store.connection import known_schema
 
 
 def answering(**answers):

@@ -16,7 +16,11 @@ ONLY_IN = {
     "aiosql": {"batchline/store/sqlite_intake.py"},
     "sqlite3": {"batchline/store/connection.py"},
     "prometheus_client": {"batchline/metrics.py", "gateway/ops.py", "dispatcher/ops.py"},
-    "signal": {"batchline/service.py", "batchline/fleet/supervise.py"},
+    "signal": {
+        "batchline/service.py",
+        "batchline/fleet/supervise.py",
+        "batchline/fleet/watchdog.py",
+    },
 }
 ENVIRON = {"batchline/settings.py"}
 AIOHTTP_CLIENT = {"dispatcher/upstream.py", "dispatcher/probe.py", "gateway/proxy.py"}
