@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from batchline.errors import Invalid
 
 GROUP = "batchline_backends"
-"""Name of the upstream group; in X-Upstream it means that no server was in service."""
+"""Name of the upstream group. Alone in X-Upstream: no server took a byte of the request."""
 
 READ_TIMEOUT_S = 7200
 """How long nginx waits for a server: longer than the dispatcher waits for one try of a line."""

@@ -31,7 +31,7 @@ class Backend:
         self.headers: list = []
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
-        self.port = free_port()
+        self.port = find_free_port()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -65,11 +65,17 @@ class Backend:
             raise
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def free_port():
+    """Return a function that finds free ports."""
+    return find_free_port
 
 
 class Proxy:
@@ -103,7 +109,7 @@ async def start_proxy(tmp_path: Path):
     stack = []
 
     async def start(servers: list[Backend]) -> Proxy:
-        port = free_port()
+        port = find_free_port()
         config = tmp_path / "nginx.conf"
         config.write_text(
             render_nginx(

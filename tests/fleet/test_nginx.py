@@ -157,21 +157,34 @@ async def test_a_poison_request_reaches_at_most_two_servers(backends, start_prox
 
 @pytest.mark.parametrize("count", [1, 2])
 async def test_no_server_up_is_said_in_openai_json(backends, start_proxy, count):
-    """With every server down the answer is a 502 with code no_backend, and X-Upstream."""
+    """With every server down: a 502 with code no_backend, and the group's name in X-Upstream."""
     for server in backends:
         await server.stop()
     proxy = await start_proxy(backends[:count])
 
-    responses = [await proxy.post(), await proxy.post()]
+    responses = [await proxy.post(), await proxy.post()]  # refused at first, then benched
 
     for response in responses:
         assert response.status == 502
         assert response.content_type == "application/json"
         error = (await response.json())["error"]
         assert (error["type"], error["code"]) == ("server_error", FAULT_NO_BACKEND)
-        assert response.headers["X-Upstream"]
-    if count > 1:
-        assert GROUP in upstreams(responses[-1])
+        assert upstreams(response) == [GROUP]
+
+
+async def test_a_lost_request_with_nobody_left_names_the_server_that_had_it(backends, start_proxy):
+    """It was sent once: that counts as one try, unlike a request that nobody took."""
+    await backends[1].stop()
+    proxy = await start_proxy(backends[:2])
+    backends[0].script = reset
+
+    response = await proxy.post()
+
+    assert response.status == 502
+    assert (await response.json())["error"]["code"] == FAULT_BACKEND_FAILED
+    assert backends[0].address in upstreams(response)
+    assert len(backends[0].bodies) == 1
+    assert GROUP not in upstreams(response)
 
 
 async def test_a_server_that_comes_back_is_used_again(backends, start_proxy):

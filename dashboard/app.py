@@ -1,0 +1,74 @@
+"""Mount the dashboard on an application. The gateway calls this once; nothing else is public."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from batchline.blobs.base import Blobs
+from batchline.metrics import Metrics
+from batchline.store.base import View
+
+from .live import Live
+from .pages import Pages, moment, read_assets
+
+log = logging.getLogger("batchline.dashboard")
+
+
+def add_dashboard(
+    app: web.Application,
+    *,
+    view: View,
+    metrics: Metrics,
+    blobs: Blobs,
+    clock: Callable[[], float],
+) -> None:
+    """Add `/`, its parts, stream and static files, and the poller that lives as long as the app."""
+    aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        filters={"moment": moment},
+    )
+    live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock)
+    pages = Pages(live, read_assets())
+    app.add_routes(
+        [
+            web.get("/", pages.overview),
+            web.get("/ui/stream", pages.stream, allow_head=False),
+            web.get("/ui/part/{name}", pages.part),
+            web.get("/static/{name}", pages.static),
+            web.get("/favicon.svg", pages.favicon),
+        ]
+    )
+
+    async def poll(app: web.Application) -> AsyncIterator[None]:
+        del app
+        task = asyncio.create_task(live.run(), name="dashboard-poller")
+        task.add_done_callback(_report_end)
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def end_streams(app: web.Application) -> None:
+        del app
+        await live.close()
+
+    app.cleanup_ctx.append(poll)
+    app.on_shutdown.append(end_streams)
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        log.error("the dashboard's poller ended; pages still load, streams stop", exc_info=exc)

@@ -1,0 +1,140 @@
+"""The handlers: the page, its parts, its stream and its static files. No decision about content.
+
+Every answer carries a policy that lets the browser load and run only what this server sends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+
+import aiohttp_jinja2
+from aiohttp import web
+from aiohttp_sse import EventSourceResponse, sse_response
+
+from batchline import __version__
+from batchline.errors import Unavailable
+
+from .live import Live, Snapshot
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+PARTS = (
+    "sentence",
+    "notices",
+    "running",
+    "vitals",
+    "chart",
+    "backends",
+    "finished",
+    "storage",
+)
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PING_S = 15.0
+_SEND_TIMEOUT_S = 20.0
+
+
+def read_assets() -> dict[str, bytes]:
+    """Read the static files once; there are few and they are small."""
+    return {path.name: path.read_bytes() for path in sorted(_STATIC.iterdir())}
+
+
+def moment(iso: str, now: str) -> str:
+    """Write a moment for readers without JavaScript: UTC, with the day when it is not today."""
+    if not iso:
+        return ""
+    at, today = datetime.fromisoformat(iso), datetime.fromisoformat(now)
+    text = at.astimezone(UTC).strftime("%H:%M UTC")
+    return text if at.date() == today.date() else f"{at:%a} {text}"
+
+
+class Pages:
+    """The dashboard's handlers over one `Live`."""
+
+    def __init__(self, live: Live, assets: Mapping[str, bytes]) -> None:
+        self._live = live
+        self._assets = assets
+        self._tags = {n: blake2b(c, digest_size=6).hexdigest() for n, c in assets.items()}
+
+    async def overview(self, request: web.Request) -> web.Response:
+        """Answer the first page, whole and readable without JavaScript."""
+        try:
+            snapshot = await self._live.newest()
+        except Unavailable as exc:
+            context = {"reason": str(exc), "tags": self._tags, "version": __version__}
+            return _html("error.html", request, context, status=503)
+        return _html("overview.html", request, self._context(snapshot))
+
+    async def part(self, request: web.Request) -> web.Response:
+        """Answer one part as HTML; the page swaps it in when its structure changed."""
+        name = request.match_info["name"]
+        if name not in PARTS:
+            return web.Response(status=404, text="No such part.", headers=HEADERS)
+        try:
+            snapshot = await self._live.newest()
+        except Unavailable as exc:
+            return web.Response(status=503, text=str(exc), headers=HEADERS)
+        return _html("part.html", request, {**self._context(snapshot), "name": name})
+
+    async def stream(self, request: web.Request) -> EventSourceResponse:
+        """Send the page's changes as they happen: figures as one object, shapes as `part`."""
+        async with (
+            sse_response(request, ping_interval=_PING_S, send_timeout=_SEND_TIMEOUT_S) as answer,
+            self._live.watching(),
+        ):
+            async for change in self._live.changes():
+                if not answer.is_connected():
+                    break
+                if change.shapes:
+                    await answer.send(json.dumps(change.shapes), event="part")
+                await answer.send(json.dumps(change.figures), id=str(change.number))
+        return answer
+
+    async def static(self, request: web.Request) -> web.Response:
+        """Answer one static file; its address changes with its content, so it may be kept."""
+        name = request.match_info["name"]
+        return self._asset(request, name)
+
+    async def favicon(self, request: web.Request) -> web.Response:
+        """Answer the icon, with a dot when something needs attention."""
+        is_alert = "attention" in request.query
+        return self._asset(request, "favicon-attention.svg" if is_alert else "favicon.svg")
+
+    def _asset(self, request: web.Request, name: str) -> web.Response:
+        content = self._assets.get(name)
+        if content is None:
+            return web.Response(status=404, text="No such file.", headers=HEADERS)
+        is_versioned = request.query.get("v") == self._tags[name]
+        keep = "public, max-age=31536000, immutable" if is_versioned else "no-cache"
+        headers = {**HEADERS, "Cache-Control": keep, "ETag": f'"{self._tags[name]}"'}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        kind = _TYPES[Path(name).suffix]
+        return web.Response(body=content, content_type=kind, charset="utf-8", headers=headers)
+
+    def _context(self, snapshot: Snapshot) -> dict[str, object]:
+        return {
+            "f": snapshot.shown.figures,
+            "parts": snapshot.shown.parts,
+            "shapes": snapshot.shapes,
+            "part_names": PARTS,
+            "tags": self._tags,
+            "version": __version__,
+        }
+
+
+def _html(
+    template: str, request: web.Request, context: Mapping[str, object], *, status: int = 200
+) -> web.Response:
+    response = aiohttp_jinja2.render_template(template, request, context, status=status)
+    response.headers.update(HEADERS)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,343 @@
+"""What the page says about batches: the running rows, and the table of those that ended.
+
+Pure. A row's fixed part is its record; what changes from second to second are figures under its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from batchline import figures
+from batchline.model import Batch, FleetReport, Overview
+from batchline.states import BatchStatus
+
+from . import drawing, eta
+from .fleet import Halt, halt, plural, short_model, silent_for_s, spell
+from .history import RATE_WINDOW_S, History
+
+ROWS_SHOWN = 8
+FAULTS_SHOWN = 5
+_SPARK_BUCKETS = 60
+_FULL_RATIO = 0.9
+_STALL_S = 300
+_STALL_UNSTARTED_S = 900
+_ETA_WINDOW_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Pill:
+    """A status as icon, word and colour."""
+
+    word: str
+    icon: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One open batch. `end`: clock (when), near (soon), open (not yet known), none (see `pill`)."""
+
+    key: str
+    id: str
+    name: str
+    short_id: str
+    model: str
+    has_total: bool
+    has_failed: bool
+    pill: Pill | None
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The panel of open batches; `idle_text` is shown when there is none."""
+
+    rows: Sequence[Row]
+    more: int
+    idle_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One batch that ended, with where its results are."""
+
+    id: str
+    name: str
+    pill: Pill
+    requests: str
+    failed: str
+    has_failed: bool
+    took: str
+    ended_at: str
+    output_url: str
+    error_url: str
+    faults: Sequence[tuple[str, str]]
+    faults_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of the open batches beyond their counts."""
+
+    pills: Mapping[str, Pill | None]
+    ends: Mapping[str, float]
+    stalled: Sequence[tuple[Batch, float]]
+    unserved: Sequence[str]
+    is_full: bool
+
+
+PILLS = {
+    BatchStatus.VALIDATING: Pill("Validating", "validating", "run"),
+    BatchStatus.IN_PROGRESS: Pill("Running", "running", "run"),
+    BatchStatus.FINALIZING: Pill("Finalizing", "finalizing", "run"),
+    BatchStatus.COMPLETED: Pill("Completed", "completed", "ok"),
+    BatchStatus.FAILED: Pill("Failed", "failed", "bad"),
+    BatchStatus.EXPIRED: Pill("Expired", "expired", "warn"),
+    BatchStatus.CANCELLING: Pill("Cancelling", "cancelled", "warn"),
+    BatchStatus.CANCELLED: Pill("Cancelled", "cancelled", ""),
+}
+QUEUED = Pill("Queued", "queued", "")
+WAITING = Pill("Waiting", "clock", "warn")
+HALTED = {
+    Halt.ABSENT: WAITING,
+    Halt.SILENT: WAITING,
+    Halt.PAUSED: Pill("Paused", "paused", "warn"),
+    Halt.NO_BACKEND: Pill("No backend", "warning", "bad"),
+}
+NO_MODEL = Pill("No backend for model", "warning", "bad")
+
+
+def look_ahead(
+    seen: Overview, history: History, *, now: float, held: Mapping[str, float]
+) -> Outlook:
+    """Judge every open batch: its derived status, and when it will be done.
+
+    `held` are the ends shown before: they stay unless the new ones differ noticeably.
+    """
+    report = seen.report
+    flying = report.in_flight if report else {}
+    is_full = bool(report and report.limit and sum(flying.values()) >= _FULL_RATIO * report.limit)
+    pills = {b.id: _pill(b, seen, now=now) for b in seen.open_batches}
+    stalled = []
+    paces = []
+    for batch in seen.open_batches:
+        if pills[batch.id] is not None:
+            continue
+        still_s = _stalled_s(batch, history, flying.get(batch.id, 0), now=now)
+        if still_s is not None:
+            stalled.append((batch, still_s))
+            pills[batch.id] = Pill(f"Stalled {figures.duration(still_s)}", "warning", "bad")
+            continue
+        per_s = history.rate(batch.id, window_s=_eta_window_s(report, now=now))
+        if per_s and eta.is_telling(batch, now=now):
+            left = batch.counts.total - batch.counts.finished
+            cost = max(1.0, batch.usage.output_tokens / max(1, batch.counts.completed))
+            paces.append(eta.Pace(batch.id, left, per_s, cost))
+    ends = {
+        batch_id: eta.steady(held.get(batch_id), now + left_s, now=now)
+        for batch_id, left_s in eta.foresee(paces, is_shared=is_full).items()
+    }
+    waiting_for = {b.model for b in seen.open_batches if pills[b.id] is NO_MODEL and b.model}
+    return Outlook(pills, ends, stalled, sorted(waiting_for), is_full)
+
+
+def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
+    """Return the status to show instead of an end, or None for a batch that runs."""
+    if batch.status is not BatchStatus.IN_PROGRESS:
+        return PILLS[batch.status]
+    report, halted = seen.report, halt(seen.report, now=now)
+    if report is None or halted is not None:
+        return HALTED[halted or Halt.ABSENT]
+    if report.models and batch.model and batch.model not in report.models:
+        return NO_MODEL
+    is_queued = not batch.counts.finished and not report.in_flight.get(batch.id)
+    return QUEUED if is_queued else None
+
+
+def _eta_window_s(report: FleetReport | None, *, now: float) -> float:
+    """Look back ten minutes, but not past the last backend that came or went: speed changed then."""
+    changed_at = max((b.since for b in report.backends), default=0) if report else 0
+    return max(RATE_WINDOW_S, min(_ETA_WINDOW_S, now - changed_at))
+
+
+def _stalled_s(batch: Batch, history: History, flying: int, *, now: float) -> float | None:
+    """Return for how long nothing finished, if that is longer than these lines usually take."""
+    still_s = history.still_for_s(batch.id, now=now)
+    if still_s is None or not flying:
+        return None
+    if not batch.counts.finished:
+        return still_s if still_s >= _STALL_UNSTARTED_S else None
+    usual = history.moving_rate(batch.id)
+    line_s = flying / usual if usual else 0.0  # Little's law: time in flight = in flight / rate
+    return still_s if still_s >= max(_STALL_S, 3 * line_s) else None
+
+
+def running(
+    seen: Overview,
+    history: History,
+    outlook: Outlook,
+    *,
+    now: float,
+    span_s: float,
+    out: dict[str, str],
+) -> Running:
+    """Describe the open batches, oldest first, and write their figures to `out`."""
+    shown = seen.open_batches[:ROWS_SHOWN]
+    rows = tuple(_row(b, seen, history, outlook, now=now, span_s=span_s, out=out) for b in shown)
+    out["run.head"] = plural(len(seen.open_batches), "batch") if seen.open_batches else ""
+    return Running(rows, len(seen.open_batches) - len(shown), "" if rows else _idle_text(seen, now))
+
+
+def _row(
+    batch: Batch,
+    seen: Overview,
+    history: History,
+    outlook: Outlook,
+    *,
+    now: float,
+    span_s: float,
+    out: dict[str, str],
+) -> Row:
+    key = f"b.{batch.id.removeprefix('batch_')[:12]}"
+    counts, flying = batch.counts, 0
+    if seen.report is not None and silent_for_s(seen.report, now=now) is None:
+        flying = seen.report.in_flight.get(batch.id, 0)
+    percent = figures.percent(counts.finished, counts.total)
+    out[f"{key}.done"] = figures.count(counts.finished)
+    out[f"{key}.of"] = f"of {figures.count(counts.total)} · {percent}"
+    out[f"{key}.failed"] = f"{figures.count(counts.failed)} failed" if counts.failed else ""
+    out[f"{key}.fly"] = f"{figures.count(flying)} in flight" if flying else ""
+    bar = drawing.bar(
+        completed=counts.completed, failed=counts.failed, flying=flying, total=counts.total
+    )
+    out[f"{key}.dw"], out[f"{key}.fx"] = f"{bar.done}%", f"{bar.failed_from}%"
+    out[f"{key}.fw"], out[f"{key}.yx"] = f"{bar.failed}%", f"{bar.flying_from}%"
+    out[f"{key}.yw"] = f"{bar.flying}%"
+    out[f"{key}.now"] = f"{100 * counts.finished // max(1, counts.total)}"
+    out[f"{key}.say"] = f"{percent} finished, {figures.count(counts.failed)} failed"
+    pill = outlook.pills[batch.id]
+    rate = history.rate(batch.id) if pill is None else None
+    out[f"{key}.rate"] = "" if rate is None else f"{figures.rate(rate)} per second"
+    series = history.batch_series(batch.id, span_s=span_s, buckets=_SPARK_BUCKETS)
+    curve = drawing.curve(series)
+    out[f"{key}.line"], out[f"{key}.area"] = curve.line, curve.area
+    end = _end(batch, pill, outlook, key=key, now=now, out=out)
+    return Row(
+        key=key,
+        id=batch.id,
+        name=batch.name,
+        short_id=short_id(batch.id),
+        model=short_model(batch.model) if batch.model else "",
+        has_total=counts.total > 0,
+        has_failed=counts.failed > 0,
+        pill=pill,
+        end=end,
+    )
+
+
+def _end(
+    batch: Batch,
+    pill: Pill | None,
+    outlook: Outlook,
+    *,
+    key: str,
+    now: float,
+    out: dict[str, str],
+) -> str:
+    out[f"{key}.at"] = out[f"{key}.in"] = ""
+    if pill is not None:
+        out[f"{key}.in"] = _pill_text(batch, pill, now=now)
+        return "none"
+    end = outlook.ends.get(batch.id)
+    if end is None:
+        out[f"{key}.in"] = "estimating the end"
+        return "open"
+    if end - now <= eta.NEAR_S:
+        out[f"{key}.in"] = soon(end - now)
+        return "near"
+    at = eta.rounded(end, now=now)
+    out[f"{key}.at"], out[f"{key}.in"] = iso(at), f"in {left(end, now=now)}"
+    return "clock"
+
+
+def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
+    if batch.status is BatchStatus.VALIDATING:
+        return "checking its lines"
+    if batch.status is BatchStatus.FINALIZING:
+        return "writing the results"
+    if batch.status is BatchStatus.CANCELLING:
+        return "keeping what finished"
+    if pill is QUEUED and batch.in_progress_at is not None:
+        return f"for {spell(now - batch.in_progress_at)}"
+    return ""
+
+
+def ended(batch: Batch) -> Ended:
+    """Describe one batch that ended."""
+    counts, faults = batch.counts, tuple(batch.faults or ())
+    lacks = batch.status is not BatchStatus.COMPLETED or counts.finished != counts.total
+    of_total = f"{figures.count(counts.finished)} of {figures.count(counts.total)}"
+    ended_at = batch.ended_at or batch.created_at
+    return Ended(
+        id=batch.id,
+        name=batch.name,
+        pill=PILLS[batch.status],
+        requests=(of_total if lacks else figures.count(counts.total))
+        if counts.total
+        else figures.MISSING,
+        failed=figures.count(counts.failed) if counts.finished else figures.MISSING,
+        has_failed=counts.failed > 0,
+        took=figures.duration(ended_at - batch.created_at),
+        ended_at=iso(ended_at),
+        output_url=f"/v1/files/{batch.output_file_id}/content" if batch.output_file_id else "",
+        error_url=f"/v1/files/{batch.error_file_id}/content" if batch.error_file_id else "",
+        faults=tuple(
+            (f"line {figures.count(f.line)}" if f.line is not None else "file", f.message)
+            for f in faults[:FAULTS_SHOWN]
+        ),
+        faults_total=len(faults),
+    )
+
+
+def _idle_text(seen: Overview, now: float) -> str:
+    report = seen.report
+    if report is None or silent_for_s(report, now=now) is not None:
+        return "Batches that you send are kept and start as soon as the dispatcher is here."
+    if not report.backends:
+        return "Point any OpenAI client here, or:"
+    if not report.alive:
+        return "No backend answers at present; batches that you send wait for one."
+    models = ", ".join(short_model(m) for m in report.models[:3])
+    who = (
+        "The backend is"
+        if len(report.backends) == 1
+        else f"{report.alive} of {len(report.backends)} backends are"
+        if report.alive < len(report.backends)
+        else f"All {report.alive} backends are"
+    )
+    for_models = f" for {models}" if models else ""
+    return f"{who} idle and ready{for_models}. Point any OpenAI client here, or:"
+
+
+def soon(left_s: float) -> str:
+    """Word an end that is too near for a clock time."""
+    return "in a few minutes" if left_s > 60 else "in under a minute"  # noqa: PLR2004
+
+
+def left(end: float, *, now: float) -> str:
+    """Word how long until the rounded end, rounded the same way."""
+    away_s = eta.rounded(end, now=now) - now
+    step = 300 if away_s > 1800 else 60  # noqa: PLR2004 - as the clock time is rounded
+    return figures.duration(max(step, round(away_s / step) * step))
+
+
+def short_id(batch_id: str) -> str:
+    """Cut an id to what a person compares: `batch_7f3a91c0`."""
+    return batch_id[:14]
+
+
+def iso(at: float) -> str:
+    """Write a moment as the page's script reads it, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

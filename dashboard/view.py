@@ -1,0 +1,319 @@
+"""Records and history to what the page shows: parts (what is there) and figures (what it reads).
+
+Pure: the same input gives the same page. A part is compared to find changes of structure, which replace
+its HTML; a figure that changed is one patched text or SVG attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from batchline import figures
+from batchline.model import Overview
+
+from . import drawing, eta, fleet, rows
+from .fleet import plural, short_model, silent_for_s, spell
+from .history import SPAN_S, History
+
+_VITAL_BUCKETS = 90
+_CHART_BUCKETS = 180
+_SPANS_S = (300, 900, SPAN_S)
+_FULL = "the backends are kept full"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The first line: which kind it is, and whether it ends in a time or has a range."""
+
+    has_time: bool
+    has_range: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The table of batches that ended, newest first."""
+
+    rows: Sequence[rows.Ended]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The large curve: tokens where they are known, else requests."""
+
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A part whose structure never changes."""
+
+    name: str
+
+
+Part = Sentence | fleet.Notices | rows.Running | Plain | Chart | fleet.Backends | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One snapshot of the page. `ends`: the foreseen ends, to be held against jitter next time."""
+
+    at: float
+    parts: Mapping[str, Part]
+    figures: Mapping[str, str]
+    ends: Mapping[str, float]
+
+    def shapes(self) -> dict[str, str]:
+        """Return a short fingerprint of each part's structure."""
+        return {
+            name: blake2b(repr(part).encode(), digest_size=6).hexdigest()
+            for name, part in self.parts.items()
+        }
+
+
+def show(
+    seen: Overview,
+    history: History,
+    *,
+    now: float,
+    free_bytes: int | None = None,
+    store_fault: tuple[str, float] | None = None,
+    held: Mapping[str, float] | None = None,
+) -> Shown:
+    """Work out the whole page. `store_fault`: why and since when the overview could not be read."""
+    out: dict[str, str] = {"now": rows.iso(now)}
+    span_s = span(history)
+    outlook = rows.look_ahead(seen, history, now=now, held=held or {})
+    found = fleet.notices(
+        seen,
+        now=now,
+        free_bytes=free_bytes,
+        store_fault=store_fault,
+        stalled=outlook.stalled,
+        unserved=outlook.unserved,
+    )
+    parts: dict[str, Part] = {
+        "sentence": _sentence(seen, history, outlook, now=now, out=out),
+        "notices": _notices(found, out=out),
+        "running": rows.running(seen, history, outlook, now=now, span_s=span_s, out=out),
+        "vitals": _vitals(seen, history, outlook, now=now, span_s=span_s, out=out),
+        "chart": _chart(history, now=now, span_s=span_s, out=out),
+        "backends": fleet.backends(seen.report, now=now, out=out),
+        "finished": Finished(tuple(rows.ended(b) for b in seen.finished)),
+        "storage": _storage(seen, free_bytes, out=out),
+    }
+    out["title"] = _title(seen, has_trouble=bool(found))
+    out["icon"] = "/favicon.svg?attention" if found else "/favicon.svg"
+    return Shown(now, parts, out, outlook.ends)
+
+
+def span(history: History) -> int:
+    """Choose how far back the curves reach: the least of 5 minutes, 15 minutes, an hour that fits."""
+    return next((s for s in _SPANS_S if history.seen_s <= s), SPAN_S)
+
+
+def _sentence(
+    seen: Overview,
+    history: History,
+    outlook: rows.Outlook,
+    *,
+    now: float,
+    out: dict[str, str],
+) -> Sentence:
+    for key in ("s.at", "s.tail", "s.sub", "s.from", "s.to"):
+        out[key] = ""
+    n_open = len(seen.open_batches)
+    if not n_open:
+        return _idle_sentence(seen, out=out)
+    left = sum(b.counts.total - b.counts.finished for b in seen.open_batches)
+    out["s.sub"] = f"{plural(left, 'request')} left"
+    trouble = _trouble(seen, outlook, now=now)
+    if trouble:
+        out["s.head"] = trouble
+        return Sentence(has_time=False, has_range=False)
+    n_running = sum(outlook.pills[b.id] is None for b in seen.open_batches)
+    if not n_running:
+        out["s.head"] = _not_running(seen)
+        return Sentence(has_time=False, has_range=False)
+    rest = n_open - n_running
+    out["s.head"] = f"{plural(n_running, 'batch')} running, "
+    out["s.tail"] = f"; {rest} more {'waits' if rest == 1 else 'wait'}" if rest else ""
+    if len(outlook.ends) < n_running:
+        out["s.head"] += "estimating the end"
+        out["s.sub"] += " · the end is known after the first results"
+        return Sentence(has_time=False, has_range=False)
+    end = max(outlook.ends.values())
+    done = "all done" if n_running > 1 and not rest else "done"
+    if end - now <= eta.NEAR_S:
+        out["s.head"] += f"{done} {rows.soon(end - now)}"
+        return Sentence(has_time=False, has_range=False)
+    out["s.head"] += f"{done} about "
+    out["s.at"] = rows.iso(eta.rounded(end, now=now))
+    out["s.sub"] += f" · {rows.left(end, now=now)} at the present rate"
+    return Sentence(has_time=True, has_range=_range(history, end - now, now=now, out=out))
+
+
+def _range(history: History, left_s: float, *, now: float, out: dict[str, str]) -> bool:
+    spread = history.spread()
+    if spread is None or left_s < 2 * eta.NEAR_S or spread[0] <= 0:
+        return False
+    slow, fast = spread
+    low, high = eta.rounded(now + left_s / fast, now=now), eta.rounded(now + left_s / slow, now=now)
+    if low >= high:
+        return False
+    out["s.sub"] += ", likely between "
+    out["s.from"], out["s.to"] = rows.iso(low), rows.iso(high)
+    return True
+
+
+def _idle_sentence(seen: Overview, *, out: dict[str, str]) -> Sentence:
+    last = max((b.ended_at or 0 for b in seen.finished), default=0)
+    if not last:
+        out["s.head"] = "Ready. Nothing has been run yet."
+        out["s.sub"] = "Send a batch with any OpenAI client, and watch it here."
+        return Sentence(has_time=False, has_range=False)
+    out["s.head"], out["s.at"], out["s.tail"] = "Idle. Last batch finished ", rows.iso(last), "."
+    out["s.sub"] = "Nothing is running or waiting."
+    return Sentence(has_time=True, has_range=False)
+
+
+def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
+    """Word what keeps all work from going on, or nothing."""
+    waiting = f"{plural(len(seen.open_batches), 'batch')} {_verb(seen, 'waits', 'wait')}"
+    match fleet.halt(seen.report, now=now):
+        case fleet.Halt.ABSENT:
+            return f"{waiting} for a dispatcher"
+        case fleet.Halt.PAUSED:
+            return f"Paused; {waiting}"
+        case fleet.Halt() as reason:
+            return f"{waiting}: {reason}"
+        case None:
+            pass
+    if outlook.unserved and all(outlook.pills[b.id] is rows.NO_MODEL for b in seen.open_batches):
+        return f"{waiting}: no backend serves {short_model(outlook.unserved[0])}"
+    if outlook.stalled:
+        batch, still_s = outlook.stalled[0]
+        return f"{batch.name} has finished nothing for {spell(still_s)}"
+    return ""
+
+
+def _not_running(seen: Overview) -> str:
+    words = {rows.PILLS[b.status].word.lower() for b in seen.open_batches}
+    count = plural(len(seen.open_batches), "batch")
+    if len(words) == 1 and (word := words.pop()) != "running":
+        return f"{count} {word}"
+    return f"{count} {_verb(seen, 'waits', 'wait')} to start"
+
+
+def _verb(seen: Overview, one: str, many: str) -> str:
+    return one if len(seen.open_batches) == 1 else many
+
+
+def _notices(found: Sequence[fleet.Notice], *, out: dict[str, str]) -> fleet.Notices:
+    shown = found[: fleet.NOTICES_SHOWN]
+    for i, notice in enumerate(shown):
+        out[f"n.{i}.head"], out[f"n.{i}.text"] = notice.head, notice.text
+    kinds = tuple((f"n.{i}", n.tone, n.icon) for i, n in enumerate(shown))
+    return fleet.Notices(kinds, len(found) - len(shown))
+
+
+def _vitals(
+    seen: Overview,
+    history: History,
+    outlook: rows.Outlook,
+    *,
+    now: float,
+    span_s: float,
+    out: dict[str, str],
+) -> Plain:
+    finished, failed, tokens = history.last_hour()
+    seen_s = history.seen_s
+    within = "in the last hour" if seen_s >= SPAN_S - 60 else f"in the last {spell(seen_s)}"
+    report = seen.report
+    is_heard = report is not None and silent_for_s(report, now=now) is None
+    flying = sum(report.in_flight.values()) if report and is_heard else None
+    out["v.span"] = "last hour" if span_s >= SPAN_S else f"last {spell(span_s)}"
+    out["v.tok"], out["v.tok.sub"] = (
+        figures.rate(history.token_rate()),
+        f"{_big(tokens)} {within}",
+    )
+    out["v.req"] = figures.rate(history.total_rate())
+    out["v.req.sub"] = f"{figures.count(finished)} {within}"
+    out["v.fly"] = figures.count(flying)
+    out["v.fly.of"] = f"of {figures.count(report.limit)} slots" if report and report.limit else ""
+    out["v.fly.sub"] = _flying_sense(seen, outlook, flying)
+    share = figures.share(failed, finished).removesuffix(" %")
+    out["v.bad"] = "0" if not finished else share
+    out["v.bad.sub"] = f"{figures.count(failed)} {within}"
+    for name, series, buckets in (
+        ("tok", "tokens", _VITAL_BUCKETS),
+        ("req", "finished", _VITAL_BUCKETS),
+        ("fly", "in_flight", _VITAL_BUCKETS),
+        ("bad", "failed_share", _VITAL_BUCKETS // 3),  # rare events need wider buckets
+    ):
+        values = history.series(series, span_s=span_s, buckets=buckets)
+        curve = drawing.curve(values)
+        out[f"v.{name}.line"], out[f"v.{name}.area"] = curve.line, curve.area
+    return Plain("vitals")
+
+
+def _big(tokens: int) -> str:
+    return figures.count(tokens) if tokens < 100_000 else figures.rate(tokens)  # noqa: PLR2004
+
+
+def _flying_sense(seen: Overview, outlook: rows.Outlook, flying: int | None) -> str:
+    if flying is None:
+        return "the dispatcher is silent" if seen.report else "no dispatcher yet"
+    if not flying:
+        return "nothing to do" if not seen.open_batches else "nothing sent at present"
+    if outlook.is_full:
+        return _FULL
+    left = sum(b.counts.total - b.counts.finished for b in seen.open_batches)
+    return "the last ones are running" if left <= flying else "room for more"
+
+
+def _chart(history: History, *, now: float, span_s: float, out: dict[str, str]) -> Chart:
+    has_tokens = history.last_hour()[2] > 0 or bool(history.token_rate())
+    name, title = (
+        ("tokens", "Output tokens per second")
+        if has_tokens
+        else ("finished", "Requests finished per second")
+    )
+    values = history.series(name, span_s=span_s, buckets=_CHART_BUCKETS)
+    top = drawing.axis_top(values)
+    curve = drawing.curve(values, top=top)
+    out["c.line"], out["c.area"] = curve.line, curve.area
+    for i in range(4):
+        out[f"c.y{i}"] = _tick(top * i / 3)
+    for i in range(5):
+        out[f"c.x{i}"] = rows.iso((now - span_s * (4 - i) / 4) // 60 * 60)
+    out["c.say"] = f"{title}, {out['v.span']}; now {figures.rate(next(iter(values[-1:]), None))}"
+    return Chart(title)
+
+
+def _tick(value: float) -> str:
+    for size, unit in ((1_000_000, " M"), (1000, " k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _storage(seen: Overview, free_bytes: int | None, *, out: dict[str, str]) -> Plain:
+    out["d.free"] = "–" if free_bytes is None else f"{figures.size(free_bytes)} free"
+    out["d.files"] = f"{plural(seen.files, 'file')}, {figures.size(seen.files_bytes)}"
+    out["d.db"] = figures.size(seen.database_bytes)
+    return Plain("storage")
+
+
+def _title(seen: Overview, *, has_trouble: bool) -> str:
+    mark = "! " if has_trouble else ""
+    running = [b for b in seen.open_batches if b.counts.total]
+    if not seen.open_batches:
+        return f"{mark}Idle – batchline"
+    if not running:
+        return f"{mark}{plural(len(seen.open_batches), 'batch')} – batchline"
+    total = sum(b.counts.total for b in running)
+    percent = 100 * sum(b.counts.finished for b in running) // total
+    what = running[0].name if len(running) == 1 else plural(len(running), "batch")
+    return f"{mark}{percent}% {what} – batchline"

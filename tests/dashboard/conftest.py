@@ -1,0 +1,35 @@
+"""A real dashboard on a real port, over a scripted view and a clock that a test moves."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from scene import NOW, Disk, Stage
+
+from batchline.metrics import Metrics
+from dashboard.app import add_dashboard
+
+
+@pytest.fixture
+def clock(clock):
+    clock.now = NOW
+    return clock
+
+
+@pytest.fixture
+def stage():
+    return Stage()
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+async def client(stage, metrics, clock):
+    app = web.Application()
+    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=clock)
+    async with TestClient(TestServer(app)) as client:
+        yield client

@@ -1,0 +1,66 @@
+"""The README's pictures are made by a real browser from a realistic night."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from chromium import PROGRAM, open_page
+from scene import NOW, night
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(PROGRAM is None, reason="needs chromium (make test installs it)"),
+]
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+VIEWS = {
+    "overview-light": {"width": 1280, "height": 1000},
+    "overview-dark": {"width": 1280, "height": 1000, "is_dark": True},
+    "overview-light-phone": {"width": 390, "height": 844},
+    "overview-dark-phone": {"width": 390, "height": 844, "is_dark": True},
+}
+
+
+@pytest.fixture
+def hour_ago(stage, clock):
+    """The state that the dashboard starts with."""
+    clock.now, stage.seen = NOW - 3610, night(3610)
+
+
+async def _live_through(client, stage, clock):
+    """Let the dashboard see the last hour, a look each ten seconds."""
+    for age_s in range(3600, -1, -10):
+        clock.now, stage.seen = NOW - age_s, night(age_s)
+        assert (await client.get("/ui/part/storage")).status == 200
+
+
+async def test_the_pictures_show_the_whole_page_in_both_themes(
+    hour_ago, client, stage, clock, tmp_path
+):
+    """Each picture is whole, small enough for a README, and made without one console error."""
+    await _live_through(client, stage, clock)
+    shift_ms = round((NOW - time.time()) * 1000)
+    target = IMAGES if os.environ.get("PICTURES") else tmp_path
+
+    async with open_page() as page:
+        fake_now = (
+            f"const now = Date.now; Date.now = () => now() + {shift_ms};"
+            "const D = Date; Date = class extends D { constructor(...a) "
+            "{ a.length ? super(...a) : super(Date.now()); } };"
+        )
+        await page.call("Page.addScriptToEvaluateOnNewDocument", source=fake_now)
+        for name, look in VIEWS.items():
+            await page.look(**look, scale=1 if look["width"] > 400 else 1.5)
+            await page.go(str(client.make_url("/")))
+            await page.until("document.getElementById('live-clock').textContent !== ''")
+            await page.picture(target / f"{name}.png")
+
+            wide = await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            size = (target / f"{name}.png").stat().st_size
+            assert wide, name
+            assert size < 400_000, (name, size)
+        assert page.problems == [], json.dumps(page.problems)
