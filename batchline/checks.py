@@ -1,7 +1,7 @@
 """Checks of what clients send, with OpenAI's error codes and messages. Pure; raises Invalid.
 
 Owns the wording only: which fields exist and which values they may take is said by the callers
-(`wire.py`, `gateway/paging.py`, `gateway/files.py`).
+(`bodies.py`, `gateway/paging.py`).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def choice(value: Json, options: Sequence[str], *, param: str) -> str:
     text = string(value, param=param)
     if text not in options:
         raise Invalid(
-            f"Invalid value: '{_shown(text)}'. Supported values are: {_listed(options)}.",
+            f"Invalid value: '{shown(text)}'. Supported values are: {_listed(options)}.",
             param=param,
             code="invalid_value",
         )
@@ -93,14 +93,14 @@ def integer(value: Json, *, param: str, lowest: int, highest: int) -> int:
     if value > highest:
         raise Invalid(
             f"Invalid '{param}': integer above maximum value. "
-            f"Expected a value <= {highest}, but got {_shown(value)} instead.",
+            f"Expected a value <= {highest}, but got {shown(value)} instead.",
             param=param,
             code="integer_above_max_value",
         )
     if value < lowest:
         raise Invalid(
             f"Invalid '{param}': integer below minimum value. "
-            f"Expected a value >= {lowest}, but got {_shown(value)} instead.",
+            f"Expected a value >= {lowest}, but got {shown(value)} instead.",
             param=param,
             code="integer_below_min_value",
         )
@@ -140,7 +140,8 @@ def _kind(value: Json) -> str:
     return "null" if value is None else _KINDS[type(value)]
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return the value as a message may repeat it: cut where it is endless."""
     text = str(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from batchline import figures
 from batchline.model import BackendStatus, Batch, FleetReport, Overview
@@ -60,6 +61,26 @@ def silent_for_s(report: FleetReport | None, *, now: float) -> float | None:
     if report is None or now - report.at <= SILENT_AFTER_S:
         return None
     return now - report.at
+
+
+class Halt(StrEnum):
+    """Why nothing can move at present, whatever the batch."""
+
+    ABSENT = "for a dispatcher"
+    SILENT = "the dispatcher is silent"
+    PAUSED = "paused"
+    NO_BACKEND = "no backend answers"
+
+
+def halt(report: FleetReport | None, *, now: float) -> Halt | None:
+    """Return what stops all work, or None. Without named backends their health is not judged."""
+    if report is None:
+        return Halt.ABSENT
+    if silent_for_s(report, now=now) is not None:
+        return Halt.SILENT
+    if report.paused is not None:
+        return Halt.PAUSED
+    return Halt.NO_BACKEND if report.backends and not report.alive else None
 
 
 def backends(report: FleetReport | None, *, now: float, out: dict[str, str]) -> Backends:

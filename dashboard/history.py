@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from batchline.model import Batch, Overview
 
@@ -71,6 +72,13 @@ class History:
     def rate(self, batch_id: str, *, window_s: float = RATE_WINDOW_S) -> float | None:
         """Lines of a batch finished per second over the window; None while too little was seen."""
         return _slope(list(self._batches.get(batch_id, ())), window_s)
+
+    def moving_rate(self, batch_id: str) -> float | None:
+        """Return the rate of the hour without the stretch at its end in which nothing finished."""
+        points = list(self._batches.get(batch_id, ()))
+        while len(points) > 1 and points[-2][1] == points[-1][1]:
+            points.pop()
+        return _slope(points, SPAN_S)
 
     def total_rate(self, *, window_s: float = RATE_WINDOW_S) -> float | None:
         """Lines of all batches finished per second over the window."""
@@ -190,8 +198,7 @@ def rates(
     step = span_s / buckets
     edges = [_at(points, end - span_s + i * step) for i in range(buckets + 1)]
     return [
-        None if a is None or b is None else max(0.0, (b - a) / step)
-        for a, b in zip(edges, edges[1:], strict=False)
+        None if a is None or b is None else max(0.0, (b - a) / step) for a, b in pairwise(edges)
     ]
 
 

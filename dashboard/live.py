@@ -130,6 +130,8 @@ class Live:
     async def changes(self) -> AsyncIterator[Change]:
         """Yield the whole page, then what changed: newest only, at least every two seconds."""
         last: Snapshot | None = None
+        with suppress(Unavailable):  # the stream opens all the same and fills when it can
+            await self.newest()
         while not self._is_closing:
             newest = self._newest
             if newest is not None and newest is not last:

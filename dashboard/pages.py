@@ -86,9 +86,10 @@ class Pages:
 
     async def stream(self, request: web.Request) -> EventSourceResponse:
         """Send the page's changes as they happen: figures as one object, shapes as `part`."""
-        async with sse_response(
-            request, ping_interval=_PING_S, send_timeout=_SEND_TIMEOUT_S
-        ) as answer, self._live.watching():
+        async with (
+            sse_response(request, ping_interval=_PING_S, send_timeout=_SEND_TIMEOUT_S) as answer,
+            self._live.watching(),
+        ):
             async for change in self._live.changes():
                 if not answer.is_connected():
                     break

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from batchline import figures
-from batchline.model import Batch, Overview
+from batchline.model import Batch, FleetReport, Overview
 from batchline.states import BatchStatus
 
 from . import drawing, eta
-from .fleet import plural, short_model, silent_for_s, spell
-from .history import History
+from .fleet import Halt, halt, plural, short_model, silent_for_s, spell
+from .history import RATE_WINDOW_S, History
 
 ROWS_SHOWN = 8
 FAULTS_SHOWN = 5
@@ -99,9 +99,13 @@ PILLS = {
     BatchStatus.CANCELLED: Pill("Cancelled", "cancelled", ""),
 }
 QUEUED = Pill("Queued", "queued", "")
-PAUSED = Pill("Paused", "paused", "warn")
 WAITING = Pill("Waiting", "clock", "warn")
-NO_BACKEND = Pill("No backend", "warning", "bad")
+HALTED = {
+    Halt.ABSENT: WAITING,
+    Halt.SILENT: WAITING,
+    Halt.PAUSED: Pill("Paused", "paused", "warn"),
+    Halt.NO_BACKEND: Pill("No backend", "warning", "bad"),
+}
 NO_MODEL = Pill("No backend for model", "warning", "bad")
 
 
@@ -126,7 +130,7 @@ def look_ahead(
             stalled.append((batch, still_s))
             pills[batch.id] = Pill(f"Stalled {figures.duration(still_s)}", "warning", "bad")
             continue
-        per_s = history.rate(batch.id, window_s=_ETA_WINDOW_S)
+        per_s = history.rate(batch.id, window_s=_eta_window_s(report, now=now))
         if per_s and eta.is_telling(batch, now=now):
             left = batch.counts.total - batch.counts.finished
             cost = max(1.0, batch.usage.output_tokens / max(1, batch.counts.completed))
@@ -143,18 +147,19 @@ def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
     """Return the status to show instead of an end, or None for a batch that runs."""
     if batch.status is not BatchStatus.IN_PROGRESS:
         return PILLS[batch.status]
-    report = seen.report
-    if report is None or silent_for_s(report, now=now) is not None:
-        return WAITING
-    if report.paused is not None:
-        return PAUSED
-    if report.backends and not report.alive:
-        return NO_BACKEND
+    report, halted = seen.report, halt(seen.report, now=now)
+    if report is None or halted is not None:
+        return HALTED[halted or Halt.ABSENT]
     if report.models and batch.model and batch.model not in report.models:
         return NO_MODEL
-    if not batch.counts.finished and not report.in_flight.get(batch.id):
-        return QUEUED
-    return None
+    is_queued = not batch.counts.finished and not report.in_flight.get(batch.id)
+    return QUEUED if is_queued else None
+
+
+def _eta_window_s(report: FleetReport | None, *, now: float) -> float:
+    """Look back ten minutes, but not past the last backend that came or went: speed changed then."""
+    changed_at = max((b.since for b in report.backends), default=0) if report else 0
+    return max(RATE_WINDOW_S, min(_ETA_WINDOW_S, now - changed_at))
 
 
 def _stalled_s(batch: Batch, history: History, flying: int, *, now: float) -> float | None:
@@ -164,7 +169,7 @@ def _stalled_s(batch: Batch, history: History, flying: int, *, now: float) -> fl
         return None
     if not batch.counts.finished:
         return still_s if still_s >= _STALL_UNSTARTED_S else None
-    usual = history.rate(batch.id, window_s=3600)
+    usual = history.moving_rate(batch.id)
     line_s = flying / usual if usual else 0.0  # Little's law: time in flight = in flight / rate
     return still_s if still_s >= max(_STALL_S, 3 * line_s) else None
 

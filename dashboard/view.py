@@ -181,16 +181,15 @@ def _idle_sentence(seen: Overview, *, out: dict[str, str]) -> Sentence:
 def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
     """Word what keeps all work from going on, or nothing."""
     waiting = f"{plural(len(seen.open_batches), 'batch')} {_verb(seen, 'waits', 'wait')}"
-    report = seen.report
-    if report is None:
-        return f"{waiting} for a dispatcher"
-    silent_s = silent_for_s(report, now=now)
-    if silent_s is not None:
-        return f"{waiting}: the dispatcher is silent"
-    if report.paused is not None:
-        return f"Paused; {waiting}"
-    if report.backends and not report.alive:
-        return f"{waiting}: no backend answers"
+    match fleet.halt(seen.report, now=now):
+        case fleet.Halt.ABSENT:
+            return f"{waiting} for a dispatcher"
+        case fleet.Halt.PAUSED:
+            return f"Paused; {waiting}"
+        case fleet.Halt() as reason:
+            return f"{waiting}: {reason}"
+        case None:
+            pass
     if outlook.unserved and all(outlook.pills[b.id] is rows.NO_MODEL for b in seen.open_batches):
         return f"{waiting}: no backend serves {short_model(outlook.unserved[0])}"
     if outlook.stalled:
@@ -247,13 +246,13 @@ def _vitals(
     share = figures.share(failed, finished).removesuffix(" %")
     out["v.bad"] = "0" if not finished else share
     out["v.bad.sub"] = f"{figures.count(failed)} {within}"
-    for name, series in (
-        ("tok", "tokens"),
-        ("req", "finished"),
-        ("fly", "in_flight"),
-        ("bad", "failed_share"),
+    for name, series, buckets in (
+        ("tok", "tokens", _VITAL_BUCKETS),
+        ("req", "finished", _VITAL_BUCKETS),
+        ("fly", "in_flight", _VITAL_BUCKETS),
+        ("bad", "failed_share", _VITAL_BUCKETS // 3),  # rare events need wider buckets
     ):
-        values = history.series(series, span_s=span_s, buckets=_VITAL_BUCKETS)
+        values = history.series(series, span_s=span_s, buckets=buckets)
         curve = drawing.curve(values)
         out[f"v.{name}.line"], out[f"v.{name}.area"] = curve.line, curve.area
     return Plain("vitals")

@@ -24,6 +24,7 @@ from .auth import require_key
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE
+from .protocol import Runner
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
@@ -90,7 +91,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
         add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=time.time)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
+        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from batchline.bodies import read_batch_request
+from batchline.checks import shown
 from batchline.errors import Conflict, Invalid, NotFound
 from batchline.model import File, NewBatch, new_batch_id
 from batchline.states import BatchStatus
-from batchline.wire import batch_list, batch_object, read_batch_request
+from batchline.wire import batch_list, batch_object
 
 from .answers import json_answer
 from .files import BATCH
@@ -43,7 +45,7 @@ async def _input_file(request: web.Request, file_id: str) -> File:
     file = await request.app[STORE].get_file(file_id, now=now(request))
     if file is None:
         raise Invalid(
-            f"Cannot find file {file_id}, or it has expired or was deleted.", param="file_id"
+            f"Cannot find file {shown(file_id)}, or it has expired or was deleted.", param="file_id"
         )
     if file.purpose != BATCH:
         raise Invalid(

@@ -65,6 +65,9 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     BatchlineError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER),
 }
 _UNEXPECTED = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER)
+_BROKEN_BODY_MESSAGE = (
+    "We could not read the body of your request: its chunks or its compression are broken."
+)
 _UNEXPECTED_MESSAGE = (
     "The server had an error while processing your request. Its log tells more under the request id "
     "of this answer's x-request-id header."
@@ -89,6 +92,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if has_started(request):
             raise
         return _domain_answer(request, exc)
+    except web.RequestPayloadError:
+        return _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
     except ConnectionError:
         raise  # the client went away: there is nobody to answer
     except Exception:
@@ -135,6 +140,13 @@ def _http_answer(request: web.Request, exc: web.HTTPException) -> web.Response:
             return _json(answer, f"Invalid URL ({request.method} {request.path})")
         case _:
             return _json(answer, exc.reason)
+
+
+def malformed_answer(status: int, reason: str) -> web.Response:
+    """Answer for a request that never reached a handler, since it is not proper HTTP."""
+    kind = _SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CLIENT
+    first_line = reason.partition("\n")[0].rstrip(": ")
+    return _json(Answer(HTTPStatus(status), kind), first_line)
 
 
 def _json(

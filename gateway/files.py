@@ -5,10 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchline.blobs.keys import file_key
+from batchline.bodies import read_file_form
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File, new_file_id
 from batchline.settings import Settings
-from batchline.wire import DeletedObject, file_list, file_object, read_file_form
+from batchline.wire import DeletedObject, file_list, file_object
 
 from .answers import json_answer
 from .keys import BLOBS, METRICS, SETTINGS, STORE, now

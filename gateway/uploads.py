@@ -1,6 +1,6 @@
 """Receiving a multipart form whose file part goes straight into a blob, in constant memory.
 
-Owns the form: parts in any order, sizes, filenames. What the fields mean is said by `wire.py`.
+Owns the form: parts in any order, sizes, filenames. What the fields mean is said by `bodies.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -164,7 +165,10 @@ def _form_errors() -> Iterator[None]:
 
 def _disposition(header: str) -> dict[str, str]:
     """Read the parameters of a Content-Disposition header (RFC 7578 §4.2; names may hold ';')."""
-    return {name.lower(): _unquoted(value) for name, value in _PARAMETER.findall(header)}
+    found = {name.lower(): _unquoted(value) for name, value in _PARAMETER.findall(header)}
+    if "filename*" in found:  # RFC 7578 forbids it, some clients send it all the same
+        found["filename"] = unquote(found["filename*"].rpartition("'")[2])
+    return found
 
 
 def _unquoted(value: str) -> str:

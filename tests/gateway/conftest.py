@@ -38,6 +38,7 @@ class Gateway:
     """One running gateway and what lies behind it."""
 
     url: str
+    app: object
     http: aiohttp.ClientSession
     store: object
     blobs: object
@@ -153,6 +154,7 @@ def start(store, blobs, clock, tmp_path):
         url = str(server.make_url("/")).rstrip("/")
         gateway = Gateway(
             url=url,
+            app=app,
             http=aiohttp.ClientSession(),
             store=with_store,
             blobs=with_blobs,

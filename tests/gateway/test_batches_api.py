@@ -215,6 +215,7 @@ CREATE_FAULTS = [
     ("input_file_id", None, "input_file_id", TYPE, "expected a string, but got null instead."),
     ("input_file_id", 5, "input_file_id", TYPE, "but got an integer instead."),
     ("input_file_id", "file-x", "file_id", None, "Cannot find file file-x,"),
+    ("input_file_id", "x" * 9999, "file_id", None, "x" * 200 + "…, or it"),
     ("input_file_id", "", "file_id", None, "Cannot find file ,"),
     ("endpoint", "/v1/x", "endpoint", VALUE, ENDPOINT_MESSAGE),
     ("endpoint", "/v1/chat/completions/", "endpoint", VALUE, "Invalid value"),

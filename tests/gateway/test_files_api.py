@@ -322,6 +322,21 @@ async def test_a_file_of_exactly_the_limit_is_accepted(starts):
     assert (await gateway.upload(b"x" * 1_000_000)).bytes == 1_000_000
 
 
+async def test_the_extended_name_wins(gateway):
+    """`filename*` is what some clients send for names outside ASCII."""
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="_.jsonl"; '
+        b"filename*=utf-8''%C3%A9%2F%E5.jsonl\r\n\r\n" + LINE + b"\r\n--b--\r\n"
+    )
+
+    answer = await gateway.call(
+        "POST", "/v1/files", data=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+
+    assert answer.json["filename"] == "\ufffd.jsonl"
+
+
 async def test_unknown_parts_are_ignored(gateway):
     """Extra fields and extra files do no harm."""
     answer = await gateway.call(

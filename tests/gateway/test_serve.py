@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -14,10 +15,12 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from aiohttp import web
 
 from batchline.errors import Unavailable
 from batchline.settings import Settings
 from gateway.app import serve
+from gateway.protocol import Runner
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 MEGABYTES = LINE * 40_000
@@ -174,6 +177,52 @@ async def post(http, url, body):
 
 def connections(process):
     return psutil.Process(process.pid).net_connections("tcp")
+
+
+MALFORMED = {
+    "no HTTP": b"hello\r\n\r\n",
+    "unknown method": b"FOO /v1/files HTTP/1.1\r\nHost: x\r\n\r\n",
+    "endless URL": b"GET /v1/files?after=" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "endless header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+    "broken chunks": b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "unknown compression": (
+        b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"
+    ),
+    "broken compression": (
+        b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: 4\r\n\r\njunk"
+    ),
+}
+
+
+@pytest.fixture
+async def address(starts):
+    """A gateway's own listener: aiohttp's test server answers malformed requests by itself."""
+    gateway = await starts()
+    runner = Runner(gateway.app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0]
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_malformed_requests_get_the_error_object(address, request_bytes):
+    """What never reaches a handler is answered with OpenAI's error object all the same."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(request_bytes)
+
+    async with asyncio.timeout(_PATIENCE_S):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+
+    assert b" 400 " in head.split(b"\r\n")[0]
+    assert b"content-type: application/json" in head.lower()
+    assert b"x-request-id: req_" in head.lower()
+    error = json.loads(body)["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, None)
+    assert error["message"]
 
 
 async def test_large_files_pass_in_constant_memory(tmp_path):

@@ -1,0 +1,122 @@
+"""Rows of batches: running and ended."""
+
+from __future__ import annotations
+
+import pytest
+from scene import NOW, batch, overview, report
+
+from batchline.model import Counts, Fault
+from batchline.states import BatchStatus
+from dashboard import rows, view
+from dashboard.history import History
+
+
+def _figures(seen, **fleet):
+    shown = view.show(overview(open_batches=(seen,), report=report(**fleet)), History(), now=NOW)
+    key = shown.parts["running"].rows[0].key
+    return {k.removeprefix(key + "."): v for k, v in shown.figures.items() if k.startswith(key)}
+
+
+def test_a_row_counts_failed_lines_as_finished():
+    """Done of total includes failed ones, and they are named."""
+    seen = batch(1, counts=Counts(total=1000, completed=600, failed=34))
+
+    figures = _figures(seen, in_flight={seen.id: 12})
+
+    assert figures["done"] == "634"
+    assert figures["of"] == "of 1,000 · 63.4 %"
+    assert figures["failed"] == "34 failed"
+    assert figures["fly"] == "12 in flight"
+    assert figures["say"] == "63.4 % finished, 34 failed"
+
+
+def test_lines_in_flight_of_a_silent_dispatcher_are_not_shown():
+    """Nobody knows them any more."""
+    seen = batch(1, counts=Counts(1000, 5))
+
+    assert _figures(seen, in_flight={seen.id: 12}, at=NOW - 60)["fly"] == ""
+
+
+def test_eight_rows_are_shown_oldest_first_and_the_rest_counted():
+    """Rows never change places; there is an end to the list."""
+    many = tuple(batch(i, f"job-{i}", counts=Counts(10, 1)) for i in range(12))
+
+    panel = view.show(overview(open_batches=many), History(), now=NOW).parts["running"]
+
+    assert [r.name for r in panel.rows] == [f"job-{i}" for i in range(8)]
+    assert panel.more == 4
+
+
+@pytest.mark.parametrize("status", list(BatchStatus))
+def test_every_status_has_its_own_pill(status):
+    """All eight statuses of the API have a word and an icon."""
+    assert rows.PILLS[status].word
+    assert rows.PILLS[status].icon
+
+
+def test_shapes_differ_between_statuses_of_one_colour():
+    """Colour is never the only difference."""
+    pills = [*rows.PILLS.values(), rows.QUEUED, rows.NO_MODEL, *rows.HALTED.values()]
+    by_icon = {}
+    for pill in pills:
+        by_icon.setdefault((pill.icon, pill.tone), set()).add(pill.word)
+    clash = {k: v for k, v in by_icon.items() if len(v) > 1}
+    assert clash.keys() <= {("warning", "bad")}  # two kinds of missing backend
+
+
+def test_an_ended_batch_links_to_its_files():
+    """Results and errors are plain links to the API."""
+    seen = batch(
+        1,
+        status=BatchStatus.COMPLETED,
+        counts=Counts(120_000, 119_969, 31),
+        created_at=NOW - 2880,
+        completed_at=NOW,
+        output_file_id="file-out",
+        error_file_id="file-err",
+    )
+
+    ended = rows.ended(seen)
+
+    assert (ended.output_url, ended.error_url) == (
+        "/v1/files/file-out/content",
+        "/v1/files/file-err/content",
+    )
+    assert (ended.requests, ended.failed, ended.took) == ("120,000", "31", "48 m")
+    assert ended.ended_at == "2026-02-12T01:30:07Z"
+
+
+def test_a_cancelled_batch_says_how_far_it_came():
+    """Not all were finished: both numbers are shown."""
+    seen = batch(1, status=BatchStatus.CANCELLED, counts=Counts(40_000, 8_120), cancelled_at=NOW)
+
+    assert rows.ended(seen).requests == "8,120 of 40,000"
+
+
+def test_a_refused_file_lists_five_faults_by_line():
+    """The first five, and how many there are."""
+    faults = [Fault("invalid_json", f"Not JSON ({i}).", line=i * 1000) for i in range(1, 8)]
+    faults[0] = Fault("empty_file", "The file has no lines.")
+    seen = batch(1, status=BatchStatus.FAILED, counts=Counts(), faults=faults, failed_at=NOW)
+
+    ended = rows.ended(seen)
+
+    assert ended.faults[0] == ("file", "The file has no lines.")
+    assert ended.faults[1] == ("line 2,000", "Not JSON (2).")
+    assert (len(ended.faults), ended.faults_total) == (5, 7)
+    assert (ended.requests, ended.failed) == ("–", "–")
+
+
+@pytest.mark.parametrize(
+    ("fleet", "text"),
+    [
+        (None, "start as soon as the dispatcher is here"),
+        (report(backends=()), "Point any OpenAI client here, or:"),
+        (report(), "All 2 backends are idle and ready for Qwen3-32B."),
+    ],
+    ids=["no report", "no backends", "ready"],
+)
+def test_the_empty_state_says_what_is_ready(fleet, text):
+    """An empty page tells how to begin."""
+    panel = view.show(overview(report=fleet), History(), now=NOW).parts["running"]
+    assert text in panel.idle_text
