@@ -35,10 +35,11 @@ class TooLarge(Invalid):
 class NotFound(BatchlineError):
     """The named thing does not exist (or was deleted, or expired)."""
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.code = code
 
 
 class Conflict(BatchlineError):

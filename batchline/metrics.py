@@ -18,7 +18,12 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None, *, cell: str = "local") -> None:
         self.registry = registry or CollectorRegistry()
-        r = self.registry
+        self.cell = cell
+        self._declare_service(self.registry)
+        self._declare_work(self.registry)
+        self._declare_storage(self.registry)
+
+    def _declare_service(self, r: CollectorRegistry) -> None:
         self.build_info = Gauge(
             "batchline_build_info",
             "1, labelled with version and cell",
@@ -41,6 +46,8 @@ class Metrics:
         self.uploaded_bytes = Counter(
             "batchline_uploads_bytes_total", "Bytes of files stored", registry=r
         )
+
+    def _declare_work(self, r: CollectorRegistry) -> None:
         self.batches = Gauge("batchline_batches", "Open batches by status", ["status"], registry=r)
         self.batches_finished = Counter(
             "batchline_batches_finished_total",
@@ -84,6 +91,10 @@ class Metrics:
         self.backend_up = Gauge(
             "batchline_backend_up", "1 where the backend answers", ["backend"], registry=r
         )
+        for kind in OutcomeKind:
+            self.finished.labels(kind)
+
+    def _declare_storage(self, r: CollectorRegistry) -> None:
         self.settle_seconds = Histogram(
             "batchline_settle_seconds",
             "Making one group of results durable: append, sync, commit",
@@ -110,9 +121,6 @@ class Metrics:
             "batchline_disk_free_bytes", "Free space where the data directory lies", registry=r
         )
         self.sse_clients = Gauge("batchline_sse_clients", "Dashboard pages watching", registry=r)
-        for kind in OutcomeKind:
-            self.finished.labels(kind)
-        self.cell = cell
 
 
 def metrics_table() -> str:

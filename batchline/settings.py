@@ -8,6 +8,7 @@ are all listed. The table in docs/settings.md is generated from the fields below
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from .errors import Invalid
 
 PREFIX = "BATCHLINE_"
 CONFIG_VARIABLE = "BATCHLINE_CONFIG"
+CLIENT_VARIABLES = frozenset({"BATCHLINE_URL"})
+"""Read by the client commands of the command line, not by the processes."""
 ENDPOINTS = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -95,6 +98,9 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
+    fleet_cache_dir: Path = Field(
+        Path("~/.cache/batchline"), description="Where `up` keeps the CPU build of vLLM and its model"
+    )
     cell: str = Field(
         "local", description="Name of this host's group of processes, in metrics and leases"
     )
@@ -160,8 +166,20 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
+def child_environment(
+    changes: Mapping[str, str] | None = None, *, without: Collection[str] = ()
+) -> dict[str, str]:
+    """Return this process's environment for a child, with `changes`, without the names in `without`."""
+    kept = {name: value for name, value in os.environ.items() if name not in without}
+    return kept | dict(changes or {})
+
+
 def _unknown_names() -> list[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    known = (
+        {PREFIX + name.upper() for name in Settings.model_fields}
+        | {CONFIG_VARIABLE}
+        | CLIENT_VARIABLES
+    )
     unknown = [n for n in os.environ if n.startswith(PREFIX) and n not in known]
     unknown = [n for n in unknown if not n.startswith(COMPOSE_ONLY)]
     yaml_names = set(_YamlFile(Settings)()) - set(Settings.model_fields)

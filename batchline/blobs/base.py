@@ -41,6 +41,9 @@ class Blobs(Protocol):
     async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Return one range in memory. Raises NotFound."""
 
+    async def read_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """Return the (key, offset, length) ranges, in the order given. Raises NotFound."""
+
     def stream(
         self, key: str, *, offset: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
     ) -> AsyncIterator[bytes]:

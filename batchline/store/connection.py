@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiosqlite
 
@@ -29,6 +30,7 @@ _PRAGMAS = (
     "PRAGMA cache_size = -16000",
     "PRAGMA temp_store = MEMORY",
 )
+_LOOK_S = 5.0
 
 Params = Mapping[str, Any] | Sequence[Any]
 
@@ -134,6 +136,21 @@ def migrations() -> list[tuple[int, str]]:
         (int(f.name[:4]), f.read_text("utf-8")) for f in folder.iterdir() if f.name[0].isdigit()
     ]
     return sorted(found)
+
+
+def known_schema() -> int:
+    """Return the number of the schema that this version writes."""
+    return migrations()[-1][0]
+
+
+def found_schema(path: Path) -> int:
+    """Return the number of the schema of the database at `path`. Raises StoreUnavailable."""
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=_LOOK_S)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as exc:
+        raise StoreUnavailable(f"The database at {path} refuses: {exc}") from exc
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:

@@ -95,6 +95,8 @@ class SqliteWork(SqliteParts):
 
     async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:  # noqa: D102
         now_ms = self._clock_ms()
+        if not await self._is_claimable(batch, now_ms):
+            return Claim([], ttl_s)  # asked often near a batch's end: costs no durable write
         async with self._database.write() as tx:
             await tx.run(self._text("lapse_leases"), {"now_ms": now_ms})
             token = await tx.row(self._text("next_token"))
@@ -218,6 +220,11 @@ class SqliteWork(SqliteParts):
             if changed or left <= 0:
                 return
             await asyncio.sleep(min(_LOOK_S, left))
+
+    async def _is_claimable(self, batch: Batch, now_ms: int) -> bool:
+        async with self._database.read() as tx:
+            key = {"batch_seq": batch.seq, "now_ms": now_ms}
+            return await tx.row(self._text("claimable"), key) is not None
 
     async def _lease(self, tx: Transaction, row: Any) -> Lease:
         done: frozenset[int] = frozenset()

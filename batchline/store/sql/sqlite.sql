@@ -107,6 +107,11 @@ WHERE seq = :batch_seq AND status IN ('validating', 'in_progress', 'finalizing',
 -- name: next_token
 UPDATE tokens SET last = last + 1 WHERE id = 1 RETURNING last;
 
+-- name: claimable
+SELECT 1 FROM slices
+WHERE batch_seq = :batch_seq
+  AND (state = 'open' OR (state = 'leased' AND leased_until_ms <= :now_ms)) LIMIT 1;
+
 -- name: lapse_leases!
 UPDATE slices SET state = 'open', holder = NULL
 WHERE state = 'leased' AND leased_until_ms <= :now_ms;

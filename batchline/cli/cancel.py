@@ -1,0 +1,51 @@
+"""`batchline cancel`: stop a batch, after saying what is kept and what is stopped."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from batchline import figures
+
+from .batch import ApiBatch
+from .client import Client
+from .failure import ExitCode, Failure
+from .options import DEFAULT_URL, ApiKey, AsJson, Url
+from .render import clean, put, put_json, status_words
+from .resolve import resolve
+
+
+def cancel(
+    *,
+    batch: Annotated[
+        str, typer.Argument(metavar="ID", help="Id, unique prefix of it, metadata name, or @last")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Stop a batch; what is finished is kept and can be downloaded."""
+    with Client(url, api_key) as client:
+        seen = resolve(client, batch)
+        if not yes and not seen.has_ended:
+            _ask(seen)
+        after = client.cancel(seen.id)
+    if as_json:
+        put_json(after.raw)
+    else:
+        put(f"{after.id}  {status_words(after.status)}")
+
+
+def _ask(batch: ApiBatch) -> None:
+    kept = f"{figures.count(batch.finished)} finished lines are kept"
+    stopped = f"{figures.count(batch.total - batch.finished)} are not answered"
+    question = f"Cancel {clean(batch.name, limit=80)}? {kept}, {stopped}."
+    if not sys.stdin.isatty():
+        raise Failure(
+            "Nobody is here to confirm.", why=question, remedy="give --yes to cancel without asking"
+        )
+    if not typer.confirm(question, err=True):
+        raise Failure("Not cancelled; the batch goes on.", code=ExitCode.USAGE)

@@ -1,0 +1,254 @@
+"""The client of the Files and Batches API: one httpx connection pool, errors as `Failure`.
+
+The only module of the command line that knows HTTP. Bodies stream both ways. It never retries: who
+follows a batch or a download for long decides that (`watch`, `results`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+
+from .batch import ApiBatch, Json, read_batch
+from .failure import ExitCode, Failure
+from .render import clean
+
+_CONNECT_S = 10.0
+_READ_S = 600.0  # a large upload is answered only when the server has it on disk
+_PAGE = 100
+_MAX_MESSAGE = 2000
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
+
+
+class Broken(Failure):
+    """The connection broke off half-way: trying again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A download under way: `start` is the offset of the first byte that `chunks` yields."""
+
+    start: int
+    total_bytes: int | None
+    chunks: Iterator[bytes]
+
+
+class Client:
+    """Speaks to one gateway. Use as a context manager."""
+
+    def __init__(self, url: str, api_key: str | None = None, *, read_s: float = _READ_S) -> None:
+        self.url = base_url(url)
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx.Timeout(read_s, connect=_CONNECT_S),
+            trust_env=False,  # the gateway is near: a proxy of the environment is never meant
+            follow_redirects=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._http.close()
+
+    def batch(self, batch_id: str) -> ApiBatch:
+        """Return one batch. Raises Failure if there is none."""
+        return read_batch(self._ask("GET", f"/v1/batches/{_segment(batch_id)}"))
+
+    def batches(self) -> Iterator[ApiBatch]:
+        """Yield all batches, newest first, a page at a time."""
+        after: str | None = None
+        while True:
+            params = {"limit": str(_PAGE)} | ({"after": after} if after else {})
+            page = self._ask("GET", "/v1/batches", params=params)
+            items = [read_batch(raw) for raw in page.get("data") or []]
+            yield from items
+            if not items or page.get("has_more") is not True:
+                return
+            after = items[-1].id
+
+    def create_batch(
+        self, *, file_id: str, endpoint: str, window: str, metadata: Mapping[str, str]
+    ) -> ApiBatch:
+        """Create a batch over an uploaded file."""
+        body: Json = {
+            "input_file_id": file_id,
+            "endpoint": endpoint,
+            "completion_window": window,
+        }
+        if metadata:
+            body["metadata"] = dict(metadata)
+        return read_batch(self._ask("POST", "/v1/batches", json=body))
+
+    def cancel(self, batch_id: str) -> ApiBatch:
+        """Cancel a batch. Raises Failure if it has ended otherwise."""
+        return read_batch(self._ask("POST", f"/v1/batches/{_segment(batch_id)}/cancel"))
+
+    def file(self, file_id: str) -> Json:
+        """Return one file's object."""
+        return self._ask("GET", f"/v1/files/{_segment(file_id)}")
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file."""
+        self._ask("DELETE", f"/v1/files/{_segment(file_id)}")
+
+    def upload(self, chunks: Iterable[bytes], *, size_bytes: int | None, filename: str) -> Json:
+        """Upload a batch input file from a stream; `size_bytes` is None where unknown."""
+        boundary = uuid4().hex
+        head, tail = _multipart(boundary, filename)
+        headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+        if size_bytes is not None:
+            headers["content-length"] = str(len(head) + size_bytes + len(tail))
+        return self._ask("POST", "/v1/files", content=_wrapped(head, chunks, tail), headers=headers)
+
+    @contextmanager
+    def content(self, file_id: str, *, offset: int = 0) -> Iterator[Content]:
+        """Stream a file's bytes from `offset` on, or from 0 where the server cannot skip.
+
+        Raises Broken where the transfer stops early.
+        """
+        # Ranges count stored bytes, so nothing may be packed on the way.
+        headers = {"accept": "*/*", "accept-encoding": "identity"}
+        if offset:
+            headers["range"] = f"bytes={offset}-"
+        path = f"/v1/files/{_segment(file_id)}/content"
+        with self._translated(), self._http.stream("GET", path, headers=headers) as answer:
+            start, total = _extent(answer)
+            if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                yield Content(offset, total, iter(()))
+                return
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            yield Content(start, total, answer.iter_raw())
+
+    def probe(self, path: str) -> tuple[bool, Any]:
+        """Return whether `path` answers well, and its body: JSON where it is JSON, else text."""
+        with self._translated():
+            answer = self._http.get(path)
+            try:
+                return answer.is_success, answer.json()
+            except ValueError:
+                return answer.is_success, answer.text
+
+    def _ask(self, method: str, path: str, **kwargs: Any) -> Json:
+        with self._translated():
+            answer = self._http.request(method, path, **kwargs)
+        if answer.is_error:
+            raise _refusal(answer)
+        body = _decoded(answer)
+        if body is None:
+            raise Failure(
+                f"{self.url} answered something that is not the batch API.",
+                remedy="check --url: it names the gateway, such as http://gpu-box:5000",
+                code=ExitCode.UNREACHABLE,
+            )
+        return body
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            raise Failure(
+                f"No server answers at {self.url}.",
+                why=clean(str(exc)),
+                remedy="start it with 'batchline serve' or 'batchline up', or name it with --url"
+                " or BATCHLINE_URL",
+                code=ExitCode.UNREACHABLE,
+            ) from exc
+        except (httpx.TransportError, httpx.DecodingError) as exc:
+            raise Broken(
+                f"The connection to {self.url} broke off.",
+                why=clean(str(exc)) or type(exc).__name__,
+                remedy="try again; 'batchline doctor' looks for the cause",
+                code=ExitCode.UNREACHABLE,
+            ) from exc
+
+
+def base_url(given: str) -> str:
+    """Return the gateway's address without a trailing slash or `/v1`. Raises Failure if it is none."""
+    url = given.strip().rstrip("/").removesuffix("/v1")
+    try:
+        parsed = httpx.URL(url)
+        usable = parsed.scheme in {"http", "https"} and bool(parsed.host)
+    except (httpx.InvalidURL, ValueError):
+        usable = False
+    if not usable:
+        raise Failure(
+            f"{clean(given)!r} is not the address of a server.",
+            remedy="write it like http://gpu-box:5000",
+        )
+    return url
+
+
+def _segment(identity: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", identity):
+        raise Failure(f"{clean(identity, limit=80)!r} is not an id.", remedy="batchline ls")
+    return identity
+
+
+def _multipart(boundary: str, filename: str) -> tuple[bytes, bytes]:
+    # Percent-escapes as browsers do it (WHATWG, multipart/form-data encoding algorithm).
+    safe = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{safe}"\r\n'
+        "Content-Type: application/jsonl\r\n\r\n"
+    )
+    return head.encode("utf-8", "replace"), f"\r\n--{boundary}--\r\n".encode()
+
+
+def _wrapped(head: bytes, chunks: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
+    yield head
+    yield from chunks
+    yield tail
+
+
+def _extent(answer: httpx.Response) -> tuple[int, int | None]:
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    if found:
+        return int(found[1] or 0), int(found[2])
+    length = answer.headers.get("content-length", "")
+    return 0, int(length) if length.isdigit() else None
+
+
+def _decoded(answer: httpx.Response) -> Json | None:
+    try:
+        body = answer.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _refusal(answer: httpx.Response) -> Failure:
+    error = (_decoded(answer) or {}).get("error")
+    fields = error if isinstance(error, dict) else {}
+    message, param = fields.get("message"), fields.get("param")
+    why = clean(str(message), limit=_MAX_MESSAGE) if message else answer.reason_phrase
+    if param and str(param) not in why:
+        why = f"{clean(str(param), limit=100)}: {why}"
+    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Failure(
+            "The server wants its API key.",
+            why=why,
+            remedy="set BATCHLINE_API_KEY, or give --api-key",
+        )
+    if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        return Failure(
+            f"The server cannot serve this at present ({answer.status_code}).",
+            why=why,
+            remedy="'batchline doctor' looks for the cause",
+            code=ExitCode.UNREACHABLE,
+        )
+    return Failure(f"The server refused this ({answer.status_code}).", why=why)

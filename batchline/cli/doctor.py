@@ -1,0 +1,96 @@
+"""`batchline doctor`: run every check, write a line each, exit 1 if something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import typer
+
+from batchline.errors import Invalid
+from batchline.settings import Settings, load_settings
+
+from .checks_host import (
+    check_data_dir,
+    check_nginx,
+    check_port,
+    check_store,
+    check_versions,
+    check_vllm,
+)
+from .checks_servers import check_backends, check_dispatcher, check_gateway, check_upstream
+from .failure import ExitCode
+from .findings import MARKS, Finding, Level, any_wrong, good, wrong
+from .options import ApiKey, AsJson
+from .render import clean, put, put_json, say
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - looked up, not bound
+
+
+def doctor(
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", envvar="BATCHLINE_URL", help="The gateway [default: this host's]"),
+    ] = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check everything and say what is wrong and how to mend it."""
+    found = []
+    for finding in examine(url=url, api_key=api_key):
+        found.append(finding)
+        if not as_json:
+            put(_line(finding))
+    if as_json:
+        put_json({"ok": not any_wrong(found), "findings": [f.as_json() for f in found]})
+    elif any_wrong(found):
+        bad = sum(f.level is Level.WRONG for f in found)
+        say(f"{bad} of {len(found)} checks found something wrong.")
+    raise typer.Exit(ExitCode.ENDED_BADLY if any_wrong(found) else ExitCode.OK)
+
+
+def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
+    """Yield the findings of all checks, in the order in which a fault spreads."""
+    yield from check_versions()
+    try:
+        settings = load_settings()
+    except Invalid as exc:
+        yield wrong("settings", str(exc), "correct them; docs/settings.md lists them all")
+        settings = Settings.model_construct()
+    else:
+        yield good("settings", "all are known and valid")
+    yield from check_data_dir(settings)
+    yield from check_store(settings)
+    yield from check_nginx()
+    yield from check_vllm(settings)
+    local = f"http://{_WILDCARDS.get(settings.host, settings.host)}:{settings.port}"
+    gateway = list(check_gateway(url or local, api_key or settings.api_key))
+    dispatcher = list(check_dispatcher(settings.dispatcher_port))
+    yield from check_port(
+        "gateway", settings.host, settings.port, ours=_is_well(gateway, url, local)
+    )
+    yield from check_port(
+        "dispatcher", settings.host, settings.dispatcher_port, ours=_is_well(dispatcher)
+    )
+    yield from gateway
+    yield from dispatcher
+    yield from check_upstream(settings)
+    yield from check_backends(settings)
+
+
+def _is_well(findings: Iterable[Finding], *addresses: str | None) -> bool:
+    ours = len({a for a in addresses if a}) <= 1  # a gateway elsewhere says nothing about this port
+    return ours and next(iter(findings)).level is Level.OK
+
+
+def _line(finding: Finding) -> str:
+    head = f"{MARKS[finding.level]} {finding.check:<15} "
+    rows = _clean_lines(finding.detail)
+    rows += [f"→ {finding.remedy}"] if finding.remedy else []
+    return head + ("\n" + " " * len(head)).join(rows)
+
+
+def _clean_lines(text: str) -> list[str]:
+    """Return the lines of a text, each inert."""
+    return [clean(line) for line in text.splitlines()] or [""]

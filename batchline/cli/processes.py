@@ -1,0 +1,63 @@
+"""`batchline gateway` and `batchline dispatcher`: run one process in the foreground until told to stop.
+
+The composition root: reads the settings, sets up logging, hands both to the process's own `serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from batchline.service import run_service, set_up_logging
+from batchline.settings import Settings, load_settings
+
+Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data directory [default: .batchline/data]")
+]
+
+
+def gateway(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port [default: 5000]")] = None,
+    data: Data = None,
+) -> None:
+    """Run the gateway: the API and the dashboard."""
+    from gateway.app import serve
+
+    _run(serve, host=host, port=port, data_dir=data)
+
+
+def dispatcher(
+    *,
+    port: Annotated[
+        int | None, typer.Option(help="Port of its /health and /metrics [default: 5001]")
+    ] = None,
+    data: Data = None,
+    upstream: Annotated[str | None, typer.Option(help="Where lines are sent: nginx")] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="A model server behind it; may be repeated")
+    ] = None,
+) -> None:
+    """Run the dispatcher: it sends the lines of batches to the model servers."""
+    from dispatcher.app import serve
+
+    _run(
+        serve,
+        dispatcher_port=port,
+        data_dir=data,
+        upstream_url=upstream,
+        backend_urls=tuple(backend) if backend else None,
+    )
+
+
+def _run(serve: Serve, **overrides: Any) -> None:
+    settings = load_settings(**overrides)
+    set_up_logging(settings.log_level, as_json=settings.log_json)
+    raise typer.Exit(run_service(lambda stop: serve(settings, stop)))

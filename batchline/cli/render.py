@@ -1,0 +1,111 @@
+"""How the command line writes: data to standard output, talk to standard error, nothing hostile.
+
+Text from the server or from files passes `clean` before it reaches a terminal. rich is imported only by
+those who draw (it costs as much as all the rest of a short command).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from batchline.states import BatchStatus
+
+from .failure import Failure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_S = BatchStatus
+_WEEK_S = 6 * 86400  # from the seventh day on a weekday has two meanings
+
+WORDS = {
+    _S.VALIDATING: ("◎", "validating", "blue"),
+    _S.IN_PROGRESS: ("▶", "running", "blue"),
+    _S.FINALIZING: ("◐", "finalizing", "blue"),
+    _S.COMPLETED: ("✓", "completed", "green"),
+    _S.FAILED: ("✗", "failed", "red"),
+    _S.EXPIRED: ("⧗", "expired", "yellow"),
+    _S.CANCELLING: ("⊘", "cancelling", "yellow"),
+    _S.CANCELLED: ("⊘", "cancelled", "bright_black"),
+}
+"""Status -> (mark, word, colour): the mark differs in shape, so colour is never needed."""
+
+# Controls can drive a terminal, format characters (bidi marks) reorder what is read, the others
+# cannot be printed.
+_INERT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def clean(text: str, *, limit: int | None = None) -> str:
+    """Return `text` with every character that a terminal could act on replaced, at most `limit` long."""
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("\ufffd" if unicodedata.category(c) in _INERT else c for c in text)
+
+
+def say(text: str, *, mark: str = "") -> None:
+    """Write one line of talk to standard error."""
+    sys.stderr.write(f"{mark} {text}\n" if mark else f"{text}\n")
+    sys.stderr.flush()
+
+
+def say_failure(failure: Failure) -> None:
+    """Write what happened, why, and what to do next, to standard error."""
+    lines = [f"✗ {failure.what}"]
+    lines += [f"  {line}" for line in failure.why.splitlines()]
+    if failure.remedy:
+        lines.append(f"  Next: {failure.remedy}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
+
+
+def put(text: str) -> None:
+    """Write one line of data to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def put_json(value: Any, *, lines: bool = False) -> None:
+    """Write JSON to standard output, indented, or on one line (NDJSON).
+
+    Escaped to ASCII: valid JSON, and inert in a terminal.
+    """
+    put(json.dumps(value, indent=None if lines else 2))
+
+
+def console(*, talk: bool = False) -> Console:
+    """Return a rich console on standard output, or on standard error for talk."""
+    from rich.console import Console
+
+    return Console(stderr=talk, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def status_words(status: BatchStatus) -> str:
+    """Write a status with its mark: `▶ running`."""
+    mark, word, _ = WORDS[status]
+    return f"{mark} {word}"
+
+
+def moment(unix_s: int | None) -> str:
+    """Write a time in the local zone: `2026-02-12 21:04:07`."""
+    if unix_s is None:
+        return "–"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))
+
+
+def clock(unix_s: float, *, now: float) -> str:
+    """Write a time near now: `05:20`, with the weekday when it is not today."""
+    then, today = time.localtime(unix_s), time.localtime(now)
+    same_day = (then.tm_year, then.tm_yday) == (today.tm_year, today.tm_yday)
+    return time.strftime("%H:%M" if same_day else "%a %H:%M", then)
+
+
+def day_or_time(unix_s: float, *, now: float) -> str:
+    """Write a time in the past: `21:04` today, `Thu 21:04` this week, else `2026-02-12`."""
+    recent = now - _WEEK_S < unix_s
+    return clock(unix_s, now=now) if recent else time.strftime("%Y-%m-%d", time.localtime(unix_s))

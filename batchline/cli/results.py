@@ -1,0 +1,107 @@
+"""`batchline results`: which of a batch's files is meant, and where it goes.
+
+Moving the bytes is `download`'s work. Standard output carries nothing but the lines.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchline.states import BatchStatus
+
+from .batch import ApiBatch
+from .client import Client
+from .download import download, pour
+from .failure import ExitCode, Failure
+from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from .render import clean, put_json, say
+from .resolve import LAST, resolve
+from .watch import fault_lines
+
+
+def results(
+    *,
+    batch: BatchRef = LAST,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Store here [default: standard output]")
+    ] = None,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="The lines that failed, not those that succeeded")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Download the answers of a batch that has ended; resumes a partial download."""
+    with Client(url, api_key) as client:
+        seen = resolve(client, batch)
+        if output is None or str(output) == "-":
+            write_results(client, seen, errors=errors)
+            return
+        store_results(client, seen, output, errors=errors)
+    if as_json:
+        put_json({"id": seen.id, "path": str(output), "bytes": output.stat().st_size})
+
+
+def store_results(client: Client, batch: ApiBatch, output: Path, *, errors: bool = False) -> None:
+    """Store the batch's results as `output`, whole or not at all. Raises Failure."""
+    file_id = _file_id(batch, errors=errors)
+    try:
+        if file_id is None:
+            output.write_bytes(b"")
+            return
+        summary = download(client, file_id, output)
+    except OSError as exc:
+        raise Failure(
+            f"{clean(str(output))} cannot be written.",
+            why=f"{exc.strerror or exc}.",
+            remedy="check the path and the free space, then run it again: it resumes",
+        ) from exc
+    say(f"{clean(str(output))}: {summary}", mark="✓")
+
+
+def write_results(client: Client, batch: ApiBatch, *, errors: bool = False) -> None:
+    """Write the batch's results to standard output. Raises Failure."""
+    file_id = _file_id(batch, errors=errors)
+    if file_id is None:
+        return
+    if sys.stdout.isatty():
+        _show(client, file_id)
+    else:
+        # A buffer of our own: with PYTHONUNBUFFERED, Python's would lose what a short write left over.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as sink:
+            pour(client, file_id, sink)
+
+
+def _file_id(batch: ApiBatch, *, errors: bool) -> str | None:
+    """Return the file to fetch, None where it would be empty. Raises Failure where there is none."""
+    if not batch.has_ended:
+        raise Failure(
+            f"{clean(batch.name, limit=80)} has not ended yet; it is {batch.status}.",
+            remedy=f"batchline watch {batch.id}",
+        )
+    if batch.status is BatchStatus.FAILED and not batch.text("output_file_id"):
+        raise Failure(
+            f"{clean(batch.name, limit=80)} has no results: it failed.",
+            why="\n".join(line.strip() for line in fault_lines(batch)),
+            remedy="fix the input file and submit it again",
+            code=ExitCode.ENDED_BADLY,
+        )
+    file_id = batch.text("error_file_id" if errors else "output_file_id")
+    if file_id is None:
+        say("No line failed." if errors else "No line succeeded; see --errors.", mark="!")
+    return file_id
+
+
+def _show(client: Client, file_id: str) -> None:
+    with client.content(file_id) as content:
+        rest = b""
+        for chunk in content.chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                sys.stdout.write(clean(line.decode("utf-8", "replace")) + "\n")
+        sys.stdout.write(clean(rest.decode("utf-8", "replace")))

@@ -1,0 +1,249 @@
+"""`batchline submit`: look at the file's first line, upload it, create the batch, perhaps wait.
+
+Reads the file once, in chunks. Whether every line is right is the server's to judge; what is looked at
+here only spares an upload that cannot work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from batchline.states import BatchStatus
+
+from .failure import ExitCode, Failure
+from .options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
+from .render import clean, put, put_json, say
+from .transfer import Transfer
+
+if TYPE_CHECKING:
+    from .batch import ApiBatch
+    from .client import Client
+
+STDIN = "-"
+
+_CHUNK_BYTES = 1 << 20
+_FIRST_LINE_BYTES = 16 * 1024 * 1024  # the server's default for the longest line
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLine:
+    """The url of the file's first request, and the bytes read so far to find it."""
+
+    url: str
+    looked_at: bytes
+
+
+def submit(
+    *,
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="JSON Lines file of requests; - reads standard input"),
+    ],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Such as /v1/chat/completions [default: the first line's url]"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="A name to find it by (metadata 'name')")] = None,
+    window: Annotated[str, typer.Option(help="Time until it expires")] = "24h",
+    meta: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; may be repeated")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it has ended")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Wait, and store the results here")
+    ] = None,
+    fail_on_errors: FailOnErrors = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Upload a file of requests and start a batch; writes its id."""
+    metadata = read_metadata(meta or [], name=name)
+    followed = wait or watch or output is not None
+    with _opened(file) as stream:
+        head = first_line(stream, file)
+        endpoint = choose_endpoint(head.url, endpoint)
+        from .client import Client  # after the check: a bad file is answered at once
+
+        with Client(url, api_key) as client:
+            file_id = _upload(client, stream, head=head, file=file)
+            batch = _create(client, file_id, endpoint=endpoint, window=window, metadata=metadata)
+            say(f"created on {client.url}/", mark="✓")
+            if not as_json:
+                put(batch.id)
+            elif not followed:
+                put_json(batch.raw)
+            if not followed:
+                say(f"Follow it:  batchline watch {batch.id}")
+                return
+            ended = _follow(client, batch, watch=watch, as_json=as_json)
+            if output is None and not as_json:
+                _tell_next(ended)
+            if output is not None and ended.status is not BatchStatus.FAILED:
+                _store(client, ended, output)
+    raise typer.Exit(_exit_code(ended, fail_on_errors=fail_on_errors))
+
+
+def read_metadata(pairs: Sequence[str], *, name: str | None) -> dict[str, str]:
+    """Read `key=value` pairs and add the name. Raises Failure."""
+    metadata: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise Failure(
+                f"--meta {clean(pair, limit=80)!r} is not KEY=VALUE.",
+                remedy="for example --meta suite=mmlu",
+            )
+        metadata[key] = value
+    if name is not None:
+        metadata["name"] = name
+    return metadata
+
+
+def first_line(stream: BinaryIO, file: str) -> FirstLine:
+    """Read up to the first request and look at it. Raises Failure."""
+    number, text, looked_at = 0, b"", bytearray()
+    while not text:
+        number += 1
+        line = stream.readline(_FIRST_LINE_BYTES)
+        if not line:
+            raise Failure(f"{clean(file)} holds no request.", remedy="write one JSON object a line")
+        looked_at += line
+        text = line.removeprefix(_BOM if number == 1 else b"").strip()
+    try:
+        request = json.loads(text.decode())
+    except (ValueError, RecursionError) as exc:
+        raise _bad_line(file, number, f"not JSON: {exc}") from exc
+    if not isinstance(request, dict):
+        raise _bad_line(file, number, "not a JSON object")
+    missing = [key for key in ("custom_id", "method", "url", "body") if key not in request]
+    if missing:
+        raise _bad_line(file, number, f"it lacks {', '.join(missing)}")
+    url = request["url"]
+    if not isinstance(url, str) or not url.startswith("/"):
+        raise _bad_line(file, number, "its url is not a path such as /v1/chat/completions")
+    return FirstLine(url=url, looked_at=bytes(looked_at))
+
+
+def choose_endpoint(url: str, given: str | None) -> str:
+    """Return the endpoint of the batch: the first line's url, which must equal a given one."""
+    if given is not None and given != url:
+        raise Failure(
+            f"--endpoint {clean(given, limit=80)} does not match the file; nothing was uploaded.",
+            why=f"Its first request has url {clean(url, limit=80)}; the two must be equal.",
+            remedy="leave --endpoint out, or fix the file",
+        )
+    return url
+
+
+def _bad_line(file: str, number: int, fault: str) -> Failure:
+    return Failure(
+        f"{clean(file)} is not a batch input file; nothing was uploaded.",
+        why=f"Line {number}: {clean(fault, limit=300)}.",
+        remedy='write lines like {"custom_id": "1", "method": "POST",'
+        ' "url": "/v1/chat/completions", "body": {...}}',
+    )
+
+
+def _opened(file: str) -> AbstractContextManager[BinaryIO]:
+    if file == STDIN:
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return Path(file).open("rb")
+    except OSError as exc:
+        raise Failure(
+            f"{clean(file)} cannot be read.", why=f"{exc.strerror or exc}.", remedy="check the path"
+        ) from exc
+
+
+def _size_bytes(stream: BinaryIO) -> int | None:
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:  # a stream without a file behind it
+        return None
+    return (
+        status.st_size if stat.S_ISREG(status.st_mode) and stream is not sys.stdin.buffer else None
+    )
+
+
+def _upload(client: Client, stream: BinaryIO, *, head: FirstLine, file: str) -> str:
+    size_bytes = _size_bytes(stream)
+    filename = "stdin.jsonl" if file == STDIN else Path(file).name
+    with Transfer("uploading", total_bytes=size_bytes) as transfer:
+        chunks = _counted(_chunks(stream, head), transfer)
+        try:
+            stored = client.upload(chunks, size_bytes=size_bytes, filename=filename)
+        except KeyboardInterrupt:
+            raise Failure(
+                "Stopped while uploading. No batch was created.", code=ExitCode.INTERRUPTED
+            ) from None
+    say(f"uploaded {transfer.summary}", mark="✓")
+    return str(stored.get("id"))
+
+
+def _create(
+    client: Client, file_id: str, *, endpoint: str, window: str, metadata: Mapping[str, str]
+) -> ApiBatch:
+    try:
+        return client.create_batch(
+            file_id=file_id, endpoint=endpoint, window=window, metadata=metadata
+        )
+    except Failure as failure:
+        if failure.code is ExitCode.USAGE:  # refused for good: nothing will ever use the file
+            with suppress(Failure):
+                client.delete_file(file_id)
+        raise
+
+
+def _chunks(stream: BinaryIO, head: FirstLine) -> Iterator[bytes]:
+    yield head.looked_at
+    while chunk := stream.read(_CHUNK_BYTES):
+        yield chunk
+
+
+def _counted(chunks: Iterator[bytes], transfer: Transfer) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        transfer.advance(len(chunk))
+
+
+def _follow(client: Client, batch: ApiBatch, *, watch: bool, as_json: bool) -> ApiBatch:
+    from .watch import choose_screen, final_line, follow
+
+    # Standard output carries the id, so what moves is talk; with --json it carries only objects.
+    screen = choose_screen(as_json=as_json and watch, quiet=not watch, talk=True)
+    ended = follow(client, batch, screen)
+    say(final_line(ended))
+    if as_json and not watch:
+        put_json(ended.raw)
+    return ended
+
+
+def _tell_next(batch: ApiBatch) -> None:
+    from .watch import tell_next
+
+    tell_next(batch)
+
+
+def _store(client: Client, batch: ApiBatch, output: Path) -> None:
+    from .results import store_results
+
+    store_results(client, batch, output)
+
+
+def _exit_code(batch: ApiBatch, *, fail_on_errors: bool) -> ExitCode:
+    from .watch import exit_code
+
+    return exit_code(batch, fail_on_errors=fail_on_errors)

@@ -1,0 +1,269 @@
+"""`batchline up` and `batchline serve`: plan what runs on this host, then keep it running.
+
+Where the fleet is composed: checks first (ports, nginx, vLLM), installs the CPU build where there is no
+GPU, and hands the plan to the supervisor. Flags and ports are decided in `batchline.fleet.plan`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batchline.errors import Invalid
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from batchline.fleet.choose import OnCpu, OnGpus
+    from batchline.fleet.cpu import CpuBuild
+    from batchline.fleet.plan import ModelOptions, Program
+    from batchline.settings import Settings
+
+Host = Annotated[str | None, typer.Option(help="Address of API and dashboard [default: 127.0.0.1]")]
+HostPort = Annotated[int | None, typer.Option(help="Port of API and dashboard [default: 5000]")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of files, results and logs [default: .batchline/data]"),
+]
+_SLACK_S = 600  # nginx waits this much longer than the dispatcher, which therefore gives up first
+
+
+def up(
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Hugging Face name or folder of a model [default: a small one]"),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of the model")] = None,
+    gpus: Annotated[str, typer.Option(help="How many GPUs to use, or auto for all")] = "auto",
+    cpu: Annotated[
+        int | None, typer.Option(help="Run this many CPU servers instead; 2 where there is no GPU")
+    ] = None,
+    tensor_parallel_size: Annotated[int, typer.Option(help="GPUs for each server")] = 1,
+    vllm_arg: Annotated[
+        list[str] | None,
+        typer.Option(help="Passed to every vLLM server, such as --vllm-arg=--seed=1; repeatable"),
+    ] = None,
+    demo: Annotated[
+        Path | None, typer.Option(help="Answer this batch file once everything is up")
+    ] = None,
+    data: Data = None,
+    host: Host = None,
+    port: HostPort = None,
+    nginx_port: Annotated[int, typer.Option(help="Port of nginx")] = 8000,
+    first_backend_port: Annotated[int, typer.Option(help="Port of the first vLLM server")] = 8001,
+) -> None:
+    """Start model servers, nginx, gateway and dispatcher on this machine, and keep them running."""
+    from rich.console import Console
+
+    from batchline.fleet.cpu import cpu_build
+    from batchline.fleet.nginx import find_nginx
+
+    settings = _settings(data_dir=data, host=host, port=port)
+    if demo is not None and not demo.is_file():
+        raise Invalid(f"--demo {demo}: there is no such file.")
+    find_nginx()
+    build = cpu_build(settings.fleet_cache_dir)
+    hardware = _choose(gpus, cpu)
+    options = _model_options(
+        model,
+        hardware,
+        build,
+        revision=revision,
+        tensor_parallel_size=tensor_parallel_size,
+        vllm_args=tuple(vllm_arg or ()),
+        logs=settings.data_dir / "logs",
+        first_port=first_backend_port,
+    )
+    servers = _plan_servers(options, hardware, build)
+    _check_ports(settings, nginx_port=nginx_port, servers=servers)
+    out = Console(highlight=False, soft_wrap=True)
+    _start(options, servers, hardware, settings, nginx_port=nginx_port, demo=demo, out=out)
+
+
+def serve(
+    *,
+    host: Host = None,
+    port: HostPort = None,
+    data: Data = None,
+    upstream: Annotated[
+        str | None, typer.Option(help="Where lines are sent: any OpenAI-compatible URL")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="A model server behind it, for health and load; repeatable"),
+    ] = None,
+) -> None:
+    """Run gateway and dispatcher against model servers that already run."""
+    from rich.console import Console
+
+    from .keep import keep_running
+
+    settings = _settings(
+        data_dir=data,
+        host=host,
+        port=port,
+        upstream_url=upstream,
+        backend_urls=tuple(backend) if backend else None,
+    )
+    _check_ports(settings)
+    out = Console(highlight=False, soft_wrap=True)
+    raise typer.Exit(keep_running(_plan_services(settings), settings, out=out))
+
+
+def _start(
+    options: ModelOptions,
+    servers: Sequence[Program],
+    hardware: OnGpus | OnCpu,
+    settings: Settings,
+    *,
+    nginx_port: int,
+    demo: Path | None,
+    out: Console,
+) -> None:
+    """Install what is missing, then run the whole plan until it is stopped."""
+    from batchline.fleet.choose import OnCpu
+    from batchline.fleet.cpu import install_cpu_build
+
+    from .demo import Demo
+    from .keep import keep_running
+
+    if isinstance(hardware, OnCpu):
+        install_cpu_build(settings.fleet_cache_dir, say=out.print)
+    proxy = _plan_nginx(servers, settings, port=nginx_port)
+    backends = tuple(server.url for server in servers)
+    settings = settings.model_copy(update={"upstream_url": proxy.url, "backend_urls": backends})
+    where = "CPU" if isinstance(hardware, OnCpu) else "GPU"
+    out.print(f"Starting {len(servers)} vLLM {where} servers of {options.served_name}")
+    show = Demo(demo.name, demo.read_bytes(), options.served_name) if demo else None
+    stages = [servers, (proxy,), *_plan_services(settings)]
+    raise typer.Exit(keep_running(stages, settings, out=out, demo=show))
+
+
+def _settings(**given: object) -> Settings:
+    from batchline.settings import load_settings
+
+    settings = load_settings(**given)
+    # Absolute: a child may not rely on the folder that this process was started in.
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+
+
+def _choose(gpus: str, cpu: int | None) -> OnGpus | OnCpu:
+    from batchline.fleet.choose import choose
+    from batchline.fleet.gpus import detect_gpus
+    from batchline.settings import child_environment
+
+    visible = child_environment().get("CUDA_VISIBLE_DEVICES")
+    return choose(gpus=gpus, cpu=cpu, detect=lambda: detect_gpus(visible=visible))
+
+
+def _model_options(
+    model: str | None, hardware: OnGpus | OnCpu, build: CpuBuild, **rest: Any
+) -> ModelOptions:
+    from batchline.fleet.choose import OnCpu
+    from batchline.fleet.plan import CPU_MODEL_NAME, DEFAULT_GPU_MODEL, ModelOptions
+
+    if isinstance(hardware, OnCpu) and model in {None, CPU_MODEL_NAME}:
+        return ModelOptions(model=str(build.model), served_name=CPU_MODEL_NAME, **rest)
+    name = model or DEFAULT_GPU_MODEL
+    return ModelOptions(model=name, served_name=name, **rest)
+
+
+def _plan_servers(
+    options: ModelOptions, hardware: OnGpus | OnCpu, build: CpuBuild
+) -> tuple[Program, ...]:
+    from batchline.fleet.choose import OnCpu
+    from batchline.fleet.plan import plan_cpu_servers, plan_gpu_servers
+
+    if isinstance(hardware, OnCpu):
+        return plan_cpu_servers(options, hardware.count, python=build.python)
+    return plan_gpu_servers(options, hardware.gpus, vllm=(_find_vllm(),))
+
+
+def _find_vllm() -> str:
+    beside = Path(sys.executable).with_name("vllm")
+    found = str(beside) if beside.exists() else shutil.which("vllm")
+    if found is None:
+        raise Invalid(
+            "This host has GPUs, but the vllm command was not found. Install it: "
+            "pip install 'batchline[vllm]'. Or go without the GPUs: --cpu 2"
+        )
+    return found
+
+
+def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) -> Program:
+    """Write nginx's configuration into the data folder and return the program that runs it."""
+    from batchline.fleet.nginx import READ_TIMEOUT_S, find_nginx, nginx_argv, render_nginx
+    from batchline.fleet.plan import LOOPBACK, Program
+
+    folder = settings.data_dir / "nginx"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = settings.data_dir / "logs" / "nginx.log"
+    config = folder / "nginx.conf"
+    config.write_text(
+        render_nginx(
+            [server.address for server in servers],
+            listen=f"{LOOPBACK}:{port}",
+            run_dir=str(folder),
+            error_log=str(log),
+            foreground=True,
+            user="root" if os.geteuid() == 0 else None,
+            read_timeout_s=max(READ_TIMEOUT_S, int(settings.request_timeout_s) + _SLACK_S),
+        )
+    )
+    return Program(
+        name="nginx",
+        argv=nginx_argv(find_nginx(), config, error_log=log),
+        port=port,
+        health_path="/nginx-health",
+        log=log,
+    )
+
+
+def _plan_services(settings: Settings) -> list[tuple[Program]]:
+    """Plan gateway and dispatcher, one stage each; the dispatcher stops first."""
+    from batchline.fleet.plan import plan_services
+    from batchline.settings import PREFIX
+
+    env = {
+        "DATA_DIR": str(settings.data_dir),
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "DISPATCHER_PORT": str(settings.dispatcher_port),
+        "UPSTREAM_URL": settings.upstream_url,
+        "BACKEND_URLS": ",".join(settings.backend_urls),
+    }
+    gateway, dispatcher = plan_services(
+        gateway_host=settings.host,
+        gateway_port=settings.port,
+        dispatcher_port=settings.dispatcher_port,
+        logs=settings.data_dir / "logs",
+        env={PREFIX + name: value for name, value in env.items()},
+        dispatcher_grace_s=settings.grace_s,
+    )
+    return [(gateway,), (dispatcher,)]
+
+
+def _check_ports(
+    settings: Settings, *, nginx_port: int | None = None, servers: Sequence[Program] = ()
+) -> None:
+    from batchline.fleet.plan import LOOPBACK
+    from batchline.fleet.ports import Port, check_ports
+
+    ports = [
+        Port("the gateway", settings.host, settings.port, "choose another with --port"),
+        Port("the dispatcher", LOOPBACK, settings.dispatcher_port, "set BATCHLINE_DISPATCHER_PORT"),
+    ]
+    if nginx_port is not None:
+        ports.append(Port("nginx", LOOPBACK, nginx_port, "choose another with --nginx-port"))
+    ports += [
+        Port(server.name, server.host, server.port, "choose others with --first-backend-port")
+        for server in servers
+    ]
+    check_ports(ports)

@@ -1,0 +1,93 @@
+"""The nginx configuration: one template for `batchline up` and for the two committed files.
+
+Owns every number in it. Starting nginx is the supervisor's; who retries what is decided in
+docs/decisions/002-who-retries.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from batchline.errors import Invalid
+
+GROUP = "batchline_backends"
+"""Name of the upstream group. Alone in X-Upstream: no server took a byte of the request."""
+
+READ_TIMEOUT_S = 7200
+"""How long nginx waits for a server: longer than the dispatcher waits for one try of a line."""
+
+FAULT_NO_BACKEND = "no_backend"
+FAULT_BACKEND_FAILED = "backend_failed"
+
+_COMPOSE_PORT = 8000
+_COMMITTED = {"nginx/nginx.conf": 1, "nginx/nginx-8gpu.conf": 8, "nginx/nginx-cpu.conf": 2}
+_SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
+
+
+def render_nginx(
+    upstreams: Sequence[str],
+    *,
+    listen: str,
+    run_dir: str = "/tmp",  # noqa: S108 - inside the container, where only nginx lives
+    error_log: str = "/dev/stderr",
+    foreground: bool = False,
+    user: str | None = None,
+    read_timeout_s: int = READ_TIMEOUT_S,
+) -> str:
+    """Render a master configuration; `upstreams` are host:port of the model servers.
+
+    `user`: whom the workers run as, where root starts nginx; None keeps nginx's own choice.
+
+    Raises Invalid: no upstream is given.
+    """
+    if not upstreams:
+        raise Invalid("nginx needs at least one model server, such as 127.0.0.1:8001.")
+    environment = Environment(
+        loader=PackageLoader("batchline.fleet"),
+        autoescape=False,  # noqa: S701 - an nginx file, not a page
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("nginx.conf.j2").render(
+        upstreams=upstreams,
+        group=GROUP,
+        listen=listen,
+        run_dir=run_dir,
+        error_log=error_log,
+        foreground=foreground,
+        user=user,
+        read_timeout_s=read_timeout_s,
+        named=any(not upstream[0].isdigit() for upstream in upstreams),
+    )
+
+
+def render_committed() -> dict[str, str]:
+    """Render the files that the repository holds for compose: path from its root → content."""
+    return {
+        name: render_nginx(
+            [f"vllm-{n}:{_COMPOSE_PORT}" for n in range(count)], listen=str(_COMPOSE_PORT)
+        )
+        for name, count in _COMMITTED.items()
+    }
+
+
+def find_nginx() -> str:
+    """Return the path of the nginx program, also where PATH lacks the sbin folders.
+
+    Raises Invalid: nginx is not installed; the message says how to get it.
+    """
+    found = shutil.which("nginx") or shutil.which("nginx", path=_SBIN)
+    if found is None:
+        raise Invalid("nginx was not found. Install it: sudo apt-get install nginx-light")
+    return found
+
+
+def nginx_argv(program: str, config: Path, *, error_log: Path) -> tuple[str, ...]:
+    """Return the command line that runs nginx on `config`; -e keeps it off the system's log."""
+    return (program, "-e", str(error_log), "-c", str(config))

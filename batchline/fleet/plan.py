@@ -1,0 +1,210 @@
+"""What runs on this host: options and GPUs → the programs, their ports, flags and environment.
+
+Pure: starts nothing and looks at nothing. The supervisor runs what is planned here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchline.errors import Invalid
+
+from .gpus import Gpu
+
+LOOPBACK = "127.0.0.1"
+CPU_MODEL_NAME = "smollm2-135m-instruct"
+DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
+
+_VLLM_DRAIN_S = 30
+_VLLM_GRACE_S = _VLLM_DRAIN_S + 15.0  # after the drain it still has to free its memory
+_SERVICE_GRACE_S = 10.0
+_VLLM_ENVIRONMENT = {
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "65",  # uvicorn's 5 s loses races against client pools
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+_CPU_ENVIRONMENT = _VLLM_ENVIRONMENT | {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",  # two servers on two cores
+    "CUDA_VISIBLE_DEVICES": "",
+}
+FOREIGN_VARIABLES = frozenset(
+    {"PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV"}
+)
+"""What batchline's own virtual environment must not pass on to the one of the CPU build.
+
+Without byte code each of a server's three processes compiles thousands of modules again: measured, two
+minutes instead of 45 s until it answers.
+"""
+
+# Measured on 2 cores: more than 32 sequences add no throughput, and eager mode starts in half the time.
+_CPU_FLAGS = (
+    *("--dtype", "bfloat16"),
+    *("--max-model-len", "2048"),
+    *("--max-num-seqs", "32"),
+    "--enforce-eager",
+    *("--shutdown-timeout", str(_VLLM_DRAIN_S)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A process to keep running; it is ready when `health_path` on `port` answers 200.
+
+    It inherits this process's environment, less the names in `without`, plus `env`.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    port: int
+    health_path: str
+    log: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    without: Collection[str] = ()
+    grace_s: float = _SERVICE_GRACE_S
+    host: str = LOOPBACK
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as host:port."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a URL."""
+        return f"http://{self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What every model server of the fleet shares."""
+
+    model: str
+    served_name: str
+    logs: Path
+    first_port: int = 8001
+    revision: str | None = None
+    tensor_parallel_size: int = 1
+    vllm_args: tuple[str, ...] = ()
+
+
+def plan_gpu_servers(
+    options: ModelOptions, gpus: Sequence[Gpu], *, vllm: Sequence[str]
+) -> tuple[Program, ...]:
+    """Plan one server per `tensor_parallel_size` GPUs; `vllm` starts the vllm command.
+
+    Raises Invalid: there are fewer GPUs than one server needs.
+    """
+    size = options.tensor_parallel_size
+    if size < 1 or len(gpus) < size:
+        raise Invalid(
+            f"--tensor-parallel-size {size} needs as many GPUs for each server; "
+            f"{len(gpus)} can be used."
+        )
+    groups = [gpus[at : at + size] for at in range(0, len(gpus) - size + 1, size)]
+    revision = ("--revision", options.revision) if options.revision else ()
+    parallel = ("--tensor-parallel-size", str(size)) if size > 1 else ()
+    return tuple(
+        _server(
+            options,
+            number,
+            start=(*vllm, "serve", options.model),
+            flags=(*revision, *parallel),
+            env=_VLLM_ENVIRONMENT
+            | {
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which nvidia-smi counts
+                "CUDA_VISIBLE_DEVICES": ",".join(str(gpu.index) for gpu in group),
+            },
+        )
+        for number, group in enumerate(groups)
+    )
+
+
+def plan_cpu_servers(options: ModelOptions, count: int, *, python: Path) -> tuple[Program, ...]:
+    """Plan `count` servers without GPUs; `python` is the interpreter of the CPU build."""
+    return tuple(
+        _server(
+            options,
+            number,
+            # Through the module: the vllm command insists on a distribution named vllm, and this
+            # build is named vllm-cpu.
+            start=(str(python), "-m", "vllm.entrypoints.openai.api_server"),
+            flags=(
+                *("--model", options.model),
+                *(("--revision", options.revision) if options.revision else ()),
+                *_CPU_FLAGS,
+            ),
+            # The packaged model lies in a folder: then nothing is looked up in the network.
+            env=_CPU_ENVIRONMENT
+            | ({"HF_HUB_OFFLINE": "1"} if Path(options.model).is_absolute() else {}),
+            without=FOREIGN_VARIABLES,
+        )
+        for number in range(count)
+    )
+
+
+def _server(
+    options: ModelOptions,
+    number: int,
+    *,
+    start: tuple[str, ...],
+    flags: tuple[str, ...],
+    env: Mapping[str, str],
+    without: Collection[str] = (),
+) -> Program:
+    name = f"vllm-{number}"
+    port = options.first_port + number
+    return Program(
+        name=name,
+        port=port,
+        argv=(
+            *start,
+            *flags,
+            *("--served-model-name", options.served_name),
+            *("--host", LOOPBACK),
+            *("--port", str(port)),
+            "--disable-uvicorn-access-log",  # one log line per request fills disks
+            *options.vllm_args,  # last, so that the user's flags win
+        ),
+        health_path="/health",
+        log=options.logs / f"{name}.log",
+        env=env,
+        without=without,
+        grace_s=_VLLM_GRACE_S,
+    )
+
+
+def plan_services(
+    *,
+    gateway_host: str,
+    gateway_port: int,
+    dispatcher_port: int,
+    logs: Path,
+    env: Mapping[str, str],
+    dispatcher_grace_s: float,
+) -> tuple[Program, Program]:
+    """Plan the gateway and the dispatcher; `env` holds their BATCHLINE_* settings."""
+    entry = (sys.executable, "-m", "batchline.cli.main")
+    gateway = Program(
+        name="gateway",
+        argv=(*entry, "gateway"),
+        host=LOOPBACK if gateway_host in {"", "0.0.0.0", "::"} else gateway_host,  # noqa: S104
+        port=gateway_port,
+        health_path="/health",
+        log=logs / "gateway.log",
+        env=env,
+    )
+    dispatcher = Program(
+        name="dispatcher",
+        argv=(*entry, "dispatcher"),
+        port=dispatcher_port,
+        health_path="/health",
+        log=logs / "dispatcher.log",
+        env=env,
+        grace_s=dispatcher_grace_s + _SERVICE_GRACE_S,
+    )
+    return gateway, dispatcher

@@ -1,0 +1,1 @@
+"""Measurements: always beside a yardstick of the same run, never asserted in tests."""

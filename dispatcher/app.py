@@ -1,0 +1,284 @@
+"""The dispatcher process: opens what it needs, runs its loops, stops them in order.
+
+    conduct   every batch to where its status belongs: admission, pump, publisher
+    fleet     looks at the backends, moves the limit and the gate, reports to the store
+    sweep     deadlines and garbage
+    feed, keep_leases (pump), run (settler)
+
+Stopping: no new claims → drain for grace_s → abort → settle what came → release → close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+from batchline.blobs import Blobs, open_blobs
+from batchline.check import Limits
+from batchline.errors import NotFound, StoreUnavailable
+from batchline.metrics import Metrics
+from batchline.model import Batch, Fault, FleetReport
+from batchline.settings import Settings
+from batchline.states import OPEN, PUBLISHABLE, BatchStatus
+from batchline.store import Work, open_store
+
+from .admit import Admission
+from .alone import alone
+from .gate import Gate
+from .governor import Governor
+from .ops import serve_ops
+from .probe import Probe
+from .publish import Publisher
+from .pump import NO_BACKEND, Pump, PumpLimits
+from .settle import Settler
+from .sweep import Sweep
+from .upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.25
+_LAPSE_EVERY_S = 1.0
+_CLEAN_EVERY_S = 5.0
+_RESTART_S = 1.0
+_MOST_CRASHES = 5
+_ROLE = "dispatch"
+_ROLE_TTL_S = 30.0
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the dispatcher until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
+    metrics = Metrics(cell=settings.cell)
+    async with AsyncExitStack() as stack:
+        is_alone = await stack.enter_async_context(
+            alone(settings.data_dir / "dispatcher.lock", stop)
+        )
+        if not is_alone:
+            return
+        store = await stack.enter_async_context(
+            open_store(settings.database_path, clock_ms=lambda: int(time.time() * 1000))
+        )
+        blobs = open_blobs(settings.blobs_dir)
+        upstream = await stack.enter_async_context(
+            Upstream(
+                settings.upstream_url,
+                api_key=settings.upstream_api_key,
+                timeout_s=settings.request_timeout_s,
+            )
+        )
+        probe = await stack.enter_async_context(
+            Probe(
+                settings.backend_urls or (settings.upstream_url,),
+                api_key=settings.upstream_api_key,
+                clock=time.time,
+            )
+        )
+        await stack.enter_async_context(serve_ops(settings, metrics))
+        dispatcher = Dispatcher(settings, store, blobs, upstream, probe, metrics=metrics)
+        await dispatcher.run(stop)
+
+
+class Dispatcher:
+    """The loops over one store and one upstream."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Work,
+        blobs: Blobs,
+        upstream: Upstream,
+        probe: Probe,
+        *,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._blobs = blobs
+        self._probe = probe
+        self._metrics = metrics
+        self._clock = clock
+        self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
+        self._gate = Gate()
+        self._governor = Governor.start(bound=settings.max_in_flight)
+        self._pump = Pump(
+            store,
+            blobs,
+            upstream,
+            limits=PumpLimits(
+                holder=self._holder,
+                lease_s=settings.lease_s,
+                max_attempts=settings.max_attempts,
+                max_concurrent_batches=settings.max_concurrent_batches,
+                retry_base_s=settings.retry_base_s,
+                retry_max_s=settings.retry_max_s,
+            ),
+            gate=self._gate,
+            metrics=metrics,
+            clock=clock,
+        )
+        self._settler = Settler(
+            store,
+            blobs,
+            gate=self._gate,
+            metrics=metrics,
+            flush_s=settings.flush_s,
+            clock=clock,
+            on_settled=self._pump.settled,
+        )
+        self._pump.use(self._settler)
+        limits = Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults)
+        self._admission = Admission(store, blobs, limits=limits, clock=clock)
+        self._publisher = Publisher(
+            store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock
+        )
+        self._sweep = Sweep(store, blobs, clock=clock)
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._crashes: Counter[str] = Counter()
+        self._waiting = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take over, work until `stop`, leave in order."""
+        await self._take_over()
+        async with asyncio.TaskGroup() as tasks:
+            settling = tasks.create_task(self._settler.run())
+            loops = [
+                tasks.create_task(self._supervise(name, loop))
+                for name, loop in (
+                    ("fleet", self._watch_fleet),
+                    ("conduct", self._conduct),
+                    ("feed", self._pump.feed),
+                    ("leases", self._pump.keep_leases),
+                    ("sweep", self._sweep_now_and_then),
+                )
+            ]
+            await stop.wait()
+            for loop in loops[1:3]:
+                loop.cancel()
+            await self._pump.drain(self._settings.grace_s)
+            for task in (*loops, *self._busy.values()):
+                task.cancel()
+            self._settler.stop()
+            await settling
+            with suppress(StoreUnavailable):
+                await self._pump.give_back()
+                await self._report([], paused="The dispatcher was stopped.")
+
+    async def _take_over(self) -> None:
+        """Take back what a dead dispatcher of this host held: we own the host's lock."""
+        await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S, take_over=True)
+        freed = await self._store.release_all(f"{self._settings.cell}/")
+        if freed:
+            self._metrics.recovered.inc(freed)
+            log.info("took back %d slices of a dispatcher that died", freed)
+
+    async def _supervise(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await loop()
+            except StoreUnavailable as exc:
+                log.warning("%s waits: %s", name, exc)
+            except Exception:
+                log.exception("%s broke; it starts again", name)
+            await asyncio.sleep(_RESTART_S)
+
+    # -- every batch to where it belongs
+
+    async def _conduct(self) -> None:
+        while True:
+            batches = await self._store.open_batches()
+            running = [b for b in batches if b.status is BatchStatus.IN_PROGRESS]
+            self._pump.update(running)
+            for batch in batches:
+                await self._move_on(batch)
+            self._count(batches, running)
+            await self._store.wait_for_work(timeout_s=_LOOK_S)
+
+    async def _move_on(self, batch: Batch) -> None:
+        if batch.id in self._busy:
+            return
+        if batch.status is BatchStatus.VALIDATING:
+            self._begin(batch, self._admission.admit)
+        elif batch.status in PUBLISHABLE:
+            self._begin(batch, self._publisher.publish)
+        elif reason := self._pump.broken.pop(batch.seq, None):
+            await self._fail(batch, reason)
+
+    def _begin(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(batch, step))
+        self._busy[batch.id] = task
+        task.add_done_callback(lambda _: self._busy.pop(batch.id, None))
+
+    async def _guarded(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
+        try:
+            await step(batch)
+        except NotFound as exc:
+            await self._fail(batch, f"Bytes that this batch needs are gone: {exc.message}")
+        except StoreUnavailable as exc:
+            log.warning("%s of %s waits: %s", step.__name__, batch.id, exc)
+            await asyncio.sleep(_RESTART_S)
+        except Exception as exc:
+            log.exception("%s of %s broke", step.__name__, batch.id)
+            self._crashes[batch.id] += 1
+            if self._crashes[batch.id] >= _MOST_CRASHES:
+                await self._fail(batch, f"{step.__name__} broke {_MOST_CRASHES} times: {exc}")
+            await asyncio.sleep(_RESTART_S)
+
+    async def _fail(self, batch: Batch, reason: str) -> None:
+        log.error("%s fails: %s", batch.id, reason)
+        fault = Fault("internal_error", reason)
+        await self._store.break_batch(batch, fault, now=int(self._clock()))
+
+    def _count(self, batches: list[Batch], running: list[Batch]) -> None:
+        by_status = Counter(b.status for b in batches)
+        for status in OPEN:
+            self._metrics.batches.labels(status).set(by_status[status])
+        left = sum(b.counts.total - b.counts.finished for b in running)
+        self._metrics.waiting.set(left)
+        self._metrics.disk_free_bytes.set(self._blobs.free_bytes())
+
+    # -- the fleet
+
+    async def _watch_fleet(self) -> None:
+        while True:
+            backends = await self._probe.look()
+            alive = any(b.alive for b in backends)
+            if not alive:
+                why = "; ".join(f"{b.name} {b.reason}" for b in backends)
+                self._gate.close(NO_BACKEND, f"No model server answers: {why}.")
+            elif self._gate.open(NO_BACKEND):
+                self._governor = self._governor.restart()
+            self._governor = self._governor.step(backends, in_flight=self._pump.in_flight)
+            self._pump.set_limit(self._governor.limit)
+            for backend in backends:
+                self._metrics.backend_up.labels(backend.name).set(backend.alive)
+            self._metrics.limit.set(self._governor.limit)
+            self._metrics.in_flight.set(self._pump.in_flight)
+            await self._report(backends, paused=self._gate.reason)
+            await asyncio.sleep(self._settings.probe_interval_s)
+
+    async def _report(self, backends: list[Any], *, paused: str | None) -> None:
+        await self._store.report(
+            FleetReport(
+                at=int(self._clock()),
+                backends=backends,
+                in_flight=self._pump.in_flight_by_batch(),
+                limit=self._governor.limit,
+                paused=paused,
+            )
+        )
+
+    async def _sweep_now_and_then(self) -> None:
+        cleaned_at = 0.0
+        while True:
+            await self._sweep.lapse()
+            await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S)
+            if time.monotonic() - cleaned_at >= _CLEAN_EVERY_S:
+                await self._sweep.clean()
+                cleaned_at = time.monotonic()
+            await asyncio.sleep(_LAPSE_EVERY_S)

@@ -1,0 +1,122 @@
+"""Publishing: writes a batch's two result files in input order and closes it.
+
+Idempotent: keys, ids and order derive from the batch, so a publish that was killed runs again to the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from batchline.blobs import Blobs, BlobWriter
+from batchline.blobs.keys import result_key
+from batchline.metrics import Metrics
+from batchline.model import Batch, File, new_file_id
+from batchline.states import BatchStatus, OutcomeKind
+from batchline.store import Work
+
+from .merge import Merge
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A result file that is durable under its key."""
+
+    kind: str
+    key: str
+    size_bytes: int
+
+
+class Publisher:
+    """Writes result files; one call a batch."""
+
+    def __init__(
+        self,
+        store: Work,
+        blobs: Blobs,
+        *,
+        metrics: Metrics,
+        file_ttl_s: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._metrics = metrics
+        self._file_ttl_s = file_ttl_s
+        self._clock = clock
+
+    async def publish(self, batch: Batch) -> None:
+        """Bring a finalizing or cancelling batch to its end. A lost race ends it quietly.
+
+        Raises NotFound if bytes it needs are gone, AssertionError if its lines do not add up.
+        """
+        end, unrun = ending(batch)
+        written = await self._write(batch, unrun) if batch.counts.total else (None, None)
+        now = int(self._clock())
+        output, error = (self._file(batch, w, now) if w else None for w in written)
+        if await self._store.close(batch, end, output=output, error=error, now=now):
+            self._metrics.batches_finished.labels(end).inc()
+            left = batch.counts.total - batch.counts.finished
+            self._metrics.finished.labels(unrun).inc(left)
+            log.info("%s %s: %s", batch.id, end, batch.counts)
+
+    def _file(self, batch: Batch, written: _Written, now: int) -> File:
+        ttl_s = batch.output_expires_after_s or self._file_ttl_s
+        return File(
+            id=new_file_id(),
+            bytes=written.size_bytes,
+            created_at=now,
+            expires_at=now + ttl_s if ttl_s else None,
+            filename=f"{batch.id}_{written.kind}.jsonl",
+            purpose="batch_output",
+            blob_key=written.key,
+        )
+
+    async def _write(
+        self, batch: Batch, unrun: OutcomeKind
+    ) -> tuple[_Written | None, _Written | None]:
+        merge = Merge(self._store, self._blobs, batch, unrun=unrun)
+        keys = (result_key(batch.id, "output"), result_key(batch.id, "error"))
+        output, error = (self._blobs.create(key) for key in keys)
+        completed = rest = 0
+        try:
+            async for succeeded, record in merge.records():
+                await (output if succeeded else error).write(record)
+                completed += succeeded
+                rest += not succeeded
+            self._conserve(batch, (completed, rest))
+            return (
+                await _finish(output, "output", keys[0], completed),
+                await _finish(error, "error", keys[1], rest),
+            )
+        except BaseException:
+            await output.abort()
+            await error.abort()
+            raise
+
+    def _conserve(self, batch: Batch, written: Sequence[int]) -> None:
+        """Check ids(output) + ids(error) = ids(input), by counts: each line is written once."""
+        if written[0] != batch.counts.completed or sum(written) != batch.counts.total:
+            self._metrics.broken_conservation.inc()
+            raise AssertionError(f"{batch.id}: wrote {written}, counted {batch.counts}")
+
+
+def ending(batch: Batch) -> tuple[BatchStatus, OutcomeKind]:
+    """Return the status this batch will end with, and what its unrun lines are called."""
+    if batch.status is BatchStatus.CANCELLING:
+        return BatchStatus.CANCELLED, OutcomeKind.CANCELLED
+    whole = batch.counts.finished == batch.counts.total
+    return (BatchStatus.COMPLETED if whole else BatchStatus.EXPIRED), OutcomeKind.EXPIRED
+
+
+async def _finish(writer: BlobWriter, kind: str, key: str, lines: int) -> _Written | None:
+    """Commit a result file; one without lines is never created."""
+    if not lines:
+        await writer.abort()
+        return None
+    await writer.commit()
+    return _Written(kind, key, writer.size_bytes)

@@ -1,0 +1,138 @@
+"""The one writer of results: groups outcomes for a few milliseconds and makes them durable.
+
+Bytes before rows: a group's records are appended and synced, then one transaction inserts its outcomes.
+While the disk or the database refuses, the group is kept and tried again; nothing is lost, and a full
+queue holds the pump back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from batchline.blobs import Blobs
+from batchline.blobs.keys import segments_prefix
+from batchline.errors import StoreUnavailable
+from batchline.metrics import Metrics
+from batchline.model import Batch, Lease, Outcome, Settlement
+from batchline.states import OutcomeKind
+from batchline.store import Work
+
+from .gate import Gate
+
+log = logging.getLogger(__name__)
+
+_MAX_PENDING = 4096
+_MAX_PENDING_BYTES = 64 << 20
+_RETRY_S = 1.0
+_STORAGE = "storage"
+
+Pending = tuple[Batch, Lease, Outcome]
+
+
+class Settler:
+    """The queue of finished lines and the task that stores them."""
+
+    def __init__(
+        self,
+        store: Work,
+        blobs: Blobs,
+        *,
+        gate: Gate,
+        metrics: Metrics,
+        flush_s: float,
+        clock: Callable[[], float],
+        on_settled: Callable[[Sequence[Pending]], None],
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._gate = gate
+        self._metrics = metrics
+        self._flush_s = flush_s
+        self._clock = clock
+        self._on_settled = on_settled
+        self._pending: list[Pending] = []
+        self._pending_bytes = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._stopping = False
+
+    async def put(self, batch: Batch, lease: Lease, outcome: Outcome) -> None:
+        """Queue one finished line; waits while the queue is full."""
+        while not self._room.is_set():
+            await self._room.wait()
+        self._pending.append((batch, lease, outcome))
+        self._pending_bytes += len(outcome.record)
+        self._arrived.set()
+        if len(self._pending) >= _MAX_PENDING or self._pending_bytes >= _MAX_PENDING_BYTES:
+            self._room.clear()
+
+    def stop(self) -> None:
+        """Let `run` return once everything queued is durable."""
+        self._stopping = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Store groups until stopped."""
+        while True:
+            await self._arrived.wait()
+            if not self._stopping:
+                await asyncio.sleep(self._flush_s)
+            group, self._pending, self._pending_bytes = self._pending, [], 0
+            self._arrived.clear()
+            self._room.set()
+            if group:
+                await self._store_durably(group)
+            elif self._stopping:
+                return
+            if self._stopping:
+                self._arrived.set()
+
+    async def _store_durably(self, group: Sequence[Pending]) -> None:
+        while True:
+            try:
+                await self._store_group(group)
+            except StoreUnavailable as exc:
+                self._gate.close(_STORAGE, f"Results cannot be stored: {exc}")
+                if self._stopping:
+                    log.error("%d results are given up and will be asked for again", len(group))  # noqa: TRY400
+                    return
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._gate.open(_STORAGE)
+                self._on_settled(group)
+                return
+
+    async def _store_group(self, group: Sequence[Pending]) -> None:
+        started = time.monotonic()
+        by_batch: dict[str, list[Pending]] = {}
+        for item in group:
+            by_batch.setdefault(item[0].id, []).append(item)
+        settlements = [await self._put_segment(items) for items in by_batch.values()]
+        accepted = await self._store.settle(settlements, now=int(self._clock()))
+        self._measure(group, accepted, time.monotonic() - started)
+
+    async def _put_segment(self, items: Sequence[Pending]) -> Settlement:
+        batch = items[0][0]
+        segment = await self._blobs.put_segment(
+            segments_prefix(batch.id), [(outcome.index, outcome.record) for _, _, outcome in items]
+        )
+        by_lease: dict[int, tuple[Lease, list[Outcome]]] = {}
+        for _, lease, outcome in items:
+            by_lease.setdefault(lease.slice.first, (lease, []))[1].append(outcome)
+        return Settlement(batch.seq, segment, list(by_lease.values()))
+
+    def _measure(self, group: Sequence[Pending], accepted: int, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.settle_seconds.observe(seconds)
+        metrics.settled_per_group.observe(len(group))
+        if accepted < len(group):
+            log.info("%d results came after their lease was lost", len(group) - accepted)
+        failed = sum(o.kind is OutcomeKind.FAILED for _, _, o in group)
+        metrics.finished.labels(OutcomeKind.FAILED).inc(failed)
+        metrics.finished.labels(OutcomeKind.SUCCEEDED).inc(len(group) - failed)
+        metrics.prompt_tokens.inc(sum(o.usage.input_tokens for _, _, o in group))
+        metrics.completion_tokens.inc(sum(o.usage.output_tokens for _, _, o in group))

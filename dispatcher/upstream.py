@@ -1,0 +1,125 @@
+"""One request to the upstream, one reply: the only place that sends lines over the network.
+
+Posts raw body bytes and reports what came back, or how it broke. Judges nothing (that is `verdict`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+NGINX_GROUP = "batchline_backends"
+"""The name of nginx's upstream group: it stands in X-Upstream when no server could be tried."""
+
+_KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes idle connections
+_CONNECT_S = 10.0
+_MAX_ANSWER_BYTES = 256 << 20
+
+
+class Break(StrEnum):
+    """How a request ended without a whole answer."""
+
+    CONNECT = "connect"
+    RESET = "reset"
+    TRUNCATED = "truncated"
+    TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole HTTP answer."""
+
+    status: int
+    body: bytes
+    request_id: str
+    retry_after: str | None
+    backends: tuple[str, ...]
+    """Every backend that nginx tried, the last one answered. Empty without nginx."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """No whole answer: the request may or may not have run."""
+
+    how: Break
+    detail: str
+    seconds: float
+
+
+class Upstream:
+    """The long-lived session to nginx (or any OpenAI-compatible server)."""
+
+    def __init__(self, url: str, *, api_key: str | None, timeout_s: float) -> None:
+        self._url = URL(url.rstrip("/"))
+        self._api_key = api_key
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
+        self._paths: dict[str, URL] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            timeout=self._timeout,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, path: str, body: bytes, *, request_id: str) -> Reply | Broken:
+        """Post `body` to `path` and read the whole answer. Cancelling it aborts the request."""
+        assert self._session is not None, "use it as `async with`"
+        url = self._paths.get(path) or self._paths.setdefault(path, self._url.join(URL(path)))
+        started = time.monotonic()
+        try:
+            async with self._session.post(
+                url, data=body, headers={"X-Request-Id": request_id}, allow_redirects=False
+            ) as response:
+                if (response.content_length or 0) > _MAX_ANSWER_BYTES:
+                    return Broken(Break.TOO_LARGE, "answer too large", time.monotonic() - started)
+                answer = await response.read()
+                headers = response.headers
+                tried = headers.get("X-Upstream", "")
+                return Reply(
+                    status=response.status,
+                    body=answer,
+                    request_id=headers.get("X-Request-Id", request_id),
+                    retry_after=headers.get("Retry-After"),
+                    backends=tuple(tried.replace(" ", "").split(",")) if tried else (),
+                    seconds=time.monotonic() - started,
+                )
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as exc:
+            return Broken(_how(exc), type(exc).__name__, time.monotonic() - started)
+
+
+def _how(exc: BaseException) -> Break:
+    match exc:
+        case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError():
+            return Break.CONNECT
+        case TimeoutError():
+            return Break.TIMEOUT
+        case aiohttp.ClientPayloadError() | asyncio.IncompleteReadError():
+            return Break.TRUNCATED
+        case _:
+            return Break.RESET

@@ -1,0 +1,123 @@
+"""The gateway as a whole: its parts, its routes, its life from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+
+from batchline import __version__
+from batchline.blobs import Blobs, open_blobs
+from batchline.errors import Unavailable
+from batchline.metrics import Metrics
+from batchline.settings import Settings
+from batchline.store import Intake, open_store
+from dashboard.app import add_dashboard
+
+from . import batches, content, files, models, ops
+from .auth import require_key
+from .errors import answer_errors
+from .exchange import RUNNING, Running, count_running, measure, on_prepare
+from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE
+from .protocol import Runner
+
+_MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
+_CLOSE_S = 2  # for what still runs after the grace
+
+log = logging.getLogger("gateway")
+
+
+def create_app(
+    *,
+    settings: Settings,
+    store: Intake,
+    blobs: Blobs,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> web.Application:
+    """Put the HTTP API together; the caller owns what is passed in."""
+    app = web.Application(
+        middlewares=[count_running, measure, answer_errors, require_key],
+        client_max_size=_MAX_JSON_BYTES,
+    )
+    app[SETTINGS] = settings
+    app[STORE] = store
+    app[BLOBS] = blobs
+    app[METRICS] = metrics
+    app[CLOCK] = clock
+    app[RUNNING] = Running()
+    app.on_response_prepare.append(on_prepare)
+    app.add_routes(_routes())
+    metrics.build_info.labels(__version__, settings.cell).set(1)
+    return app
+
+
+def _routes() -> list[web.RouteDef]:
+    return [
+        web.post("/v1/files", files.create),
+        web.get("/v1/files", files.index),
+        web.get("/v1/files/{file_id}", files.show),
+        web.delete("/v1/files/{file_id}", files.delete),
+        web.get("/v1/files/{file_id}/content", content.download),
+        web.post("/v1/batches", batches.create),
+        web.get("/v1/batches", batches.index),
+        web.get("/v1/batches/{batch_id}", batches.show),
+        web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
+        web.get("/v1/models", models.index),
+        web.get("/v1/models/{model_id:.+}", models.show),
+        web.get("/health", ops.health),
+        web.get("/ready", ops.ready),
+        web.get("/metrics", ops.metrics),
+    ]
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then finish running requests within `grace_s`.
+
+    Raises StoreUnavailable, NewerStore; Unavailable if the port is taken.
+    """
+    async with AsyncExitStack() as stack:
+        blobs = open_blobs(settings.blobs_dir)
+        store = await stack.enter_async_context(
+            open_store(settings.database_path, clock_ms=_clock_ms)
+        )
+        metrics = Metrics(cell=settings.cell)
+        app = create_app(
+            settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
+        )
+        add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=time.time)
+        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S)
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await _listen(site, settings)
+        log.info("gateway %s listens on http://%s", __version__, _shown(runner.addresses[0]))
+        await stop.wait()
+        log.info("gateway finishes its running requests")
+        await site.stop()
+        await app[RUNNING].drain(grace_s=settings.grace_s)
+
+
+async def _listen(site: web.TCPSite, settings: Settings) -> None:
+    try:
+        await site.start()
+    except OSError as exc:
+        raise Unavailable(
+            f"Cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}. Stop what "
+            "uses the port, or choose another address with --host and --port (BATCHLINE_HOST, "
+            "BATCHLINE_PORT)."
+        ) from exc
+
+
+def _shown(address: Any) -> str:
+    host, port, *_ = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _clock_ms() -> int:
+    return int(time.time() * 1000)

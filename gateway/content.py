@@ -1,0 +1,129 @@
+"""`GET /v1/files/{id}/content`: raw bytes in constant memory, whole or one range (RFC 9110 §14)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPMethod, HTTPStatus
+from urllib.parse import quote
+
+from aiohttp import web
+
+from batchline.errors import Invalid, NotFound, StoreUnavailable
+from batchline.model import File
+
+from .files import named_file
+from .keys import BLOBS
+
+_NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
+_STALL_S = 300  # a client that takes nothing for so long has gone
+_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `first .. first+length-1`."""
+
+    first: int
+    length: int
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """Stream the file; a torn blob cuts the connection rather than pass for the whole."""
+    file = await named_file(request)
+    if file.purpose in _NOT_DOWNLOADABLE:
+        raise Invalid(f"Not allowed to download files of purpose: {file.purpose}")
+    span = _wanted(request, file.bytes)
+    response = web.StreamResponse(
+        headers={
+            "Content-Disposition": disposition(file.filename),
+            "Accept-Ranges": "bytes",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    response.content_type = "application/octet-stream"
+    if span is not None:
+        response.set_status(HTTPStatus.PARTIAL_CONTENT)
+        last = span.first + span.length - 1
+        response.headers["Content-Range"] = f"bytes {span.first}-{last}/{file.bytes}"
+    span = span or Span(0, file.bytes)
+    response.content_length = span.length
+    if request.method == HTTPMethod.HEAD:
+        return response
+    chunks = request.app[BLOBS].stream(file.blob_key, offset=span.first, length=span.length)
+    first = await _first(chunks, file)  # missing bytes are an error answer, not a torn one
+    await response.prepare(request)
+    await _send(response, first, chunks, length=span.length)
+    return response
+
+
+async def _first(chunks: AsyncIterator[bytes], file: File) -> bytes:
+    try:
+        return await anext(chunks, b"")
+    except NotFound as exc:  # its message names the blob, which is nobody's business
+        raise NotFound(f"The bytes of file {file.id} are gone.", param="id") from exc
+
+
+async def _send(
+    response: web.StreamResponse, first: bytes, rest: AsyncIterator[bytes], *, length: int
+) -> None:
+    sent = len(first)
+    await _write(response, first)
+    async for chunk in rest:
+        sent += len(chunk)
+        await _write(response, chunk)
+    if sent != length:
+        raise StoreUnavailable(f"The stored file is cut short: {sent} of {length} bytes.")
+    await response.write_eof()
+
+
+async def _write(response: web.StreamResponse, chunk: bytes) -> None:
+    try:
+        async with asyncio.timeout(_STALL_S):
+            await response.write(chunk)
+    except TimeoutError as exc:
+        raise ConnectionAbortedError("The client takes nothing any more.") from exc
+
+
+def _wanted(request: web.Request, size_bytes: int) -> Span | None:
+    # Without an ETag no If-Range can match: the whole is sent.
+    header = request.headers.get("Range", "")
+    if request.method != HTTPMethod.GET or "If-Range" in request.headers:
+        return None
+    return wanted_span(header, size_bytes)
+
+
+def wanted_span(header: str, size_bytes: int) -> Span | None:
+    """Read a Range header; None means the whole file, as for several ranges or nonsense.
+
+    Raises HTTPRequestRangeNotSatisfiable if it asks for nothing that exists.
+    """
+    found = _RANGE.fullmatch(header)
+    if found is None or found[1] == found[2] == "":
+        return None
+    if found[1] == "":
+        length = min(int(found[2]), size_bytes)
+        span = Span(size_bytes - length, length)
+    else:
+        first = int(found[1])
+        if found[2] and int(found[2]) < first:
+            return None
+        last = min(int(found[2]), size_bytes - 1) if found[2] else size_bytes - 1
+        span = Span(first, last - first + 1)
+    if span.length <= 0:
+        raise web.HTTPRequestRangeNotSatisfiable(
+            headers={"Content-Range": f"bytes */{size_bytes}"},
+            reason=f"The file has only {size_bytes} bytes.",
+        )
+    return span
+
+
+def disposition(filename: str) -> str:
+    """Name the download: quoted, with the exact name in UTF-8 beside it where ASCII cannot say it."""
+    plain = _UNPRINTABLE.sub("_", filename)
+    quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
+    exact = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
+    return f'attachment; filename="{quoted}"{exact}'

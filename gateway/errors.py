@@ -1,0 +1,162 @@
+"""The one place where errors become HTTP answers: a table of domain errors, and a middleware.
+
+Every 4xx and 5xx is OpenAI's error object as JSON, also for unknown routes, wrong methods and faults of
+our own. Handlers raise; they never build an error answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from batchline.errors import (
+    BatchlineError,
+    Conflict,
+    Invalid,
+    NewerStore,
+    NotFound,
+    StoreUnavailable,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+from batchline.wire import encode, error_answer
+
+from .exchange import has_started, request_id
+
+log = logging.getLogger("gateway")
+
+_CLIENT, _SERVER = "invalid_request_error", "server_error"
+_RETRY_AFTER_S = "2"
+_KEPT_HEADERS = ("Allow", "Content-Range")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one kind of error is answered."""
+
+    status: HTTPStatus
+    type: str = _CLIENT
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+ANSWERS: Mapping[type[BaseException], Answer] = {
+    Invalid: Answer(HTTPStatus.BAD_REQUEST),
+    TooLarge: Answer(HTTPStatus.BAD_REQUEST),
+    NotFound: Answer(HTTPStatus.NOT_FOUND),
+    # The SDKs repeat a 409 unless told that it is final.
+    Conflict: Answer(HTTPStatus.CONFLICT, headers={"x-should-retry": "false"}),
+    Unauthorized: Answer(
+        HTTPStatus.UNAUTHORIZED, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
+    ),
+    Unavailable: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
+    ),
+    StoreUnavailable: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
+    ),
+    NewerStore: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    BatchlineError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER),
+}
+_UNEXPECTED = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER)
+_BROKEN_BODY_MESSAGE = (
+    "We could not read the body of your request: its chunks or its compression are broken."
+)
+_UNEXPECTED_MESSAGE = (
+    "The server had an error while processing your request. Its log tells more under the request id "
+    "of this answer's x-request-id header."
+)
+
+
+def answer_for(exc: BatchlineError) -> Answer:
+    """Look the error up along its classes, the nearest first."""
+    return next(ANSWERS[cls] for cls in type(exc).__mro__ if cls in ANSWERS)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into OpenAI's error object."""
+    try:
+        return await handler(request)
+    except web.HTTPException as exc:
+        if exc.status < HTTPStatus.BAD_REQUEST:
+            raise
+        return _http_answer(request, exc)
+    except BatchlineError as exc:
+        if has_started(request):
+            raise
+        return _domain_answer(request, exc)
+    except web.RequestPayloadError:
+        return _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+    except ConnectionError:
+        raise  # the client went away: there is nobody to answer
+    except Exception:
+        if has_started(request):
+            raise  # aiohttp logs it and cuts the connection, so that the client sees a torn answer
+        log.exception(
+            "%s %s failed (request %s)", request.method, request.path, request_id(request)
+        )
+        return _json(_UNEXPECTED, _UNEXPECTED_MESSAGE)
+
+
+def _domain_answer(request: web.Request, exc: BatchlineError) -> web.Response:
+    answer = answer_for(exc)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning(
+            "%s %s: %s (request %s)", request.method, request.path, exc, request_id(request)
+        )
+    return _json(
+        answer,
+        str(exc),
+        param=getattr(exc, "param", None),
+        code=getattr(exc, "code", None) or answer.code,
+    )
+
+
+def _http_answer(request: web.Request, exc: web.HTTPException) -> web.Response:
+    """Answer for an error that aiohttp itself raised."""
+    headers = {name: exc.headers[name] for name in _KEPT_HEADERS if name in exc.headers}
+    answer = Answer(
+        HTTPStatus(exc.status),
+        _SERVER if exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CLIENT,
+        headers=headers,
+    )
+    match exc:
+        case web.HTTPMethodNotAllowed():
+            message = (
+                f"Not allowed to {request.method} on {request.path}. "
+                f"Allowed: {', '.join(sorted(exc.allowed_methods))}."
+            )
+            return _json(answer, message, code="method_not_supported")
+        case web.HTTPRequestEntityTooLarge():
+            return _json(answer, "The request body is too large.")
+        case web.HTTPNotFound():
+            return _json(answer, f"Invalid URL ({request.method} {request.path})")
+        case _:
+            return _json(answer, exc.reason)
+
+
+def malformed_answer(status: int, reason: str) -> web.Response:
+    """Answer for a request that never reached a handler, since it is not proper HTTP."""
+    kind = _SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CLIENT
+    first_line = reason.partition("\n")[0].rstrip(": ")
+    return _json(Answer(HTTPStatus(status), kind), first_line)
+
+
+def _json(
+    answer: Answer, message: str, *, param: str | None = None, code: str | None = None
+) -> web.Response:
+    return web.Response(
+        status=answer.status,
+        body=encode(
+            error_answer(message or _UNEXPECTED_MESSAGE, kind=answer.type, param=param, code=code)
+        ),
+        content_type="application/json",
+        headers=answer.headers,
+    )

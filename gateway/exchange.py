@@ -1,0 +1,119 @@
+"""What is known of requests and their answers: ids, whether the answer began, figures, what runs.
+
+Everything that reaches a client passes `on_prepare`, streamed answers and errors included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPMethod
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from batchline.metrics import Metrics
+
+from .keys import METRICS
+
+REQUEST_ID = web.RequestKey("request_id", str)
+_STARTED = web.RequestKey("started", bool)
+_METHODS = frozenset(HTTPMethod)
+
+
+class Running:
+    """The API requests being answered at present, and whether new connections are still wanted."""
+
+    def __init__(self) -> None:
+        self.is_draining = False
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one request while the body runs."""
+        self._count += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._idle.set()
+
+    async def drain(self, *, grace_s: float) -> None:
+        """Wait until none is left, at most `grace_s`; answers meanwhile close their connection.
+
+        aiohttp's own shutdown stops reading at once and so would starve an upload half through.
+        """
+        self.is_draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+
+
+RUNNING = web.AppKey("running", Running)
+
+
+async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+    """Stamp the answer's headers just before they are sent."""
+    request[_STARTED] = True
+    response.headers["x-request-id"] = request_id(request)
+    response.headers["Server"] = "batchline"
+    if request.app[RUNNING].is_draining:
+        response.headers["Connection"] = "close"
+        response.force_close()
+
+
+def request_id(request: web.Request) -> str:
+    """Return the id of this request, made on first use; what a client sends is not echoed."""
+    if REQUEST_ID not in request:
+        request[REQUEST_ID] = new_request_id()
+    return request[REQUEST_ID]
+
+
+def new_request_id() -> str:
+    """Make `req_` + 32 hexadecimal characters."""
+    return "req_" + secrets.token_hex(16)
+
+
+def has_started(request: web.Request) -> bool:
+    """Tell whether headers were sent already, so that no other answer is possible."""
+    return _STARTED in request
+
+
+@web.middleware
+async def count_running(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a stop wait for API requests; the dashboard's endless streams end by themselves."""
+    if not request.path.startswith("/v1/"):
+        return await handler(request)
+    with request.app[RUNNING].one():
+        return await handler(request)
+
+
+@web.middleware
+async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count and time every answer under its route's template."""
+    began = time.perf_counter()
+    status = "torn"
+    try:
+        response = await handler(request)
+        status = str(response.status)
+    except web.HTTPException as exc:
+        status = str(exc.status)
+        raise
+    finally:
+        _record(request.app[METRICS], request, status, time.perf_counter() - began)
+    return response
+
+
+def _record(metrics: Metrics, request: web.Request, status: str, seconds: float) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "unmatched"
+    method = request.method if request.method in _METHODS else "other"
+    metrics.http_requests.labels(route, method, status).inc()
+    metrics.http_seconds.labels(route, method).observe(seconds)

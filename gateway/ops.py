@@ -1,0 +1,63 @@
+"""For operators: `/health` (this process), `/ready` (can a batch run now), `/metrics`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from batchline import __version__
+from batchline.errors import StoreUnavailable
+from batchline.model import FleetReport
+
+from .keys import BLOBS, METRICS, STORE, now
+
+_FRESH_S = 15  # the dispatcher reports every second or so; longer silence means that it is gone
+
+
+async def health(request: web.Request) -> web.Response:
+    """GET /health: the process answers. Says nothing about the store or the fleet."""
+    del request
+    return web.json_response({"status": "ok", "version": __version__})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """GET /ready: 200, or 503 with every reason why a batch would not run at present."""
+    store = request.app[STORE]
+    try:
+        await store.check_writable()
+        reasons = fleet_reasons(await store.fleet_report(), now=now(request))
+    except StoreUnavailable as exc:
+        reasons = [f"the store refuses: {exc}"]
+    if reasons:
+        return web.json_response(
+            {"status": "not ready", "reasons": reasons}, status=HTTPStatus.SERVICE_UNAVAILABLE
+        )
+    return web.json_response({"status": "ready"})
+
+
+def fleet_reasons(report: FleetReport | None, *, now: int) -> list[str]:
+    """Say why no line could be answered at present; empty if one could."""
+    if report is None:
+        return ["no dispatcher has ever reported: is it running?"]
+    age_s = now - report.at
+    if age_s > _FRESH_S:
+        return [f"the dispatcher last reported {age_s} s ago: is it running?"]
+    if report.alive:
+        return []
+    if not report.backends:
+        return ["the dispatcher knows no backend"]
+    return [
+        f"backend {backend.name} is not alive: {backend.reason or 'no reason known'}"
+        for backend in report.backends
+    ]
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """GET /metrics, in Prometheus' text format."""
+    instruments = request.app[METRICS]
+    instruments.disk_free_bytes.set(request.app[BLOBS].free_bytes())
+    return web.Response(
+        body=generate_latest(instruments.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )

@@ -1,0 +1,47 @@
+"""The query of a list: `limit`, `after`, `order`, `purpose`. Unknown parameters are ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batchline import checks
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one list allows for `limit`."""
+
+    lowest: int
+    highest: int
+    default: int
+
+
+FILES = Bounds(lowest=1, highest=10_000, default=10_000)
+BATCHES = Bounds(lowest=0, highest=100, default=20)
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page a client asks for."""
+
+    after: str | None
+    limit: int
+    ascending: bool
+    purpose: str | None
+
+
+def page_query(query: Mapping[str, str], bounds: Bounds) -> PageQuery:
+    """Check the query of a list. An empty `after` or `purpose` is none. Raises Invalid."""
+    limit = query.get("limit")
+    return PageQuery(
+        after=query.get("after") or None,
+        limit=bounds.default
+        if limit is None
+        else checks.integer_text(
+            limit, param="limit", lowest=bounds.lowest, highest=bounds.highest
+        ),
+        ascending=checks.choice(query.get("order", "desc"), ("asc", "desc"), param="order")
+        == "asc",
+        purpose=query.get("purpose") or None,
+    )

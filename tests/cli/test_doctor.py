@@ -1,0 +1,183 @@
+"""Doctor: each part's finding, with a remedy wherever something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+
+import pytest
+from aiohttp import web
+from typer.testing import CliRunner
+
+from batchline.cli import checks_host
+from batchline.cli.checks_servers import check_backends, check_gateway, check_upstream
+from batchline.cli.findings import Level
+from batchline.cli.main import app
+from batchline.settings import Settings
+from batchline.store import open_store
+from batchline.store.connection import known_schema
+
+
+def answering(**answers):
+    """Return an application that gives (status, JSON) under each path."""
+    made = web.Application()
+
+    def handler(status, body):
+        async def answer(request):
+            return web.json_response(body, status=status)
+
+        return answer
+
+    for path, (status, body) in answers.items():
+        made.router.add_get("/" + path.replace("__", "/"), handler(status, body))
+    return made
+
+
+MODELS = {"object": "list", "data": [{"id": "smollm2"}]}
+
+
+def one(findings):
+    (finding,) = findings
+    return finding
+
+
+def test_doctor_finds_all_parts_at_work(serve_app, tmp_path, monkeypatch):
+    """With everything there, every line is fine but for what this host lacks on purpose."""
+    url = serve_app(
+        answering(health=(200, {}), ready=(200, {"status": "ready"}), v1__models=(200, MODELS))
+    )
+    monkeypatch.chdir(tmp_path)
+    env = {
+        "BATCHLINE_URL": url,
+        "BATCHLINE_UPSTREAM_URL": url,
+        "BATCHLINE_BACKEND_URLS": url,
+        "BATCHLINE_PORT": url.rpartition(":")[2],
+        "BATCHLINE_DISPATCHER_PORT": url.rpartition(":")[2],
+    }
+
+    done = CliRunner().invoke(app, ["doctor", "--json"], env=env)
+
+    report = json.loads(done.stdout)
+    assert [f for f in report["findings"] if f["level"] == "wrong"] == []
+    assert report["ok"]
+    assert done.exit_code == 0
+    assert {"python", "settings", "disk", "database", "ready", "upstream", "backend"} <= {
+        f["check"] for f in report["findings"]
+    }
+
+
+def test_doctor_exits_1_and_gives_a_remedy_for_every_fault(tmp_path, monkeypatch):
+    """With nothing running, each ✗ is followed by what to do."""
+    monkeypatch.chdir(tmp_path)
+    env = {"BATCHLINE_URL": "http://127.0.0.1:9", "BATCHLINE_PORTT": "1"}
+    env |= {"BATCHLINE_UPSTREAM_URL": "http://127.0.0.1:9", "BATCHLINE_DISPATCHER_PORT": "9"}
+
+    done = CliRunner().invoke(app, ["doctor"], env=env)
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--json"], env=env).stdout)
+
+    assert done.exit_code == 1
+    assert "✗ gateway" in done.stdout
+    assert "BATCHLINE_PORTT: no such setting" in done.stdout
+    assert all(f["remedy"] for f in report["findings"] if f["level"] != "ok")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_passes_on_why_the_gateway_is_not_ready(serve_app):
+    """The reasons are the gateway's own."""
+    reasons = ["no dispatcher has ever reported: is it running?"]
+    url = serve_app(answering(health=(200, {}), ready=(503, {"reasons": reasons})))
+
+    alive, ready = check_gateway(url, None)
+
+    assert alive.level is Level.OK
+    assert (ready.level, ready.detail) == (Level.WRONG, reasons[0])
+
+
+@pytest.mark.parametrize(
+    ("answers", "level"),
+    [
+        ({"health": (200, {}), "v1__models": (200, MODELS)}, Level.OK),
+        ({"health": (200, {}), "v1__models": (200, {"data": []})}, Level.WRONG),
+        ({"health": (500, {}), "v1__models": (200, MODELS)}, Level.WRONG),
+    ],
+    ids=["well", "no model", "ill"],
+)
+def test_a_backend_must_answer_and_serve_a_model(serve_app, answers, level):
+    """Health alone is not enough."""
+    url = serve_app(answering(**answers))
+
+    assert one(check_backends(Settings(backend_urls=(url,)))).level is level
+
+
+def test_an_upstream_without_a_backend_is_told(serve_app):
+    """Nginx up, every server down."""
+    fault = {"error": {"message": "no server answers"}}
+    url = serve_app(answering(v1__models=(503, fault)))
+
+    finding = one(check_upstream(Settings(upstream_url=url)))
+
+    assert finding.level is Level.WRONG
+    assert "no server answers" in finding.detail
+
+
+async def test_the_database_is_looked_at_and_left_alone(tmp_path):
+    """None yet, of this version, of a newer one, broken: each is told, none is changed."""
+    settings = Settings(data_dir=tmp_path)
+    assert "none yet" in one(checks_host.check_store(settings)).detail
+    assert not settings.database_path.exists()
+
+    async with open_store(settings.database_path, clock_ms=lambda: 0):
+        assert one(checks_host.check_store(settings)).detail.startswith(f"schema {known_schema()},")
+
+    with sqlite3.connect(settings.database_path) as connection:
+        connection.execute(f"PRAGMA user_version = {known_schema() + 1}")
+    connection.close()
+    assert one(checks_host.check_store(settings)).level is Level.WRONG
+
+    settings.database_path.write_bytes(b"not a database" * 1000)
+    assert one(checks_host.check_store(settings)).level is Level.WRONG
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_data_directory_that_cannot_be_written_is_wrong(tmp_path):
+    """The nearest existing folder decides."""
+    tmp_path.chmod(0o500)
+
+    found = list(checks_host.check_data_dir(Settings(data_dir=tmp_path / "data")))
+
+    assert found[0].level is Level.WRONG
+
+
+def test_a_data_directory_that_is_a_file_is_wrong(tmp_path):
+    """It can hold nothing."""
+    (tmp_path / "data").write_text("")
+
+    found = list(checks_host.check_data_dir(Settings(data_dir=tmp_path / "data")))
+
+    assert found[0].level is Level.WRONG
+
+
+def test_a_port_that_another_program_has_is_wrong():
+    """Free, ours, or taken."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        taken = one(checks_host.check_port("gateway", "127.0.0.1", port, ours=False))
+        ours = one(checks_host.check_port("gateway", "127.0.0.1", port, ours=True))
+    free = one(checks_host.check_port("gateway", "127.0.0.1", 0, ours=False))
+
+    assert (taken.level, ours.level, free.level) == (Level.WRONG, Level.OK, Level.OK)
+
+
+def test_nginx_is_asked_whether_it_takes_the_configuration(monkeypatch):
+    """The real program judges; without one it is only a warning."""
+    try:
+        checks_host.find_nginx()
+    except checks_host.Invalid:
+        assert one(checks_host.check_nginx()).level is Level.WARNING
+    else:
+        assert one(checks_host.check_nginx()).level is Level.OK

@@ -1,0 +1,281 @@
+"""Run docker-compose.cpu.yml for real and break it in the middle of a batch; nothing may be lost.
+
+Builds and starts the variant without a GPU under a project name, ports and network of its own, sends one batch
+through the published API, restarts the dispatcher, kills every container, starts them again, and counts the
+answers: every custom_id exactly once over both files. Called by run.sh, which finds the engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import openai
+from openai.types import Batch
+
+ROOT = Path(__file__).parents[2]
+LINES = 60
+IN_FLIGHT = 4  # few, so that a graceful restart cannot finish the batch while it drains
+HEALTHY_S = 900  # two servers load a model on a busy machine
+BATCH_S = 1200
+COMMAND_S = 120
+BUILD_S = 3600
+T = TypeVar("T")
+ENDED = ("completed", "failed", "expired", "cancelled")
+
+
+class Failed(Exception):
+    """The stack did not do what it should; the message says what."""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def compose_program() -> tuple[str, ...]:
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True)
+    if plugin.returncode == 0:
+        return ("docker", "compose")
+    if shutil.which("docker-compose"):
+        return ("docker-compose",)
+    raise Failed("Neither 'docker compose' nor 'docker-compose' works here.")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The containers of one run of the compose file."""
+
+    program: tuple[str, ...]
+    project: str = field(default_factory=lambda: f"batchline-test-{os.getpid()}")
+    port: int = field(default_factory=free_port)
+    nginx_port: int = field(default_factory=free_port)
+
+    def compose(self, *arguments: str, limit_s: float = COMMAND_S) -> str:
+        """Run one compose command; its standard output is returned, its errors are shown."""
+        argv = [*self.program, "--env-file", os.devnull, "-p", self.project]
+        ran = subprocess.run(
+            [*argv, "-f", str(ROOT / "docker-compose.cpu.yml"), *arguments],
+            env={
+                **os.environ,
+                "BATCHLINE_COMPOSE_PORT": str(self.port),
+                "BATCHLINE_COMPOSE_NGINX_PORT": str(self.nginx_port),
+                "BATCHLINE_COMPOSE_SUBNET_PREFIX": f"10.213.{os.getpid() % 250 + 1}",
+                "BATCHLINE_MAX_IN_FLIGHT": str(IN_FLIGHT),
+            },
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=limit_s,
+        )
+        if ran.returncode != 0:
+            raise Failed(f"compose {' '.join(arguments)} ended with {ran.returncode}")
+        return ran.stdout
+
+    def build(self) -> None:
+        self.compose("build", limit_s=BUILD_S)
+
+    def start(self) -> None:
+        """Start every container and wait until each is healthy."""
+        self.compose("up", "-d", limit_s=HEALTHY_S)
+        wait_for("every service to be healthy", self._all_healthy, limit_s=HEALTHY_S)
+
+    def health(self) -> dict[str, str]:
+        """Return the health of each container by name."""
+        ids = self.compose("ps", "-q").split()
+        if not ids:
+            return {}
+        shape = "{{.Name}} {{.State.Status}}/{{if .State.Health}}{{.State.Health.Status}}{{end}}"
+        inspected = subprocess.run(
+            ["docker", "inspect", "--format", shape, *ids],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=COMMAND_S,
+        )
+        return dict(line.lstrip("/").split() for line in inspected.stdout.splitlines())
+
+    def _all_healthy(self) -> bool:
+        states = self.health()
+        if any(state.startswith(("exited", "dead")) for state in states.values()):
+            raise Failed(f"a container ended: {states}")
+        return len(states) == len(self.services()) and set(states.values()) == {"running/healthy"}
+
+    def services(self) -> list[str]:
+        return self.compose("config", "--services").split()
+
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", timeout=60, max_retries=5
+        )
+
+
+def wait_for(what: str, look: Callable[[], T | None], *, limit_s: float) -> T:
+    """Return the first true answer of `look`; a gateway that is away counts as not yet."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        try:
+            if seen := look():
+                return seen
+        except (openai.APIConnectionError, openai.InternalServerError):
+            pass
+        time.sleep(0.3)
+    raise Failed(f"waited {limit_s:.0f} s in vain for {what}")
+
+
+def check(holds: bool, message: str) -> None:
+    if not holds:
+        raise Failed(message)
+
+
+def say(message: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {message}", flush=True)
+
+
+def input_lines(model: str) -> bytes:
+    lines = [
+        {
+            "custom_id": f"line-{n:03}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {
+                "model": model,
+                "messages": [{"role": "user", "content": f"Write a short story about {n} cats."}],
+                "max_tokens": 48,
+                "ignore_eos": True,  # every answer takes its time: there is a middle to break
+                "temperature": 0,
+            },
+        }
+        for n in range(LINES)
+    ]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def submit(client: openai.OpenAI) -> str:
+    served = wait_for("a served model", lambda: client.models.list().data, limit_s=60)
+    uploaded = client.files.create(
+        file=("stories.jsonl", io.BytesIO(input_lines(served[0].id))), purpose="batch"
+    )
+    return client.batches.create(
+        input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
+    ).id
+
+
+def wait_until_done(client: openai.OpenAI, batch_id: str, *, at_least: int) -> Batch:
+    """Wait for a number of answered lines and check that the batch is still in its middle."""
+
+    def look() -> Batch | None:
+        batch = client.batches.retrieve(batch_id)
+        check(batch.status not in ENDED, f"the batch is {batch.status} before it was broken")
+        return batch if batch.request_counts.completed >= at_least else None
+
+    return wait_for(f"{at_least} answered lines", look, limit_s=BATCH_S)
+
+
+def wait_until_ended(client: openai.OpenAI, batch_id: str) -> Batch:
+    def look() -> Batch | None:
+        batch = client.batches.retrieve(batch_id)
+        return batch if batch.status in ENDED else None
+
+    return wait_for("the end of the batch", look, limit_s=BATCH_S)
+
+
+def answers(client: openai.OpenAI, file_id: str | None) -> list[dict]:
+    if file_id is None:
+        return []
+    return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
+
+
+def check_answers(client: openai.OpenAI, batch: Batch) -> str:
+    """Check that nothing is lost, doubled or failed; return the sum of it in one line."""
+    output = answers(client, batch.output_file_id)
+    errors = answers(client, batch.error_file_id)
+    counts = Counter(line["custom_id"] for line in [*output, *errors])
+    wanted = {f"line-{n:03}" for n in range(LINES)}
+
+    check(batch.status == "completed", f"the batch ended {batch.status}: {batch.errors}")
+    check(not wanted - set(counts), f"lost: {sorted(wanted - set(counts))}")
+    check(set(counts) == wanted, f"not asked for: {sorted(set(counts) - wanted)}")
+    check(set(counts.values()) == {1}, f"answered twice: {[i for i, n in counts.items() if n > 1]}")
+    check(not errors, f"failed lines: {errors[:3]}")
+    tally = batch.request_counts
+    check((tally.total, tally.completed, tally.failed) == (LINES, LINES, 0), f"counts: {tally}")
+    return f"{len(output)} answers + {len(errors)} errors, every custom_id exactly once"
+
+
+def check_users(stack: Stack) -> None:
+    for service in stack.services():
+        user = stack.compose("exec", "-T", service, "id", "-u").strip()
+        check(user != "0", f"{service} runs as root")
+
+
+def drive(stack: Stack) -> list[str]:
+    """Go through the whole story; return what was seen, a line each."""
+    seen: list[str] = []
+
+    def note(message: str) -> None:
+        say(message)
+        seen.append(message)
+
+    started = time.monotonic()
+    stack.build()
+    note(f"images built in {time.monotonic() - started:.0f} s")
+    started = time.monotonic()
+    stack.start()
+    note(f"all {len(stack.services())} services healthy after {time.monotonic() - started:.0f} s")
+    check_users(stack)
+    note("no service runs as root")
+
+    client = stack.client()
+    batch_id = submit(client)
+    note(f"batch {batch_id} of {LINES} lines created")
+
+    batch = wait_until_done(client, batch_id, at_least=LINES // 10)
+    stack.compose("restart", "dispatcher")
+    note(f"dispatcher restarted at {batch.request_counts.completed} of {LINES} lines")
+
+    before = client.batches.retrieve(batch_id).request_counts.completed
+    batch = wait_until_done(client, batch_id, at_least=max(LINES // 3, before + 4))
+    stack.compose("kill")
+    note(f"every container killed at {batch.request_counts.completed} of {LINES} lines")
+
+    started = time.monotonic()
+    stack.start()
+    note(f"all services healthy again after {time.monotonic() - started:.0f} s")
+    note(check_answers(client, wait_until_ended(client, batch_id)))
+    return seen
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the containers running")
+    keep = parser.parse_args().keep
+    stack = Stack(compose_program())
+    try:
+        seen = drive(stack)
+    except (Failed, openai.OpenAIError, subprocess.SubprocessError) as exc:
+        say(f"FAILED: {exc}")
+        print(stack.compose("ps"), stack.compose("logs", "--no-color", "--tail", "60"))
+        return 1
+    finally:
+        if not keep:
+            stack.compose("down", "-v", "--remove-orphans", limit_s=300)
+    print("\nCompose test passed:\n  " + "\n  ".join(seen))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

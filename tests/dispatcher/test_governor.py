@@ -1,0 +1,50 @@
+"""The controller: grows while engines are hungry, shrinks with long queues, obeys its bound."""
+
+from __future__ import annotations
+
+from batchline.model import BackendStatus
+from dispatcher.governor import BLIND_PER_BACKEND, Governor
+
+
+def backend(running=None, waiting=None, *, alive=True):
+    return BackendStatus("b", "http://b", alive=alive, since=0, running=running, waiting=waiting)
+
+
+def settle(governor, slots, steps=60):
+    """Let the controller act on engines with `slots` slots each."""
+    for _ in range(steps):
+        share = governor.limit / len(slots)
+        engines = [backend(int(min(share, s)), int(max(0, share - s))) for s in slots]
+        governor = governor.step(engines, in_flight=governor.limit)
+    return governor
+
+
+def test_it_finds_a_short_queue_for_engines_of_any_size():
+    """Between 1.0 and 1.5 times the slots, without being told."""
+    for slots in ([256], [256] * 8, [1024], [64, 64]):
+        assert sum(slots) <= settle(Governor.start(bound=None), slots).limit <= 1.5 * sum(slots)
+
+
+def test_it_never_exceeds_the_bound():
+    """max_in_flight wins."""
+    assert settle(Governor.start(bound=100), [256, 256]).limit == 100
+
+
+def test_it_does_not_grow_when_there_is_little_to_send():
+    """A limit that nobody reaches says nothing about the engines."""
+    governor = Governor(64)
+    assert governor.step([backend(5, 0)], in_flight=5).limit == 64
+
+
+def test_without_metrics_each_backend_gets_a_fixed_share():
+    """Or the bound, where one is set."""
+    assert (
+        Governor.start(bound=None).step([backend()] * 3, in_flight=1).limit == 3 * BLIND_PER_BACKEND
+    )
+    assert Governor.start(bound=500).step([backend()], in_flight=1).limit == 500
+
+
+def test_it_begins_gently_after_an_outage():
+    """No stampede."""
+    assert Governor(4000).restart().limit == 32
+    assert Governor(4000).step([backend(alive=False)], in_flight=0).limit == 4000

@@ -1,0 +1,137 @@
+"""What runs on a host: the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchline.errors import Invalid
+from batchline.fleet.choose import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choose
+from batchline.fleet.gpus import Gpu
+from batchline.fleet.plan import (
+    ModelOptions,
+    plan_cpu_servers,
+    plan_gpu_servers,
+    plan_services,
+)
+
+GPUS = tuple(Gpu(n, f"GPU-{n}", "H100", 81559) for n in range(8))
+
+
+def options(**fields) -> ModelOptions:
+    return ModelOptions(**({"model": "m", "served_name": "m", "logs": Path("/logs")} | fields))
+
+
+def value_of(argv, flag):
+    return argv[argv.index(flag) + 1]
+
+
+def test_each_gpu_gets_a_server_of_its_own():
+    """Eight GPUs: eight servers on ports 8001 to 8008, each seeing one GPU."""
+    servers = plan_gpu_servers(options(), GPUS, vllm=["vllm"])
+
+    assert [server.port for server in servers] == list(range(8001, 8009))
+    assert [server.env["CUDA_VISIBLE_DEVICES"] for server in servers] == list("01234567")
+    assert [value_of(server.argv, "--port") for server in servers] == [
+        str(server.port) for server in servers
+    ]
+
+
+def test_tensor_parallel_servers_share_out_the_gpus():
+    """Size 3 on eight GPUs: two servers, two GPUs stay idle."""
+    servers = plan_gpu_servers(options(tensor_parallel_size=3), GPUS, vllm=["vllm"])
+
+    assert [server.env["CUDA_VISIBLE_DEVICES"] for server in servers] == ["0,1,2", "3,4,5"]
+    assert {value_of(server.argv, "--tensor-parallel-size") for server in servers} == {"3"}
+
+
+@pytest.mark.parametrize("size", [0, 9])
+def test_a_tensor_parallel_size_that_does_not_fit_is_refused(size):
+    """The message names the option and how many GPUs there are."""
+    with pytest.raises(Invalid, match="--tensor-parallel-size"):
+        plan_gpu_servers(options(tensor_parallel_size=size), GPUS, vllm=["vllm"])
+
+
+def test_the_users_flags_come_last():
+    """VLLM takes the last of two equal flags: the user's."""
+    (server,) = plan_cpu_servers(
+        options(vllm_args=("--max-model-len", "512")), 1, python=Path("/python")
+    )
+
+    assert server.argv[-2:] == ("--max-model-len", "512")
+
+
+def test_the_revision_is_passed_on():
+    """A pinned model stays pinned."""
+    servers = plan_gpu_servers(options(revision="abc"), GPUS[:1], vllm=["vllm"])
+
+    assert value_of(servers[0].argv, "--revision") == "abc"
+
+
+def test_servers_keep_connections_longer_than_their_clients():
+    """Uvicorn's 5 s would race with the pools of nginx and the gateway."""
+    servers = plan_cpu_servers(options(), 2, python=Path("/python"))
+
+    assert {server.env["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] for server in servers} == {"65"}
+
+
+def test_cpu_servers_leave_our_virtual_environment_behind():
+    """Our PYTHONPATH and byte-code switch would break or slow down their interpreter."""
+    (server,) = plan_cpu_servers(options(), 1, python=Path("/python"))
+
+    assert {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"} <= set(server.without)
+
+
+@pytest.mark.parametrize(("model", "offline"), [("/folder", True), ("Qwen/Qwen3-0.6B", False)])
+def test_only_a_model_in_a_folder_is_served_offline(model, offline):
+    """A name has to be looked up."""
+    (server,) = plan_cpu_servers(options(model=model), 1, python=Path("/python"))
+
+    assert ("HF_HUB_OFFLINE" in server.env) is offline
+
+
+def test_the_gateway_is_asked_where_it_can_be_reached():
+    """Listening on every address, it is looked for on the loopback one."""
+    gateway, dispatcher = plan_services(
+        gateway_host="0.0.0.0",
+        gateway_port=5000,
+        dispatcher_port=5001,
+        logs=Path("/logs"),
+        env={"BATCHLINE_PORT": "5000"},
+        dispatcher_grace_s=30.0,
+    )
+
+    assert gateway.url == "http://127.0.0.1:5000"
+    assert dispatcher.grace_s > 30.0
+
+
+def never():
+    raise AssertionError("must not look for GPUs")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpu", "found", "expected"),
+    [
+        ("auto", None, GPUS, OnGpus(GPUS)),
+        ("auto", None, (), OnCpu(DEFAULT_CPU_SERVERS)),
+        ("2", None, GPUS, OnGpus(GPUS[:2])),
+        ("0", None, GPUS, OnCpu(DEFAULT_CPU_SERVERS)),
+        ("auto", 3, GPUS, OnCpu(3)),
+    ],
+)
+def test_gpus_are_used_where_there_are_any(gpus, cpu, found, expected):
+    """--cpu wins, --gpus limits, and without GPUs two CPU servers run."""
+    assert choose(gpus=gpus, cpu=cpu, detect=lambda: found) == expected
+
+
+def test_gpus_are_not_looked_for_if_the_options_say_it_all():
+    """nvidia-smi can take long or hang on a broken driver."""
+    assert choose(gpus="auto", cpu=1, detect=never) == OnCpu(1)
+
+
+@pytest.mark.parametrize(("gpus", "cpu"), [("many", None), ("9", None), ("-1", None), ("auto", 0)])
+def test_an_option_that_cannot_work_is_refused(gpus, cpu):
+    """The message names the option."""
+    with pytest.raises(Invalid, match=r"--gpus|--cpu"):
+        choose(gpus=gpus, cpu=cpu, detect=lambda: GPUS)

@@ -1,0 +1,583 @@
+"""The rules of `/v1/batches` as clients see them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+from batchline.model import Fault
+from batchline.settings import ENDPOINTS
+from batchline.states import BatchStatus, OutcomeKind
+
+OK, BAD = OutcomeKind.SUCCEEDED, OutcomeKind.FAILED
+BATCH_FIELDS = [
+    "id",
+    "object",
+    "endpoint",
+    "model",
+    "errors",
+    "input_file_id",
+    "completion_window",
+    "status",
+    "output_file_id",
+    "error_file_id",
+    "created_at",
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+    "request_counts",
+    "usage",
+    "metadata",
+]
+
+
+async def fetch(gateway, batch_id):
+    return (await gateway.call("GET", f"/v1/batches/{batch_id}")).json
+
+
+async def test_a_new_batch_has_every_field(gateway):
+    """Create answers at once with a validating batch; what does not apply is null."""
+    batch = await gateway.create_batch(metadata={"name": "nightly", "k": "ž" * 512})
+    now = int(gateway.clock())
+
+    shown = await fetch(gateway, batch.id)
+
+    assert list(shown) == BATCH_FIELDS
+    assert shown == dict.fromkeys(BATCH_FIELDS) | {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": "/v1/chat/completions",
+        "input_file_id": batch.input_file_id,
+        "completion_window": "24h",
+        "status": "validating",
+        "created_at": now,
+        "expires_at": now + 86400,
+        "request_counts": {"total": 0, "completed": 0, "failed": 0},
+        "metadata": {"name": "nightly", "k": "ž" * 512},
+    }
+    assert batch.id.startswith("batch_")
+    assert batch.request_counts.total == 0
+
+
+async def test_a_completed_batch_has_files_counts_and_usage(gateway):
+    """The terminal answer carries everything together."""
+    batch = await gateway.create_batch()
+    gateway.clock.advance(5)
+    await gateway.run(batch.id, OK, OK, BAD)
+    now = int(gateway.clock())
+
+    shown = await fetch(gateway, batch.id)
+
+    assert shown["status"] == "completed"
+    assert shown["model"] == "m"
+    assert (shown["in_progress_at"], shown["finalizing_at"], shown["completed_at"]) == (now,) * 3
+    assert shown["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
+    assert shown["usage"] == {
+        "input_tokens": 10,
+        "input_tokens_details": {"cached_tokens": 2},
+        "output_tokens": 6,
+        "output_tokens_details": {"reasoning_tokens": 4},
+        "total_tokens": 16,
+    }
+    assert shown["output_file_id"].startswith("file-output")
+    assert shown["error_file_id"].startswith("file-error")
+    parsed = await gateway.client.batches.retrieve(batch.id)
+    assert parsed.usage.total_tokens == 16
+
+
+async def test_an_all_failed_batch_is_completed_without_output(gateway):
+    """No success: output_file_id and usage stay null, the status is completed."""
+    batch = await gateway.create_batch()
+    await gateway.run(batch.id, BAD)
+
+    shown = await fetch(gateway, batch.id)
+
+    assert (shown["status"], shown["output_file_id"], shown["usage"]) == ("completed", None, None)
+    assert shown["error_file_id"] is not None
+    assert shown["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+
+
+async def test_a_rejected_batch_lists_its_faults(gateway):
+    """`errors` is an object with all faults, counts stay zero."""
+    batch = await gateway.create_batch()
+    stored = await gateway.store.get_batch(batch.id)
+    faults = [
+        Fault("invalid_json_line", "This line is not parseable as valid JSON.", line=2),
+        Fault("missing_required_parameter", "Missing.", line=3, param="url"),
+    ]
+    await gateway.store.reject(stored, faults, now=int(gateway.clock()))
+
+    shown = await fetch(gateway, batch.id)
+
+    assert shown["status"] == "failed"
+    assert shown["failed_at"] == int(gateway.clock())
+    assert shown["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
+    assert shown["errors"] == {
+        "object": "list",
+        "data": [
+            {
+                "code": "invalid_json_line",
+                "line": 2,
+                "message": "This line is not parseable as valid JSON.",
+                "param": None,
+            },
+            {
+                "code": "missing_required_parameter",
+                "line": 3,
+                "message": "Missing.",
+                "param": "url",
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_offered_endpoints_are_accepted(gateway, endpoint):
+    """Each endpoint of the settings can be named."""
+    assert (await gateway.create_batch(endpoint=endpoint)).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    ("window", "seconds"),
+    [("24h", 86400), ("1h", 3600), ("48h", 172800), ("14d", 1209600), ("336h", 1209600)],
+)
+async def test_completion_windows(gateway, window, seconds):
+    """A window of 1 h to 14 d sets the deadline."""
+    batch = await gateway.create_batch(completion_window=window)
+
+    assert batch.completion_window == window
+    assert batch.expires_at == batch.created_at + seconds
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"a": ""}, {"k" * 64: "v", "nul": "\x00\n\u2028"}])
+async def test_metadata_is_kept_as_sent(gateway, metadata):
+    """Metadata comes back as it was sent; null when absent."""
+    batch = await gateway.create_batch(metadata=metadata)
+
+    assert (await fetch(gateway, batch.id))["metadata"] == metadata
+
+
+async def test_result_expiry_is_stored(gateway):
+    """`output_expires_after` reaches the store, where the dispatcher finds it."""
+    batch = await gateway.create_batch(
+        output_expires_after={"anchor": "created_at", "seconds": 7200}
+    )
+
+    assert (await gateway.store.get_batch(batch.id)).output_expires_after_s == 7200
+
+
+async def test_unknown_fields_are_ignored(gateway):
+    """`extra_body` does no harm."""
+    assert (await gateway.create_batch(extra_body={"priority": "low"})).status == "validating"
+
+
+async def test_one_file_may_serve_many_batches(gateway):
+    """Each create makes its own batch."""
+    file = await gateway.upload()
+
+    made = {(await gateway.create_batch(input_file_id=file.id)).id for _ in range(3)}
+
+    assert len(made) == 3
+
+
+ENDPOINT_MESSAGE = (
+    "Invalid value: '/v1/x'. Supported values are: "
+    + ", ".join(f"'{e}'" for e in ENDPOINTS[:-1])
+    + f", and '{ENDPOINTS[-1]}'."
+)
+MISSING, TYPE, VALUE = "missing_required_parameter", "invalid_type", "invalid_value"
+ABSENT = object()
+CREATE_FAULTS = [
+    (
+        "input_file_id",
+        ABSENT,
+        "input_file_id",
+        MISSING,
+        "Missing required parameter: 'input_file_id'.",
+    ),
+    ("endpoint", ABSENT, "endpoint", MISSING, "Missing required parameter: 'endpoint'."),
+    ("completion_window", ABSENT, "completion_window", MISSING, "'completion_window'."),
+    (
+        "input_file_id",
+        ["a"],
+        "input_file_id",
+        TYPE,
+        "Invalid type for 'input_file_id': expected a string, but got an array instead.",
+    ),
+    ("input_file_id", None, "input_file_id", TYPE, "expected a string, but got null instead."),
+    ("input_file_id", 5, "input_file_id", TYPE, "but got an integer instead."),
+    ("input_file_id", "file-x", "file_id", None, "Cannot find file file-x,"),
+    ("input_file_id", "x" * 9999, "file_id", None, "x" * 200 + "…, or it"),
+    ("input_file_id", "", "file_id", None, "Cannot find file ,"),
+    ("endpoint", "/v1/x", "endpoint", VALUE, ENDPOINT_MESSAGE),
+    ("endpoint", "/v1/chat/completions/", "endpoint", VALUE, "Invalid value"),
+    ("endpoint", "/v1/Chat/completions", "endpoint", VALUE, "Invalid value"),
+    ("endpoint", "http://h/v1/chat/completions", "endpoint", VALUE, "Invalid value"),
+    ("endpoint", True, "endpoint", TYPE, "but got a boolean instead."),
+    ("completion_window", "", "completion_window", VALUE, "Invalid value: ''."),
+    ("completion_window", "invalid", "completion_window", VALUE, "'24h'"),
+    ("completion_window", "0h", "completion_window", VALUE, "'1h' to '14d'"),
+    ("completion_window", "15d", "completion_window", VALUE, "'1h' to '14d'"),
+    ("completion_window", "337h", "completion_window", VALUE, "'1h' to '14d'"),
+    ("completion_window", "24h\n", "completion_window", VALUE, "Invalid value"),
+    ("completion_window", "٢h", "completion_window", VALUE, "Invalid value"),
+    ("completion_window", 24, "completion_window", TYPE, "but got an integer instead."),
+    ("metadata", [], "metadata", TYPE, "expected an object, but got an array instead."),
+    ("metadata", "x", "metadata", TYPE, "expected an object, but got a string instead."),
+    (
+        "metadata",
+        {"tags": ["a"]},
+        "metadata.tags",
+        TYPE,
+        "Invalid type for 'metadata.tags': expected a string, but got an array instead.",
+    ),
+    ("metadata", {"n": 1.5}, "metadata.n", TYPE, "but got a decimal instead."),
+    ("metadata", {"n": None}, "metadata.n", TYPE, "but got null instead."),
+    (
+        "metadata",
+        {str(i): "" for i in range(17)},
+        "metadata",
+        "object_above_max_properties",
+        "at most 16 properties, but got an object with 17 properties instead.",
+    ),
+    ("metadata", {"k" * 65: ""}, "metadata", "property_name_above_max_length", "length 65"),
+    (
+        "metadata",
+        {"k": "v" * 513},
+        "metadata.k",
+        "string_above_max_length",
+        (
+            "Invalid 'metadata.k': string too long. Expected a string with maximum length 512, but got "
+            "a string with length 513 instead."
+        ),
+    ),
+    ("output_expires_after", 3600, "output_expires_after", TYPE, "expected an object"),
+    ("output_expires_after", {"seconds": 3600}, "output_expires_after.anchor", MISSING, "anchor"),
+    (
+        "output_expires_after",
+        {"anchor": "created_at"},
+        "output_expires_after.seconds",
+        MISSING,
+        "seconds",
+    ),
+    (
+        "output_expires_after",
+        {"anchor": "end", "seconds": 3600},
+        "output_expires_after.anchor",
+        VALUE,
+        "'created_at'.",
+    ),
+    (
+        "output_expires_after",
+        {"anchor": "created_at", "seconds": 3599},
+        "output_expires_after.seconds",
+        "integer_below_min_value",
+        "Expected a value >= 3600, but got 3599 instead.",
+    ),
+    (
+        "output_expires_after",
+        {"anchor": "created_at", "seconds": 2592001},
+        "output_expires_after.seconds",
+        "integer_above_max_value",
+        "Expected a value <= 2592000, but got 2592001 instead.",
+    ),
+    (
+        "output_expires_after",
+        {"anchor": "created_at", "seconds": True},
+        "output_expires_after.seconds",
+        TYPE,
+        "expected an integer, but got a boolean instead.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "param", "code", "message"), CREATE_FAULTS)
+async def test_bad_create_bodies_are_refused(gateway, name, value, param, code, message):
+    """Each fault is a 400 with OpenAI's param, code and words, and makes no batch."""
+    body = {
+        "input_file_id": (await gateway.upload()).id,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        name: value,
+    }
+    body = {k: v for k, v in body.items() if v is not ABSENT}
+
+    answer = await gateway.call("POST", "/v1/batches", json=body)
+
+    error = answer.json["error"]
+    assert (answer.status, error["type"]) == (400, "invalid_request_error")
+    assert (error["param"], error["code"]) == (param, code)
+    assert message in error["message"]
+    assert (await gateway.client.batches.list()).data == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nope",
+        b"[]",
+        b'"x"',
+        b"null",
+        b'{"a": NaN}',
+        b"\xff\xfe{}",
+        b'{"a": "\xff"}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"a": 1} {}',
+    ],
+    ids=range(12),
+)
+async def test_bodies_that_are_no_json_object_are_refused(gateway, body):
+    """The message is OpenAI's, the code null."""
+    answer = await gateway.call(
+        "POST", "/v1/batches", data=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status == 400
+    error = answer.json["error"]
+    assert error["message"].startswith("We could not parse the JSON body of your request. ")
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, None)
+
+
+async def test_json_bodies_are_limited_to_a_megabyte(gateway):
+    """A huge create body is refused without being read."""
+    answer = await gateway.call("POST", "/v1/batches", data=b"{" + b" " * 2_000_000 + b"}")
+
+    assert answer.status == 413
+    assert answer.json["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("purpose", ["user_data", "fine-tune"])
+async def test_files_of_other_purposes_are_refused(gateway, purpose):
+    """A file that was not uploaded for a batch never runs."""
+    file = await gateway.upload(purpose=purpose)
+
+    with pytest.raises(openai.BadRequestError, match=f"its purpose is '{purpose}'") as caught:
+        await gateway.create_batch(input_file_id=file.id)
+
+    assert caught.value.param == "file_id"
+
+
+async def test_deleted_and_expired_inputs_are_unknown(gateway):
+    """What is gone cannot start a batch."""
+    deleted, expired = await gateway.upload(), await gateway.upload()
+    await gateway.client.files.delete(deleted.id)
+    gateway.clock.advance(31 * 86400)
+
+    for file in (deleted, expired):
+        with pytest.raises(openai.BadRequestError, match="Cannot find file"):
+            await gateway.create_batch(input_file_id=file.id)
+
+
+async def test_an_unknown_batch_is_not_found(gateway):
+    """Show and cancel name the id."""
+    for method, path in [("GET", "/v1/batches/batch_x"), ("POST", "/v1/batches/batch_x/cancel")]:
+        answer = await gateway.call(method, path)
+        assert answer.status == 404
+        assert answer.json["error"]["message"] == "No batch found with id 'batch_x'."
+        assert answer.json["error"]["type"] == "invalid_request_error"
+
+
+async def test_deleting_input_and_output_leaves_the_batch_unchanged(gateway):
+    """A finished batch goes on naming its files."""
+    batch = await gateway.create_batch()
+    await gateway.run(batch.id, OK)
+    before = await fetch(gateway, batch.id)
+
+    await gateway.client.files.delete(before["input_file_id"])
+    await gateway.client.files.delete(before["output_file_id"])
+
+    assert await fetch(gateway, batch.id) == before
+
+
+async def test_the_stock_client_walks_all_batches_once(gateway):
+    """Newest first, each once, while new ones arrive."""
+    made = [(await gateway.create_batch()).id for _ in range(5)]
+    walked = []
+
+    async for batch in gateway.client.batches.list(limit=2):
+        walked.append(batch.id)
+        await gateway.create_batch()
+
+    assert walked == made[::-1]
+
+
+async def test_the_default_page_holds_twenty(gateway):
+    """Default limit 20, at most 100."""
+    file = await gateway.upload()
+    for _ in range(21):
+        await gateway.create_batch(input_file_id=file.id)
+
+    page = (await gateway.call("GET", "/v1/batches")).json
+    whole = (await gateway.call("GET", "/v1/batches?limit=100")).json
+
+    assert (len(page["data"]), page["has_more"]) == (20, True)
+    assert (len(whole["data"]), whole["has_more"]) == (21, False)
+    assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][19]["id"])
+
+
+async def test_limit_zero_is_an_empty_page(gateway):
+    """`limit=0` is allowed here, and does not promise more."""
+    await gateway.create_batch()
+
+    page = (await gateway.call("GET", "/v1/batches?limit=0")).json
+
+    assert page == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "has_more": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "param", "code", "message"),
+    [
+        (
+            "limit=101",
+            400,
+            "limit",
+            "integer_above_max_value",
+            (
+                "Invalid 'limit': integer above maximum value. Expected a value <= 100, but got 101 "
+                "instead."
+            ),
+        ),
+        ("limit=-1", 400, "limit", "integer_below_min_value", "Expected a value >= 0"),
+        ("limit=abc", 400, "limit", "invalid_type", "expected an integer"),
+        ("after=batch_x", 404, "after", None, "No batch found with id 'batch_x'."),
+    ],
+)
+async def test_bad_batch_list_queries_are_refused(gateway, query, status, param, code, message):
+    """Bad queries name the parameter and the rule."""
+    answer = await gateway.call("GET", f"/v1/batches?{query}")
+
+    error = answer.json["error"]
+    assert (answer.status, error["param"], error["code"]) == (status, param, code)
+    assert message in error["message"]
+
+
+async def cancel(gateway, batch_id):
+    """Cancel as the SDKs do: JSON content type, no body."""
+    return await gateway.call(
+        "POST", f"/v1/batches/{batch_id}/cancel", headers={"Content-Type": "application/json"}
+    )
+
+
+@pytest.mark.parametrize(
+    "state", [BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS, BatchStatus.FINALIZING]
+)
+async def test_an_open_batch_can_be_cancelled(gateway, state):
+    """The very answer shows cancelling and its time; a second cancel changes nothing."""
+    batch = await gateway.create_batch()
+    if state != BatchStatus.VALIDATING:
+        await gateway.run(batch.id, OK, until=state)
+    gateway.clock.advance(10)
+
+    first = await cancel(gateway, batch.id)
+    gateway.clock.advance(10)
+    second = await cancel(gateway, batch.id)
+
+    assert first.status == second.status == 200
+    assert first.json["status"] == "cancelling"
+    assert first.json["cancelling_at"] == int(gateway.clock()) - 10
+    assert second.json == first.json
+
+
+async def test_a_cancelled_batch_can_be_cancelled_again(gateway):
+    """Cancelling what is cancelled is no error."""
+    batch = await gateway.create_batch()
+    await gateway.client.batches.cancel(batch.id)
+    await gateway.close(batch.id, BatchStatus.CANCELLED)
+
+    answer = await cancel(gateway, batch.id)
+
+    assert (answer.status, answer.json["status"]) == (200, "cancelled")
+    assert answer.json["cancelled_at"] is not None
+    assert answer.json == await fetch(gateway, batch.id)
+
+
+async def ended(gateway, status):
+    """Bring a new batch to one of the ends."""
+    batch = await gateway.create_batch()
+    if status == BatchStatus.FAILED:
+        stored = await gateway.store.get_batch(batch.id)
+        await gateway.store.reject(stored, [Fault("c", "m")], now=int(gateway.clock()))
+    elif status == BatchStatus.EXPIRED:
+        await gateway.run(batch.id, OK, until=BatchStatus.IN_PROGRESS)
+        gateway.clock.advance(86401)
+        await gateway.store.lapse(now=int(gateway.clock()))
+        await gateway.close(batch.id, status)
+    else:
+        await gateway.run(batch.id, OK)
+    return batch.id
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "expired"])
+async def test_an_ended_batch_cannot_be_cancelled(gateway, status):
+    """409 with OpenAI's words, and the SDKs are told not to repeat it."""
+    batch_id = await ended(gateway, BatchStatus(status))
+    before = await fetch(gateway, batch_id)
+    assert before["status"] == status
+
+    answer = await cancel(gateway, batch_id)
+
+    assert answer.status == 409
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.json["error"] == {
+        "message": f"Cannot cancel a batch with status '{status}'.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": None,
+    }
+    assert await fetch(gateway, batch_id) == before
+
+
+async def test_the_stock_client_does_not_repeat_a_final_409(gateway):
+    """With its default retries the SDK asks once."""
+    batch_id = await ended(gateway, BatchStatus.COMPLETED)
+
+    with pytest.raises(openai.ConflictError):
+        await gateway.client.with_options(max_retries=2).batches.cancel(batch_id)
+
+    route = "/v1/batches/{batch_id}/cancel"
+    sample = gateway.metrics.registry.get_sample_value
+    labels = {"route": route, "method": "POST", "code": "409"}
+    assert sample("batchline_http_requests_total", labels) == 1
+
+
+def use_blocking_client(url):
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="any") as client:
+        file = client.files.create(file=b'{"custom_id":"a"}\n', purpose="batch")
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h"
+        )
+        return {
+            "shown": client.batches.retrieve(batch.id).status,
+            "listed": [b.id for b in client.batches.list()] == [batch.id],
+            "cancelled": client.batches.cancel(batch.id).status,
+            "content": json.loads(client.files.content(file.id).text),
+        }
+
+
+async def test_the_synchronous_client_works_too(gateway):
+    """Upload, create, poll, list and cancel with the blocking client, as the README does."""
+    seen = await asyncio.to_thread(use_blocking_client, gateway.url)
+
+    assert seen == {
+        "shown": "validating",
+        "listed": True,
+        "cancelled": "cancelling",
+        "content": {"custom_id": "a"},
+    }

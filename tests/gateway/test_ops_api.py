@@ -1,0 +1,132 @@
+"""Models, health, readiness, metrics."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from batchline.model import BackendStatus, FleetReport
+
+
+async def test_models_are_those_of_live_backends(gateway):
+    """Each model once, sorted, with the time since which it is served."""
+    at = int(gateway.clock())
+    backends = [
+        BackendStatus("a", "http://a", alive=True, since=200, models=["m", "org/n"]),
+        BackendStatus("b", "http://b", alive=True, since=100, models=["m"]),
+        BackendStatus("c", "http://c", alive=False, since=50, models=["gone"]),
+    ]
+    await gateway.store.report(FleetReport(at=at, backends=backends))
+
+    shown = (await gateway.call("GET", "/v1/models")).json
+
+    assert shown == {
+        "object": "list",
+        "data": [
+            {"id": "m", "object": "model", "created": 100, "owned_by": "batchline"},
+            {"id": "org/n", "object": "model", "created": 200, "owned_by": "batchline"},
+        ],
+    }
+    assert [m.id async for m in gateway.client.models.list()] == ["m", "org/n"]
+    assert (await gateway.client.models.retrieve("org/n")).created == 200
+
+
+async def test_no_dispatcher_means_no_models(gateway):
+    """An empty list, not an error."""
+    assert (await gateway.call("GET", "/v1/models")).json == {"object": "list", "data": []}
+
+
+async def test_an_unknown_model_is_not_found(gateway):
+    """404 with OpenAI's code."""
+    await gateway.report()
+
+    with pytest.raises(openai.NotFoundError, match="'gpt' does not exist") as caught:
+        await gateway.client.models.retrieve("gpt")
+
+    assert (caught.value.param, caught.value.code) == ("model", "model_not_found")
+
+
+async def test_health_is_the_process(gateway):
+    """It answers without store or fleet."""
+    await gateway.store._database._reader.close()
+
+    answer = await gateway.call("GET", "/health")
+
+    assert (answer.status, answer.json["status"]) == (200, "ok")
+
+
+async def test_ready_with_a_live_backend(gateway):
+    """Store writable, dispatcher fresh, one backend alive: ready."""
+    await gateway.report()
+    gateway.clock.advance(15)
+
+    answer = await gateway.call("GET", "/ready")
+
+    assert (answer.status, answer.json) == (200, {"status": "ready"})
+
+
+async def reasons(gateway):
+    answer = await gateway.call("GET", "/ready")
+    assert answer.status == 503
+    assert answer.json["status"] == "not ready"
+    return answer.json["reasons"]
+
+
+async def test_not_ready_before_any_dispatcher(gateway):
+    """No report at all."""
+    assert await reasons(gateway) == ["no dispatcher has ever reported: is it running?"]
+
+
+async def test_not_ready_when_the_dispatcher_fell_silent(gateway):
+    """A report older than 15 s counts for nothing."""
+    await gateway.report()
+    gateway.clock.advance(16)
+
+    assert await reasons(gateway) == ["the dispatcher last reported 16 s ago: is it running?"]
+
+
+async def test_not_ready_without_a_live_backend(gateway):
+    """Each dead backend is named with its reason."""
+    await gateway.report(alive=False, reason="connection refused")
+
+    assert await reasons(gateway) == ["backend gpu-0 is not alive: connection refused"]
+
+
+async def test_not_ready_without_any_backend(gateway):
+    """A dispatcher that knows none is no help."""
+    await gateway.store.report(FleetReport(at=int(gateway.clock())))
+
+    assert await reasons(gateway) == ["the dispatcher knows no backend"]
+
+
+async def test_not_ready_when_the_store_refuses(gateway):
+    """The store's own words are passed on."""
+    await gateway.report()
+    await gateway.store._database._writer.execute("PRAGMA query_only = 1")
+
+    found = await reasons(gateway)
+
+    assert len(found) == 1
+    assert found[0].startswith("the store refuses: ")
+
+
+async def test_metrics_are_labelled_by_route(gateway):
+    """Templates, never ids; unknown paths and methods share one label."""
+    file = await gateway.upload()
+    await gateway.call("GET", f"/v1/files/{file.id}")
+    await gateway.call("GET", "/v1/files/file-unknown")
+    await gateway.call("GET", "/wp-login.php")
+
+    answer = await gateway.call("GET", "/metrics")
+
+    text = answer.body.decode()
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    assert (
+        'batchline_http_requests_total{code="404",method="GET",route="/v1/files/{file_id}"} 1.0'
+        in text
+    )
+    assert 'route="unmatched"' in text
+    assert f"batchline_uploads_bytes_total {float(file.bytes)}" in text
+    assert "batchline_build_info{" in text
+    assert file.id not in text
+    assert "wp-login" not in text

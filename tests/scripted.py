@@ -1,0 +1,116 @@
+"""A scripted upstream: a real aiohttp server whose answers a test decides line by line.
+
+`script(request_body, attempt)` returns a Response, or one of the words below. Every request is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+
+from aiohttp import web
+
+HANG, RESET, TRUNCATE = "hang", "reset", "truncate"
+
+
+def completion(text="ok", **fields):
+    """A chat completion as vLLM sends it."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "choices": [choice],
+        "usage": usage,
+    } | fields
+
+
+class Scripted:
+    """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503."""
+
+    def __init__(self, script=None):
+        self.script = script or (lambda body, attempt: web.json_response(completion()))
+        self.seen = Counter()
+        self.request_ids = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.disconnects = 0
+        self.health = 200
+        self.arrived = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def __aenter__(self):
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/{tail:.*}", self._answer)
+        self.runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        await self.runner.setup()
+        self.port = None
+        await self.listen()
+        return self
+
+    async def __aexit__(self, *exc):
+        self.release.set()
+        await self.runner.cleanup()
+
+    async def listen(self):
+        """Accept connections (again), always on the same port."""
+        self.site = web.TCPSite(self.runner, "127.0.0.1", self.port or 0)
+        await self.site.start()
+        self.port = self.site._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    async def vanish(self):
+        """Stop accepting connections."""
+        await self.site.stop()
+
+    async def _health(self, request):
+        return web.Response(status=self.health)
+
+    async def _models(self, request):
+        return web.json_response({"object": "list", "data": [{"id": "m", "object": "model"}]})
+
+    async def _answer(self, request):
+        body = await request.json()
+        tag = body.get("tag") or json.dumps(body, sort_keys=True)
+        self.seen[tag] += 1
+        self.request_ids.append(request.headers.get("X-Request-Id"))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.arrived.set()
+        try:
+            answer = self.script(body, self.seen[tag])
+            if asyncio.iscoroutine(answer):
+                answer = await answer
+            return await self._perform(request, answer)
+        except asyncio.CancelledError:
+            self.disconnects += 1
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def _perform(self, request, answer):
+        if answer == HANG:
+            await self.release.wait()
+            return web.json_response(completion())
+        if answer == RESET:
+            request.transport.abort()
+            return web.Response()
+        if answer == TRUNCATE:
+            response = web.StreamResponse(headers={"Content-Length": "1000"})
+            await response.prepare(request)
+            await response.write(b'{"id": ')
+            request.transport.abort()
+            return response
+        return answer
+
+
+def error(status, message="no", code=None, **headers):
+    """An OpenAI-shaped error answer."""
+    body = {"error": {"message": message, "type": "x", "param": None, "code": code}}
+    return web.json_response(body, status=status, headers=headers)

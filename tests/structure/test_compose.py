@@ -1,0 +1,291 @@
+"""Holds the compose files, the nginx files, .env.example and the settings against each other."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from batchline.settings import COMPOSE_ONLY, PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+SERVERS = {"docker-compose.yml": 1, "docker-compose-8gpu.yml": 8, "docker-compose.cpu.yml": 2}
+NGINX = {
+    "docker-compose.yml": "nginx/nginx.conf",
+    "docker-compose-8gpu.yml": "nginx/nginx-8gpu.conf",
+    "docker-compose.cpu.yml": "nginx/nginx-cpu.conf",
+}
+GPU_FILES = [name for name in SERVERS if "cpu" not in name]
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+OURS = ("gateway", "dispatcher")
+UVICORN_KEEP_ALIVE_S = 5  # vLLM's default, VLLM_HTTP_TIMEOUT_KEEP_ALIVE
+
+every_file = pytest.mark.parametrize("name", SERVERS)
+every_gpu_file = pytest.mark.parametrize("name", GPU_FILES)
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def compose(name: str) -> dict:
+    """Load a compose file with every variable at its default."""
+    return yaml.safe_load(VARIABLE.sub(lambda found: found[2] or "", text(name)))
+
+
+def servers(name: str) -> dict:
+    return {k: v for k, v in compose(name)["services"].items() if k.startswith("vllm-")}
+
+
+def seconds(duration: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)([sm])", duration).groups()
+    return int(number) * {"s": 1, "m": 60}[unit]
+
+
+def passed_through(name: str) -> set[str]:
+    """Return the variables that containers and builds take from the environment by name alone."""
+    content = compose(name)
+    services = content["services"].values()
+    blocks = [s.get("environment", {}) for s in services]
+    blocks += [s.get("build", {}).get("args", {}) for s in services]
+    return {key for block in blocks for key, value in block.items() if value is None}
+
+
+def without_the_servers(services: dict) -> dict:
+    """Return our processes and nginx less all that depends on the number of servers."""
+    ours = {name: dict(services[name]) for name in OURS}
+    for spec in ours.values():
+        spec["environment"] = {**spec["environment"], "BATCHLINE_BACKEND_URLS": "any"}
+    varying = ("volumes", "extra_hosts", "depends_on")
+    nginx = {key: value for key, value in services["nginx"].items() if key not in varying}
+    return {**ours, "nginx": nginx}
+
+
+def example() -> dict[str, str]:
+    """Return the knobs of .env.example with the values shown."""
+    return dict(re.findall(r"^#?([A-Z]\w+)=(.*)$", text(".env.example"), re.MULTILINE))
+
+
+@every_file
+def test_the_services_are_the_servers_nginx_gateway_and_dispatcher(name):
+    """Every variant has the same topology and differs in the number of servers only."""
+    expected = {f"vllm-{n}" for n in range(SERVERS[name])} | {"nginx", "gateway", "dispatcher"}
+
+    assert set(compose(name)["services"]) == expected
+
+
+@every_file
+def test_every_service_is_watched_restarted_and_its_log_bounded(name):
+    """A service without a health check, a restart policy or log rotation fails unseen."""
+    for service, spec in compose(name)["services"].items():
+        assert spec["restart"] == "unless-stopped", service
+        assert spec["healthcheck"]["test"][0] == "CMD", service
+        assert spec["logging"]["options"]["max-size"], service
+
+
+@every_file
+def test_nginx_lists_exactly_the_servers_of_the_compose_file(name):
+    """Nginx spreads over every server of its compose file, and its file is the one mounted."""
+    nginx = compose(name)["services"]["nginx"]
+    listed = re.findall(r"^\s*server ([\w-]+:\d+)", text(NGINX[name]), re.MULTILINE)
+
+    assert nginx["volumes"] == [f"./{NGINX[name]}:/etc/nginx/nginx.conf:ro"]
+    assert listed == [f"{server}:8000" for server in servers(name)]
+
+
+@every_file
+def test_nginx_knows_every_server_by_its_fixed_address(name):
+    """The addresses in nginx's hosts are the servers' own, inside the subnet, outside its range."""
+    content = compose(name)
+    pool = content["networks"]["default"]["ipam"]["config"][0]
+    prefix = pool["subnet"].removesuffix(".0/24")
+    own = {k: v["networks"]["default"]["ipv4_address"] for k, v in servers(name).items()}
+
+    assert dict(h.split(":") for h in content["services"]["nginx"]["extra_hosts"]) == own
+    assert len(set(own.values())) == len(own)
+    assert pool["ip_range"] == f"{prefix}.128/25"
+    for address in own.values():
+        assert address.startswith(f"{prefix}.")
+        assert 1 < int(address.rsplit(".", 1)[1]) < 128
+
+
+@every_file
+@pytest.mark.parametrize("service", OURS)
+def test_the_processes_are_told_where_the_others_are(name, service):
+    """Gateway and dispatcher reach nginx and every server by the names of the compose file."""
+    environment = compose(name)["services"][service]["environment"]
+    told = Settings(
+        **{k.removeprefix(PREFIX).lower(): v for k, v in environment.items() if v is not None}
+    )
+
+    assert told.upstream_url == "http://nginx:8000"
+    assert told.backend_urls == tuple(f"http://{server}:8000" for server in servers(name))
+    assert told.data_dir == Path("/data")
+    assert told.host == "0.0.0.0"
+
+
+@every_file
+def test_health_checks_and_ports_agree_with_what_the_processes_listen_on(name):
+    """A health check on the wrong port would call a sound service broken."""
+    services = compose(name)["services"]
+    environment = services["gateway"]["environment"]
+    gateway = environment["BATCHLINE_PORT"]
+    dispatcher = environment["BATCHLINE_DISPATCHER_PORT"]
+    nginx = re.search(r"^\s*listen (\d+)", text(NGINX[name]), re.MULTILINE)[1]
+
+    assert services["gateway"]["healthcheck"]["test"][-1] == f"http://127.0.0.1:{gateway}/health"
+    assert services["gateway"]["ports"][0].endswith(f":{gateway}")
+    assert services["dispatcher"]["healthcheck"]["test"][-1].endswith(f":{dispatcher}/health")
+    assert services["nginx"]["healthcheck"]["test"][-1].endswith(f":{nginx}/nginx-health")
+    assert services["nginx"]["ports"][0].endswith(f":{nginx}")
+    assert "location = /nginx-health" in text(NGINX[name])
+    assert f"EXPOSE {gateway} {dispatcher}" in text("Dockerfile")
+    for server, spec in servers(name).items():
+        assert spec["healthcheck"]["test"][-1] == "http://127.0.0.1:8000/health", server
+
+
+@every_file
+def test_every_setting_can_be_given_and_no_other_name_is_passed(name):
+    """A setting missing from the compose file could not be changed; an unknown one stops the start."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+
+    for service in OURS:
+        assert set(compose(name)["services"][service]["environment"]) == known
+
+
+@every_file
+def test_names_of_the_compose_files_never_look_like_settings(name):
+    """Batchline refuses unknown BATCHLINE_ names, so compose's own need their own prefix."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    used = {variable for variable, _ in VARIABLE.findall(text(name))}
+
+    assert {v for v in used if v.startswith(PREFIX) and not v.startswith(COMPOSE_ONLY)} <= known
+
+
+def test_env_example_holds_every_variable_used_and_no_other():
+    """.env.example is the whole list of knobs."""
+    used = {variable for name in SERVERS for variable, _ in VARIABLE.findall(text(name))}
+    used |= {variable for name in SERVERS for variable in passed_through(name)}
+
+    assert set(example()) == used
+
+
+def test_env_example_shows_the_defaults_of_the_compose_files():
+    """What .env.example shows as the default is what runs without it."""
+    shown = example()
+
+    for name in SERVERS:
+        for variable, default in VARIABLE.findall(text(name)):
+            assert default in ("", shown[variable]), variable
+
+
+def test_env_example_shows_the_defaults_of_the_settings():
+    """The values shown for batchline's own settings are its defaults, where there is one."""
+    shown = {
+        field: example()[PREFIX + field.upper()]
+        for field, info in Settings.model_fields.items()
+        if PREFIX + field.upper() in example() and info.default is not None
+    }
+
+    told = Settings(_env_file=None, **shown)
+
+    assert shown
+    assert {f: getattr(told, f) for f in shown} == {
+        f: Settings.model_fields[f].default for f in shown
+    }
+
+
+@every_file
+def test_the_grace_of_docker_is_longer_than_that_of_the_process(name):
+    """A process killed while it drains would lose the answers in flight."""
+    services = compose(name)["services"]
+    grace_s = Settings.model_fields["grace_s"].default
+
+    assert seconds(services["dispatcher"]["stop_grace_period"]) > grace_s
+    for server, spec in servers(name).items():
+        command = spec.get("command") or text("Dockerfile")
+        drain_s = int(re.search(r"--shutdown-timeout\W+(\d+)", command)[1])
+        assert seconds(spec["stop_grace_period"]) > drain_s, server
+
+
+@every_file
+def test_nginx_outwaits_the_dispatcher_and_closes_idle_connections_before_vllm(name):
+    """Nginx must not give up on a line first, nor post into a connection the server is closing."""
+    config = text(NGINX[name])
+    upstream = re.search(r"upstream \w+ \{(.*?)\n    \}", config, re.DOTALL)[1]
+    read_timeout_s = int(re.search(r"proxy_read_timeout (\d+)s;", config)[1])
+
+    assert read_timeout_s > Settings.model_fields["request_timeout_s"].default
+    assert int(re.search(r"keepalive_timeout (\d+)s;", upstream)[1]) < UVICORN_KEEP_ALIVE_S
+    assert not any("KEEP_ALIVE" in key for s in servers(name).values() for key in s["environment"])
+
+
+@every_file
+def test_gateway_and_dispatcher_wait_for_no_server(name):
+    """A server that loads for an hour must not keep the API down; order alone is no waiting."""
+    services = compose(name)["services"]
+
+    assert "depends_on" not in services["gateway"]
+    assert services["dispatcher"]["depends_on"] == ["nginx"]
+    assert services["nginx"]["depends_on"] == list(servers(name))
+
+
+@every_file
+def test_our_processes_have_no_rights_they_do_not_need(name):
+    """Gateway and dispatcher run without root, capabilities or a writable image."""
+    for service in OURS:
+        spec = compose(name)["services"][service]
+        assert spec["read_only"] is True
+        assert spec["cap_drop"] == ["ALL"]
+        assert spec["volumes"] == ["data:/data"]
+    assert re.search(r"^USER batchline$", text("Dockerfile"), re.MULTILINE)
+
+
+def test_each_of_eight_servers_has_a_gpu_of_its_own():
+    """Two servers on one GPU would run out of its memory."""
+    devices = [
+        spec["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for spec in servers("docker-compose-8gpu.yml").values()
+    ]
+
+    assert devices == [[str(n)] for n in range(8)]
+
+
+@every_gpu_file
+def test_the_servers_of_a_host_share_one_model_volume(name):
+    """The weights are downloaded once for all servers."""
+    assert "models" in compose(name)["volumes"]
+    for spec in servers(name).values():
+        assert "models:/models" in spec["volumes"]
+        assert spec["environment"]["HF_HOME"] == "/models"
+
+
+def test_what_the_files_have_in_common_is_equal():
+    """Gateway, dispatcher and nginx are the same in each variant but for the list of servers."""
+    first, *others = [without_the_servers(compose(name)["services"]) for name in SERVERS]
+
+    for services in others:
+        assert services == first
+
+
+@every_file
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is not installed")
+def test_compose_itself_accepts_the_file(name):
+    """docker-compose config reads the file with no variable set."""
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+
+    checked = subprocess.run(
+        ["docker-compose", "-f", ROOT / name, "config", "-q"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert checked.returncode == 0, checked.stderr

@@ -1,0 +1,137 @@
+"""The house rules that a machine can check: who imports whom, one door per kind of outside world."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("batchline", "gateway", "dispatcher", "dashboard")
+LEAVES = ("gateway", "dispatcher", "dashboard")
+MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
+ONLY_IN = {
+    "aiosqlite": {"batchline/store/connection.py"},
+    "aiosql": {"batchline/store/sqlite_intake.py"},
+    "sqlite3": {"batchline/store/connection.py"},
+    "prometheus_client": {"batchline/metrics.py", "gateway/ops.py", "dispatcher/ops.py"},
+    "signal": {
+        "batchline/service.py",
+        "batchline/fleet/supervise.py",
+        "batchline/fleet/watchdog.py",
+    },
+}
+ENVIRON = {"batchline/settings.py"}
+AIOHTTP_CLIENT = {"dispatcher/upstream.py", "dispatcher/probe.py", "gateway/proxy.py"}
+HTTPX = "batchline/cli/"
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path):
+    """Every absolute module name imported anywhere in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def attributes(path):
+    """Every dotted use such as `os.environ` or `aiohttp.ClientSession`."""
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+def tops(path):
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_core_imports_no_leaf_and_leaves_import_none_another(path):
+    """Only the command line composes; only the gateway mounts the dashboard."""
+    here = name_of(path).partition("/")[0]
+    foreign = tops(path) & set(LEAVES) - {here}
+    if name_of(path).startswith("batchline/cli/"):
+        return
+    if name_of(path) == "gateway/app.py":
+        foreign -= {"dashboard"}
+    assert not foreign
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_outside_world_has_one_door(path):
+    """The database, the client, the environment: one module each."""
+    name, used = name_of(path), tops(path)
+    for library, allowed in ONLY_IN.items():
+        assert library not in used or name in allowed, library
+    assert "httpx" not in used or name.startswith(HTTPX)
+    uses = attributes(path)
+    assert "aiohttp.ClientSession" not in uses or name in AIOHTTP_CLIENT
+    assert not uses & {"os.environ", "os.getenv"} or name in ENVIRON
+    assert "time.time" not in uses or name.endswith("app.py") or name.startswith("batchline/cli/")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_stay_small_and_say_what_they_own(path):
+    """At most 450 lines, opened by a docstring."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 450
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_functions_stay_below_sixty_lines(path):
+    """Longer ones want to be two."""
+    long = [
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno >= 60
+    ]
+    assert not long
+
+
+def test_the_sql_files_hold_all_sql():
+    """No statement is written in Python, pragmas and transactions of the engine aside."""
+    words = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
+    guilty = [name_of(p) for p in MODULES if any(f'"{w}' in p.read_text() for w in words)]
+    assert not guilty
+
+
+def test_every_named_statement_is_used():
+    """Dead SQL goes."""
+    text = (ROOT / "batchline/store/sql/sqlite.sql").read_text()
+    names = [
+        line.split()[2].rstrip("!") for line in text.splitlines() if line.startswith("-- name:")
+    ]
+    code = "".join(p.read_text() for p in (ROOT / "batchline/store").glob("*.py"))
+    assert [n for n in names if f'"{n}"' not in code] == []
+
+
+def test_the_version_is_the_newest_in_the_changelog():
+    """One version, told once in each place."""
+    import tomllib
+
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    first = next(
+        x for x in (ROOT / "CHANGELOG.md").read_text().splitlines() if x.startswith("## [")
+    )
+    assert first.startswith(f"## [{version}]")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_lock_files_pin_hashes_and_name_no_index(name):
+    """Any index may serve them; the hashes decide."""
+    text = (ROOT / name).read_text()
+    assert "--hash=sha256:" in text
+    assert "://" not in text
+    assert not any(line.startswith("-") for line in text.splitlines())
