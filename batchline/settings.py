@@ -99,7 +99,8 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
     fleet_cache_dir: Path = Field(
-        Path("~/.cache/batchline"), description="Where `up` keeps the CPU build of vLLM and its model"
+        Path("~/.cache/batchline"),
+        description="Where `up` keeps the CPU build of vLLM and its model",
     )
     cell: str = Field(
         "local", description="Name of this host's group of processes, in metrics and leases"

@@ -106,7 +106,7 @@ HALTED = {
     Halt.PAUSED: Pill("Paused", "paused", "warn"),
     Halt.NO_BACKEND: Pill("No backend", "warning", "bad"),
 }
-NO_MODEL = Pill("No model", "warning", "bad")
+NO_MODEL = Pill("No backend", "warning", "bad")
 
 
 def look_ahead(
@@ -270,7 +270,7 @@ def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
     if batch.status is BatchStatus.CANCELLING:
         return "keeping what finished"
     if pill is NO_MODEL and batch.model:
-        return f"no backend serves {short_model(batch.model)}"
+        return f"for {short_model(batch.model)}"
     if pill is QUEUED and batch.in_progress_at is not None:
         return f"for {spell(now - batch.in_progress_at)}"
     return ""
