@@ -106,7 +106,7 @@ HALTED = {
     Halt.PAUSED: Pill("Paused", "paused", "warn"),
     Halt.NO_BACKEND: Pill("No backend", "warning", "bad"),
 }
-NO_MODEL = Pill("No backend for model", "warning", "bad")
+NO_MODEL = Pill("No backend", "warning", "bad")
 
 
 def look_ahead(
@@ -200,7 +200,7 @@ def _row(
     span_s: float,
     out: dict[str, str],
 ) -> Row:
-    key = f"b.{batch.id.removeprefix('batch_')[:12]}"
+    key = f"b.{batch.seq}"
     counts, flying = batch.counts, 0
     if seen.report is not None and silent_for_s(seen.report, now=now) is None:
         flying = seen.report.in_flight.get(batch.id, 0)
@@ -228,7 +228,7 @@ def _row(
         key=key,
         id=batch.id,
         name=batch.name,
-        short_id=short_id(batch.id),
+        short_id=short_id(batch.id) if batch.name != batch.id else "",
         model=short_model(batch.model) if batch.model else "",
         has_total=counts.total > 0,
         has_failed=counts.failed > 0,
@@ -269,6 +269,8 @@ def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
         return "writing the results"
     if batch.status is BatchStatus.CANCELLING:
         return "keeping what finished"
+    if pill is NO_MODEL and batch.model:
+        return f"for {short_model(batch.model)}"
     if pill is QUEUED and batch.in_progress_at is not None:
         return f"for {spell(now - batch.in_progress_at)}"
     return ""
@@ -310,13 +312,9 @@ def _idle_text(seen: Overview, now: float) -> str:
     if not report.alive:
         return "No backend answers at present; batches that you send wait for one."
     models = ", ".join(short_model(m) for m in report.models[:3])
-    who = (
-        "The backend is"
-        if len(report.backends) == 1
-        else f"{report.alive} of {len(report.backends)} backends are"
-        if report.alive < len(report.backends)
-        else f"All {report.alive} backends are"
-    )
+    total, alive = len(report.backends), report.alive
+    all_are = {1: "The backend is", 2: "Both backends are"}.get(total, f"All {total} backends are")
+    who = all_are if alive == total else f"{alive} of {total} backends answer,"
     for_models = f" for {models}" if models else ""
     return f"{who} idle and ready{for_models}. Point any OpenAI client here, or:"
 

@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from batchline import figures
 from batchline.model import Overview
+from batchline.states import PUBLISHABLE
 
 from . import drawing, eta, fleet, rows
 from .fleet import plural, short_model, silent_for_s, spell
@@ -136,15 +137,15 @@ def _sentence(
     if not n_running:
         out["s.head"] = _not_running(seen)
         return Sentence(has_time=False, has_range=False)
-    rest = n_open - n_running
+    others = _others(seen, outlook)
     out["s.head"] = f"{plural(n_running, 'batch')} running, "
-    out["s.tail"] = f"; {rest} more {'waits' if rest == 1 else 'wait'}" if rest else ""
+    out["s.tail"] = f"; {others}" if others else ""
     if len(outlook.ends) < n_running:
         out["s.head"] += "estimating the end"
         out["s.sub"] += " · the end is known after the first results"
         return Sentence(has_time=False, has_range=False)
     end = max(outlook.ends.values())
-    done = "all done" if n_running > 1 and not rest else "done"
+    done = "all done" if n_running > 1 and not others else "done"
     if end - now <= eta.NEAR_S:
         out["s.head"] += f"{done} {rows.soon(end - now)}"
         return Sentence(has_time=False, has_range=False)
@@ -152,6 +153,16 @@ def _sentence(
     out["s.at"] = rows.iso(eta.rounded(end, now=now))
     out["s.sub"] += f" · {rows.left(end, now=now)} at the present rate"
     return Sentence(has_time=True, has_range=_range(history, end - now, now=now, out=out))
+
+
+def _others(seen: Overview, outlook: rows.Outlook) -> str:
+    """Word the open batches that do not run: `2 more wait, 1 finalizing`."""
+    others = [b for b in seen.open_batches if outlook.pills[b.id] is not None]
+    closing = [rows.PILLS[b.status].word.lower() for b in others if b.status in PUBLISHABLE]
+    n_waiting = len(others) - len(closing)
+    words = [f"{n_waiting} more {'waits' if n_waiting == 1 else 'wait'}"] if n_waiting else []
+    words += [f"{closing.count(word)} {word}" for word in dict.fromkeys(closing)]
+    return ", ".join(words)
 
 
 def _range(history: History, left_s: float, *, now: float, out: dict[str, str]) -> bool:
@@ -230,6 +241,8 @@ def _vitals(
     finished, failed, tokens = history.last_hour()
     seen_s = history.seen_s
     within = "in the last hour" if seen_s >= SPAN_S - 60 else f"in the last {spell(seen_s)}"
+    if seen_s < 60:  # noqa: PLR2004 - too short to be named
+        within = "so far"
     report = seen.report
     is_heard = report is not None and silent_for_s(report, now=now) is None
     flying = sum(report.in_flight.values()) if report and is_heard else None

@@ -1,4 +1,8 @@
-"""The README's pictures are made by a real browser from a realistic night."""
+"""The README's pictures are made by a real browser from a realistic night.
+
+`PICTURES=1` writes them to docs/images (with Inter installed, as in the design); reduce them to 256
+colours before committing, so that each stays below 200 kB.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ async def test_the_pictures_show_the_whole_page_in_both_themes(
         )
         await page.call("Page.addScriptToEvaluateOnNewDocument", source=fake_now)
         for name, look in VIEWS.items():
-            await page.look(**look, scale=1 if look["width"] > 400 else 1.5)
+            await page.look(**look, scale=1.5)
             await page.go(str(client.make_url("/")))
             await page.until("document.getElementById('live-clock').textContent !== ''")
             await page.picture(target / f"{name}.png")
@@ -62,5 +66,5 @@ async def test_the_pictures_show_the_whole_page_in_both_themes(
             wide = await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             size = (target / f"{name}.png").stat().st_size
             assert wide, name
-            assert size < 400_000, (name, size)
+            assert size < 600_000, (name, size)
         assert page.problems == [], json.dumps(page.problems)

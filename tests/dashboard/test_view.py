@@ -97,6 +97,20 @@ def test_waiting_batches_are_not_part_of_the_promise():
     assert [r.pill for r in shown.parts["running"].rows] == [None, QUEUED]
 
 
+def test_batches_that_close_are_not_waiting():
+    """Finalizing and cancelling have their own words."""
+    seen = _running()
+    others = (
+        _running(2, finished=0),
+        _running(3, status=BatchStatus.FINALIZING),
+        _running(4, status=BatchStatus.CANCELLING),
+    )
+
+    shown = _show(overview(open_batches=(seen, *others), report=_flying(seen)))
+
+    assert _head(shown).endswith("; 1 more waits, 1 finalizing, 1 cancelling")
+
+
 def test_the_night_of_the_mock_reads_as_in_the_mock():
     """Three batches, one sentence, a range."""
     history = History()
