@@ -64,8 +64,8 @@ def window_seconds(window: str) -> int:
     seconds = int(found[1]) * _UNIT_S[found[2]] if found else 0
     if not 0 < seconds <= _MAX_WINDOW_S:
         raise Invalid(
-            f"Invalid value: '{parameters.shown(window)}'. Supported values are: '24h', or any whole number of "
-            "hours or days from '1h' to '14d'.",
+            f"Invalid value: '{parameters.shown(window)}'. Supported values are: '24h', or any "
+            "whole number of hours or days from '1h' to '14d'.",
             param="completion_window",
             code="invalid_value",
         )
