@@ -1,0 +1,32 @@
+"""The README's Python snippet, verbatim, against real vLLM: what every newcomer runs first."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readme_snippet_is_answered_by_both_backends(fleet, tmp_path):
+    """Upload, create, poll, download 200 lines; each server answers at least 30 % of them."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    script = tmp_path / "snippet.py"
+    script.write_text(code.replace("http://localhost:5000", fleet.url))
+    before = fleet.served()
+
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=600, cwd=tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr + fleet.story()
+    assert "completed=200" in done.stdout
+    answered = [now - then for now, then in zip(fleet.served(), before, strict=True)]
+    assert sum(answered) >= 200
+    assert min(answered) >= 60, answered
