@@ -173,9 +173,7 @@ def _ended() -> Sequence[Batch]:
     )
 
 
-def _end(  # noqa: PLR0917
-    seq, name, status, ago_s, took_s, total, failed, *, finished=None, faults=None
-) -> Batch:
+def _end(seq, name, status, ago_s, took_s, total, failed, *, finished=None, faults=None) -> Batch:
     ended = NOW - ago_s
     settled = total if finished is None else finished
     field_name = {
