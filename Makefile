@@ -16,14 +16,14 @@ $(STAMP): pyproject.toml requirements-dev.lock
 	@sh tools/bootstrap-venv.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
-system: ## Install nginx from the system's packages if it is missing
-	@sh tools/system-packages.sh nginx
+system: ## Install nginx and libnuma from the system's packages if they are missing
+	@sh tools/system-packages.sh nginx libnuma1
 
 run: install system ## Start two real vLLM CPU servers (or one per GPU) and answer a sample batch
 	@$(BIN)/batchline up --demo examples/quickstart.jsonl
 
 test: install ## Run every test, the end-to-end ones on real vLLM included
-	@sh tools/system-packages.sh nginx chromium
+	@sh tools/system-packages.sh nginx libnuma1 chromium
 	@$(BIN)/pytest
 
 check: install ## Lint, type-check and run the fast tests

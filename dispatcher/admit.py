@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from batchline.blobs import Blobs
-from batchline.check import DuplicateCheck, FileCheck, Limits, Report
 from batchline.errors import NotFound
+from batchline.input_file import DuplicateCheck, FileCheck, Limits, Report
 from batchline.model import Batch, Fault, Slice
 from batchline.store import Work
 

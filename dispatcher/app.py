@@ -20,8 +20,8 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.check import Limits
 from batchline.errors import NotFound, StoreUnavailable
+from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import Batch, Fault, FleetReport
 from batchline.settings import Settings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchline.bodies import read_batch_request
-from batchline.checks import shown
 from batchline.errors import Conflict, Invalid, NotFound
 from batchline.model import File, NewBatch, new_batch_id
+from batchline.parameters import shown
 from batchline.states import BatchStatus
 from batchline.wire import batch_list, batch_object
 

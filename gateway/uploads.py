@@ -16,8 +16,8 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from batchline.blobs.base import BlobWriter
-from batchline.checks import missing
 from batchline.errors import Invalid, TooLarge
+from batchline.parameters import missing
 
 _CHUNK_BYTES = 1 << 18
 _FIELD_BYTES = 4096  # purpose and expiry are a few characters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from batchline.states import TERMINAL, BatchStatus
 
 from .failure import ExitCode, Failure
+from .render import clean
 
 Json = dict[str, Any]
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _ENDS = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 
 
@@ -69,11 +72,11 @@ def read_batch(raw: Json) -> ApiBatch:
     """Read a batch object. Raises Failure if it is none."""
     try:
         status = BatchStatus(raw["status"])
-        batch_id = str(raw["id"])
-    except (KeyError, ValueError) as exc:
+        batch_id = _identity(raw["id"])
+    except (KeyError, TypeError, ValueError) as exc:
         raise Failure(
             "The server's answer is not a batch.",
-            why=f"Missing or unknown: {exc}.",
+            why=f"Missing or unknown: {clean(str(exc), limit=200)}.",
             remedy="check that --url names a batchline gateway of this version",
             code=ExitCode.UNREACHABLE,
         ) from exc
@@ -101,6 +104,12 @@ def _fault(raw: Any) -> ApiFault:
         message=str(fields.get("message") or ""),
         line=line if isinstance(line, int) else None,
     )
+
+
+def _identity(value: Any) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError("id")
+    return value
 
 
 def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -12,16 +12,14 @@ from batchline import figures
 from .batch import ApiBatch
 from .client import Client
 from .failure import ExitCode, Failure
-from .options import DEFAULT_URL, ApiKey, AsJson, Url
+from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
 from .render import clean, put, put_json, status_words
 from .resolve import resolve
 
 
 def cancel(
     *,
-    batch: Annotated[
-        str, typer.Argument(metavar="ID", help="Id, unique prefix of it, metadata name, or @last")
-    ],
+    batch: BatchRef,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,

@@ -21,7 +21,9 @@ def check_gateway(url: str, api_key: str | None) -> Iterator[Finding]:
     is_well, body = _look(url, "/health", api_key)
     if not is_well:
         yield wrong(
-            "gateway", f"{url}: {body}", "start it: batchline serve, batchline up or compose"
+            "gateway",
+            f"{url}: {_reasons(body)}",
+            "start it: batchline serve, batchline up or compose",
         )
         return
     yield good("gateway", f"{url} answers")
@@ -39,7 +41,9 @@ def check_dispatcher(port: int) -> Iterator[Finding]:
     if is_well:
         yield good("dispatcher", f"{url} answers")
     else:
-        yield wrong("dispatcher", f"{url}: {body}", "start it: batchline serve, up or compose")
+        yield wrong(
+            "dispatcher", f"{url}: {_reasons(body)}", "start it: batchline serve, up or compose"
+        )
 
 
 def check_upstream(settings: Settings) -> Iterator[Finding]:

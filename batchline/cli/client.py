@@ -46,13 +46,17 @@ class Client:
 
     def __init__(self, url: str, api_key: str | None = None, *, read_s: float = _READ_S) -> None:
         self.url = base_url(url)
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise Failure(
+                "The API key holds characters that no key has.",
+                remedy="look for a line break or a typographic quote in BATCHLINE_API_KEY",
+            )
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,
             timeout=httpx.Timeout(read_s, connect=_CONNECT_S),
             trust_env=False,  # the gateway is near: a proxy of the environment is never meant
-            follow_redirects=True,
         )
 
     def __enter__(self) -> Self:
@@ -235,7 +239,7 @@ def _refusal(answer: httpx.Response) -> Failure:
     error = (_decoded(answer) or {}).get("error")
     fields = error if isinstance(error, dict) else {}
     message, param = fields.get("message"), fields.get("param")
-    why = clean(str(message), limit=_MAX_MESSAGE) if message else answer.reason_phrase
+    why = clean(str(message), limit=_MAX_MESSAGE) if message else clean(answer.reason_phrase)
     if param and str(param) not in why:
         why = f"{clean(str(param), limit=100)}: {why}"
     if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

@@ -26,8 +26,8 @@ def download(client: Client, file_id: str, output: Path) -> str:
 
     What was fetched stays beside it until the rest is, so a second call continues.
     """
+    total_bytes = _size(client, file_id)  # refuses what is no id, so it can be part of a name
     part = output.with_name(f"{output.name}.{file_id}.part")
-    total_bytes = _size(client, file_id)
     with part.open("ab") as sink, Transfer("downloading", total_bytes=total_bytes) as transfer:
         have_bytes = sink.tell()
         if have_bytes > total_bytes:

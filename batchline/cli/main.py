@@ -23,7 +23,7 @@ from .render import clean, say_failure
 
 COMMANDS = {
     "up": ("up", "Start model servers, nginx, gateway and dispatcher on this machine."),
-    "serve": ("up", "Run gateway and dispatcher against servers that already run."),
+    "serve": ("up", "Run gateway and dispatcher against model servers that already run."),
     "submit": ("submit", "Upload a file of requests and start a batch; writes its id."),
     "watch": ("watch", "Follow a batch until it ends; Ctrl-C leaves it running."),
     "ls": ("listing", "List batches, newest first."),

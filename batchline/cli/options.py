@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .complete import complete_batch
+
 DEFAULT_URL = "http://127.0.0.1:5000"
 
 Url = Annotated[
@@ -17,7 +19,12 @@ ApiKey = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output")]
 BatchRef = Annotated[
-    str, typer.Argument(metavar="ID", help="Id, unique prefix of it, metadata name, or @last")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Id, unique prefix of it, metadata name, or @last",
+        autocompletion=complete_batch,
+    ),
 ]
 FailOnErrors = Annotated[
     bool, typer.Option("--fail-on-errors", help="Exit with 3 if any line failed")

@@ -63,6 +63,9 @@ def test_proxies_of_the_environment_are_ignored(batchline, monkeypatch):
         ((400, '{"error": {"message": "wrong limit"}}'), 2, "wrong limit"),
         ((400, '{"error": "text"}'), 2, "Bad Request"),
         ((200, '{"data": [{"id": "x", "status": "odd"}]}'), 4, "is not a batch"),
+        ((200, '{"data": [{"id": "../x", "status": "failed"}]}'), 4, "is not a batch"),
+        ((200, '{"data": [7]}'), 4, "is not a batch"),
+        ((307, ""), 4, "not the batch API"),
     ],
 )
 def test_odd_answers_are_explained(batchline, serve_app, answered, code, said):
@@ -78,6 +81,15 @@ def test_odd_answers_are_explained(batchline, serve_app, answered, code, said):
 
     assert done.exit_code == code
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("key", ["se\ncret", "“secret”"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(batchline, key):
+    """Its text never reaches the terminal."""
+    done = batchline("ls", "--api-key", key)
+
+    assert done.exit_code == 2
+    assert "cret" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -108,3 +108,25 @@ def test_docs_refuses_to_write_elsewhere(tmp_path):
 
     assert done.exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_shell_completes_names_and_ids(api, start_batchline):
+    """Asked the way bash does; a server that is away completes nothing and says nothing."""
+    api.add(1, metadata={"name": "nightly"})
+    api.add(2, metadata={"name": "evil\x1b[2J"})
+
+    def completed(typed, **env):
+        asked = {"_BATCHLINE_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+        asked |= {"COMP_WORDS": f"batchline show {typed}"} | env
+        process = start_batchline(
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=asked, text=True
+        )
+        out, err = process.communicate(timeout=60)
+        assert err == ""
+        return out.split()
+
+    assert completed("ni") == ["nightly"]
+    assert completed("@") == ["@last"]
+    assert len(completed("batch_")) == 2
+    assert completed("ev") == []
+    assert completed("ni", BATCHLINE_URL="http://127.0.0.1:9") == []

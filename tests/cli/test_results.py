@@ -114,3 +114,14 @@ def test_an_output_that_cannot_be_written_is_named(batchline, ended, tmp_path):
 
     assert done.exit_code == 2
     assert "cannot be written" in done.stderr
+
+
+def test_a_file_id_that_is_none_never_names_a_local_file(batchline, api, tmp_path):
+    """A hostile server cannot choose where the part is written."""
+    api.add(**completed(output_file_id="../../evil"))
+
+    done = batchline("results", "-o", tmp_path / "out.jsonl")
+
+    assert done.exit_code == 2
+    assert "is not an id" in done.stderr
+    assert list(tmp_path.iterdir()) == []

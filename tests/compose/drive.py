@@ -66,7 +66,8 @@ class Stack:
 
     def compose(self, *arguments: str, limit_s: float = COMMAND_S) -> str:
         """Run one compose command; its standard output is returned, its errors are shown."""
-        argv = [*self.program, "--env-file", os.devnull, "-p", self.project]
+        # The example holds every knob commented out: a private .env of this folder plays no part.
+        argv = [*self.program, "--env-file", ".env.example", "-p", self.project]
         ran = subprocess.run(
             [*argv, "-f", str(ROOT / "docker-compose.cpu.yml"), *arguments],
             env={
@@ -259,6 +260,14 @@ def drive(stack: Stack) -> list[str]:
     return seen
 
 
+def tell(stack: Stack) -> None:
+    """Show how the containers are and what they said last."""
+    try:
+        print(stack.compose("ps"), stack.compose("logs", "--no-color", "--tail", "60"))
+    except (Failed, subprocess.SubprocessError) as exc:
+        say(f"no logs: {exc}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the containers running")
@@ -268,7 +277,7 @@ def main() -> int:
         seen = drive(stack)
     except (Failed, openai.OpenAIError, subprocess.SubprocessError) as exc:
         say(f"FAILED: {exc}")
-        print(stack.compose("ps"), stack.compose("logs", "--no-color", "--tail", "60"))
+        tell(stack)
         return 1
     finally:
         if not keep:

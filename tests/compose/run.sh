@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 python=.venv/bin/python
-[ -x "$python" ] || python=python3
+[ -x "$python" ] || python=$(command -v python3)
 
 engine_answers() {
   docker info >/dev/null 2>&1 || return 1

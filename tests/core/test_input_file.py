@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from inputs import BROKEN, ENDPOINT, body, line
 
-from batchline.check import SLICE_LINES, DuplicateCheck, FileCheck, Limits
+from batchline.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
 from batchline.lines import decode_requests
 
 LIMITS = Limits(lines=1000, line_bytes=10_000, faults=50)

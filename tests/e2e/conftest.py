@@ -1,0 +1,256 @@
+"""A real fleet for the end-to-end tests: `batchline up` with two vLLM CPU servers behind real nginx."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+
+import openai
+import psutil
+import pytest
+
+from batchline.errors import BatchlineError
+from batchline.fleet.cpu import install_cpu_build
+from batchline.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+MODEL = "smollm2-135m-instruct"
+MARKER = "BATCHLINE_TEST_FLEET"
+"""Every process of a fleet inherits it, whatever it calls itself: so nothing can hide."""
+
+_LOAD_S = 600  # 45 s on a quiet machine
+_BATCH_S = 300
+_TERMINAL = {"completed", "failed", "expired", "cancelled"}
+
+
+class Fleet:
+    """One run of `batchline up`: its addresses, its processes, and a stock client."""
+
+    def __init__(self, folder: Path, *options: str, servers: int = 2) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        ports = free_ports(3)
+        self.port, self.nginx_port, self.dispatcher_port = ports
+        self.backend_ports = free_run_of_ports(servers)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.nginx_url = f"http://127.0.0.1:{self.nginx_port}"
+        self.backend_urls = [f"http://127.0.0.1:{port}" for port in self.backend_ports]
+        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=8)
+        self.out = folder / "up.out"
+        with self.out.open("w") as out:
+            self.process = subprocess.Popen(
+                self._argv(servers, options),
+                env=os.environ
+                | {
+                    MARKER: self.mark,
+                    "BATCHLINE_DISPATCHER_PORT": str(self.dispatcher_port),
+                },
+                cwd=ROOT,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _argv(self, servers: int, options: tuple[str, ...]) -> list[str]:
+        return [
+            *(sys.executable, "-m", "batchline.cli.main", "up", "--cpu", str(servers)),
+            *("--data", str(self.folder / "data")),
+            *("--port", str(self.port)),
+            *("--nginx-port", str(self.nginx_port)),
+            *("--first-backend-port", str(self.backend_ports[0])),
+            *options,
+        ]
+
+    def wait_for(self, condition, *, what: str, within_s: float = _LOAD_S) -> None:
+        """Wait until `condition()` is true, while `up` runs; bounded."""
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert self.process.poll() is None, f"up ended: {self.story()}"
+            assert time.monotonic() < deadline, f"waited too long for {what}: {self.story()}"
+            time.sleep(0.2)
+
+    def wait_ready(self) -> None:
+        """Wait until every model server and the API answer."""
+        for url in (*self.backend_urls, self.nginx_url, self.url):
+            self.wait_for(lambda url=url: is_up(f"{url}/health"), what=url)
+        self.wait_for(lambda: is_up(f"{self.url}/ready"), what="/ready")
+
+    def story(self) -> str:
+        """Everything that was printed and logged, for the message of a failed test."""
+        logs = sorted((self.folder / "data" / "logs").glob("*.log"))
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-4000:]}"
+            for path in (self.out, *logs)
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that was started for this fleet, `up` itself included."""
+        return [p for p in psutil.process_iter() if self.mark in marker_of(p) and is_alive(p)]
+
+    def server_process(self, number: int) -> psutil.Process:
+        """The API server process of one vLLM server."""
+        port = str(self.backend_ports[number])
+        (found,) = [
+            process
+            for process in self.processes()
+            if {"vllm.entrypoints.openai.api_server", port} <= set(process.cmdline())
+        ]
+        return found
+
+    def served(self) -> list[float]:
+        """How many requests each server has answered since its own start."""
+        return [sum_of(f"{url}/metrics", "vllm:request_success_total") for url in self.backend_urls]
+
+    def submit(self, prompts: dict[str, str], *, max_tokens: int = 8):
+        """Upload a chat batch, custom_id → prompt, and create it."""
+        lines = [
+            {
+                "custom_id": custom_id,
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": {
+                    "model": MODEL,
+                    "messages": [{"role": "user", "content": prompt}],
+                    "max_tokens": max_tokens,
+                    "temperature": 0,
+                },
+            }
+            for custom_id, prompt in prompts.items()
+        ]
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        file = self.client.files.create(file=("batch.jsonl", content), purpose="batch")
+        return self.client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+
+    def finish(self, batch, *, within_s: float = _BATCH_S):
+        """Poll until the batch has ended; return its last state."""
+        states = [batch]
+
+        def ended() -> bool:
+            states.append(self.client.batches.retrieve(batch.id))
+            return states[-1].status in _TERMINAL
+
+        self.wait_for(ended, what=f"the end of {batch.id}", within_s=within_s)
+        return states[-1]
+
+    def results(self, batch) -> list[dict]:
+        """Every line of the output file."""
+        text = self.client.files.content(batch.output_file_id).text
+        return [json.loads(line) for line in text.splitlines()]
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Signal `up` and wait for its end; return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(120)
+
+    def kill_everything(self) -> list[str]:
+        """Kill what is left; return what that was."""
+        left = self.processes()
+        names = [" ".join(process.cmdline()) for process in left]
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=30)
+        return names
+
+
+@pytest.fixture(scope="session")
+def cpu_build():
+    """Install the CPU build of vLLM, or skip loudly where that cannot be done."""
+    try:
+        return install_cpu_build(Settings().fleet_cache_dir, say=print)
+    except BatchlineError as exc:
+        pytest.skip(f"THE END-TO-END TESTS DID NOT RUN, no real vLLM was tried: {exc}")
+
+
+@pytest.fixture(scope="session")
+def fleet(cpu_build, tmp_path_factory):
+    """Two real vLLM servers, nginx, gateway and dispatcher, ready; nothing is left of them after."""
+    demo = ("--demo", str(ROOT / "examples" / "quickstart.jsonl"))
+    running = Fleet(tmp_path_factory.mktemp("fleet"), *demo)
+    try:
+        running.wait_ready()
+        yield running
+        code = running.stop()
+    finally:
+        left = running.kill_everything()
+    assert (code, left) == (0, [])
+
+
+@pytest.fixture
+def start_fleet(cpu_build, tmp_path):
+    """Start a fleet of one server that the test itself ends; not waited for."""
+    started = []
+
+    def start(*options: str) -> Fleet:
+        started.append(Fleet(tmp_path, *options, servers=1))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.kill_everything()
+        running.process.wait(30)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def free_run_of_ports(count: int) -> list[int]:
+    """Return neighbouring ports that nobody listens on, below those handed out for clients."""
+    for first in range(18001 + os.getpid() % 5000, 32000, count):
+        if not any(is_listening(port) for port in range(first, first + count)):
+            return list(range(first, first + count))
+    raise AssertionError("no free ports")
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_up(url: str) -> bool:
+    """Whether a GET answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def sum_of(url: str, metric: str) -> float:
+    """Return a counter's value, summed over its labels."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric))
+
+
+def marker_of(process: psutil.Process) -> str:
+    try:
+        return process.environ().get(MARKER, "")
+    except (psutil.Error, OSError):
+        return ""
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,127 @@
+"""The whole of batchline on real vLLM and real nginx."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]  # the first test may install for minutes
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.jsonl"
+
+
+def questions(count: int, start: int = 0) -> dict[str, str]:
+    return {f"q{n}": f"What is {n} plus {n}?" for n in range(start, start + count)}
+
+
+def test_the_demonstration_prints_sensible_answers(fleet):
+    """`batchline up --demo FILE` ends with each answer below its question, and stays up."""
+    fleet.wait_for(lambda: "stays up" in fleet.out.read_text(), what="the end of the demonstration")
+
+    text = fleet.out.read_text()
+    asked = [json.loads(line)["custom_id"] for line in QUICKSTART.read_text().splitlines()]
+    assert [custom_id for custom_id in asked if custom_id not in text] == []
+    assert "Paris" in text
+    assert "Tokyo" in text
+    assert fleet.url in text
+
+
+def test_both_servers_share_a_batch(fleet):
+    """Every line is answered once, and each server answers a fair part."""
+    before = fleet.served()
+
+    batch = fleet.finish(fleet.submit(questions(100)))
+
+    assert (batch.status, batch.request_counts.completed) == ("completed", 100)
+    results = fleet.results(batch)
+    assert sorted(line["custom_id"] for line in results) == sorted(questions(100))
+    assert all(line["response"]["body"]["choices"][0]["message"]["content"] for line in results)
+    shares = [after - once for after, once in zip(fleet.served(), before, strict=True)]
+    assert min(shares) >= 30, shares
+
+
+def test_a_server_killed_mid_batch_fails_no_line_and_is_used_again(fleet):
+    """Kill -9 of one of two vLLM servers: the other answers, the first comes back and serves."""
+    batch = fleet.submit(questions(150), max_tokens=16)
+    fleet.wait_for(
+        lambda: fleet.client.batches.retrieve(batch.id).request_counts.completed >= 10,
+        what="the first answers",
+        within_s=120,
+    )
+    victim = fleet.server_process(1)
+
+    victim.kill()
+    batch = fleet.finish(batch)
+
+    assert (batch.status, batch.error_file_id) == ("completed", None)
+    ids = [line["custom_id"] for line in fleet.results(batch)]
+    assert sorted(ids) == sorted(questions(150))
+
+    fleet.wait_ready()
+    assert fleet.server_process(1).pid != victim.pid
+    again = fleet.finish(fleet.submit(questions(60, start=1000)))
+    assert again.request_counts.completed == 60
+    assert fleet.served()[1] > 0, "the new process has answered nothing"
+
+
+def test_a_dead_engine_is_replaced(fleet):
+    """The API server ends when its engine dies, and the supervisor starts both again."""
+    fleet.wait_ready()
+    server = fleet.server_process(0)
+    (engine, *_) = [p for p in server.children(recursive=True) if "EngineCore" in p.name()]
+
+    engine.kill()
+
+    fleet.wait_for(lambda: not server.is_running(), what="the end of the server")
+    fleet.wait_ready()
+    assert fleet.server_process(0).pid != server.pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=str)
+def test_nothing_survives_the_end_of_up_while_a_server_loads(start_fleet, number):
+    """Ctrl-C, SIGTERM, even kill -9 of `up` itself: no process of the fleet is left."""
+    running = start_fleet()
+    running.wait_for(lambda: engine_of(running), what="the engine process")
+
+    code = running.stop(number)
+    _, left = psutil.wait_procs(running.processes(), timeout=60)
+
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    assert [process for process in left if process.is_running()] == []
+    assert running.processes() == []
+
+
+def engine_of(running) -> list:
+    """The processes that a vLLM server starts, which is where the memory is."""
+    return [
+        process
+        for process in running.processes()
+        if "spawn_main" in " ".join(process.cmdline()) or "EngineCore" in process.name()
+    ]
+
+
+def test_ports_in_use_are_told_before_anything_starts(fleet):
+    """A second `up` on the same ports says which, and how to move."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "batchline.cli.main", "up", "--cpu", "1"),
+            *("--port", str(fleet.port)),
+            *("--nginx-port", str(fleet.nginx_port)),
+            *("--first-backend-port", str(fleet.backend_ports[0])),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=fleet.folder,
+    )
+
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert all(str(port) in said for port in (fleet.port, fleet.nginx_port, fleet.backend_ports[0]))
+    assert "--nginx-port" in said

@@ -1,0 +1,142 @@
+"""`batchline up` and `batchline serve`, as far as they go without model servers. The rest is in tests/e2e."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from batchline.cli.demo import answers_of, prompts_of, use_model
+from batchline.errors import Invalid
+from batchline.fleet import nginx as nginx_module
+from batchline.fleet.nginx import find_nginx
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = (ROOT / "examples" / "quickstart.jsonl").read_bytes()
+
+
+@pytest.fixture
+def batchline(tmp_path, free_port):
+    """Run the command in a folder of its own, on ports of its own."""
+
+    def run(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "batchline.cli.main", *arguments],
+            env=os.environ
+            | {
+                "PYTHONPATH": str(ROOT),
+                "BATCHLINE_DISPATCHER_PORT": str(free_port()),
+                "BATCHLINE_PORT": str(free_port()),
+                "PATH": path or os.environ["PATH"],
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def test_a_missing_demo_file_is_told_before_anything_is_installed(batchline):
+    """Not after minutes of loading."""
+    done = batchline("up", "--demo", "nowhere.jsonl")
+
+    assert done.returncode != 0
+    assert "nowhere.jsonl" in done.stdout + done.stderr
+
+
+def test_a_gpu_host_without_vllm_is_told_how_to_install_it(batchline, tmp_path):
+    """VLLM is an extra: it lives beside the GPUs only."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-a, NVIDIA H100, 81559'\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+    done = batchline("up", path=f"{tmp_path}:/usr/bin:/bin")
+
+    assert done.returncode != 0
+    assert "pip install 'batchline[vllm]'" in done.stdout + done.stderr
+
+
+def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
+    """The message is a command."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(nginx_module, "_SBIN", str(tmp_path))
+
+    with pytest.raises(Invalid, match="apt-get install"):
+        find_nginx()
+
+
+def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path, free_port):
+    """Gateway and dispatcher answer; after SIGINT the exit code is 0 and nobody is left."""
+    port, ops_port = free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "batchline.cli.main", "serve"),
+            *("--port", str(port), "--data", str(tmp_path / "data")),
+            *("--upstream", f"http://127.0.0.1:{free_port()}"),
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "BATCHLINE_DISPATCHER_PORT": str(ops_port)},
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for number in (port, ops_port):
+            wait_until_up(f"http://127.0.0.1:{number}/health", process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 2
+
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(60) == 0
+        assert psutil.wait_procs(family, timeout=30)[1] == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, "serve ended"
+        assert time.monotonic() < deadline, url
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            time.sleep(0.1)
+
+
+def test_the_demonstration_fits_the_model_that_is_served():
+    """The example names the CPU model; on GPUs another one answers."""
+    lines = use_model(QUICKSTART, "Qwen/Qwen3-0.6B").decode().splitlines()
+
+    assert len(lines) == 10
+    assert all('"model": "Qwen/Qwen3-0.6B"' in line for line in lines)
+
+
+def test_prompts_and_answers_meet_by_custom_id():
+    """Each answer is shown below its own question; an error in the place of an answer."""
+    output = [
+        (
+            '{"custom_id":"a","response":{"status_code":200,"body":'
+            '{"choices":[{"message":{"content":" Paris. "}}]}},"error":null}'
+        ),
+        '{"custom_id":"b","response":null,"error":{"code":"x","message":"lost"}}',
+    ]
+
+    answers = answers_of(output)
+
+    assert answers["a"] == "Paris."
+    assert "lost" in answers["b"]
+    assert prompts_of(QUICKSTART)["capital-of-france"] == "What is the capital of France?"
