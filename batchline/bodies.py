@@ -1,6 +1,6 @@
 """What clients send to create files and batches: decoded and checked with OpenAI's codes and messages.
 
-Pure; raises Invalid. The wording of each kind of fault is in `checks.py`.
+Pure; raises Invalid. The wording of each kind of fault is in `parameters.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import checks
+from . import parameters
 from .errors import Invalid
 from .settings import ENDPOINTS
 
@@ -40,13 +40,17 @@ class BatchRequest:
 
 def read_batch_request(body: bytes) -> BatchRequest:
     """Decode and check the body of `POST /v1/batches`. Unknown fields are ignored. Raises Invalid."""
-    fields = checks.json_object(body)
-    window = checks.string(checks.required(fields, "completion_window"), param="completion_window")
+    fields = parameters.json_object(body)
+    window = parameters.string(
+        parameters.required(fields, "completion_window"), param="completion_window"
+    )
     return BatchRequest(
-        input_file_id=checks.string(
-            checks.required(fields, "input_file_id"), param="input_file_id"
+        input_file_id=parameters.string(
+            parameters.required(fields, "input_file_id"), param="input_file_id"
         ),
-        endpoint=checks.choice(checks.required(fields, "endpoint"), ENDPOINTS, param="endpoint"),
+        endpoint=parameters.choice(
+            parameters.required(fields, "endpoint"), ENDPOINTS, param="endpoint"
+        ),
         completion_window=window,
         window_s=window_seconds(window),
         metadata=_metadata(fields.get("metadata")),
@@ -60,7 +64,7 @@ def window_seconds(window: str) -> int:
     seconds = int(found[1]) * _UNIT_S[found[2]] if found else 0
     if not 0 < seconds <= _MAX_WINDOW_S:
         raise Invalid(
-            f"Invalid value: '{checks.shown(window)}'. Supported values are: '24h', or any whole number of "
+            f"Invalid value: '{parameters.shown(window)}'. Supported values are: '24h', or any whole number of "
             "hours or days from '1h' to '14d'.",
             param="completion_window",
             code="invalid_value",
@@ -68,10 +72,10 @@ def window_seconds(window: str) -> int:
     return seconds
 
 
-def _metadata(value: checks.Json) -> Mapping[str, str] | None:
+def _metadata(value: parameters.Json) -> Mapping[str, str] | None:
     if value is None:
         return None
-    pairs = checks.mapping(value, param="metadata")
+    pairs = parameters.mapping(value, param="metadata")
     if len(pairs) > MAX_METADATA_PAIRS:
         raise Invalid(
             "Invalid 'metadata': too many properties. Expected an object with at most "
@@ -82,7 +86,9 @@ def _metadata(value: checks.Json) -> Mapping[str, str] | None:
         )
     for key, text in pairs.items():
         _check_metadata_key(key)
-        checks.short_string(text, param=f"metadata.{key}", longest=MAX_METADATA_VALUE_CHARACTERS)
+        parameters.short_string(
+            text, param=f"metadata.{key}", longest=MAX_METADATA_VALUE_CHARACTERS
+        )
     return pairs
 
 
@@ -97,15 +103,15 @@ def _check_metadata_key(key: str) -> None:
         )
 
 
-def _expiry(value: checks.Json) -> int | None:
+def _expiry(value: parameters.Json) -> int | None:
     if value is None:
         return None
     param = "output_expires_after"
-    fields = checks.mapping(value, param=param)
-    anchor = checks.required(fields, "anchor", param=f"{param}.anchor")
-    checks.choice(anchor, ("created_at",), param=f"{param}.anchor")
-    return checks.integer(
-        checks.required(fields, "seconds", param=f"{param}.seconds"),
+    fields = parameters.mapping(value, param=param)
+    anchor = parameters.required(fields, "anchor", param=f"{param}.anchor")
+    parameters.choice(anchor, ("created_at",), param=f"{param}.anchor")
+    return parameters.integer(
+        parameters.required(fields, "seconds", param=f"{param}.seconds"),
         param=f"{param}.seconds",
         lowest=MIN_EXPIRY_S,
         highest=MAX_EXPIRY_S,
@@ -122,20 +128,20 @@ class FileForm:
 
 def read_file_form(fields: Mapping[str, str]) -> FileForm:
     """Check the text fields of `POST /v1/files`. Raises Invalid."""
-    purpose = checks.required(fields, "purpose")
+    purpose = parameters.required(fields, "purpose")
     if purpose not in INPUT_PURPOSES:
         raise Invalid(
-            f"'{checks.shown(purpose)}' is not one of {list(INPUT_PURPOSES)} - 'purpose'",
+            f"'{parameters.shown(purpose)}' is not one of {list(INPUT_PURPOSES)} - 'purpose'",
             param="purpose",
         )
     anchor, seconds = "expires_after[anchor]", "expires_after[seconds]"
     if anchor not in fields and seconds not in fields:
         return FileForm(purpose, None)
-    checks.choice(checks.required(fields, anchor), ("created_at",), param=anchor)
+    parameters.choice(parameters.required(fields, anchor), ("created_at",), param=anchor)
     return FileForm(
         purpose,
-        checks.integer_text(
-            checks.required(fields, seconds),
+        parameters.integer_text(
+            parameters.required(fields, seconds),
             param=seconds,
             lowest=MIN_EXPIRY_S,
             highest=MAX_EXPIRY_S,

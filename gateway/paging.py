@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batchline import checks
+from batchline import parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ def page_query(query: Mapping[str, str], bounds: Bounds) -> PageQuery:
         after=query.get("after") or None,
         limit=bounds.default
         if limit is None
-        else checks.integer_text(
+        else parameters.integer_text(
             limit, param="limit", lowest=bounds.lowest, highest=bounds.highest
         ),
-        ascending=checks.choice(query.get("order", "desc"), ("asc", "desc"), param="order")
+        ascending=parameters.choice(query.get("order", "desc"), ("asc", "desc"), param="order")
         == "asc",
         purpose=query.get("purpose") or None,
     )
