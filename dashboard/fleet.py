@@ -25,6 +25,7 @@ class BackendRow:
     name: str
     is_alive: bool
     has_cache: bool
+    has_queue: bool
     reason: str
     models: str
 
@@ -111,6 +112,7 @@ def _row(key: str, backend: BackendStatus, *, now: float, out: dict[str, str]) -
         name=backend.name,
         is_alive=backend.alive,
         has_cache=has_cache,
+        has_queue=backend.running is not None or backend.waiting is not None,
         reason="" if backend.alive else (backend.reason or ""),
         models=", ".join(short_model(m) for m in backend.models),
     )

@@ -247,11 +247,11 @@ def _vitals(
     is_heard = report is not None and silent_for_s(report, now=now) is None
     flying = sum(report.in_flight.values()) if report and is_heard else None
     out["v.span"] = "last hour" if span_s >= SPAN_S else f"last {spell(span_s)}"
-    out["v.tok"], out["v.tok.sub"] = (
-        figures.rate(history.token_rate()),
-        f"{_big(tokens)} {within}",
-    )
-    out["v.req"] = figures.rate(history.total_rate())
+    # A minute's mean would still speak of work when there is none.
+    is_idle = not seen.open_batches
+    out["v.tok"] = figures.rate(0.0 if is_idle else history.token_rate())
+    out["v.tok.sub"] = f"{_big(tokens)} {within}"
+    out["v.req"] = figures.rate(0.0 if is_idle else history.total_rate())
     out["v.req.sub"] = f"{figures.count(finished)} {within}"
     out["v.fly"] = figures.count(flying)
     out["v.fly.of"] = f"of {figures.count(report.limit)} slots" if report and report.limit else ""

@@ -41,6 +41,7 @@ def test_a_backend_without_metrics_shows_dashes():
 
     assert (out["srv.0.run"], out["srv.0.tok"]) == ("–", "–")
     assert not panel.rows[0].has_cache
+    assert not panel.rows[0].has_queue
 
 
 def test_a_dead_backend_says_since_when_and_why():

@@ -51,6 +51,13 @@ def test_an_idle_service_says_when_it_last_worked():
     assert _head(_show(overview(finished=(done,)))) == "Idle. Last batch finished 00:44."
 
 
+def test_an_idle_service_has_no_speed():
+    """The last minute's mean is not shown as the present when nothing is open."""
+    shown = _show(overview(), history=_history(5))
+
+    assert (shown.figures["v.tok"], shown.figures["v.req"]) == ("0", "0")
+
+
 def test_a_moving_batch_has_an_end():
     """500 lines left at 0.5 per second: done in 16 m 40 s, rounded up to the minute."""
     seen = _running()
