@@ -6,6 +6,7 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
@@ -116,6 +117,7 @@ async def open_page():
             "about:blank",
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            env=os.environ | {"TMPDIR": profile},  # a killed chromium leaves its own there
         )
         try:
             port = await _port(Path(profile) / "DevToolsActivePort", process)

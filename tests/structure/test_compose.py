@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batchline.fleet.gpus import Gpu
+from batchline.fleet.plan import (
+    CPU_MODEL_NAME,
+    DEFAULT_GPU_MODEL,
+    ModelOptions,
+    plan_cpu_servers,
+    plan_gpu_servers,
+)
 from batchline.settings import COMPOSE_ONLY, PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -224,7 +233,34 @@ def test_nginx_outwaits_the_dispatcher_and_closes_idle_connections_before_vllm(n
 
     assert read_timeout_s > Settings.model_fields["request_timeout_s"].default
     assert int(re.search(r"keepalive_timeout (\d+)s;", upstream)[1]) < UVICORN_KEEP_ALIVE_S
-    assert not any("KEEP_ALIVE" in key for s in servers(name).values() for key in s["environment"])
+
+
+@every_gpu_file
+def test_the_servers_run_like_those_of_batchline_up(name):
+    """Model, environment and common flags of a GPU server are those that `batchline up` plans."""
+    options = ModelOptions(model="any", served_name="any", logs=Path("/"))
+    planned = plan_gpu_servers(options, [Gpu(0, "any", "any", 1)], vllm=["vllm"])[0]
+
+    for server, spec in servers(name).items():
+        assert spec["command"].startswith(DEFAULT_GPU_MODEL), server
+        assert set(spec["environment"].items()) >= {
+            (key, value) for key, value in planned.env.items() if not key.startswith("CUDA")
+        }
+
+
+def test_the_cpu_image_runs_like_a_cpu_server_of_batchline_up():
+    """Flags and environment of the CPU image are those that `batchline up` plans."""
+    options = ModelOptions(model="any", served_name=CPU_MODEL_NAME, logs=Path("/"))
+    planned = plan_cpu_servers(options, 1, python=Path("python"))[0]
+    image = text("Dockerfile").replace("\\\n", "").split("AS vllm-cpu\n")[1]
+    argv = [
+        word for array in re.findall(r"\[.*?\]", image, re.DOTALL) for word in json.loads(array)
+    ]
+    own_place = ("127.0.0.1", "8001", "any")
+
+    assert set(planned.argv) - set(own_place) <= set(argv)
+    for key, value in planned.env.items():
+        assert f" {key}={value}" in image or not value, key
 
 
 @every_file
@@ -256,6 +292,17 @@ def test_each_of_eight_servers_has_a_gpu_of_its_own():
     ]
 
     assert devices == [[str(n)] for n in range(8)]
+
+
+def test_the_one_server_may_be_given_several_gpus():
+    """Tensor parallelism needs as many GPUs in sight as the variable names."""
+    content = text("docker-compose.yml")
+    device = servers("docker-compose.yml")["vllm-0"]["deploy"]["resources"]["reservations"][
+        "devices"
+    ][0]
+
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert "CUDA_VISIBLE_DEVICES: ${BATCHLINE_COMPOSE_GPUS:-0}" in content
 
 
 @every_gpu_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,18 @@ def test_lock_files_pin_hashes_and_name_no_index(name):
     assert "--hash=sha256:" in text
     assert "://" not in text
     assert not any(line.startswith("-") for line in text.splitlines())
+
+
+def test_no_committed_file_names_a_package_index():
+    """Where packages come from is the machine's business."""
+    hosts = (
+        "pypi" + ".org",
+        "pythonhosted" + ".org",
+        "registry.npmjs" + ".org",
+        "download.pytorch" + ".org",
+    )
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    texts = {f: (ROOT / f).read_bytes() for f in files if f and (ROOT / f).is_file()}
+    assert [f for f, text in texts.items() if any(h.encode() in text for h in hosts)] == []

@@ -1,0 +1,73 @@
+"""Services: the first signal drains, the second ends, errors become exit codes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import asyncio, sys
+from batchline.errors import Invalid
+from batchline.service import run_service, set_up_logging
+set_up_logging("INFO", as_json={json})
+async def serve(stop):
+    {body}
+sys.exit(run_service(serve))
+"""
+WAITS = "print('up', flush=True); await stop.wait(); print('drained', flush=True)"
+HANGS = WAITS + "; await asyncio.sleep(100)"
+
+
+def start(body, *, json=False):
+    code = SCRIPT.format(body=body, json=json)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_sets_the_stop_event_and_the_exit_is_clean(number):
+    """Both signals mean: finish and leave."""
+    process = start(WAITS)
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+
+    assert process.communicate(timeout=30)[0] == "drained\n"
+    assert process.returncode == 0
+
+
+def test_the_second_signal_ends_it_at_once():
+    """Who asks twice does not want to wait."""
+    process = start(HANGS)
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "drained\n"
+    process.send_signal(signal.SIGTERM)
+
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def test_a_domain_error_is_told_without_a_traceback():
+    """Exit code 1 and one line."""
+    process = start("raise Invalid('Set X to Y.')")
+
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert "Set X to Y." in said
+    assert "Traceback" not in said
+
+
+def test_log_lines_can_be_json():
+    """One object a line."""
+    import json
+
+    process = start("raise Invalid('No.')", json=True)
+
+    line = process.communicate(timeout=30)[1].splitlines()[-1]
+
+    assert json.loads(line)["level"] == "error"

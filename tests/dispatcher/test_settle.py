@@ -1,0 +1,114 @@
+"""The settler: groups, keeps what the disk refuses, flushes on stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from batchline.errors import StoreUnavailable
+from batchline.metrics import Metrics
+from batchline.model import Outcome
+from batchline.states import OutcomeKind
+from dispatcher import settle
+from dispatcher.gate import Gate
+from dispatcher.settle import Settler
+
+
+class FullDisk:
+    """Real blobs that refuse the first `refusals` segments, as a full disk does."""
+
+    def __init__(self, blobs, refusals):
+        self.blobs, self.refusals, self.segments = blobs, refusals, 0
+
+    async def put_segment(self, prefix, records):
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreUnavailable("No space left on device")
+        self.segments += 1
+        return await self.blobs.put_segment(prefix, records)
+
+
+@pytest.fixture
+def make_settler(store, clock):
+    def make(blobs):
+        gate, settled = Gate(), []
+        settler = Settler(
+            store,
+            blobs,
+            gate=gate,
+            metrics=Metrics(),
+            flush_s=0.01,
+            clock=clock,
+            on_settled=settled.extend,
+        )
+        return settler, gate, settled
+
+    return make
+
+
+def outcome(index):
+    return Outcome(index, OutcomeKind.SUCCEEDED, b"{}\n")
+
+
+async def test_a_group_is_one_segment_and_stopping_flushes(store, blobs, make_batch, make_settler):
+    """All lines that came within flush_s share one sync and one commit."""
+    counting = FullDisk(blobs, 0)
+    settler, _, settled = make_settler(counting)
+    batch = await make_batch(lines=8)
+    leases = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    running = asyncio.ensure_future(settler.run())
+
+    for lease in leases:
+        for index in range(lease.slice.first, lease.slice.first + 4):
+            await settler.put(batch, lease, outcome(index))
+    settler.stop()
+    await running
+
+    assert counting.segments == 1
+    assert len(settled) == 8
+    assert (await store.get_batch(batch.id)).counts.completed == 8
+
+
+async def test_what_the_disk_refuses_is_kept_and_stored_later(
+    store, blobs, make_batch, make_settler, monkeypatch
+):
+    """Dispatch pauses with the reason; nothing is lost."""
+    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
+    settler, gate, settled = make_settler(FullDisk(blobs, 3))
+    batch = await make_batch(lines=4)
+    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    running = asyncio.ensure_future(settler.run())
+    await settler.put(batch, lease, outcome(0))
+
+    reasons = []
+    async with asyncio.timeout(20):
+        while not settled:
+            reasons.append(gate.reason)
+            await asyncio.sleep(0.002)
+    settler.stop()
+    await running
+
+    assert any(r and "No space left" in r for r in reasons)
+    assert gate.is_open
+    assert (await store.get_batch(batch.id)).counts.completed == 1
+
+
+async def test_a_full_queue_holds_the_caller_back(
+    store, blobs, make_batch, make_settler, monkeypatch
+):
+    """Back-pressure instead of buffering."""
+    monkeypatch.setattr(settle, "_MAX_PENDING", 2)
+    settler, _, _ = make_settler(blobs)
+    batch = await make_batch(lines=4)
+    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    await settler.put(batch, lease, outcome(0))
+    await settler.put(batch, lease, outcome(1))
+
+    third = asyncio.ensure_future(settler.put(batch, lease, outcome(2)))
+    await asyncio.sleep(0)
+    assert not third.done()
+    running = asyncio.ensure_future(settler.run())
+    await asyncio.wait_for(third, 20)
+    settler.stop()
+    await running
