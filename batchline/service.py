@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -57,6 +58,7 @@ def die_with_parent() -> None:
 
 def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run `serve(stop)` on uvloop until it returns; return the exit code (0 fine, 1 failed)."""
+    _calm_the_collector()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_with_signals(serve))
@@ -67,6 +69,16 @@ def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     else:
         return_code = 0
     return return_code
+
+
+def _calm_the_collector() -> None:
+    """Collect cycles rarely: what lives long is frozen, what lives short is mostly freed by count.
+
+    Measured: a fifth of the dispatcher's time went into looking through requests in flight.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

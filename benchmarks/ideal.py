@@ -7,6 +7,7 @@ Run as `python -m benchmarks.ideal FILE URL FOLDER IN_FLIGHT`: reads raw bodies,
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sqlite3
 import sys
@@ -72,5 +73,7 @@ async def main(file: Path, url: str, folder: Path, in_flight: int) -> float:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)  # as batchline's services do
     speed = uvloop.run(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))
     print(f"{speed:.0f}")

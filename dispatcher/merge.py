@@ -52,6 +52,14 @@ class _Places:
         return cls([], zeros("B"), zeros("Q"), zeros("H"), zeros("Q"), zeros("I"))
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Records of consecutive lines, by the file they belong to."""
+
+    output: list[bytes]
+    error: list[bytes]
+
+
 class Merge:
     """The results of one batch. `unrun` says what became of lines without an outcome."""
 
@@ -63,8 +71,8 @@ class Merge:
         self._places = _Places.of(batch.counts.total)
         self._slices: Sequence[Slice] = ()
 
-    async def records(self) -> AsyncIterator[tuple[bool, bytes]]:
-        """Yield (succeeded, record) of every line, in input order.
+    async def steps(self) -> AsyncIterator[Step]:
+        """Yield the records of all lines in input order, about a thousand at a time.
 
         Raises NotFound if bytes are gone, StoreUnavailable if a segment is damaged.
         """
@@ -72,8 +80,11 @@ class Merge:
         self._slices = await self._store.slices(self._batch)
         for start in range(0, self._batch.counts.total, _STEP_LINES):
             stop = min(start + _STEP_LINES, self._batch.counts.total)
+            step = Step([], [])
             for line, record in await self._step(start, stop):
-                yield self._places.kind[line] == _SUCCEEDED, record
+                succeeded = self._places.kind[line] == _SUCCEEDED
+                (step.output if succeeded else step.error).append(record)
+            yield step
 
     async def _locate(self) -> None:
         places = self._places

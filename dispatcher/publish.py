@@ -84,10 +84,11 @@ class Publisher:
         output, error = (self._blobs.create(key) for key in keys)
         completed = rest = 0
         try:
-            async for succeeded, record in merge.records():
-                await (output if succeeded else error).write(record)
-                completed += succeeded
-                rest += not succeeded
+            async for step in merge.steps():
+                await output.write(b"".join(step.output))
+                await error.write(b"".join(step.error))
+                completed += len(step.output)
+                rest += len(step.error)
             self._conserve(batch, (completed, rest))
             return (
                 await _finish(output, "output", keys[0], completed),

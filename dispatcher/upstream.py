@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from aiohttp.payload import BytesPayload
 from yarl import URL
 
 NGINX_GROUP = "batchline_backends"
@@ -66,7 +67,7 @@ class Upstream:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity"}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         self._session = aiohttp.ClientSession(
@@ -94,7 +95,10 @@ class Upstream:
         started = time.monotonic()
         try:
             async with self._session.post(
-                url, data=body, headers={"X-Request-Id": request_id}, allow_redirects=False
+                url,
+                data=BytesPayload(body, content_type="application/json"),
+                headers={"X-Request-Id": request_id},
+                allow_redirects=False,
             ) as response:
                 if (response.content_length or 0) > _MAX_ANSWER_BYTES:
                     return Broken(Break.TOO_LARGE, "answer too large", time.monotonic() - started)
