@@ -1,7 +1,7 @@
 """Reading a batch's results in input order, whatever the order in which they were settled.
 
 Finds each line's record through the segments' own indexes; makes the records of lines that never ran.
-Memory is 32 bytes a line, whatever the size of the results.
+Memory is 23 bytes a line, whatever the size of the results.
 """
 
 from __future__ import annotations
