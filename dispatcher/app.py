@@ -161,8 +161,10 @@ class Dispatcher:
             for loop in loops[1:3]:
                 loop.cancel()
             await self._pump.drain(self._settings.grace_s)
-            for task in (*loops, *self._busy.values()):
+            under_way = list(self._busy.values())
+            for task in (*loops, *under_way):
                 task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
             self._settler.stop()
             await settling
             with suppress(StoreUnavailable):

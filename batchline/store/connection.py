@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,8 @@ class Database:
         """Run the body as one durable transaction; any exception rolls it back."""
         async with self._lock:
             with _translated():
-                await self._writer.execute("BEGIN IMMEDIATE")
                 try:
+                    await self._writer.execute("BEGIN IMMEDIATE")
                     yield Transaction(self._writer)
                     await self._writer.execute("COMMIT")
                 except BaseException:
@@ -101,7 +101,9 @@ class Database:
         await self._writer.close()
 
     async def _roll_back(self) -> None:
-        if self._writer.in_transaction:
+        # Always asked for: a cancelled BEGIN may still be under way in the connection's thread, and
+        # what is queued behind it runs after it.
+        with suppress(sqlite3.OperationalError):  # no transaction was active
             await self._writer.execute("ROLLBACK")
 
 
