@@ -33,6 +33,7 @@ BATCH_FIELDS = [
     "expired_at",
     "cancelling_at",
     "cancelled_at",
+    "paused_at",
     "request_counts",
     "usage",
     "metadata",
