@@ -8,6 +8,7 @@ BatchlineError
 ├── Unauthorized       missing or wrong API key
 ├── Unavailable        a part this needs does not answer at present
 │   └── StoreUnavailable   the database or the disk refuses
+│       └── DiskFull       the disk has no room left
 └── NewerStore         the data directory belongs to a newer version
 """
 
@@ -56,6 +57,10 @@ class Unavailable(BatchlineError):
 
 class StoreUnavailable(Unavailable):
     """The database or the disk refuses: locked for too long, full, read-only."""
+
+
+class DiskFull(StoreUnavailable):
+    """The disk has no room left, or less than `min_free_bytes`; the message says how much is free."""
 
 
 class NewerStore(BatchlineError):

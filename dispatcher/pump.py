@@ -64,6 +64,7 @@ class Held:
     left: int
     trusted_until: float
     tasks: set[asyncio.Task[bool]] = field(default_factory=set)
+    timers: set[asyncio.TimerHandle] = field(default_factory=set)
     under_way: int = 0
     """Lines sent and not yet durable."""
     is_dropped: bool = False
@@ -75,6 +76,12 @@ class Held:
     def may_send(self) -> bool:
         """Whether its ready lines may still be sent."""
         return not (self.is_dropped or self.is_leaving)
+
+    def forget_timers(self) -> None:
+        """Let no line that waits for its retry come back."""
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
 
     @property
     def key(self) -> tuple[int, int]:
@@ -120,7 +127,6 @@ class Pump:
             multiplier=limits.retry_base_s, max=limits.retry_max_s
         )
         self._ready: deque[ReadyLine] = deque()
-        self._delayed = 0
         self._tasks: set[asyncio.Task[bool]] = set()
         self._held: dict[tuple[int, int], Held] = {}
         self._batches: list[Batch] = []
@@ -163,6 +169,7 @@ class Pump:
                 self._drop(held)
             elif held.batch.seq in paused:
                 held.is_leaving = True
+                held.forget_timers()
         sending = [b for b in running if b.seq not in paused and b.seq not in self.broken]
         self._batches = schedule.admitted(sending, at_most=self._limits.max_concurrent_batches)
         self._exhausted.clear()
@@ -308,16 +315,21 @@ class Pump:
         self._held.pop(held.key, None)
         for task in held.tasks:
             task.cancel()
+        held.forget_timers()
 
     # -- sending
 
     def _kick(self) -> None:
-        while self._ready and len(self._tasks) < self.limit and self._gate.is_open:
+        while self._may_send():
             line = self._ready.popleft()
             if line.held.may_send:
                 self._start(line)
         if self._wants_more():
             self._need.set()
+
+    def _may_send(self) -> bool:
+        has_room = len(self._tasks) < self.limit
+        return bool(self._ready) and has_room and self._claiming and self._gate.is_open
 
     def _start(self, line: ReadyLine) -> None:
         task = asyncio.get_running_loop().create_task(self._run(line))
@@ -380,14 +392,17 @@ class Pump:
         return False
 
     def _later(self, line: ReadyLine, delay_s: float) -> None:
-        self._delayed += 1
-        asyncio.get_running_loop().call_later(delay_s, self._again, line)
+        if not line.held.may_send:
+            return
+        timers = line.held.timers
 
-    def _again(self, line: ReadyLine) -> None:
-        self._delayed -= 1
-        if self._claiming and line.held.may_send:
+        def again() -> None:
+            timers.discard(timer)
             self._ready.appendleft(line)
             self._kick()
+
+        timer = asyncio.get_running_loop().call_later(delay_s, again)
+        timers.add(timer)
 
     async def _settle(
         self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage

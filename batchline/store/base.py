@@ -1,9 +1,9 @@
 """The store's contract: narrow protocols over one database, one for each kind of user.
 
-`Intake` and `Steering` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every state change is one
-compare-and-set that names the old state: a lost race is a return value, never an exception. No method
-leases or updates a single line. All raise StoreUnavailable when the database refuses (locked, full).
-Time is an argument (integer Unix seconds); only leases count inside the store.
+`Intake` and `Steering` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every
+state change is one compare-and-set that names the old state: a lost race is a return value, never an
+exception. No method leases or updates a single line. All raise StoreUnavailable when the database
+refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the store.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from batchline.model import (
+    Accepted,
     Batch,
     Claim,
     Fault,
@@ -112,11 +113,11 @@ class Work(Protocol):
     async def release_all(self, holder_prefix: str) -> int:
         """Give back every slice leased by a holder with this prefix: its process is known dead."""
 
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> int:
+    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
-        Outcomes whose slice no longer holds their token are left out. Returns how many were
-        accepted. Raises AssertionError if an accepted line had an outcome already.
+        Outcomes whose slice no longer holds their token are left out; returns what was accepted.
+        Raises AssertionError if an accepted line had an outcome already.
         """
 
     async def lapse(self, *, now: int) -> list[str]:
