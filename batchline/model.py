@@ -219,6 +219,26 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a settle took: lines by kind, and their tokens. Less than was offered where leases were lost."""
+
+    succeeded: int = 0
+    failed: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def lines(self) -> int:
+        """Lines of any kind."""
+        return self.succeeded + self.failed
+
+    def __add__(self, other: Accepted) -> Accepted:
+        """Add field by field."""
+        return Accepted(
+            self.succeeded + other.succeeded, self.failed + other.failed, self.usage + other.usage
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class BackendStatus:
     """One model server as last seen by the dispatcher. Gauges are None where it has no metrics."""
 

@@ -63,6 +63,7 @@ class Held:
     left: int
     trusted_until: float
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    timers: set[asyncio.TimerHandle] = field(default_factory=set)
     dropped: bool = False
 
     @property
@@ -109,7 +110,6 @@ class Pump:
             multiplier=limits.retry_base_s, max=limits.retry_max_s
         )
         self._ready: deque[ReadyLine] = deque()
-        self._delayed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: dict[tuple[int, int], Held] = {}
         self._batches: list[Batch] = []
@@ -274,16 +274,23 @@ class Pump:
         self._held.pop(held.key, None)
         for task in held.tasks:
             task.cancel()
+        for timer in held.timers:
+            timer.cancel()
+        held.timers.clear()
 
     # -- sending
 
     def _kick(self) -> None:
-        while self._ready and len(self._tasks) < self.limit and self._gate.is_open:
+        while self._may_send():
             line = self._ready.popleft()
             if not line.held.dropped:
                 self._start(line)
         if self._wants_more():
             self._need.set()
+
+    def _may_send(self) -> bool:
+        has_room = len(self._tasks) < self.limit
+        return bool(self._ready) and has_room and self._claiming and self._gate.is_open
 
     def _start(self, line: ReadyLine) -> None:
         task = asyncio.get_running_loop().create_task(self._run(line))
@@ -337,14 +344,17 @@ class Pump:
         self._later(line, max(self._backoff(state), verdict.after_s or 0.0))
 
     def _later(self, line: ReadyLine, delay_s: float) -> None:
-        self._delayed += 1
-        asyncio.get_running_loop().call_later(delay_s, self._again, line)
+        if line.held.dropped:
+            return
+        timers = line.held.timers
 
-    def _again(self, line: ReadyLine) -> None:
-        self._delayed -= 1
-        if self._claiming and not line.held.dropped:
+        def again() -> None:
+            timers.discard(timer)
             self._ready.appendleft(line)
             self._kick()
+
+        timer = asyncio.get_running_loop().call_later(delay_s, again)
+        timers.add(timer)
 
     async def _settle(
         self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from batchline.model import (
+    Accepted,
     Batch,
     Claim,
     Fault,
@@ -119,11 +120,11 @@ class Work(Protocol):
     async def release_all(self, holder_prefix: str) -> int:
         """Give back every slice leased by a holder with this prefix: its process is known dead."""
 
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> int:
+    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
-        Outcomes whose slice no longer holds their token are left out. Returns how many were
-        accepted. Raises AssertionError if an accepted line had an outcome already.
+        Outcomes whose slice no longer holds their token are left out; returns what was accepted.
+        Raises AssertionError if an accepted line had an outcome already.
         """
 
     async def lapse(self, *, now: int) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import aiosql
 
 from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
+from batchline.states import SliceState
 
 from . import repo
 from .connection import Database, Transaction
@@ -29,6 +30,9 @@ class SqliteParts:
     def _text(self, name: str) -> str:
         text: str = getattr(self._sql, name).sql
         return text
+
+    async def _revoke(self, tx: Transaction, batch_seq: int, state: SliceState) -> None:
+        await tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
 
 
 class SqliteIntake(SqliteParts):
@@ -100,9 +104,7 @@ class SqliteIntake(SqliteParts):
         async with self._database.write() as tx:
             moved = await tx.row(self._text("cancel_batch"), {"id": batch_id, "now": now})
             if moved:
-                await tx.run(
-                    self._text("revoke_slices"), {"batch_seq": moved["seq"], "state": "cancelled"}
-                )
+                await self._revoke(tx, moved["seq"], SliceState.CANCELLED)
         return await self.get_batch(batch_id)
 
     async def fleet_report(self) -> FleetReport | None:  # noqa: D102

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from batchline.model import File, FleetReport, Outcome, SegmentRef, Settlement, Usage
+from batchline.model import Accepted, File, FleetReport, Outcome, SegmentRef, Settlement, Usage
 from batchline.states import BatchStatus, OutcomeKind
 
 NOW = 1_800_000_000
@@ -59,7 +59,8 @@ async def test_a_lapsed_lease_is_claimed_anew_and_its_settle_refused(store, make
     refused = await settle_all(store, batch, old)
     accepted = await settle_all(store, batch, new)
 
-    assert (refused, accepted) == (0, 4)
+    assert refused == Accepted()
+    assert accepted == Accepted(succeeded=4, usage=Usage(output_tokens=8, total_tokens=8))
     assert (await store.get_batch(batch.id)).counts.completed == 4
 
 
@@ -130,7 +131,7 @@ async def test_cancel_revokes_slices_so_that_late_results_do_not_count(store, ma
     cancelled = await store.cancel_batch(batch.id, now=NOW + 1)
 
     assert (cancelled.status, cancelled.cancelling_at) == (BatchStatus.CANCELLING, NOW + 1)
-    assert await settle_all(store, batch, lease) == 0
+    assert (await settle_all(store, batch, lease)).lines == 0
     assert not (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases
 
 
@@ -164,7 +165,7 @@ async def test_lapse_ends_batches_past_their_deadline(store, make_batch):
 
     assert await store.lapse(now=NOW + 99) == []
     assert await store.lapse(now=NOW + 100) == [batch.id]
-    assert await settle_all(store, batch, lease) == 0
+    assert (await settle_all(store, batch, lease)).lines == 0
     assert (await store.get_batch(batch.id)).status is BatchStatus.FINALIZING
 
 
