@@ -117,6 +117,8 @@ class Batch:
     expired_at: int | None = None
     cancelling_at: int | None = None
     cancelled_at: int | None = None
+    paused_at: int | None = None
+    """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 

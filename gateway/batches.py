@@ -6,7 +6,7 @@ from aiohttp import web
 
 from batchline.bodies import BatchRequest, read_batch_request
 from batchline.errors import Conflict, Invalid, NotFound
-from batchline.model import File, NewBatch, new_batch_id
+from batchline.model import Batch, File, NewBatch, new_batch_id
 from batchline.parameters import shown
 from batchline.states import BatchStatus
 from batchline.wire import batch_list, batch_object
@@ -82,11 +82,16 @@ async def index(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """GET /v1/batches/{id}."""
+    return json_answer(batch_object(await named_batch(request)))
+
+
+async def named_batch(request: web.Request) -> Batch:
+    """Return the batch that the path names. Raises NotFound."""
     batch_id = request.match_info["batch_id"]
     batch = await request.app[STORE].get_batch(batch_id)
     if batch is None:
-        raise _no_such(batch_id)
-    return json_answer(batch_object(batch))
+        raise no_such(batch_id)
+    return batch
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -94,11 +99,12 @@ async def cancel(request: web.Request) -> web.Response:
     batch_id = request.match_info["batch_id"]
     batch = await request.app[STORE].cancel_batch(batch_id, now=now(request))
     if batch is None:
-        raise _no_such(batch_id)
+        raise no_such(batch_id)
     if batch.status in _TOO_LATE:
         raise Conflict(f"Cannot cancel a batch with status '{batch.status.value}'.")
     return json_answer(batch_object(batch))
 
 
-def _no_such(batch_id: str) -> NotFound:
+def no_such(batch_id: str) -> NotFound:
+    """Say that there is no such batch."""
     return NotFound(f"No batch found with id '{batch_id}'.")

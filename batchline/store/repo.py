@@ -19,7 +19,7 @@ from batchline.model import (
     Usage,
     UsedKey,
 )
-from batchline.states import BatchStatus
+from batchline.states import PAUSABLE, BatchStatus
 
 
 class Row(Protocol):
@@ -76,9 +76,11 @@ def file_row(file: File) -> dict[str, Any]:
 
 def to_batch(row: Row) -> Batch:
     """Read one row of `batches`."""
+    status = BatchStatus(row["status"])
     return Batch(
         **{name: row[name] for name in _SAME},
-        status=BatchStatus(row["status"]),
+        status=status,
+        paused_at=row["paused_at"] if status in PAUSABLE else None,
         metadata=_decoded(row["metadata"], dict[str, str]),
         faults=_decoded(row["faults"], list[Fault]),
         counts=Counts(row["total"], row["completed"], row["failed"]),
