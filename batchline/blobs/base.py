@@ -61,5 +61,17 @@ class Blobs(Protocol):
     async def delete(self, key: str) -> None:
         """Delete the blob, or with a trailing slash all below; harmless if absent."""
 
+    def keys(self, prefix: str, *, at_once: int = 500) -> AsyncIterator[list[str]]:
+        """Yield the keys of all blobs below `prefix` in pieces, in no order, in bounded memory.
+
+        What is written or deleted meanwhile may be missing or not.
+        """
+
+    async def drop_abandoned(self, *, at_most: int) -> tuple[int, int]:
+        """Delete what writers that died before `commit` or `abort` left; return how many, how many bytes.
+
+        Never touches a blob that a living process is writing, however long that takes.
+        """
+
     def free_bytes(self) -> int:
         """Return the space left."""
