@@ -6,7 +6,7 @@ modification times or listing order. All raise StoreUnavailable when the disk re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from batchline.model import SegmentRef
@@ -61,7 +61,7 @@ class Blobs(Protocol):
     async def delete(self, key: str) -> None:
         """Delete the blob, or with a trailing slash all below; harmless if absent."""
 
-    def keys(self, prefix: str, *, at_once: int = 500) -> AsyncIterator[list[str]]:
+    def keys(self, prefix: str, *, at_once: int = 500) -> AsyncGenerator[list[str], None]:
         """Yield the keys of all blobs below `prefix` in pieces, in no order, in bounded memory.
 
         What is written or deleted meanwhile may be missing or not.

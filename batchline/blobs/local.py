@@ -15,7 +15,7 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -160,7 +160,7 @@ class LocalBlobs:
         """Delete one blob, or all below a trailing slash."""
         await asyncio.to_thread(self._delete, key)
 
-    async def keys(self, prefix: str, *, at_once: int = 500) -> AsyncIterator[list[str]]:
+    async def keys(self, prefix: str, *, at_once: int = 500) -> AsyncGenerator[list[str], None]:
         """Yield the keys below `prefix` in pieces, reading the folders as it goes."""
         found = walk(self._path(prefix))
         skip = len(str(self._root)) + 1
