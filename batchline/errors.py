@@ -8,6 +8,7 @@ BatchlineError
 ├── Unauthorized       missing or wrong API key
 ├── Unavailable        a part this needs does not answer at present
 │   └── StoreUnavailable   the database or the disk refuses
+│       └── DiskFull       the disk has no room left
 └── NewerStore         the data directory belongs to a newer version
 """
 
@@ -45,6 +46,12 @@ class NotFound(BatchlineError):
 class Conflict(BatchlineError):
     """The thing's present state forbids this. Final: repeating will not help."""
 
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
 
 class Unauthorized(BatchlineError):
     """The API key is missing or wrong."""
@@ -56,6 +63,10 @@ class Unavailable(BatchlineError):
 
 class StoreUnavailable(Unavailable):
     """The database or the disk refuses: locked for too long, full, read-only."""
+
+
+class DiskFull(StoreUnavailable):
+    """The disk has no room left, or less than `min_free_bytes`; the message says how much is free."""
 
 
 class NewerStore(BatchlineError):

@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 from batchline.errors import (
     BatchlineError,
     Conflict,
+    DiskFull,
     Invalid,
     NewerStore,
     NotFound,
@@ -60,6 +61,13 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     ),
     StoreUnavailable: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
+    ),
+    # Room comes by deleting something, not by asking again at once.
+    DiskFull: Answer(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        _SERVER,
+        code="insufficient_storage",
+        headers={"x-should-retry": "false"},
     ),
     NewerStore: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
     BatchlineError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER),

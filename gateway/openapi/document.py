@@ -24,11 +24,13 @@ from .schemas import component_parameters, component_schemas, reference
 Tree = dict[str, Any]
 
 _METHODS = frozenset(method.lower() for method in HTTPMethod)
+_STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of what lies on the disk
 _LANGUAGES = {"curl": "curl", "python": "Python"}
 _ERROR_HEADERS = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Authenticate"},
     HTTPStatus.CONFLICT: {"x-should-retry": "ShouldRetry"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "RetryAfter"},
+    HTTPStatus.INSUFFICIENT_STORAGE: {"x-should-retry": "ShouldRetry"},
 }
 
 
@@ -38,24 +40,38 @@ def openapi_document(settings: Settings) -> Tree:
     schemas: Tree = _read("schemas.yaml")
     common = frame.pop("common")
     components = frame["components"]
-    components["schemas"] = component_schemas(schemas)
+    components["schemas"] = component_schemas(schemas, settings)
     components["parameters"] |= component_parameters()
     frame["info"] |= {"version": __version__, "x-limits": _limits(settings)}
     security: list[Tree] = [{"key": []}]
     if settings.api_key is None:
         security.append({})
     paths = dict(_paths())
-    for path, operation in operations(paths):
-        _spell_out(operation, common, is_keyed=path.startswith("/v1/"), security=security)
+    for path, method, operation in _operations(paths):
+        kinds = set(_kinds(path, method, operation))
+        shared = [errors for kind, errors in common.items() if kind in kinds]
+        operation["security"] = security if "keyed" in kinds else []
+        _spell_out(operation, shared)
     return frame | {"paths": paths, "components": components}
 
 
-def operations(paths: Mapping[str, Tree]) -> Iterable[tuple[str, Tree]]:
-    """Yield the path and the content of every operation, in the order they are written."""
+def _operations(paths: Mapping[str, Tree]) -> Iterable[tuple[str, str, Tree]]:
     for path, item in paths.items():
         for method, operation in item.items():
             if method in _METHODS:
-                yield path, operation
+                yield path, method, operation
+
+
+def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
+    """Tell which of the common errors concern an operation."""
+    if path.startswith("/v1/"):
+        yield "keyed"
+        if method != "get" and not _STORED.isdisjoint(operation["tags"]):
+            yield "stored"
+    if "requestBody" in operation:
+        yield "body"
+        if "application/json" in operation["requestBody"]["content"]:
+            yield "json"
 
 
 def _limits(settings: Settings) -> Tree:
@@ -85,29 +101,18 @@ def _text(name: str) -> str:
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C is ten times faster where it exists
 
 
-def _spell_out(operation: Tree, common: Tree, *, is_keyed: bool, security: list[Tree]) -> None:
-    problems = _joined(operation.pop("errors", {}), *_shared(operation, common, is_keyed=is_keyed))
-    responses = operation["responses"]
-    for status, cases in sorted(problems.items()):
-        responses[str(status)] = _error(HTTPStatus(status), cases)
-    for response in responses.values():
-        response["headers"] = response.get("headers", {}) | _header_references(
-            {"x-request-id": "RequestId"}
-        )
-    operation["security"] = security if is_keyed else []
+def _spell_out(operation: Tree, shared: Iterable[Tree]) -> None:
+    problems = _joined(operation.pop("errors", {}), *shared)
+    errors = {str(s): _error(HTTPStatus(s), cases) for s, cases in sorted(problems.items())}
+    every = _header_references({"x-request-id": "RequestId"})
+    operation["responses"] = {
+        status: response | {"headers": response.get("headers", {}) | every}
+        for status, response in (operation["responses"] | errors).items()
+    }
     operation["x-codeSamples"] = [
         {"lang": language, "label": _LANGUAGES[language], "source": source}
         for language, source in operation.pop("samples").items()
     ]
-
-
-def _shared(operation: Tree, common: Tree, *, is_keyed: bool) -> Iterable[Tree]:
-    if is_keyed:
-        yield common["keyed"]
-    if "requestBody" in operation:
-        yield common["body"]
-        if "application/json" in operation["requestBody"]["content"]:
-            yield common["json"]
 
 
 def _joined(*tables: Tree) -> dict[int, list[Tree]]:

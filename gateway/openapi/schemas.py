@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from batchline import bodies, wire
-from batchline.settings import ENDPOINTS
+from batchline.settings import ENDPOINTS, Settings
 from batchline.states import BatchStatus
 
 from ..paging import BATCHES, FILES, Bounds  # noqa: TID252 - a package within the leaf
@@ -28,10 +28,11 @@ SHAPES = (
     wire.ErrorAnswer,
     wire.ListObject,
 )
+_HOUR_S = 3600
 _REF = "#/components/schemas/{name}"
 
 
-def component_schemas(written: Mapping[str, Any]) -> dict[str, Schema]:
+def component_schemas(written: Mapping[str, Any], settings: Settings) -> dict[str, Schema]:
     """Return all schemas by name; `written` is the content of schemas.yaml."""
     _, derived = msgspec.json.schema_components(SHAPES, ref_template=_REF)
     shapes = {name: _always_present(shape) for name, shape in derived.items()}
@@ -49,6 +50,7 @@ def component_schemas(written: Mapping[str, Any]) -> dict[str, Schema]:
         shapes
         | {"FileList": _page_of("FileObject", page), "BatchList": _page_of("BatchObject", page)}
         | _values()
+        | {"CompletionWindow": _window(settings.min_completion_window_s)}
         | written["shapes"]
     )
     schemas["BatchStatus"]["x-enumDescriptions"] = {
@@ -105,6 +107,16 @@ def _limit(bounds: Bounds) -> Schema:
     }
 
 
+def _window(lowest_s: int) -> Schema:
+    units = "smhd" if lowest_s < _HOUR_S else "hd"
+    return {
+        "type": "string",
+        "pattern": f"^[1-9][0-9]{{0,6}}[{units}]$",
+        "description": "Time for the whole batch: `24h`, or any whole hours (`h`) or days (`d`) from "
+        f"{lowest_s:,} seconds to 14 days.",
+    }
+
+
 def _values() -> dict[str, Schema]:
     """Describe values that several shapes share."""
     return {
@@ -120,11 +132,6 @@ def _values() -> dict[str, Schema]:
             "description": "What the file is for: `batch` for the input of a batch.",
         },
         "Purpose": {"type": "string", "enum": [*bodies.INPUT_PURPOSES, "batch_output"]},
-        "CompletionWindow": {
-            "type": "string",
-            "pattern": "^(24h|[1-9][0-9]{0,2}h|[1-9]d|1[0-4]d)$",
-            "description": "Time for the whole batch: `24h`, or any whole hours or days up to `14d`.",
-        },
         "Metadata": {
             "type": ["object", "null"],
             "description": "Your own names for the batch.",

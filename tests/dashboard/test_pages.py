@@ -251,7 +251,7 @@ async def test_a_change_in_the_real_store_reaches_the_stream(
         outcome = Outcome(0, OutcomeKind.SUCCEEDED, b"{}\n")
         segment = SegmentRef("segments/x/1", 0, 3)
         settlement = Settlement(made.seq, segment, [(lease, [outcome])])
-        assert await store.settle([settlement], now=int(clock())) == 1
+        assert (await store.settle([settlement], now=int(clock()))).lines == 1
         figures = await _wait_for(
             events,
             lambda name, data: (

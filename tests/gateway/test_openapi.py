@@ -22,8 +22,6 @@ COMING: set[tuple[str, str]] = {
     ("GET", "/v1/batches/{batch_id}/results"),
     ("GET", "/v1/batches/{batch_id}/errors"),
     ("POST", "/v1/batches/{batch_id}/retry"),
-    ("POST", "/v1/batches/{batch_id}/pause"),
-    ("POST", "/v1/batches/{batch_id}/resume"),
     ("DELETE", "/v1/batches/{batch_id}"),
     *(("POST", endpoint) for endpoint in ENDPOINTS),
 }
