@@ -16,14 +16,14 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store import Intake, open_store
+from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, ops
+from . import batches, content, files, models, ops, steering
 from .auth import require_key
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
-from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE
+from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
 from .protocol import Runner
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
@@ -35,7 +35,7 @@ log = logging.getLogger("gateway")
 def create_app(
     *,
     settings: Settings,
-    store: Intake,
+    store: Desk,
     blobs: Blobs,
     metrics: Metrics,
     clock: Callable[[], float],
@@ -68,6 +68,8 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/batches", batches.index),
         web.get("/v1/batches/{batch_id}", batches.show),
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
+        web.post("/v1/batches/{batch_id}/pause", steering.pause),
+        web.post("/v1/batches/{batch_id}/resume", steering.resume),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

@@ -96,6 +96,7 @@ async def test_a_slice_claimed_again_names_its_settled_lines(store, make_batch):
     assert again.done == {1, 3}
 
 
+@pytest.mark.spec("3.5-finalizing")
 async def test_settle_moves_counts_and_usage_and_drains(store, make_batch):
     """The last outcome moves the batch to finalizing in the same transaction."""
     batch = await make_batch(lines=6)
@@ -123,6 +124,7 @@ async def test_settling_a_line_twice_is_a_broken_invariant(store, make_batch):
     assert (await store.get_batch(batch.id)).counts.completed == 1
 
 
+@pytest.mark.spec("3.5-cancelled-counts")
 async def test_cancel_revokes_slices_so_that_late_results_do_not_count(store, make_batch):
     """After a cancel nothing settles and nothing is claimed."""
     batch = await make_batch(lines=8)
@@ -135,6 +137,7 @@ async def test_cancel_revokes_slices_so_that_late_results_do_not_count(store, ma
     assert not (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases
 
 
+@pytest.mark.spec("3.5-stamps-fixed")
 async def test_cancel_is_idempotent_and_leaves_ended_batches_alone(store, make_batch):
     """A second cancel keeps the first time; an ended batch is returned as it is."""
     batch = await make_batch()
