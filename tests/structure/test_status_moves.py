@@ -10,6 +10,7 @@ import pytest
 from batchline.states import (
     CANCELLABLE,
     OPEN,
+    PAUSABLE,
     PUBLISHABLE,
     TERMINAL,
     TRANSITIONS,
@@ -30,7 +31,7 @@ EVENTS = {
     "close_cancelled": BatchEvent.PUBLISH_CANCELLED,
     "break_batch": BatchEvent.BREAK,
 }
-NAMED_SETS = {OPEN, TERMINAL, CANCELLABLE, PUBLISHABLE}
+NAMED_SETS = {OPEN, TERMINAL, CANCELLABLE, PAUSABLE, PUBLISHABLE}
 
 
 def statements():
