@@ -19,7 +19,7 @@ from batchline.settings import Settings
 from batchline.store import Intake, open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, ops
+from . import batches, content, files, models, ops, proxy
 from .auth import require_key
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
@@ -53,6 +53,7 @@ def create_app(
     app[RUNNING] = Running()
     app.on_response_prepare.append(on_prepare)
     app.add_routes(_routes())
+    app.cleanup_ctx.append(proxy.upstream_session)
     metrics.build_info.labels(__version__, settings.cell).set(1)
     return app
 
@@ -68,6 +69,7 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/batches", batches.index),
         web.get("/v1/batches/{batch_id}", batches.show),
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
+        *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

@@ -12,6 +12,7 @@ from batchline.states import BatchStatus
 from batchline.wire import batch_list, batch_object
 
 from .answers import json_answer
+from .body import read_body
 from .files import BATCH
 from .keys import STORE, now
 from .paging import BATCHES, page_query
@@ -22,7 +23,7 @@ _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EX
 
 async def create(request: web.Request) -> web.Response:
     """POST /v1/batches: checks the body, adds the batch and returns; lines are read later."""
-    wanted = read_batch_request(await request.read())
+    wanted = read_batch_request(await read_body(request))
     file = await _input_file(request, wanted.input_file_id)
     created_at = now(request)
     batch = await request.app[STORE].add_batch(

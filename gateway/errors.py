@@ -15,11 +15,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from batchline.errors import (
+    BackendFailed,
+    BackendSilent,
     BatchlineError,
     Conflict,
     Invalid,
     NewerStore,
+    NoBackend,
     NotFound,
+    RequestTooLarge,
     StoreUnavailable,
     TooLarge,
     Unauthorized,
@@ -49,6 +53,7 @@ class Answer:
 ANSWERS: Mapping[type[BaseException], Answer] = {
     Invalid: Answer(HTTPStatus.BAD_REQUEST),
     TooLarge: Answer(HTTPStatus.BAD_REQUEST),
+    RequestTooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     NotFound: Answer(HTTPStatus.NOT_FOUND),
     # The SDKs repeat a 409 unless told that it is final.
     Conflict: Answer(HTTPStatus.CONFLICT, headers={"x-should-retry": "false"}),
@@ -61,6 +66,14 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     StoreUnavailable: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
     ),
+    NoBackend: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        _SERVER,
+        code="no_backend",
+        headers={"Retry-After": _RETRY_AFTER_S},
+    ),
+    BackendFailed: Answer(HTTPStatus.BAD_GATEWAY, _SERVER, code="backend_failed"),
+    BackendSilent: Answer(HTTPStatus.GATEWAY_TIMEOUT, _SERVER, code="request_timeout"),
     NewerStore: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
     BatchlineError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER),
 }

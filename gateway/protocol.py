@@ -1,12 +1,17 @@
-"""The lowest layer: requests that are not proper HTTP are answered with OpenAI's error object too.
+"""The lowest layer: what only the connection knows, and no middleware sees.
 
-aiohttp answers those before any middleware, in plain text; its classes are extended for this alone.
+Requests that are not proper HTTP are answered with OpenAI's error object (aiohttp: plain text), and what
+runs for a client ends when it leaves, where that is asked for (aiohttp: for every handler or for none).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 
@@ -38,7 +43,33 @@ class _Server(web.Server):
 class Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ()
+    __slots__ = ("_presences",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._presences: set[asyncio.Timeout] = set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End what runs for this client only."""
+        super().connection_lost(exc)
+        for presence in self._presences:
+            presence.reschedule(self._loop.time())
+
+    @asynccontextmanager
+    async def while_present(self) -> AsyncIterator[None]:
+        """Cancel the body when the client leaves: ConnectionResetError comes out of it then."""
+        try:
+            async with asyncio.timeout(None) as presence:
+                self._presences.add(presence)
+                if self.transport is None:
+                    presence.reschedule(self._loop.time())
+                yield
+        except TimeoutError as exc:
+            if presence.expired():
+                raise ConnectionResetError("The client has left.") from exc
+            raise
+        finally:
+            self._presences.discard(presence)
 
     def handle_error(
         self,
@@ -48,6 +79,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp could not pass on; cut an answer that had begun."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client has left, or shall see a torn answer; whoever tore it logged it
         request_id = new_request_id()
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("answer broken off (request %s)", request_id, exc_info=exc)
