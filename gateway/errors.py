@@ -106,7 +106,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             raise
         return _domain_answer(request, exc)
     except web.RequestPayloadError:
-        return _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+        answer = _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+        answer.force_close()
+        return answer
     except ConnectionError:
         raise  # the client went away: there is nobody to answer
     except Exception:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from .errors import malformed_answer
 from .exchange import new_request_id
@@ -48,6 +49,19 @@ class Connection(web.RequestHandler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._presences: set[asyncio.Timeout] = set()
+
+    def data_received(self, data: bytes) -> None:
+        """End the body that is arriving if it breaks: aiohttp would let its handler wait for more."""
+        super().data_received(data)
+        request = self._current_request
+        if request is None or request.content.is_eof() or not self._messages:
+            return
+        if self._messages[-1][1] is EMPTY_PAYLOAD:
+            # Nothing follows a body without an end but the parser's word that it is broken.
+            self._messages.clear()
+            request.content.set_exception(web.RequestPayloadError("The body is broken."))
+            request.content.feed_eof()
+            self.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End what runs for this client only."""
