@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install system run test check fast e2e compose-test bench docs lock clean
+.PHONY: help install system run test check lint fast e2e compose-test bench docs lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,10 @@ test: install ## Run every test, the end-to-end ones on real vLLM included
 	@sh tools/system-packages.sh nginx libnuma1 chromium
 	@$(BIN)/pytest
 
-check: install ## Lint, type-check and run the fast tests
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(MAKE) -s fast
+check: lint fast ## Lint, type-check and run the fast tests
+
+lint: install ## Lint and type-check
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fast: install system
 	@$(BIN)/pytest -q -m "not e2e and not browser and not slow"

@@ -9,6 +9,7 @@ BatchlineError
 ├── Unauthorized       missing or wrong API key
 ├── Unavailable        a part this needs does not answer at present
 │   ├── StoreUnavailable   the database or the disk refuses
+│   │   └── DiskFull       the disk has no room left
 │   └── NoBackend          no model server accepts requests
 ├── BackendFailed      a model server took a request and did not answer it properly
 ├── BackendSilent      a model server took a request and said nothing for too long
@@ -53,6 +54,12 @@ class NotFound(BatchlineError):
 class Conflict(BatchlineError):
     """The thing's present state forbids this. Final: repeating will not help."""
 
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
 
 class Unauthorized(BatchlineError):
     """The API key is missing or wrong."""
@@ -64,6 +71,10 @@ class Unavailable(BatchlineError):
 
 class StoreUnavailable(Unavailable):
     """The database or the disk refuses: locked for too long, full, read-only."""
+
+
+class DiskFull(StoreUnavailable):
+    """The disk has no room left, or less than `min_free_bytes`; the message says how much is free."""
 
 
 class NoBackend(Unavailable):

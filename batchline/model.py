@@ -117,6 +117,8 @@ class Batch:
     expired_at: int | None = None
     cancelling_at: int | None = None
     cancelled_at: int | None = None
+    paused_at: int | None = None
+    """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 
@@ -144,6 +146,16 @@ class NewBatch:
     expires_at: int
     metadata: Mapping[str, str] | None = None
     output_expires_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsedKey:
+    """An Idempotency-Key, the batch it made and the digest of the body it came with."""
+
+    key: str
+    body_digest: bytes
+    batch_id: str
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +218,26 @@ class Settlement:
     batch_seq: int
     segment: SegmentRef
     outcomes: Sequence[tuple[Lease, Sequence[Outcome]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a settle took: lines by kind, and their tokens. Less than was offered where leases were lost."""
+
+    succeeded: int = 0
+    failed: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def lines(self) -> int:
+        """Lines of any kind."""
+        return self.succeeded + self.failed
+
+    def __add__(self, other: Accepted) -> Accepted:
+        """Add field by field."""
+        return Accepted(
+            self.succeeded + other.succeeded, self.failed + other.failed, self.usage + other.usage
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,14 @@ class Settings(BaseSettings):
     )
     probe_interval_s: float = Field(1.0, gt=0, description="How often each backend is looked at")
     grace_s: float = Field(30.0, ge=0, description="Time to finish requests in flight on SIGTERM")
-    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest upload")
+    max_file_bytes: int = Field(
+        512 * 1024 * 1024, ge=1, description="Largest file, counted after decompression"
+    )
+    min_free_bytes: int = Field(
+        1024 * 1024 * 1024,
+        ge=0,
+        description="Disk space to keep free: with less left, uploads are refused; 0: no such limit",
+    )
     max_lines: int = Field(1_000_000, ge=1, description="Most requests in one batch")
     max_line_bytes: int = Field(
         16 * 1024 * 1024,
@@ -97,6 +104,12 @@ class Settings(BaseSettings):
         description="Longest line of an input file, and largest interactive request",
     )
     max_faults: int = Field(200, ge=1, description="Faults listed for one bad input file")
+    min_completion_window_s: int = Field(
+        3600,
+        ge=1,
+        le=86400,
+        description="Shortest completion window; below an hour, windows such as 5s and 10m exist too",
+    )
     file_ttl_s: int = Field(
         30 * 86400, ge=0, description="Age at which batch files expire; 0 keeps them"
     )

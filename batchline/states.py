@@ -79,6 +79,7 @@ _S, _E = BatchStatus, BatchEvent
 TERMINAL = frozenset({_S.FAILED, _S.COMPLETED, _S.EXPIRED, _S.CANCELLED})
 OPEN = frozenset(BatchStatus) - TERMINAL
 CANCELLABLE = frozenset({_S.VALIDATING, _S.IN_PROGRESS, _S.FINALIZING})
+PAUSABLE = frozenset({_S.VALIDATING, _S.IN_PROGRESS})
 PUBLISHABLE = frozenset({_S.FINALIZING, _S.CANCELLING})
 
 TRANSITIONS: dict[BatchEvent, tuple[frozenset[BatchStatus], BatchStatus]] = {

@@ -78,7 +78,7 @@ class UsageObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch, as clients see it."""
+    """A batch, as clients see it. `paused_at` is ours, all else is OpenAI's."""
 
     id: str
     object: Literal["batch"] = "batch"
@@ -99,6 +99,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     expired_at: int | None
     cancelling_at: int | None
     cancelled_at: int | None
+    paused_at: int | None
     request_counts: RequestCounts
     usage: UsageObject | None
     metadata: Mapping[str, str] | None
@@ -186,6 +187,7 @@ def batch_object(batch: Batch) -> BatchObject:
         expired_at=batch.expired_at,
         cancelling_at=batch.cancelling_at,
         cancelled_at=batch.cancelled_at,
+        paused_at=batch.paused_at,
         request_counts=RequestCounts(
             total=batch.counts.total, completed=batch.counts.completed, failed=batch.counts.failed
         ),

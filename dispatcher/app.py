@@ -1,6 +1,6 @@
 """The dispatcher process: opens what it needs, runs its loops, stops them in order.
 
-    conduct   every batch to where its status belongs: admission, pump, publisher
+    conduct   every batch to where its status belongs: admission, pump, publisher (conduct.py)
     fleet     looks at the backends, moves the limit and the gate, reports to the store
     sweep     deadlines and garbage
     feed, keep_leases (pump), run (settler)
@@ -14,22 +14,21 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.errors import NotFound, StoreUnavailable
+from batchline.errors import StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
-from batchline.model import Batch, Fault, FleetReport
+from batchline.model import FleetReport
 from batchline.settings import Settings
-from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
+from .conduct import Conductor
 from .gate import Gate
 from .governor import Governor
 from .ops import serve_ops
@@ -42,11 +41,9 @@ from .upstream import Upstream
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.25
 _LAPSE_EVERY_S = 1.0
 _CLEAN_EVERY_S = 5.0
 _RESTART_S = 1.0
-_MOST_CRASHES = 5
 _ROLE = "dispatch"
 _ROLE_TTL_S = 30.0
 
@@ -133,14 +130,15 @@ class Dispatcher:
         )
         self._pump.use(self._settler)
         limits = Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults)
-        self._admission = Admission(store, blobs, limits=limits, clock=clock)
-        self._publisher = Publisher(
-            store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock
+        self._conductor = Conductor(
+            store,
+            self._pump,
+            Admission(store, blobs, limits=limits, clock=clock),
+            Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
+            metrics=metrics,
+            clock=clock,
         )
         self._sweep = Sweep(store, blobs, clock=clock)
-        self._busy: dict[str, asyncio.Task[None]] = {}
-        self._crashes: Counter[str] = Counter()
-        self._waiting = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take over, work until `stop`, leave in order."""
@@ -151,20 +149,17 @@ class Dispatcher:
                 tasks.create_task(self._supervise(name, loop))
                 for name, loop in (
                     ("fleet", self._watch_fleet),
-                    ("conduct", self._conduct),
+                    ("conduct", self._conductor.run),
                     ("feed", self._pump.feed),
                     ("leases", self._pump.keep_leases),
                     ("sweep", self._sweep_now_and_then),
                 )
             ]
             await stop.wait()
-            for loop in loops[1:3]:
-                loop.cancel()
             await self._pump.drain(self._settings.grace_s)
-            under_way = list(self._busy.values())
-            for task in (*loops, *under_way):
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
             self._settler.stop()
             await settling
             with suppress(StoreUnavailable):
@@ -189,61 +184,6 @@ class Dispatcher:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
 
-    # -- every batch to where it belongs
-
-    async def _conduct(self) -> None:
-        while True:
-            batches = await self._store.open_batches()
-            running = [b for b in batches if b.status is BatchStatus.IN_PROGRESS]
-            self._pump.update(running)
-            for batch in batches:
-                await self._move_on(batch)
-            self._count(batches, running)
-            await self._store.wait_for_work(timeout_s=_LOOK_S)
-
-    async def _move_on(self, batch: Batch) -> None:
-        if batch.id in self._busy:
-            return
-        if batch.status is BatchStatus.VALIDATING:
-            self._begin(batch, self._admission.admit)
-        elif batch.status in PUBLISHABLE:
-            self._begin(batch, self._publisher.publish)
-        elif reason := self._pump.broken.pop(batch.seq, None):
-            await self._fail(batch, reason)
-
-    def _begin(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(batch, step))
-        self._busy[batch.id] = task
-        task.add_done_callback(lambda _: self._busy.pop(batch.id, None))
-
-    async def _guarded(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
-        try:
-            await step(batch)
-        except NotFound as exc:
-            await self._fail(batch, f"Bytes that this batch needs are gone: {exc.message}")
-        except StoreUnavailable as exc:
-            log.warning("%s of %s waits: %s", step.__name__, batch.id, exc)
-            await asyncio.sleep(_RESTART_S)
-        except Exception as exc:
-            log.exception("%s of %s broke", step.__name__, batch.id)
-            self._crashes[batch.id] += 1
-            if self._crashes[batch.id] >= _MOST_CRASHES:
-                await self._fail(batch, f"{step.__name__} broke {_MOST_CRASHES} times: {exc}")
-            await asyncio.sleep(_RESTART_S)
-
-    async def _fail(self, batch: Batch, reason: str) -> None:
-        log.error("%s fails: %s", batch.id, reason)
-        fault = Fault("internal_error", reason)
-        await self._store.break_batch(batch, fault, now=int(self._clock()))
-
-    def _count(self, batches: list[Batch], running: list[Batch]) -> None:
-        by_status = Counter(b.status for b in batches)
-        for status in OPEN:
-            self._metrics.batches.labels(status).set(by_status[status])
-        left = sum(b.counts.total - b.counts.finished for b in running)
-        self._metrics.waiting.set(left)
-        self._metrics.disk_free_bytes.set(self._blobs.free_bytes())
-
     # -- the fleet
 
     async def _watch_fleet(self) -> None:
@@ -261,6 +201,7 @@ class Dispatcher:
                 self._metrics.backend_up.labels(backend.name).set(backend.alive)
             self._metrics.limit.set(self._governor.limit)
             self._metrics.in_flight.set(self._pump.in_flight)
+            self._metrics.disk_free_bytes.set(self._blobs.free_bytes())
             await self._report(backends, paused=self._gate.reason)
             await asyncio.sleep(self._settings.probe_interval_s)
 

@@ -3,7 +3,8 @@
     claim ─► ready lines ─► in flight ─► settled
                ▲   │            │ retry: later, no backend: when the gate opens
                └───┴────────────┘
-A slice stays held (and its lease is renewed) until its last line is settled. Whose slice comes next is
+A slice stays held (and its lease is renewed) until its last line is settled; that of a paused batch is
+given back as soon as nothing of it is under way. Whose slice comes next is
 `schedule`'s decision, what a reply means is `verdict`'s, how many may fly is `governor`'s.
 """
 
@@ -62,8 +63,25 @@ class Held:
     lease: Lease
     left: int
     trusted_until: float
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    dropped: bool = False
+    tasks: set[asyncio.Task[bool]] = field(default_factory=set)
+    timers: set[asyncio.TimerHandle] = field(default_factory=set)
+    under_way: int = 0
+    """Lines sent and not yet durable."""
+    is_dropped: bool = False
+    """Lost: what is in flight is aborted, nothing of it can be settled."""
+    is_leaving: bool = False
+    """Its batch was paused: what is in flight is settled, then the rest is given back."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether its ready lines may still be sent."""
+        return not (self.is_dropped or self.is_leaving)
+
+    def forget_timers(self) -> None:
+        """Let no line that waits for its retry come back."""
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
 
     @property
     def key(self) -> tuple[int, int]:
@@ -109,8 +127,7 @@ class Pump:
             multiplier=limits.retry_base_s, max=limits.retry_max_s
         )
         self._ready: deque[ReadyLine] = deque()
-        self._delayed = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[bool]] = set()
         self._held: dict[tuple[int, int], Held] = {}
         self._batches: list[Batch] = []
         self._exhausted: set[int] = set()
@@ -141,16 +158,23 @@ class Pump:
         self._kick()
 
     def update(self, running: Sequence[Batch]) -> None:
-        """Take the batches that are in progress now; drop work of all others at once."""
+        """Take the batches that are in progress now; drop work of all others at once.
+
+        Of those paused, what is in flight ends in peace and nothing more is sent.
+        """
         alive = {b.seq for b in running}
-        for held in [h for h in self._held.values() if h.batch.seq not in alive]:
-            self._drop(held)
-        self._batches = [
-            b
-            for b in schedule.admitted(running, at_most=self._limits.max_concurrent_batches)
-            if b.seq not in self.broken
-        ]
+        paused = {b.seq for b in running if b.paused_at is not None}
+        for held in list(self._held.values()):
+            if held.batch.seq not in alive:
+                self._drop(held)
+            elif held.batch.seq in paused:
+                held.is_leaving = True
+                held.forget_timers()
+        sending = [b for b in running if b.seq not in paused and b.seq not in self.broken]
+        self._batches = schedule.admitted(sending, at_most=self._limits.max_concurrent_batches)
         self._exhausted.clear()
+        if self._left_behind():
+            self._need.set()
         self._kick()
 
     async def feed(self) -> None:
@@ -158,6 +182,7 @@ class Pump:
         while True:
             await self._need.wait()
             self._need.clear()
+            await self._let_go(self._left_behind())
             while self._wants_more() and (batch := self._choose()) is not None:
                 try:
                     await self._claim(batch)
@@ -189,10 +214,7 @@ class Pump:
 
     async def give_back(self) -> None:
         """Release every slice still held, after the last result was settled."""
-        leases = [h.lease for h in self._held.values()]
-        if leases:
-            await self._store.release(leases)
-        self._held.clear()
+        await self._release(list(self._held.values()))
 
     def settled(self, group: Sequence[Pending]) -> None:
         """Take note that these lines are durable (called by the settler)."""
@@ -201,9 +223,28 @@ class Pump:
             if held is None or held.lease.token != lease.token:
                 continue
             held.left -= 1
+            held.under_way -= 1
             if held.left == 0:
                 del self._held[held.key]
         self._need.set()
+
+    # -- giving back
+
+    def _left_behind(self) -> list[Held]:
+        return [h for h in self._held.values() if h.is_leaving and not h.under_way]
+
+    async def _let_go(self, left: Sequence[Held]) -> None:
+        try:
+            await self._release(left)
+        except StoreUnavailable as exc:
+            log.warning("slices of paused batches are given back later: %s", exc)
+
+    async def _release(self, held: Sequence[Held]) -> None:
+        if held:
+            await self._store.release([h.lease for h in held])
+        for item in held:
+            if self._held.get(item.key) is item:
+                del self._held[item.key]
 
     # -- claiming
 
@@ -270,31 +311,41 @@ class Pump:
                 self._drop(gone)
 
     def _drop(self, held: Held) -> None:
-        held.dropped = True
+        held.is_dropped = True
         self._held.pop(held.key, None)
         for task in held.tasks:
             task.cancel()
+        held.forget_timers()
 
     # -- sending
 
     def _kick(self) -> None:
-        while self._ready and len(self._tasks) < self.limit and self._gate.is_open:
+        while self._may_send():
             line = self._ready.popleft()
-            if not line.held.dropped:
+            if line.held.may_send:
                 self._start(line)
         if self._wants_more():
             self._need.set()
+
+    def _may_send(self) -> bool:
+        has_room = len(self._tasks) < self.limit
+        return bool(self._ready) and has_room and self._claiming and self._gate.is_open
 
     def _start(self, line: ReadyLine) -> None:
         task = asyncio.get_running_loop().create_task(self._run(line))
         self._tasks.add(task)
         line.held.tasks.add(task)
+        line.held.under_way += 1
         self._in_flight[line.held.batch.id] += 1
         task.add_done_callback(lambda done: self._ended(done, line))
 
-    def _ended(self, task: asyncio.Task[None], line: ReadyLine) -> None:
+    def _ended(self, task: asyncio.Task[bool], line: ReadyLine) -> None:
         self._tasks.discard(task)
         line.held.tasks.discard(task)
+        if task.cancelled() or task.exception() or not task.result():
+            line.held.under_way -= 1  # else when it is durable
+            if line.held.is_leaving:
+                self._need.set()
         self._in_flight[line.held.batch.id] -= 1
         if not self._in_flight[line.held.batch.id]:
             del self._in_flight[line.held.batch.id]
@@ -306,7 +357,8 @@ class Pump:
             self._later(line, self._limits.retry_max_s)
         self._kick()
 
-    async def _run(self, line: ReadyLine) -> None:
+    async def _run(self, line: ReadyLine) -> bool:
+        """Send the line once; tell whether its outcome was handed to the settler."""
         batch = line.held.batch
         reply = await self._upstream.send(
             batch.endpoint,
@@ -321,30 +373,36 @@ class Pump:
             case Failed(result, _):
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
-                await self._retry(line, verdict)
+                return await self._retry(line, verdict)
             case NoBackend(detail):
                 self._gate.close(NO_BACKEND, f"No model server can be reached: {detail}.")
                 self._ready.appendleft(line)
+                return False
+        return True
 
-    async def _retry(self, line: ReadyLine, verdict: Retry) -> None:
+    async def _retry(self, line: ReadyLine, verdict: Retry) -> bool:
         line.spent += verdict.cost
         line.tries += 1
         if line.spent >= self._limits.max_attempts * FULL_COST:
             await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
-            return
+            return True
         state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
         state.attempt_number = line.tries
         self._later(line, max(self._backoff(state), verdict.after_s or 0.0))
+        return False
 
     def _later(self, line: ReadyLine, delay_s: float) -> None:
-        self._delayed += 1
-        asyncio.get_running_loop().call_later(delay_s, self._again, line)
+        if not line.held.may_send:
+            return
+        timers = line.held.timers
 
-    def _again(self, line: ReadyLine) -> None:
-        self._delayed -= 1
-        if self._claiming and not line.held.dropped:
+        def again() -> None:
+            timers.discard(timer)
             self._ready.appendleft(line)
             self._kick()
+
+        timer = asyncio.get_running_loop().call_later(delay_s, again)
+        timers.add(timer)
 
     async def _settle(
         self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage

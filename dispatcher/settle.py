@@ -16,7 +16,7 @@ from batchline.blobs import Blobs
 from batchline.blobs.keys import segments_prefix
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
-from batchline.model import Batch, Lease, Outcome, Settlement
+from batchline.model import Accepted, Batch, Lease, Outcome, Settlement
 from batchline.states import OutcomeKind
 from batchline.store import Work
 
@@ -125,14 +125,13 @@ class Settler:
             by_lease.setdefault(lease.slice.first, (lease, []))[1].append(outcome)
         return Settlement(batch.seq, segment, list(by_lease.values()))
 
-    def _measure(self, group: Sequence[Pending], accepted: int, seconds: float) -> None:
+    def _measure(self, group: Sequence[Pending], accepted: Accepted, seconds: float) -> None:
         metrics = self._metrics
         metrics.settle_seconds.observe(seconds)
         metrics.settled_per_group.observe(len(group))
-        if accepted < len(group):
-            log.info("%d results came after their lease was lost", len(group) - accepted)
-        failed = sum(o.kind is OutcomeKind.FAILED for _, _, o in group)
-        metrics.finished.labels(OutcomeKind.FAILED).inc(failed)
-        metrics.finished.labels(OutcomeKind.SUCCEEDED).inc(len(group) - failed)
-        metrics.prompt_tokens.inc(sum(o.usage.input_tokens for _, _, o in group))
-        metrics.completion_tokens.inc(sum(o.usage.output_tokens for _, _, o in group))
+        if accepted.lines < len(group):
+            log.info("%d results came after their lease was lost", len(group) - accepted.lines)
+        metrics.finished.labels(OutcomeKind.FAILED).inc(accepted.failed)
+        metrics.finished.labels(OutcomeKind.SUCCEEDED).inc(accepted.succeeded)
+        metrics.prompt_tokens.inc(accepted.usage.input_tokens)
+        metrics.completion_tokens.inc(accepted.usage.output_tokens)

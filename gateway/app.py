@@ -16,14 +16,15 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store import Intake, open_store
+from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, ops, proxy
+from . import batches, content, files, models, openapi, ops, proxy, steering
 from .auth import require_key
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
-from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE
+from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
+from .openapi import DOCUMENT, Document
 from .protocol import Runner
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
@@ -35,7 +36,7 @@ log = logging.getLogger("gateway")
 def create_app(
     *,
     settings: Settings,
-    store: Intake,
+    store: Desk,
     blobs: Blobs,
     metrics: Metrics,
     clock: Callable[[], float],
@@ -51,6 +52,7 @@ def create_app(
     app[METRICS] = metrics
     app[CLOCK] = clock
     app[RUNNING] = Running()
+    app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
     app.add_routes(_routes())
     app.cleanup_ctx.append(proxy.upstream_session)
@@ -69,12 +71,15 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/batches", batches.index),
         web.get("/v1/batches/{batch_id}", batches.show),
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
+        web.post("/v1/batches/{batch_id}/pause", steering.pause),
+        web.post("/v1/batches/{batch_id}/resume", steering.resume),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),
         web.get("/ready", ops.ready),
         web.get("/metrics", ops.metrics),
+        web.get("/openapi.json", openapi.show),
     ]
 
 
@@ -92,7 +97,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         app = create_app(
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
-        add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=time.time)
+        add_dashboard(
+            app,
+            view=store,
+            metrics=metrics,
+            blobs=blobs,
+            clock=time.time,
+            document=lambda: app[DOCUMENT].tree,
+        )
         runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()

@@ -19,6 +19,7 @@ from batchline.errors import (
     BackendSilent,
     BatchlineError,
     Conflict,
+    DiskFull,
     Invalid,
     NewerStore,
     NoBackend,
@@ -74,6 +75,13 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     ),
     BackendFailed: Answer(HTTPStatus.BAD_GATEWAY, _SERVER, code="backend_failed"),
     BackendSilent: Answer(HTTPStatus.GATEWAY_TIMEOUT, _SERVER, code="request_timeout"),
+    # Room comes by deleting something, not by asking again at once.
+    DiskFull: Answer(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        _SERVER,
+        code="insufficient_storage",
+        headers={"x-should-retry": "false"},
+    ),
     NewerStore: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
     BatchlineError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER),
 }

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 
 from batchline.blobs.base import Blobs
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store.base import Intake
+from batchline.store.base import Intake, Steering
+
+
+class Desk(Intake, Steering, Protocol):
+    """All that the gateway asks of the store."""
+
 
 SETTINGS = web.AppKey("settings", Settings)
-STORE = web.AppKey("store", Intake)
+STORE = web.AppKey("store", Desk)
 BLOBS = web.AppKey("blobs", Blobs)
 METRICS = web.AppKey("metrics", Metrics)
 CLOCK: web.AppKey[Callable[[], float]] = web.AppKey("clock", Callable[[], float])  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""The store's contract: three narrow protocols over one database, one for each kind of user.
+"""The store's contract: narrow protocols over one database, one for each kind of user.
 
-`Intake` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every state change is one
-compare-and-set that names the old state: a lost race is a return value, never an exception. No method
-leases or updates a single line. All raise StoreUnavailable when the database refuses (locked, full).
-Time is an argument (integer Unix seconds); only leases count inside the store.
+`Intake` and `Steering` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every
+state change is one compare-and-set that names the old state: a lost race is a return value, never an
+exception. No method leases or updates a single line. All raise StoreUnavailable when the database
+refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the store.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from batchline.model import (
+    Accepted,
     Batch,
     Claim,
     Fault,
@@ -24,6 +25,7 @@ from batchline.model import (
     SegmentRef,
     Settlement,
     Slice,
+    UsedKey,
 )
 from batchline.states import BatchStatus
 
@@ -50,6 +52,15 @@ class Intake(Protocol):
 
     async def add_batch(self, new: NewBatch) -> Batch:
         """Insert a batch in `validating` and return it."""
+
+    async def add_batch_once(self, new: NewBatch, used: UsedKey) -> Batch | None:
+        """Insert a batch together with the key that made it, or neither: None if the key is taken.
+
+        Keys that have expired when the batch is created are free again, and are forgotten.
+        """
+
+    async def used_key(self, key: str, *, now: int) -> UsedKey | None:
+        """Return what the key was used for, or None if it never was or has expired."""
 
     async def get_batch(self, batch_id: str) -> Batch | None:
         """Return the batch, or None."""
@@ -98,7 +109,10 @@ class Work(Protocol):
         """Any open state → failed: the batch can never end well (input lost). False on a lost race."""
 
     async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:
-        """Lease up to `slices` open (or lapsed) slices of a running batch, in file order."""
+        """Lease up to `slices` open (or lapsed) slices of a running batch, in file order.
+
+        None of a batch that is paused.
+        """
 
     async def renew(self, leases: Sequence[Lease], *, ttl_s: float) -> set[tuple[int, int]]:
         """Prolong the leases; return those lost, as (batch_seq, first): revoked or claimed anew."""
@@ -109,11 +123,11 @@ class Work(Protocol):
     async def release_all(self, holder_prefix: str) -> int:
         """Give back every slice leased by a holder with this prefix: its process is known dead."""
 
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> int:
+    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
-        Outcomes whose slice no longer holds their token are left out. Returns how many were
-        accepted. Raises AssertionError if an accepted line had an outcome already.
+        Outcomes whose slice no longer holds their token are left out; returns what was accepted.
+        Raises AssertionError if an accepted line had an outcome already.
         """
 
     async def lapse(self, *, now: int) -> list[str]:
@@ -152,6 +166,20 @@ class Work(Protocol):
         """Return when another process may have changed something, or after `timeout_s`."""
 
 
+class Steering(Protocol):
+    """What the gateway does with batches beyond OpenAI's API."""
+
+    async def pause_batch(self, batch_id: str, *, now: int) -> Batch | None:
+        """Let none of its lines be claimed from now on; return the batch as it is afterwards.
+
+        Idempotent: it keeps the time of the first pause. A batch that is not `PAUSABLE` is returned
+        unchanged: the caller compares its status.
+        """
+
+    async def resume_batch(self, batch_id: str) -> Batch | None:
+        """Take a pause back; return the batch as it is afterwards. Idempotent, as `pause_batch`."""
+
+
 class View(Protocol):
     """What the dashboard reads."""
 
@@ -162,8 +190,8 @@ class View(Protocol):
         """Return the batch, or None."""
 
 
-class Store(Intake, Work, View, Protocol):
-    """All three: what an engine implements and the conformance suite exercises."""
+class Store(Intake, Steering, Work, View, Protocol):
+    """All of them: what an engine implements and the conformance suite exercises."""
 
     async def close_store(self) -> None:
         """Close the connections; nothing may be called afterwards."""

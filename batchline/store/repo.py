@@ -17,8 +17,9 @@ from batchline.model import (
     SegmentRef,
     Slice,
     Usage,
+    UsedKey,
 )
-from batchline.states import BatchStatus
+from batchline.states import PAUSABLE, BatchStatus
 
 
 class Row(Protocol):
@@ -75,9 +76,11 @@ def file_row(file: File) -> dict[str, Any]:
 
 def to_batch(row: Row) -> Batch:
     """Read one row of `batches`."""
+    status = BatchStatus(row["status"])
     return Batch(
         **{name: row[name] for name in _SAME},
-        status=BatchStatus(row["status"]),
+        status=status,
+        paused_at=row["paused_at"] if status in PAUSABLE else None,
         metadata=_decoded(row["metadata"], dict[str, str]),
         faults=_decoded(row["faults"], list[Fault]),
         counts=Counts(row["total"], row["completed"], row["failed"]),
@@ -89,6 +92,21 @@ def new_batch_row(new: NewBatch) -> dict[str, Any]:
     """Write a row of `batches`."""
     row = {name: getattr(new, name) for name in NewBatch.__dataclass_fields__}
     return row | {"metadata": None if new.metadata is None else _encoded(new.metadata)}
+
+
+def key_row(used: UsedKey) -> dict[str, Any]:
+    """Write one row of `idempotency_keys`."""
+    return {name: getattr(used, name) for name in UsedKey.__dataclass_fields__}
+
+
+def to_key(row: Row) -> UsedKey:
+    """Read one row of `idempotency_keys`."""
+    return UsedKey(
+        key=row["key"],
+        body_digest=row["body_digest"],
+        batch_id=row["batch_id"],
+        expires_at=row["expires_at"],
+    )
 
 
 def faults_text(faults: Sequence[Fault]) -> str:

@@ -12,10 +12,11 @@ from pathlib import Path
 from .base import Store
 from .connection import Database, open_database
 from .sqlite_intake import SqliteIntake
+from .sqlite_steering import SqliteSteering
 from .sqlite_work import SqliteWork
 
 
-class SqliteStore(SqliteIntake, SqliteWork):
+class SqliteStore(SqliteIntake, SqliteSteering, SqliteWork):
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import aiosql
 
-from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page
+from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
+from batchline.states import SliceState
 
 from . import repo
 from .connection import Database, Transaction
@@ -29,6 +30,9 @@ class SqliteParts:
     def _text(self, name: str) -> str:
         text: str = getattr(self._sql, name).sql
         return text
+
+    async def _revoke(self, tx: Transaction, batch_seq: int, state: SliceState) -> None:
+        await tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
 
 
 class SqliteIntake(SqliteParts):
@@ -69,6 +73,20 @@ class SqliteIntake(SqliteParts):
         assert row is not None, "an insert returns its row"
         return repo.to_batch(row)
 
+    async def add_batch_once(self, new: NewBatch, used: UsedKey) -> Batch | None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("drop_old_keys"), {"now": new.created_at})
+            if not await tx.run(self._text("add_key"), repo.key_row(used)):
+                return None
+            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
+        assert row is not None, "an insert returns its row"
+        return repo.to_batch(row)
+
+    async def used_key(self, key: str, *, now: int) -> UsedKey | None:  # noqa: D102
+        async with self._database.read() as tx:
+            row = await tx.row(self._text("get_key"), {"key": key, "now": now})
+        return repo.to_key(row) if row else None
+
     async def get_batch(self, batch_id: str) -> Batch | None:  # noqa: D102
         async with self._database.read() as tx:
             row = await tx.row(self._text("get_batch"), {"id": batch_id})
@@ -86,9 +104,7 @@ class SqliteIntake(SqliteParts):
         async with self._database.write() as tx:
             moved = await tx.row(self._text("cancel_batch"), {"id": batch_id, "now": now})
             if moved:
-                await tx.run(
-                    self._text("revoke_slices"), {"batch_seq": moved["seq"], "state": "cancelled"}
-                )
+                await self._revoke(tx, moved["seq"], SliceState.CANCELLED)
         return await self.get_batch(batch_id)
 
     async def fleet_report(self) -> FleetReport | None:  # noqa: D102

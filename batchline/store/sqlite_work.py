@@ -12,6 +12,7 @@ import msgspec
 
 from batchline.blobs.keys import segments_prefix
 from batchline.model import (
+    Accepted,
     Batch,
     Claim,
     Fault,
@@ -23,7 +24,7 @@ from batchline.model import (
     Slice,
     Usage,
 )
-from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind
+from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind, SliceState
 
 from . import repo
 from .connection import Transaction
@@ -132,17 +133,15 @@ class SqliteWork(SqliteParts):
         async with self._database.write() as tx:
             return await tx.run(self._text("release_all"), {"prefix": holder_prefix})
 
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> int:  # noqa: D102
+    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:  # noqa: D102
         async with self._database.write() as tx:
-            return sum([await self._settle_one(tx, s, now) for s in settlements])
+            return sum([await self._settle_one(tx, s, now) for s in settlements], Accepted())
 
     async def lapse(self, *, now: int) -> list[str]:  # noqa: D102
         async with self._database.write() as tx:
             moved = await tx.rows(self._text("lapse"), {"now": now})
             for row in moved:
-                await tx.run(
-                    self._text("revoke_slices"), {"batch_seq": row["seq"], "state": "expired"}
-                )
+                await self._revoke(tx, row["seq"], SliceState.EXPIRED)
         return [row["id"] for row in moved]
 
     async def slices(self, batch: Batch) -> list[Slice]:  # noqa: D102
@@ -240,12 +239,12 @@ class SqliteWork(SqliteParts):
             done = frozenset(r["line"] for r in found)
         return Lease(repo.to_slice(row), row["token"], done)
 
-    async def _settle_one(self, tx: Transaction, settlement: Settlement, now: int) -> int:
+    async def _settle_one(self, tx: Transaction, settlement: Settlement, now: int) -> Accepted:
         seq = settlement.batch_seq
         accepted = await self._under_their_token(tx, settlement)
         outcomes = [outcome for _, group in accepted for outcome in group]
         if not outcomes:
-            return 0
+            return Accepted()
         segment = await tx.row(
             self._text("add_segment"),
             {
@@ -265,18 +264,18 @@ class SqliteWork(SqliteParts):
             [_key(lease) | {"count": len(group)} for lease, group in accepted],
         )
         kinds = Counter(o.kind for o in outcomes)
-        usage = sum((o.usage for o in outcomes), Usage())
+        taken = Accepted(
+            kinds[OutcomeKind.SUCCEEDED],
+            kinds[OutcomeKind.FAILED],
+            sum((o.usage for o in outcomes), Usage()),
+        )
         await tx.run(
             self._text("settle_batch"),
-            repo.usage_row(usage)
-            | {
-                "batch_seq": seq,
-                "completed": kinds[OutcomeKind.SUCCEEDED],
-                "failed": kinds[OutcomeKind.FAILED],
-            },
+            repo.usage_row(taken.usage)
+            | {"batch_seq": seq, "completed": taken.succeeded, "failed": taken.failed},
         )
         await tx.run(self._text("drain"), {"batch_seq": seq, "now": now})
-        return len(outcomes)
+        return taken
 
     async def _under_their_token(
         self, tx: Transaction, settlement: Settlement
@@ -304,7 +303,7 @@ class SqliteWork(SqliteParts):
             return await tx.run(self._text(statement), {"batch_seq": batch.seq} | params) > 0
 
     async def _discard_work(self, tx: Transaction, batch: Batch) -> None:
-        await tx.run(self._text("revoke_slices"), {"batch_seq": batch.seq, "state": "cancelled"})
+        await self._revoke(tx, batch.seq, SliceState.CANCELLED)
         await tx.run(self._text("add_garbage"), {"key": segments_prefix(batch.id)})
 
 

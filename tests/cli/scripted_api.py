@@ -40,6 +40,7 @@ def batch_object(number=1, **fields):
         "expired_at": None,
         "cancelling_at": None,
         "cancelled_at": None,
+        "paused_at": None,
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "usage": None,
         "metadata": None,

@@ -25,6 +25,19 @@ def check(data, *, limits=LIMITS, chunk_bytes=1 << 20, endpoint=ENDPOINT):
     return whole.report(second.faults), slices
 
 
+@pytest.mark.spec(
+    "3.1-error-line",
+    "5.1-json",
+    "5.1-missing",
+    "5.1-missing-model",
+    "5.1-missing-messages",
+    "5.1-url",
+    "5.1-stream",
+    "5.1-method",
+    "5.1-types",
+    "5.1-strict-json",
+    "5-url-exact",
+)
 @pytest.mark.parametrize(("bad", "code", "param"), BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("chunk_bytes", [1 << 20, 7])
 def test_each_fault_is_named_by_line_code_and_parameter(bad, code, param, chunk_bytes):
@@ -39,6 +52,7 @@ def test_each_fault_is_named_by_line_code_and_parameter(bad, code, param, chunk_
     assert report.faults[0].message
 
 
+@pytest.mark.spec("5.1-all-in-order")
 def test_all_faults_are_listed_in_line_order():
     """Every kind in one file, each with its own line."""
     lines = [bad.replace(b"\n", b" ") for bad, _, _ in BROKEN.values()]
@@ -50,6 +64,7 @@ def test_all_faults_are_listed_in_line_order():
     ]
 
 
+@pytest.mark.spec("5.1-duplicate")
 def test_duplicates_name_the_second_line():
     """The first use of an id is not a fault."""
     report, _ = check(b"\n".join(line(custom_id=c) for c in ["a", "b", "a", "c", "a"]))
@@ -70,6 +85,7 @@ def test_equal_hashes_of_different_ids_are_no_duplicates():
     assert second.faults == []
 
 
+@pytest.mark.spec("5-custom-id-any")
 def test_ids_are_compared_byte_for_byte():
     """No trimming, no Unicode normalisation."""
     report, _ = check(b"\n".join(line(custom_id=c) for c in ["a", " a", "é", "e\u0301", "A"]))
@@ -77,6 +93,7 @@ def test_ids_are_compared_byte_for_byte():
     assert (report.total, report.faults) == (5, ())
 
 
+@pytest.mark.spec("5.1-cap")
 def test_faults_beyond_the_cap_are_counted():
     """The list says how many more there are."""
     report, _ = check(b"x\n" * 60)
@@ -95,6 +112,7 @@ def test_a_file_without_requests_is_a_fault(data):
     assert report.faults[0].code in {"empty_file", "invalid_json_line"}
 
 
+@pytest.mark.spec("5.1-too-many")
 def test_too_many_lines_is_a_fault_that_names_the_limit():
     """The limit is in the message."""
     report, _ = check(
@@ -105,6 +123,7 @@ def test_too_many_lines_is_a_fault_that_names_the_limit():
     assert "5" in report.faults[-1].message
 
 
+@pytest.mark.spec("5-no-final-newline", "5-crlf", "5-bom", "5-blank-lines")
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("final", [True, False])
 def test_slices_cover_every_request_whatever_the_line_ends(ending, final):
@@ -128,6 +147,7 @@ def test_slices_cover_every_request_whatever_the_line_ends(ending, final):
     assert [c for f in found for c in f] == [str(i) for i in range(SLICE_LINES * 2 + 5)]
 
 
+@pytest.mark.spec("5-mixed-models")
 def test_one_model_is_named_and_several_are_not():
     """The batch object shows a model only where all lines share it."""
     same, _ = check(line(custom_id="a") + b"\n" + line(custom_id="b"))
@@ -136,6 +156,7 @@ def test_one_model_is_named_and_several_are_not():
     assert (same.model, mixed.model, mixed.faults) == ("m", None, ())
 
 
+@pytest.mark.spec("5-stream-false")
 def test_explicit_nulls_and_stream_false_pass():
     """Clients send them."""
     report, _ = check(
@@ -147,6 +168,7 @@ def test_explicit_nulls_and_stream_false_pass():
     assert report.faults == ()
 
 
+@pytest.mark.spec("5.1-long-line")
 def test_a_line_of_many_megabytes_is_refused_without_being_kept():
     """Memory stays at the limit while the long line passes."""
     whole = FileCheck(1, ENDPOINT, LIMITS)

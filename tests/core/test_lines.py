@@ -15,6 +15,7 @@ def answered(custom_id="id", body=b"{}"):
     return answer_record("batch_req_1", custom_id, status=200, upstream_id="up-1", body=body)
 
 
+@pytest.mark.spec("6-four-keys", "6-response-keys", "6-body-as-answered")
 def test_an_answer_has_all_four_keys_and_the_body_untouched():
     """The body's bytes stand in the line as they came."""
     body = b'{"n": 123456789012345678901234567890, "f": 1.10, "s": "\\u00e9"}'
@@ -30,6 +31,7 @@ def test_an_answer_has_all_four_keys_and_the_body_untouched():
     }
 
 
+@pytest.mark.spec("6-four-keys")
 def test_an_error_has_no_response():
     """Form 2 of the Batch guide."""
     record = error_record("batch_req_1", "id", code="batch_expired", message="Too late.")
@@ -42,6 +44,7 @@ def test_an_error_has_no_response():
     }
 
 
+@pytest.mark.spec("6-splitlines-safe")
 @pytest.mark.parametrize("where", ["custom_id", "body", "message", "upstream_id"])
 def test_a_record_is_one_line_for_every_splitter(where):
     """str.splitlines() cuts at eight characters; none may stand raw in a line."""

@@ -12,6 +12,7 @@ def test_every_event_has_its_row():
     assert set(TRANSITIONS) == set(BatchEvent)
 
 
+@pytest.mark.spec("3.5-never-back")
 @pytest.mark.parametrize("event", BatchEvent)
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 def test_nothing_leaves_a_terminal_status(status, event):

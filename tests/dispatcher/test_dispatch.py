@@ -23,6 +23,7 @@ def line(index, **body):
     return json.dumps(whole)
 
 
+@pytest.mark.spec("6-input-order", "6-each-once", "6-unique-ids", "6-no-empty-file")
 async def test_every_line_is_answered_once_in_input_order(bench, upstream):
     """500 lines: each sent once, written once, in the order of the input."""
     batch = await bench.submit(500)
@@ -40,6 +41,7 @@ async def test_every_line_is_answered_once_in_input_order(bench, upstream):
     assert ended.model == "m"
 
 
+@pytest.mark.spec("6-four-keys", "6-response-keys")
 async def test_result_lines_have_the_documented_form(bench, upstream):
     """All four keys, the upstream's body untouched, the request id ours."""
     batch = await bench.submit(1)
@@ -69,6 +71,7 @@ async def test_concurrency_stays_below_the_bound(bench, upstream):
     assert upstream.most_in_flight == 7
 
 
+@pytest.mark.spec("6-retries-one-line")
 @pytest.mark.parametrize(
     "fault", [RESET, TRUNCATE, 429, 500, 502, 503, 504, 408, "html", "empty", "error200"]
 )
@@ -96,6 +99,7 @@ async def test_a_passing_fault_costs_nothing_but_a_retry(bench, upstream, fault)
     assert set(upstream.seen.values()) == {3}
 
 
+@pytest.mark.spec("6-last-try", "6-http-failure", "6-no-empty-file", "3.5-all-failed")
 async def test_a_lasting_fault_fails_the_line_with_the_upstreams_answer(bench, upstream):
     """After the last try the status and body go into the error file, top-level error null."""
     upstream.script = lambda body, attempt: error(500, "engine is sad")
@@ -112,6 +116,7 @@ async def test_a_lasting_fault_fails_the_line_with_the_upstreams_answer(bench, u
     assert set(upstream.seen.values()) == {3}
 
 
+@pytest.mark.spec("6-http-failure", "6-output-successes", "5.1-upstream-judges")
 async def test_a_refused_line_is_not_retried(bench, upstream):
     """A 400 is final and keeps its body; its neighbours succeed."""
     upstream.script = lambda body, attempt: (
@@ -142,6 +147,7 @@ async def test_an_endpoint_the_fleet_lacks_is_a_clear_failure_per_line(bench, up
     assert errors[0]["response"]["body"]["error"]["code"] == "endpoint_not_supported"
 
 
+@pytest.mark.spec("6-timeout")
 async def test_a_timeout_ends_as_request_timeout(bench, upstream):
     """A line that never answers gets the documented code, without a response."""
     upstream.script = lambda body, attempt: HANG
@@ -193,6 +199,7 @@ async def test_no_backend_pauses_visibly_and_burns_no_attempt(bench, upstream):
     assert set(upstream.seen.values()) == {1}
 
 
+@pytest.mark.spec("3.4-prompt", "3.5-cancelled-counts", "3.5-conservation", "6-cancelled")
 async def test_cancel_aborts_what_is_in_flight_and_names_every_unrun_line(bench, upstream):
     """The upstream sees the disconnect; unrun lines are batch_cancelled; nothing is lost."""
     upstream.script = lambda body, attempt: (
@@ -221,6 +228,7 @@ async def test_cancel_aborts_what_is_in_flight_and_names_every_unrun_line(bench,
     assert upstream.disconnects == 16
 
 
+@pytest.mark.spec("3.5-conservation", "7-partial-output", "7-unrun-written")
 async def test_a_batch_past_its_window_expires_with_partial_output(bench, upstream):
     """What was done is in the output file, the rest is batch_expired."""
     upstream.script = lambda body, attempt: (
@@ -293,6 +301,7 @@ async def test_several_batches_run_at_once(bench, upstream):
             assert len(output) == 40
 
 
+@pytest.mark.spec("5.1-lost-file")
 async def test_a_batch_whose_input_vanishes_fails_with_the_reason(bench, upstream):
     """Lost bytes end the batch instead of looping for ever."""
     batch = await bench.submit(5)
@@ -304,6 +313,7 @@ async def test_a_batch_whose_input_vanishes_fails_with_the_reason(bench, upstrea
     assert "gone" in ended.faults[0].message
 
 
+@pytest.mark.spec("5-body-untouched", "5-custom-id-any", "6-body-as-answered")
 async def test_bodies_reach_the_upstream_byte_for_byte(bench, upstream):
     """Big integers, nulls, unicode and unknown fields pass untouched; answers too."""
     seen = []

@@ -8,7 +8,7 @@ import pytest
 
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
-from batchline.model import Outcome
+from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
 from dispatcher import settle
 from dispatcher.gate import Gate
@@ -47,8 +47,9 @@ def make_settler(store, clock):
     return make
 
 
-def outcome(index):
-    return Outcome(index, OutcomeKind.SUCCEEDED, b"{}\n")
+def outcome(index, kind=OutcomeKind.SUCCEEDED):
+    usage = Usage(input_tokens=5, output_tokens=3) if kind is OutcomeKind.SUCCEEDED else Usage()
+    return Outcome(index, kind, b"{}\n", usage)
 
 
 async def test_a_group_is_one_segment_and_stopping_flushes(store, blobs, make_batch, make_settler):
@@ -112,3 +113,26 @@ async def test_a_full_queue_holds_the_caller_back(
     await asyncio.wait_for(third, 20)
     settler.stop()
     await running
+
+
+async def test_only_what_the_store_accepted_is_counted(store, blobs, make_batch, make_settler):
+    """Lines of a lost lease count neither as finished nor by their tokens."""
+    settler, _, settled = make_settler(blobs)
+    batch = await make_batch(lines=8)
+    kept, lost = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    await store.release([lost])
+    running = asyncio.ensure_future(settler.run())
+
+    await settler.put(batch, kept, outcome(0))
+    await settler.put(batch, kept, outcome(1, OutcomeKind.FAILED))
+    await settler.put(batch, lost, outcome(4))
+    await settler.put(batch, lost, outcome(5, OutcomeKind.FAILED))
+    settler.stop()
+    await running
+
+    value = settler._metrics.registry.get_sample_value
+    assert len(settled) == 4
+    assert value("batchline_requests_finished_total", {"outcome": "succeeded"}) == 1
+    assert value("batchline_requests_finished_total", {"outcome": "failed"}) == 1
+    assert value("batchline_prompt_tokens_total") == 5
+    assert value("batchline_completion_tokens_total") == 3

@@ -58,6 +58,7 @@ CASES = {
 }
 
 
+@pytest.mark.spec("6-no-nan")
 @pytest.mark.parametrize(("what", "kind"), CASES.values(), ids=CASES)
 def test_each_reply_has_its_verdict(what, kind):
     """The table in the module's docstring."""
@@ -76,6 +77,7 @@ def test_each_backend_that_nginx_tried_counts_as_one_send():
     assert judge(reply(429, backends=("a:1",)), now=0).cost == 1
 
 
+@pytest.mark.spec("6-failure-body")
 def test_a_foreign_error_body_becomes_an_openai_error():
     """HTML and other shapes never reach the error file."""
     body = json.loads(judge(reply(400, b"<html>"), now=0).result.body)

@@ -33,6 +33,7 @@ BATCH_FIELDS = [
     "expired_at",
     "cancelling_at",
     "cancelled_at",
+    "paused_at",
     "request_counts",
     "usage",
     "metadata",
@@ -43,6 +44,18 @@ async def fetch(gateway, batch_id):
     return (await gateway.call("GET", f"/v1/batches/{batch_id}")).json
 
 
+@pytest.mark.spec(
+    "3.1-every-field",
+    "3.1-object",
+    "3.1-endpoint",
+    "3.1-counts-object",
+    "3.1-errors-null",
+    "3.1-metadata",
+    "3.2-answer",
+    "3.2-zero-counts",
+    "3.2-expires-at",
+    "3.3-show",
+)
 async def test_a_new_batch_has_every_field(gateway):
     """Create answers at once with a validating batch; what does not apply is null."""
     batch = await gateway.create_batch(metadata={"name": "nightly", "k": "ž" * 512})
@@ -67,6 +80,7 @@ async def test_a_new_batch_has_every_field(gateway):
     assert batch.request_counts.total == 0
 
 
+@pytest.mark.spec("3.1-model", "3.1-usage", "3.1-usage-fields")
 async def test_a_completed_batch_has_files_counts_and_usage(gateway):
     """The terminal answer carries everything together."""
     batch = await gateway.create_batch()
@@ -93,6 +107,7 @@ async def test_a_completed_batch_has_files_counts_and_usage(gateway):
     assert parsed.usage.total_tokens == 16
 
 
+@pytest.mark.spec("3.5-all-failed")
 async def test_an_all_failed_batch_is_completed_without_output(gateway):
     """No success: output_file_id and usage stay null, the status is completed."""
     batch = await gateway.create_batch()
@@ -105,6 +120,7 @@ async def test_an_all_failed_batch_is_completed_without_output(gateway):
     assert shown["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
 
 
+@pytest.mark.spec("3.1-errors-object", "3.1-error-fields", "3.5-failed")
 async def test_a_rejected_batch_lists_its_faults(gateway):
     """`errors` is an object with all faults, counts stay zero."""
     batch = await gateway.create_batch()
@@ -145,6 +161,7 @@ async def test_offered_endpoints_are_accepted(gateway, endpoint):
     assert (await gateway.create_batch(endpoint=endpoint)).endpoint == endpoint
 
 
+@pytest.mark.spec("3.2-window-24h", "3.2-window-others-refused", "beyond-windows")
 @pytest.mark.parametrize(
     ("window", "seconds"),
     [("24h", 86400), ("1h", 3600), ("48h", 172800), ("14d", 1209600), ("336h", 1209600)],
@@ -157,6 +174,58 @@ async def test_completion_windows(gateway, window, seconds):
     assert batch.expires_at == batch.created_at + seconds
 
 
+@pytest.mark.parametrize(
+    ("lowest_s", "window", "seconds"),
+    [
+        (5, "5s", 5),
+        (5, "90s", 90),
+        (1, "1s", 1),
+        (600, "10m", 600),
+        (60, "1209600s", 1209600),
+        (5, "24h", 86400),
+        (86400, "1d", 86400),
+        (5400, "2h", 7200),
+    ],
+)
+async def test_the_shortest_window_is_a_setting(starts, lowest_s, window, seconds):
+    """Below an hour, seconds and minutes exist too."""
+    gateway = await starts(min_completion_window_s=lowest_s)
+
+    batch = await gateway.create_batch(completion_window=window)
+
+    assert batch.expires_at == batch.created_at + seconds
+
+
+@pytest.mark.parametrize(
+    ("lowest_s", "window", "units", "shortest"),
+    [
+        (3600, "3600s", "hours or days", "1h"),
+        (3600, "60m", "hours or days", "1h"),
+        (5400, "1h", "hours or days", "2h"),
+        (86400, "23h", "hours or days", "24h"),
+        (5, "4s", "seconds, minutes, hours or days", "5s"),
+        (600, "599s", "seconds, minutes, hours or days", "10m"),
+        (5, "1209601s", "seconds, minutes, hours or days", "5s"),
+        (5, "5S", "seconds, minutes, hours or days", "5s"),
+        (5, "05s", "seconds, minutes, hours or days", "5s"),
+        (5, "1.5h", "seconds, minutes, hours or days", "5s"),
+        (5, "-5s", "seconds, minutes, hours or days", "5s"),
+        (5, "1w", "seconds, minutes, hours or days", "5s"),
+    ],
+)
+async def test_windows_out_of_bounds_are_refused(starts, lowest_s, window, units, shortest):
+    """400 names the parameter and what is allowed here."""
+    gateway = await starts(min_completion_window_s=lowest_s)
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        await gateway.create_batch(completion_window=window)
+
+    assert (caught.value.param, caught.value.code) == ("completion_window", "invalid_value")
+    message = f"'24h', or any whole number of {units} from '{shortest}' to '14d'."
+    assert caught.value.body["message"].endswith(message)
+
+
+@pytest.mark.spec("3.1-metadata", "3.1-metadata-null", "3.2-metadata-optional")
 @pytest.mark.parametrize("metadata", [None, {}, {"a": ""}, {"k" * 64: "v", "nul": "\x00\n\u2028"}])
 async def test_metadata_is_kept_as_sent(gateway, metadata):
     """Metadata comes back as it was sent; null when absent."""
@@ -174,11 +243,13 @@ async def test_result_expiry_is_stored(gateway):
     assert (await gateway.store.get_batch(batch.id)).output_expires_after_s == 7200
 
 
+@pytest.mark.spec("3.2-extra-fields")
 async def test_unknown_fields_are_ignored(gateway):
     """`extra_body` does no harm."""
     assert (await gateway.create_batch(extra_body={"priority": "low"})).status == "validating"
 
 
+@pytest.mark.spec("3.2-file-reused")
 async def test_one_file_may_serve_many_batches(gateway):
     """Each create makes its own batch."""
     file = await gateway.upload()
@@ -299,6 +370,26 @@ CREATE_FAULTS = [
 ]
 
 
+@pytest.mark.spec(
+    "1-param-missing",
+    "1-param-type",
+    "1-param-enum",
+    "1-param-above",
+    "1-param-below",
+    "1-param-too-long",
+    "3.2-input-required",
+    "3.2-endpoint-required",
+    "3.2-window-required",
+    "3.2-endpoint-error",
+    "3.2-endpoint-exact",
+    "3.2-window-error",
+    "3.2-metadata-pairs",
+    "3.2-metadata-key-length",
+    "3.2-metadata-value-length",
+    "3.2-metadata-type",
+    "3.2-output-expires-bounds",
+    "3.2-unknown-file",
+)
 @pytest.mark.parametrize(("name", "value", "param", "code", "message"), CREATE_FAULTS)
 async def test_bad_create_bodies_are_refused(gateway, name, value, param, code, message):
     """Each fault is a 400 with OpenAI's param, code and words, and makes no batch."""
@@ -319,6 +410,7 @@ async def test_bad_create_bodies_are_refused(gateway, name, value, param, code, 
     assert (await gateway.client.batches.list()).data == []
 
 
+@pytest.mark.spec("1-body-not-json")
 @pytest.mark.parametrize(
     "body",
     [
@@ -357,6 +449,7 @@ async def test_json_bodies_are_limited_to_a_megabyte(gateway):
     assert answer.json["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.spec("3.2-other-purpose")
 @pytest.mark.parametrize("purpose", ["user_data", "fine-tune"])
 async def test_files_of_other_purposes_are_refused(gateway, purpose):
     """A file that was not uploaded for a batch never runs."""
@@ -368,6 +461,7 @@ async def test_files_of_other_purposes_are_refused(gateway, purpose):
     assert caught.value.param == "file_id"
 
 
+@pytest.mark.spec("3.2-unknown-file")
 async def test_deleted_and_expired_inputs_are_unknown(gateway):
     """What is gone cannot start a batch."""
     deleted, expired = await gateway.upload(), await gateway.upload()
@@ -379,6 +473,7 @@ async def test_deleted_and_expired_inputs_are_unknown(gateway):
             await gateway.create_batch(input_file_id=file.id)
 
 
+@pytest.mark.spec("3.3-unknown", "3.4-unknown")
 async def test_an_unknown_batch_is_not_found(gateway):
     """Show and cancel name the id."""
     for method, path in [("GET", "/v1/batches/batch_x"), ("POST", "/v1/batches/batch_x/cancel")]:
@@ -388,6 +483,7 @@ async def test_an_unknown_batch_is_not_found(gateway):
         assert answer.json["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.spec("2.4-delete-of-finished")
 async def test_deleting_input_and_output_leaves_the_batch_unchanged(gateway):
     """A finished batch goes on naming its files."""
     batch = await gateway.create_batch()
@@ -400,6 +496,7 @@ async def test_deleting_input_and_output_leaves_the_batch_unchanged(gateway):
     assert await fetch(gateway, batch.id) == before
 
 
+@pytest.mark.spec("3.3-newest-first", "3.3-after", "4-each-once", "4-new-arrivals")
 async def test_the_stock_client_walks_all_batches_once(gateway):
     """Newest first, each once, while new ones arrive."""
     made = [(await gateway.create_batch()).id for _ in range(5)]
@@ -412,6 +509,7 @@ async def test_the_stock_client_walks_all_batches_once(gateway):
     assert walked == made[::-1]
 
 
+@pytest.mark.spec("3.3-limit-default", "3.3-limit-100", "4-first-last")
 async def test_the_default_page_holds_twenty(gateway):
     """Default limit 20, at most 100."""
     file = await gateway.upload()
@@ -426,6 +524,7 @@ async def test_the_default_page_holds_twenty(gateway):
     assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][19]["id"])
 
 
+@pytest.mark.spec("3.3-limit-zero")
 async def test_limit_zero_is_an_empty_page(gateway):
     """`limit=0` is allowed here, and does not promise more."""
     await gateway.create_batch()
@@ -441,6 +540,7 @@ async def test_limit_zero_is_an_empty_page(gateway):
     }
 
 
+@pytest.mark.spec("3.3-limit-above", "3.3-limit-below", "3.3-limit-no-number", "3.3-after")
 @pytest.mark.parametrize(
     ("query", "status", "param", "code", "message"),
     [
@@ -475,6 +575,13 @@ async def cancel(gateway, batch_id):
     )
 
 
+@pytest.mark.spec(
+    "3.4-empty-json-body",
+    "3.4-validating",
+    "3.4-in-progress",
+    "3.4-finalizing",
+    "3.4-cancelling",
+)
 @pytest.mark.parametrize(
     "state", [BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS, BatchStatus.FINALIZING]
 )
@@ -495,6 +602,7 @@ async def test_an_open_batch_can_be_cancelled(gateway, state):
     assert second.json == first.json
 
 
+@pytest.mark.spec("3.4-cancelled")
 async def test_a_cancelled_batch_can_be_cancelled_again(gateway):
     """Cancelling what is cancelled is no error."""
     batch = await gateway.create_batch()
@@ -524,6 +632,7 @@ async def ended(gateway, status):
     return batch.id
 
 
+@pytest.mark.spec("1-should-retry-409", "3.4-ended")
 @pytest.mark.parametrize("status", ["completed", "failed", "expired"])
 async def test_an_ended_batch_cannot_be_cancelled(gateway, status):
     """409 with OpenAI's words, and the SDKs are told not to repeat it."""
@@ -544,6 +653,7 @@ async def test_an_ended_batch_cannot_be_cancelled(gateway, status):
     assert await fetch(gateway, batch_id) == before
 
 
+@pytest.mark.spec("1-should-retry-409")
 async def test_the_stock_client_does_not_repeat_a_final_409(gateway):
     """With its default retries the SDK asks once."""
     batch_id = await ended(gateway, BatchStatus.COMPLETED)

@@ -13,6 +13,13 @@ from gateway.content import Span, disposition, wanted_span
 BIG = os.urandom(3_000_000)
 
 
+@pytest.mark.spec(
+    "2.5-raw-bytes",
+    "2.5-octet-stream",
+    "2.5-content-length",
+    "2.5-offset-ignored",
+    "1-accept-ignored",
+)
 async def test_content_comes_back_byte_for_byte(gateway):
     """The answer is raw bytes with length and name, whatever the client accepts."""
     file = await gateway.upload(BIG, name='a "b"\\c.jsonl')
@@ -29,6 +36,7 @@ async def test_content_comes_back_byte_for_byte(gateway):
     assert answer.headers["x-request-id"].startswith("req_")
 
 
+@pytest.mark.spec("2.5-sdk-ways")
 async def test_the_stock_client_reads_content_its_ways(gateway, tmp_path):
     """`.text`, `.content`, `.iter_lines()` and streaming to a file all work."""
     file = await gateway.upload(b'{"a":1}\n{"b":2}\n')
@@ -42,6 +50,7 @@ async def test_the_stock_client_reads_content_its_ways(gateway, tmp_path):
     assert (tmp_path / "out").read_bytes() == b'{"a":1}\n{"b":2}\n'
 
 
+@pytest.mark.spec("2.5-output-allowed")
 async def test_result_files_can_be_downloaded(gateway):
     """Files that the dispatcher published come out the same way."""
     batch = await gateway.create_batch()
@@ -53,6 +62,7 @@ async def test_result_files_can_be_downloaded(gateway):
     assert (shown.purpose, shown.filename) == ("batch_output", f"{batch.id}_output.jsonl")
 
 
+@pytest.mark.spec("2.5-some-refused")
 @pytest.mark.parametrize("purpose", ["assistants", "user_data"])
 async def test_some_purposes_cannot_be_downloaded(gateway, purpose):
     """OpenAI refuses these downloads."""
@@ -66,6 +76,7 @@ async def test_some_purposes_cannot_be_downloaded(gateway, purpose):
     )
 
 
+@pytest.mark.spec("2.5-range")
 @pytest.mark.parametrize(
     ("header", "status", "body", "content_range"),
     [
@@ -93,6 +104,7 @@ async def test_ranges(gateway, header, status, body, content_range):
     assert answer.headers["Content-Length"] == str(len(body))
 
 
+@pytest.mark.spec("2.5-range-unsatisfiable")
 @pytest.mark.parametrize("header", ["bytes=10-", "bytes=99-100", "bytes=-0"])
 async def test_ranges_beyond_the_end_are_416(gateway, header):
     """A range without a single byte is refused and the size told."""
@@ -162,6 +174,7 @@ async def test_a_torn_blob_never_passes_for_the_whole(gateway):
         await gateway.call("GET", f"/v1/files/{file.id}/content")
 
 
+@pytest.mark.spec("2.5-disposition")
 @pytest.mark.parametrize(
     ("name", "header"),
     [

@@ -36,6 +36,7 @@ def test_an_error_of_tomorrow_is_answered_like_its_parent():
     assert answer_for(Fuller("m")) is ANSWERS[errors.TooLarge]
 
 
+@pytest.mark.spec("1-error-unknown-route", "1-error-wrong-method")
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "message", "allow"),
     [
@@ -74,6 +75,7 @@ async def test_head_is_answered_without_a_body(gateway, path):
     assert answer.body == b""
 
 
+@pytest.mark.spec("1-request-id")
 async def test_every_answer_has_its_own_request_id(gateway):
     """Good, bad and unknown: each gets a new id, and a client's own is not echoed."""
     answers = [
@@ -87,6 +89,7 @@ async def test_every_answer_has_its_own_request_id(gateway):
     assert {answer.headers["Server"] for answer in answers} == {"batchline"}
 
 
+@pytest.mark.spec("1-request-id-in-sdk")
 async def test_the_stock_client_shows_the_request_id(gateway):
     """It is found on objects and on errors."""
     file = await gateway.upload()
@@ -98,6 +101,7 @@ async def test_the_stock_client_shows_the_request_id(gateway):
     assert caught.value.type == "invalid_request_error"
 
 
+@pytest.mark.spec("1-error-internal")
 async def test_a_fault_of_our_own_is_a_500_logged_once(starts, caplog):
     """The client gets JSON without internals; the log has the traceback and the id."""
 
@@ -119,6 +123,7 @@ async def test_a_fault_of_our_own_is_a_500_logged_once(starts, caplog):
     assert answer.headers["x-request-id"] in logged[0].getMessage()
 
 
+@pytest.mark.spec("1-retry-after")
 async def test_a_refusing_store_is_a_503_to_come_back_to(gateway):
     """The stock client would repeat it by itself."""
     batch = await gateway.create_batch()
@@ -138,6 +143,7 @@ class TestApiKey:
     async def locked(self, starts):
         return await starts(api_key="sésame")
 
+    @pytest.mark.spec("1-auth-wrong-key", "1-auth-no-key")
     @pytest.mark.parametrize(
         "header",
         [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic sésame", "sésame", "Bearer sésam"],
@@ -175,6 +181,7 @@ class TestApiKey:
             assert (await locked.call("GET", path)).status == 200
 
 
+@pytest.mark.spec("1-auth-off")
 async def test_without_a_setting_any_key_or_none_will_do(gateway):
     """Keys are off by default."""
     for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "odd"}):

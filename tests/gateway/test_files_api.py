@@ -34,6 +34,15 @@ def form(*parts):
     return made
 
 
+@pytest.mark.spec(
+    "2.1-every-field",
+    "2.1-object",
+    "2.1-bytes",
+    "2.1-expires-default",
+    "2.1-status-processed",
+    "2.1-status-details-null",
+    "2.2-answer",
+)
 async def test_a_file_has_every_field(gateway):
     """The File object carries all of OpenAI's fields, null where they do not apply."""
     answer = await gateway.call(
@@ -59,6 +68,7 @@ async def test_a_file_has_every_field(gateway):
     assert len(answer.json["id"]) == 27
 
 
+@pytest.mark.spec("2.2-parts-any-order")
 async def test_the_file_part_may_come_before_the_purpose(gateway):
     """Parts come in any order."""
     answer = await gateway.call(
@@ -69,6 +79,7 @@ async def test_the_file_part_may_come_before_the_purpose(gateway):
     assert answer.json["bytes"] == len(LINE)
 
 
+@pytest.mark.spec("2.2-nameless-upload", "2.1-status-processed", "2.5-batch-allowed")
 @pytest.mark.parametrize("content", [LINE, io.BytesIO(LINE)], ids=["bytes", "BytesIO"])
 async def test_nameless_uploads_are_accepted(gateway, content):
     """The SDK sends bytes and BytesIO under the name `upload`, without an extension."""
@@ -79,6 +90,13 @@ async def test_nameless_uploads_are_accepted(gateway, content):
     assert (await gateway.client.files.content(file.id)).content == LINE
 
 
+@pytest.mark.spec(
+    "2.1-filename",
+    "2.2-any-filename",
+    "2.2-txt-refused",
+    "2.2-utf8-filename",
+    "2.2-filename-directories",
+)
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [
@@ -115,6 +133,7 @@ async def test_filenames_keep_their_last_component(gateway, sent, kept):
     assert answer.json["filename"] == kept
 
 
+@pytest.mark.spec("2.2-input-purposes", "2.1-expires-null")
 @pytest.mark.parametrize(
     "purpose", ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
 )
@@ -126,6 +145,7 @@ async def test_input_purposes_are_accepted(gateway, purpose):
     assert (file.expires_at is not None) == (purpose == "batch")
 
 
+@pytest.mark.spec("2.2-expires-after", "7-file-expiry")
 async def test_expires_after_is_honoured(gateway):
     """The client's expiry wins over the default, and an expired file is gone."""
     file = await gateway.upload(expires_after={"anchor": "created_at", "seconds": 3600})
@@ -233,6 +253,14 @@ UPLOAD_FAULTS = {
 }
 
 
+@pytest.mark.spec(
+    "2.2-output-purpose-refused",
+    "2.2-purpose-error",
+    "2.2-expires-after-anchor",
+    "2.2-blank-refused",
+    "2.2-missing-file",
+    "2.2-missing-purpose",
+)
 @pytest.mark.parametrize("case", UPLOAD_FAULTS.values(), ids=UPLOAD_FAULTS.keys())
 async def test_a_refused_upload_says_why_and_leaves_nothing(gateway, case):
     """Bad forms are 400 with OpenAI's error object; neither row nor bytes stay."""
@@ -289,6 +317,7 @@ BROKEN_FORMS = {
 }
 
 
+@pytest.mark.spec("2.2-not-multipart", "2.2-truncated")
 @pytest.mark.parametrize("case", BROKEN_FORMS.values(), ids=BROKEN_FORMS.keys())
 async def test_a_broken_form_is_a_400(gateway, case):
     """What is not a whole multipart form is refused and leaves nothing."""
@@ -303,6 +332,7 @@ async def test_a_broken_form_is_a_400(gateway, case):
     assert gateway.stored() == []
 
 
+@pytest.mark.spec("2.2-too-large")
 @pytest.mark.parametrize("over", [1, 200_000], ids=["while streaming", "by content-length"])
 async def test_a_file_over_the_limit_is_refused(starts, over):
     """The limit is enforced on the bytes of the file, and nothing stays of it."""
@@ -349,6 +379,7 @@ async def test_unknown_parts_are_ignored(gateway):
     assert answer.json["bytes"] == len(LINE)
 
 
+@pytest.mark.spec("2.2-truncated")
 async def test_a_client_that_goes_away_leaves_nothing(gateway):
     """An upload cut by the client stores neither row nor bytes, and the gateway goes on."""
     host, port = gateway.url.removeprefix("http://").split(":")
@@ -371,6 +402,7 @@ async def test_a_client_that_goes_away_leaves_nothing(gateway):
     assert (await gateway.client.files.list()).data == []
 
 
+@pytest.mark.spec("2.4-show")
 async def test_retrieve_returns_what_create_did(gateway):
     """GET shows the same object."""
     file = await gateway.upload()
@@ -378,6 +410,7 @@ async def test_retrieve_returns_what_create_did(gateway):
     assert await gateway.client.files.retrieve(file.id) == file
 
 
+@pytest.mark.spec("2.4-delete", "2.4-unknown", "2.4-deleted-is-gone")
 async def test_deleted_files_are_gone(gateway):
     """DELETE answers the tombstone; then the file is nowhere."""
     file = await gateway.upload()
@@ -403,6 +436,7 @@ async def test_odd_ids_are_not_found(gateway, name):
     assert (await gateway.call("GET", f"/v1/files/{name}")).status == 404
 
 
+@pytest.mark.spec("2.3-default-order", "2.3-order", "2.3-after", "4-each-once")
 async def test_the_stock_client_walks_all_files_once(gateway):
     """Auto-pagination sees each file once, newest first, though all share a second."""
     made = [(await gateway.upload()).id for _ in range(7)]
@@ -414,6 +448,14 @@ async def test_the_stock_client_walks_all_files_once(gateway):
     assert upwards == made
 
 
+@pytest.mark.spec(
+    "2.3-limit",
+    "2.3-after",
+    "4-list-fields",
+    "4-first-last",
+    "4-after-last",
+    "4-unknown-parameters",
+)
 async def test_a_page_has_every_field(gateway):
     """A list names its first and last id, and says whether more follows."""
     made = [(await gateway.upload()).id for _ in range(3)]
@@ -434,6 +476,7 @@ async def test_a_page_has_every_field(gateway):
     }
 
 
+@pytest.mark.spec("2.3-purpose")
 async def test_files_are_listed_by_purpose(gateway):
     """`purpose` filters."""
     await gateway.upload(purpose="user_data")
@@ -444,6 +487,7 @@ async def test_files_are_listed_by_purpose(gateway):
     assert [f.id for f in listed.data] == [wanted.id]
 
 
+@pytest.mark.spec("2.3-limit-bounds", "2.3-order", "2.3-unknown-after")
 @pytest.mark.parametrize(
     ("query", "status", "param", "code", "message"),
     [

@@ -8,6 +8,7 @@ import pytest
 from batchline.model import BackendStatus, FleetReport
 
 
+@pytest.mark.spec("beyond-models")
 async def test_models_are_those_of_live_backends(gateway):
     """Each model once, sorted, with the time since which it is served."""
     at = int(gateway.clock())

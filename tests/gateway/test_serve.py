@@ -193,6 +193,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.spec("1-error-not-http")
 @pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_malformed_requests_get_the_error_object(gateway, request_bytes):
     """What never reaches a handler is answered with OpenAI's error object all the same."""
@@ -212,6 +213,7 @@ async def test_malformed_requests_get_the_error_object(gateway, request_bytes):
     assert error["message"]
 
 
+@pytest.mark.spec("2.2-streamed")
 async def test_large_files_pass_in_constant_memory(tmp_path):
     """100 MB up and down, twice at the same time, stay below 150 MB resident."""
     chunk = b'{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{}}\n' * 15_000

@@ -24,6 +24,7 @@ async def listed(store, **how):
     return page and ([f.id[5:] for f in page.items], page.has_more)
 
 
+@pytest.mark.spec("4-each-once", "2.3-after")
 async def test_files_are_listed_by_creation_with_exact_cursors(store):
     """Each file is seen once although all share a second."""
     for name in "abcde":
@@ -38,6 +39,7 @@ async def test_files_are_listed_by_creation_with_exact_cursors(store):
     assert await listed(store, after="file-nope") is None
 
 
+@pytest.mark.spec("7-file-expiry")
 async def test_files_filter_by_purpose_and_expiry(store):
     """An expired file is gone from every answer."""
     await store.add_file(file("a"))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from batchline.model import File, FleetReport, Outcome, SegmentRef, Settlement, Usage
+from batchline.model import Accepted, File, FleetReport, Outcome, SegmentRef, Settlement, Usage
 from batchline.states import BatchStatus, OutcomeKind
 
 NOW = 1_800_000_000
@@ -59,7 +59,8 @@ async def test_a_lapsed_lease_is_claimed_anew_and_its_settle_refused(store, make
     refused = await settle_all(store, batch, old)
     accepted = await settle_all(store, batch, new)
 
-    assert (refused, accepted) == (0, 4)
+    assert refused == Accepted()
+    assert accepted == Accepted(succeeded=4, usage=Usage(output_tokens=8, total_tokens=8))
     assert (await store.get_batch(batch.id)).counts.completed == 4
 
 
@@ -95,6 +96,7 @@ async def test_a_slice_claimed_again_names_its_settled_lines(store, make_batch):
     assert again.done == {1, 3}
 
 
+@pytest.mark.spec("3.5-finalizing")
 async def test_settle_moves_counts_and_usage_and_drains(store, make_batch):
     """The last outcome moves the batch to finalizing in the same transaction."""
     batch = await make_batch(lines=6)
@@ -122,6 +124,7 @@ async def test_settling_a_line_twice_is_a_broken_invariant(store, make_batch):
     assert (await store.get_batch(batch.id)).counts.completed == 1
 
 
+@pytest.mark.spec("3.5-cancelled-counts")
 async def test_cancel_revokes_slices_so_that_late_results_do_not_count(store, make_batch):
     """After a cancel nothing settles and nothing is claimed."""
     batch = await make_batch(lines=8)
@@ -130,10 +133,11 @@ async def test_cancel_revokes_slices_so_that_late_results_do_not_count(store, ma
     cancelled = await store.cancel_batch(batch.id, now=NOW + 1)
 
     assert (cancelled.status, cancelled.cancelling_at) == (BatchStatus.CANCELLING, NOW + 1)
-    assert await settle_all(store, batch, lease) == 0
+    assert (await settle_all(store, batch, lease)).lines == 0
     assert not (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases
 
 
+@pytest.mark.spec("3.5-stamps-fixed")
 async def test_cancel_is_idempotent_and_leaves_ended_batches_alone(store, make_batch):
     """A second cancel keeps the first time; an ended batch is returned as it is."""
     batch = await make_batch()
@@ -164,7 +168,7 @@ async def test_lapse_ends_batches_past_their_deadline(store, make_batch):
 
     assert await store.lapse(now=NOW + 99) == []
     assert await store.lapse(now=NOW + 100) == [batch.id]
-    assert await settle_all(store, batch, lease) == 0
+    assert (await settle_all(store, batch, lease)).lines == 0
     assert (await store.get_batch(batch.id)).status is BatchStatus.FINALIZING
 
 

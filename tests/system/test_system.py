@@ -8,6 +8,7 @@ import re
 import time
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 from inputs import BROKEN, requests
 from scripted import completion
@@ -28,6 +29,7 @@ def answering_in(seconds):
     return script
 
 
+@pytest.mark.spec("1-base-path", "3.5-completed", "3.5-stamps-ordered", "3.1-model", "3.1-usage")
 async def test_a_batch_goes_round_through_the_stock_client(make_system, upstream):
     """Upload, create, poll, download: 200 lines, all fields of the batch as documented."""
     system = make_system()
@@ -47,6 +49,7 @@ async def test_a_batch_goes_round_through_the_stock_client(make_system, upstream
     assert batch.created_at <= batch.in_progress_at <= batch.finalizing_at <= batch.completed_at
 
 
+@pytest.mark.spec("6-each-once", "6-input-order")
 async def test_kill_9_of_dispatcher_and_then_of_gateway_loses_nothing(make_system, upstream):
     """2,000 lines, both killed in the middle: every custom_id exactly once, little sent twice."""
     upstream.script = answering_in(0.02)
@@ -71,6 +74,7 @@ async def test_kill_9_of_dispatcher_and_then_of_gateway_loses_nothing(make_syste
     assert sum(upstream.seen.values()) <= 2000 + 2 * (32 + 128)
 
 
+@pytest.mark.spec("2.2-lines-unread", "3.5-failed", "5.1-all-in-order")
 async def test_a_bad_file_fails_with_every_fault_and_the_service_goes_on(make_system, upstream):
     """Twenty kinds of broken lines are listed by line and code; the next batch completes."""
     bad = [broken.replace(b"\n", b" ") for broken, _, _ in BROKEN.values()]

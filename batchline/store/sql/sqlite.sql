@@ -53,6 +53,18 @@ VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_wi
         :created_at, :expires_at, :metadata, :output_expires_after_s)
 RETURNING *;
 
+-- name: drop_old_keys!
+DELETE FROM idempotency_keys WHERE expires_at <= :now;
+
+-- name: add_key!
+INSERT INTO idempotency_keys (key, body_digest, batch_id, expires_at)
+VALUES (:key, :body_digest, :batch_id, :expires_at)
+ON CONFLICT (key) DO NOTHING;
+
+-- name: get_key
+SELECT key, body_digest, batch_id, expires_at FROM idempotency_keys
+WHERE key = :key AND expires_at > :now;
+
 -- name: get_batch
 SELECT * FROM batches WHERE id = :id;
 
@@ -75,6 +87,14 @@ ORDER BY seq DESC LIMIT :limit;
 UPDATE batches SET status = 'cancelling', cancelling_at = :now
 WHERE id = :id AND status IN ('validating', 'in_progress', 'finalizing')
 RETURNING seq;
+
+-- name: pause_batch!
+UPDATE batches SET paused_at = :now
+WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NULL;
+
+-- name: resume_batch!
+UPDATE batches SET paused_at = NULL
+WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NOT NULL;
 
 -- name: revoke_slices!
 UPDATE slices SET state = :state, holder = NULL
@@ -122,7 +142,9 @@ SET state = 'leased', token = :token, holder = :holder, leased_until_ms = :until
 WHERE (batch_seq, first) IN (
     SELECT s.batch_seq, s.first FROM slices s
     WHERE s.batch_seq = :batch_seq AND s.state = 'open'
-      AND EXISTS (SELECT 1 FROM batches b WHERE b.seq = :batch_seq AND b.status = 'in_progress')
+      AND EXISTS (
+          SELECT 1 FROM batches b
+          WHERE b.seq = :batch_seq AND b.status = 'in_progress' AND b.paused_at IS NULL)
     ORDER BY s.first LIMIT :limit)
   AND state = 'open'
 RETURNING *;
@@ -149,8 +171,10 @@ WHERE batch_seq = :batch_seq AND state = 'leased'
   AND first IN (SELECT value FROM json_each(:firsts));
 
 -- name: add_segment
-INSERT INTO segments (batch_seq, key, offset_bytes, length_bytes)
-VALUES (:batch_seq, :key, :offset_bytes, :length_bytes) RETURNING id;
+INSERT INTO segments (batch_seq, key, offset_bytes, length_bytes, lines_before)
+SELECT seq, :key, :offset_bytes, :length_bytes, completed + failed
+FROM batches WHERE seq = :batch_seq
+RETURNING id;
 
 -- name: add_outcome!
 INSERT INTO outcomes (batch_seq, line, kind, segment)

@@ -1,0 +1,39 @@
+"""`/v1/batches/{id}` beyond OpenAI's API: pause, resume."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from batchline.errors import Conflict
+from batchline.model import Batch
+from batchline.states import PAUSABLE
+from batchline.wire import batch_object
+
+from .answers import json_answer
+from .batches import no_such
+from .keys import STORE, now
+
+
+async def pause(request: web.Request) -> web.Response:
+    """POST /v1/batches/{id}/pause: nothing more is sent; what is under way is finished and kept."""
+    batch_id = request.match_info["batch_id"]
+    return _steered(
+        await request.app[STORE].pause_batch(batch_id, now=now(request)), batch_id, "pause"
+    )
+
+
+async def resume(request: web.Request) -> web.Response:
+    """POST /v1/batches/{id}/resume: takes a pause back."""
+    batch_id = request.match_info["batch_id"]
+    return _steered(await request.app[STORE].resume_batch(batch_id), batch_id, "resume")
+
+
+def _steered(batch: Batch | None, batch_id: str, verb: str) -> web.Response:
+    if batch is None:
+        raise no_such(batch_id)
+    if batch.status not in PAUSABLE:
+        raise Conflict(
+            f"Cannot {verb} a batch with status '{batch.status.value}': it has no request left to "
+            "send."
+        )
+    return json_answer(batch_object(batch))
