@@ -2,8 +2,9 @@
 
 BatchlineError
 ├── Invalid            a request or setting is wrong: names the parameter and the remedy
-│   └── TooLarge       more bytes or lines than allowed
-│       └── RequestTooLarge   the body of one request
+│   ├── TooLarge       more bytes or lines than allowed
+│   │   └── RequestTooLarge   the body of one request
+│   └── UnsupportedEncoding   compressed in a way that is not taken
 ├── NotFound           no such thing
 ├── Conflict           the thing is in a state that forbids this
 ├── Unauthorized       missing or wrong API key
@@ -39,6 +40,10 @@ class TooLarge(Invalid):
 
 class RequestTooLarge(TooLarge):
     """The body of one request has more bytes than a request may have."""
+
+
+class UnsupportedEncoding(Invalid):
+    """The body is compressed in a way that is not taken; the message names those that are."""
 
 
 class NotFound(BatchlineError):

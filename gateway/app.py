@@ -21,6 +21,7 @@ from dashboard.app import add_dashboard
 
 from . import batches, content, files, models, openapi, ops, proxy, steering
 from .auth import require_key
+from .body import wait_to_continue
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
@@ -62,7 +63,7 @@ def create_app(
 
 def _routes() -> list[web.RouteDef]:
     return [
-        web.post("/v1/files", files.create),
+        web.post("/v1/files", files.create, expect_handler=wait_to_continue),
         web.get("/v1/files", files.index),
         web.get("/v1/files/{file_id}", files.show),
         web.delete("/v1/files/{file_id}", files.delete),
@@ -73,7 +74,7 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
-        *(web.post(path, proxy.forward) for path in proxy.PATHS),
+        *(web.post(path, proxy.forward, expect_handler=wait_to_continue) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

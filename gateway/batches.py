@@ -13,7 +13,7 @@ from batchline.wire import batch_list, batch_object
 
 from .answers import json_answer
 from .body import read_body
-from .files import BATCH
+from .forms import BATCH
 from .keys import SETTINGS, STORE, now
 from .once import HEADER, REPLAYED, Once, read_key
 from .paging import BATCHES, page_query

@@ -13,7 +13,7 @@ from aiohttp import web
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File
 
-from .body import write
+from .answers import write
 from .files import named_file
 from .keys import BLOBS
 

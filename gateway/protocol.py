@@ -1,7 +1,8 @@
 """The lowest layer: what only the connection knows, and no middleware sees.
 
-Requests that are not proper HTTP are answered with OpenAI's error object (aiohttp: plain text), and what
-runs for a client ends when it leaves, where that is asked for (aiohttp: for every handler or for none).
+Requests that are not proper HTTP are answered with OpenAI's error object (aiohttp: plain text); what runs
+for a client ends when it leaves, where that is asked for (aiohttp: for every handler or for none); bodies
+come through as they were sent: `body.py` unpacks them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Runner(web.AppRunner):
         return _Server(
             plain.request_handler,
             request_factory=plain.request_factory,
+            auto_decompress=False,
             **plain._kwargs,  # noqa: SLF001
         )
 
@@ -53,14 +55,14 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """End the body that is arriving if it breaks: aiohttp would let its handler wait for more."""
         super().data_received(data)
-        request = self._current_request
-        if request is None or request.content.is_eof() or not self._messages:
+        arriving = self._current_request.content if self._current_request else EMPTY_PAYLOAD
+        if arriving.is_eof() or not self._messages:
             return
         if self._messages[-1][1] is EMPTY_PAYLOAD:
             # Nothing follows a body without an end but the parser's word that it is broken.
             self._messages.clear()
-            request.content.set_exception(web.RequestPayloadError("The body is broken."))
-            request.content.feed_eof()
+            arriving.set_exception(web.RequestPayloadError("The body is broken."))
+            arriving.feed_eof()
             self.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:

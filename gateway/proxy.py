@@ -18,12 +18,19 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from batchline.errors import BackendFailed, BackendSilent, BatchlineError, NoBackend
+from batchline.errors import (
+    BackendFailed,
+    BackendSilent,
+    BatchlineError,
+    NoBackend,
+    RequestTooLarge,
+)
 from batchline.fleet.nginx import GROUP
 from batchline.lines import error_object
 from batchline.settings import ENDPOINTS
 
-from .body import Body, write
+from .answers import write
+from .body import Body
 from .exchange import request_id
 from .keys import METRICS, SETTINGS
 from .protocol import Connection
@@ -33,6 +40,7 @@ PATHS = ENDPOINTS
 """Where interactive requests may go: whatever a batch may call."""
 
 _CONNECT_S = 10.0
+_TAKE_S = 120.0  # an upstream that takes no piece of a body for so long hangs
 _KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes idle connections
 _MAX_ERROR_BYTES = 1 << 20
 _EVENTS = "text/event-stream"
@@ -82,7 +90,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
     had begun must be torn.
     """
     settings = request.app[SETTINGS]
-    body = Body(request, max_bytes=settings.max_line_bytes)
+    body = _Passage(request, max_bytes=settings.max_line_bytes)
     connection = request.protocol
     assert isinstance(connection, Connection)
     in_flight = request.app[METRICS].interactive_in_flight.labels(request.path)
@@ -95,7 +103,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
                 return await _pass_back(request, answer, began=began)
 
 
-async def _send(request: web.Request, body: Body) -> aiohttp.ClientResponse:
+async def _send(request: web.Request, body: _Passage) -> aiohttp.ClientResponse:
     base = URL(request.app[SETTINGS].upstream_url.rstrip("/"))
     try:
         async with asyncio.timeout(None) as writing:
@@ -108,6 +116,38 @@ async def _send(request: web.Request, body: Body) -> aiohttp.ClientResponse:
     except (aiohttp.ClientError, OSError) as exc:
         # What went wrong with the client's body reaches us as a failure to send it.
         raise body.failure or _fault(exc) from exc
+
+
+class _Passage:
+    """A client's body on its way to the upstream."""
+
+    def __init__(self, request: web.Request, *, max_bytes: int) -> None:
+        """Raises UnsupportedEncoding; RequestTooLarge if more than `max_bytes` are announced."""
+
+        def too_large() -> Exception:
+            return RequestTooLarge(
+                f"The request body is too large. The limit is {max_bytes} bytes "
+                "(BATCHLINE_MAX_LINE_BYTES). Send less, or ask the operator to raise it."
+            )
+
+        self._body = Body(request, max_bytes=max_bytes, too_large=too_large)
+        self.failure: Exception | None = None
+        """Why the body ended early, if it did: the session sees no more than that it did."""
+
+    async def chunks(self, writing: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """Yield what arrives; `writing` runs while a piece is not taken."""
+        loop = asyncio.get_running_loop()
+        while chunk := await self._next():
+            writing.reschedule(loop.time() + _TAKE_S)
+            yield chunk
+            writing.reschedule(None)
+
+    async def _next(self) -> bytes:
+        try:
+            return await anext(aiter(self._body), b"")
+        except Exception as exc:
+            self.failure = exc
+            raise
 
 
 def _onward(request: web.Request) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from real_nginx import find_free_port, running_nginx
 from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
 
 from batchline.settings import ENDPOINTS, Settings
-from gateway import body
+from gateway import body, proxy
 from gateway.app import serve
 
 CHAT = "/v1/chat/completions"
@@ -410,7 +410,7 @@ class TestBreaks:
 
     async def test_an_upstream_that_takes_nothing_is_a_504(self, starts, monkeypatch):
         """A large body cannot wait for ever for a server that hangs."""
-        monkeypatch.setattr(body, "STALL_S", 0.2)
+        monkeypatch.setattr(proxy, "_TAKE_S", 0.2)
         server = await asyncio.start_server(
             lambda reader, writer: asyncio.Event().wait(), "127.0.0.1", 0, limit=1
         )
@@ -515,7 +515,7 @@ class TestBodies:
 
     async def test_a_body_that_stops_is_a_408(self, gateway, upstream, monkeypatch):
         """A slow sender cannot hold a connection for ever."""
-        monkeypatch.setattr(body, "STALL_S", 0.1)
+        monkeypatch.setattr(body, "_STALL_S", 0.1)
         reader, writer = await asyncio.open_connection(*gateway.address)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
 
