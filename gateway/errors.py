@@ -14,17 +14,23 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from batchline.compression import Coding
 from batchline.errors import (
+    BackendFailed,
+    BackendSilent,
     BatchlineError,
     Conflict,
     DiskFull,
     Invalid,
     NewerStore,
+    NoBackend,
     NotFound,
+    RequestTooLarge,
     StoreUnavailable,
     TooLarge,
     Unauthorized,
     Unavailable,
+    UnsupportedEncoding,
 )
 from batchline.wire import encode, error_answer
 
@@ -50,6 +56,10 @@ class Answer:
 ANSWERS: Mapping[type[BaseException], Answer] = {
     Invalid: Answer(HTTPStatus.BAD_REQUEST),
     TooLarge: Answer(HTTPStatus.BAD_REQUEST),
+    RequestTooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    UnsupportedEncoding: Answer(  # the header is RFC 9110 §12.5.3's
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, headers={"Accept-Encoding": ", ".join(Coding)}
+    ),
     NotFound: Answer(HTTPStatus.NOT_FOUND),
     # The SDKs repeat a 409 unless told that it is final.
     Conflict: Answer(HTTPStatus.CONFLICT, headers={"x-should-retry": "false"}),
@@ -62,6 +72,14 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     StoreUnavailable: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
     ),
+    NoBackend: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        _SERVER,
+        code="no_backend",
+        headers={"Retry-After": _RETRY_AFTER_S},
+    ),
+    BackendFailed: Answer(HTTPStatus.BAD_GATEWAY, _SERVER, code="backend_failed"),
+    BackendSilent: Answer(HTTPStatus.GATEWAY_TIMEOUT, _SERVER, code="request_timeout"),
     # Room comes by deleting something, not by asking again at once.
     DiskFull: Answer(
         HTTPStatus.INSUFFICIENT_STORAGE,
@@ -74,7 +92,7 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
 }
 _UNEXPECTED = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER)
 _BROKEN_BODY_MESSAGE = (
-    "We could not read the body of your request: its chunks or its compression are broken."
+    "We could not read the body of your request: its chunks are broken, or it ended early."
 )
 _UNEXPECTED_MESSAGE = (
     "The server had an error while processing your request. Its log tells more under the request id "
@@ -101,7 +119,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             raise
         return _domain_answer(request, exc)
     except web.RequestPayloadError:
-        return _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+        answer = _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+        answer.force_close()
+        return answer
     except ConnectionError:
         raise  # the client went away: there is nobody to answer
     except Exception:
