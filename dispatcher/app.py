@@ -80,6 +80,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await dispatcher.run(stop)
 
 
+async def _unknown() -> None:
+    """Know no models: none is refused."""
+
+
 class Dispatcher:
     """The loops over one store and one upstream."""
 
@@ -133,7 +137,14 @@ class Dispatcher:
         self._conductor = Conductor(
             store,
             self._pump,
-            Admission(store, blobs, limits=limits, clock=clock),
+            Admission(
+                store,
+                blobs,
+                limits=limits,
+                one_model=settings.one_model_per_batch,
+                served=probe.served if settings.refuse_unknown_models else _unknown,
+                clock=clock,
+            ),
             Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
             metrics=metrics,
             clock=clock,

@@ -23,9 +23,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-import msgspec
-
-from batchline.lines import TIMEOUT_CODE, AnswerBody, decode_answer, error_body, read_usage
+from batchline.lines import TIMEOUT_CODE, error_body, read_answer, read_usage
 from batchline.model import Usage
 
 from .upstream import NGINX_GROUP, Break, Broken, Reply
@@ -38,6 +36,7 @@ _PATIENT = frozenset({429, 503})
 _MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
 _BAD_GATEWAY = 502
+_SHOWN_BYTES = 500
 
 
 class Reason(StrEnum):
@@ -142,15 +141,21 @@ def _judge_break(broken: Broken) -> Verdict:
 
 
 def _judge_success(reply: Reply) -> Verdict:
-    answer = _decoded(reply.body)
+    answer = read_answer(reply.body)
     if answer is None:
-        text = f"The model server answered {reply.status} with a body that is not a JSON object."
+        text = (
+            f"The model server answered {reply.status} with a body that is not a JSON object."
+            f"{_said(reply)}"
+        )
         return _malformed(reply, text)
-    if bytes(answer.error) not in (b"", b"null"):
-        return _malformed(reply, "The model server answered 200 with an error.", reply.body)
-    if answer.choices is not None and not answer.choices:
+    shape = answer.shape
+    if bytes(shape.error) not in (b"", b"null"):
+        text = f"The model server answered {reply.status} with an error.{_said(reply)}"
+        body = answer.text if bytes(shape.error)[:1] == b"{" else None
+        return _malformed(reply, text, body)
+    if shape.choices is not None and not shape.choices:
         return _malformed(reply, "The model server answered without any choice.")
-    return Succeeded(Answer(reply.status, reply.body, reply.request_id), read_usage(answer))
+    return Succeeded(Answer(reply.status, answer.text, reply.request_id), read_usage(shape))
 
 
 def _malformed(reply: Reply, message: str, body: bytes | None = None) -> Retry:
@@ -174,8 +179,8 @@ def _judge_retryable(reply: Reply, now: float) -> Retry:
 
 
 def _judge_refusal(reply: Reply) -> Failed:
-    answer = _decoded(reply.body)
-    if reply.status == _NOT_FOUND and (answer is None or not bytes(answer.error)):
+    answer = read_answer(reply.body)
+    if reply.status == _NOT_FOUND and (answer is None or not bytes(answer.shape.error)):
         message = "The model servers do not offer this endpoint (they answered 404 Not Found)."
         body = error_body(message, kind="invalid_request_error", code=Reason.ENDPOINT)
         return Failed(Answer(_NOT_FOUND, body, reply.request_id), Reason.ENDPOINT)
@@ -184,21 +189,19 @@ def _judge_refusal(reply: Reply) -> Failed:
 
 
 def _error_object(reply: Reply) -> bytes:
-    answer = _decoded(reply.body)
-    if answer is not None and bytes(answer.error)[:1] == b"{":
-        return reply.body
+    answer = read_answer(reply.body)
+    if answer is not None and bytes(answer.shape.error)[:1] == b"{":
+        return answer.text
     kind = "invalid_request_error" if reply.status < 500 else "server_error"  # noqa: PLR2004
-    message = f"The model server answered {reply.status} without an OpenAI error object."
-    if answer is not None:
-        message += f" It said: {reply.body[:500].decode('utf-8', 'replace')}"
+    message = (
+        f"The model server answered {reply.status} without an OpenAI error object.{_said(reply)}"
+    )
     return error_body(message, kind=kind, code=None)
 
 
-def _decoded(body: bytes) -> AnswerBody | None:
-    try:
-        return decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+def _said(reply: Reply) -> str:
+    shown = reply.body[:_SHOWN_BYTES].decode("utf-8", "replace").strip()
+    return f" It said: {shown}" if shown else ""
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
