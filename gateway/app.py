@@ -19,11 +19,13 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, ops, steering
+from . import batches, content, files, models, openapi, ops, steering
 from .auth import require_key
+from .body import wait_to_continue
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
+from .openapi import DOCUMENT, Document
 from .protocol import Runner
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
@@ -51,6 +53,7 @@ def create_app(
     app[METRICS] = metrics
     app[CLOCK] = clock
     app[RUNNING] = Running()
+    app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
     app.add_routes(_routes())
     metrics.build_info.labels(__version__, settings.cell).set(1)
@@ -59,7 +62,7 @@ def create_app(
 
 def _routes() -> list[web.RouteDef]:
     return [
-        web.post("/v1/files", files.create),
+        web.post("/v1/files", files.create, expect_handler=wait_to_continue),
         web.get("/v1/files", files.index),
         web.get("/v1/files/{file_id}", files.show),
         web.delete("/v1/files/{file_id}", files.delete),
@@ -75,6 +78,7 @@ def _routes() -> list[web.RouteDef]:
         web.get("/health", ops.health),
         web.get("/ready", ops.ready),
         web.get("/metrics", ops.metrics),
+        web.get("/openapi.json", openapi.show),
     ]
 
 
@@ -92,7 +96,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         app = create_app(
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
-        add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=time.time)
+        add_dashboard(
+            app,
+            view=store,
+            metrics=metrics,
+            blobs=blobs,
+            clock=time.time,
+            document=lambda: app[DOCUMENT].tree,
+        )
         runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
