@@ -39,6 +39,7 @@ _REPLACEMENT = rb"\ufffd"
 # Strings are matched so that what stands inside them is left alone.
 _STRAY = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|-?\bNaN\b', re.DOTALL)
 _CONTROL = re.compile(rb"[\x00-\x1f]")
+_SHOWN_BYTES = 500
 _MOST_TOKENS = 1 << 40  # beyond it a count is nonsense, and sums would not fit into the store
 
 
@@ -213,6 +214,22 @@ def error_body(message: str, *, kind: str, code: str | None) -> bytes:
     """Make an OpenAI error object for an upstream that did not send one."""
     error = {"message": message, "type": kind, "param": None, "code": code}
     return msgspec.json.encode({"error": error})
+
+
+def error_object(status: int, body: bytes) -> bytes:
+    """Return an upstream's error answer as it is if it holds OpenAI's error object, else make one."""
+    answer = read_answer(body)
+    if answer is not None and bytes(answer.shape.error)[:1] == b"{":
+        return answer.text
+    kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004
+    message = f"The model server answered {status} without an OpenAI error object."
+    return error_body(message + quoted(body), kind=kind, code=None)
+
+
+def quoted(body: bytes) -> str:
+    """Quote the beginning of an answer, as the last sentence of a message."""
+    shown = body[:_SHOWN_BYTES].decode("utf-8", "replace").strip()
+    return f" It said: {shown}" if shown else ""
 
 
 def _one_line(text: bytes) -> bytes:

@@ -23,7 +23,14 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from batchline.lines import TIMEOUT_CODE, error_body, read_answer, read_usage
+from batchline.lines import (
+    TIMEOUT_CODE,
+    error_body,
+    error_object,
+    quoted,
+    read_answer,
+    read_usage,
+)
 from batchline.model import Usage
 
 from .upstream import NGINX_GROUP, Break, Broken, Reply
@@ -36,7 +43,6 @@ _PATIENT = frozenset({429, 503})
 _MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
 _BAD_GATEWAY = 502
-_SHOWN_BYTES = 500
 
 
 class Reason(StrEnum):
@@ -145,12 +151,12 @@ def _judge_success(reply: Reply) -> Verdict:
     if answer is None:
         text = (
             f"The model server answered {reply.status} with a body that is not a JSON object."
-            f"{_said(reply)}"
+            f"{quoted(reply.body)}"
         )
         return _malformed(reply, text)
     shape = answer.shape
     if bytes(shape.error) not in (b"", b"null"):
-        text = f"The model server answered {reply.status} with an error.{_said(reply)}"
+        text = f"The model server answered {reply.status} with an error.{quoted(reply.body)}"
         body = answer.text if bytes(shape.error)[:1] == b"{" else None
         return _malformed(reply, text, body)
     if shape.choices is not None and not shape.choices:
@@ -171,7 +177,7 @@ def _judge_retryable(reply: Reply, now: float) -> Retry:
     if patient:
         reason = Reason.RATE_LIMITED if reply.status == 429 else Reason.OVERLOADED  # noqa: PLR2004
     return Retry(
-        Answer(reply.status, _error_object(reply), reply.request_id),
+        Answer(reply.status, error_object(reply.status, reply.body), reply.request_id),
         reason,
         cost=sends * (1 if patient else FULL_COST),
         after_s=parse_retry_after(reply.retry_after, now=now),
@@ -184,24 +190,8 @@ def _judge_refusal(reply: Reply) -> Failed:
         message = "The model servers do not offer this endpoint (they answered 404 Not Found)."
         body = error_body(message, kind="invalid_request_error", code=Reason.ENDPOINT)
         return Failed(Answer(_NOT_FOUND, body, reply.request_id), Reason.ENDPOINT)
-    result = Answer(reply.status, _error_object(reply), reply.request_id)
+    result = Answer(reply.status, error_object(reply.status, reply.body), reply.request_id)
     return Failed(result, Reason.CLIENT_ERROR)
-
-
-def _error_object(reply: Reply) -> bytes:
-    answer = read_answer(reply.body)
-    if answer is not None and bytes(answer.shape.error)[:1] == b"{":
-        return answer.text
-    kind = "invalid_request_error" if reply.status < 500 else "server_error"  # noqa: PLR2004
-    message = (
-        f"The model server answered {reply.status} without an OpenAI error object.{_said(reply)}"
-    )
-    return error_body(message, kind=kind, code=None)
-
-
-def _said(reply: Reply) -> str:
-    shown = reply.body[:_SHOWN_BYTES].decode("utf-8", "replace").strip()
-    return f" It said: {shown}" if shown else ""
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
