@@ -29,6 +29,8 @@ class Sweep:
 
     async def clean(self) -> None:
         """Delete a piece of what nothing needs."""
+        for upload_id in await self._store.expire_uploads(now=int(self._clock())):
+            log.info("%s expired before it was completed", upload_id)
         keys = await self._store.garbage(now=int(self._clock()), limit=_GARBAGE_AT_ONCE)
         for key in keys:
             await self._blobs.delete(key)

@@ -10,6 +10,16 @@ def file_key(file_id: str) -> str:
     return f"files/{hashlib.sha256(file_id.encode()).hexdigest()[:2]}/{file_id}"
 
 
+def parts_prefix(upload_id: str) -> str:
+    """Name the place of an upload's parts: garbage as a whole once the upload has ended."""
+    return f"uploads/{upload_id}/"
+
+
+def part_key(upload_id: str, part_id: str) -> str:
+    """Name the bytes of one part."""
+    return f"{parts_prefix(upload_id)}{part_id}"
+
+
 def segments_prefix(batch_id: str) -> str:
     """Name the place of a batch's segments: garbage as a whole once the batch has ended."""
     return f"segments/{batch_id}/"
