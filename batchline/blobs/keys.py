@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import hashlib
 
+PREFIXES = ("files/", "results/", "segments/", "uploads/")
+"""Below these lies everything that rows name."""
+
+
+def owner_of(key: str) -> str | None:
+    """Return the batch or upload that a derived key (result, segment, part) belongs to, or None."""
+    kind, _, rest = key.partition("/")
+    return rest.partition("/")[0] if kind in {"results", "segments", "uploads"} else None
+
 
 def file_key(file_id: str) -> str:
     """Name the bytes of an uploaded or published file; spread over 256 folders."""

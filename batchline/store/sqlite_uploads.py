@@ -71,13 +71,17 @@ class SqliteUploads(SqliteParts):
             await self._drop_parts(tx, upload_id)
         return True
 
-    async def expire_uploads(self, *, now: int) -> list[str]:  # noqa: D102
+    async def expire_uploads(self, *, now: int, limit: int) -> int:  # noqa: D102
+        due = {"now": now, "before": now - _KEPT_S, "limit": limit}
+        async with self._database.read() as tx:
+            if await tx.row(self._text("has_old_uploads"), due) is None:
+                return 0
         async with self._database.write() as tx:
-            rows = await tx.rows(self._text("expire_uploads"), {"now": now})
+            rows = await tx.rows(self._text("expire_uploads"), due)
             for row in rows:
                 await self._drop_parts(tx, row["id"])
-            await tx.run(self._text("forget_uploads"), {"before": now - _KEPT_S})
-        return [row["id"] for row in rows]
+            await tx.run(self._text("forget_uploads"), due)
+        return len(rows)
 
     async def _drop_parts(self, tx: Transaction, upload_id: str) -> None:
         await tx.run(self._text("joining_to_garbage"), {"id": upload_id})

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from batchline.blobs.keys import file_key, part_key
+from batchline.metrics import Metrics
 from batchline.model import new_file_id
 from dispatcher.sweep import Sweep
 
@@ -59,8 +60,12 @@ async def cancel(gateway, upload_id):
     return await gateway.call("POST", f"/v1/uploads/{upload_id}/cancel")
 
 
-def sweep(gateway):
-    return Sweep(gateway.store, gateway.blobs, clock=gateway.clock)
+async def sweep(gateway):
+    """Let housekeeping do one round."""
+    clean = Sweep(
+        gateway.store, gateway.blobs, metrics=Metrics(), batch_ttl_s=0, clock=gateway.clock
+    )
+    await clean.step()
 
 
 @pytest.mark.spec("8-object", "8-create", "8-expires-at")
@@ -116,7 +121,7 @@ async def test_parts_sent_together_are_joined_in_the_order_named(gateway):
     assert (file["bytes"], file["purpose"], file["filename"]) == (len(whole), "evals", "e")
     assert (await gateway.call("GET", f"/v1/files/{file['id']}")).json == file
     assert (await gateway.client.files.content(file["id"])).content == whole
-    await sweep(gateway).clean()
+    await sweep(gateway)
     assert len(gateway.stored()) == 1
 
 
@@ -404,7 +409,7 @@ async def test_a_cancelled_upload_leaves_nothing(gateway):
     cancelled = await gateway.client.uploads.cancel(upload.id)
 
     assert (cancelled.status, cancelled.file) == ("cancelled", None)
-    await sweep(gateway).clean()
+    await sweep(gateway)
     assert gateway.stored() == []
 
 
@@ -435,7 +440,7 @@ async def test_what_has_ended_takes_nothing_any_more(gateway, how):
         for answer in answers:
             assert answer.status == 400
             assert f"its status is '{how}'" in answer.json["error"]["message"]
-        await sweep(gateway).clean()
+        await sweep(gateway)
     assert len(gateway.stored()) == (how == "completed")
 
 
@@ -444,7 +449,7 @@ async def test_an_upload_takes_parts_until_its_hour_is_over(gateway):
     """The last second counts."""
     upload_id = await begun(gateway)
     gateway.clock.advance(3599)
-    await sweep(gateway).clean()
+    await sweep(gateway)
 
     part_id = await part(gateway, upload_id)
 
@@ -456,7 +461,7 @@ async def test_ended_uploads_are_forgotten_after_a_day(gateway):
     upload_id = await begun(gateway)
     gateway.clock.advance(3600 + 86400)
 
-    await sweep(gateway).clean()
+    await sweep(gateway)
 
     assert (await cancel(gateway, upload_id)).status == 404
 
@@ -503,7 +508,7 @@ async def test_of_two_completions_at_once_one_makes_the_file(gateway):
     content = (await gateway.client.files.content(won[0].json["file"]["id"])).content
     expected = [b"aabb", b"bbaa"][answers.index(won[0]) % 2]
     assert content == expected
-    await sweep(gateway).clean()
+    await sweep(gateway)
     assert len(gateway.stored()) == 1
 
 
@@ -520,7 +525,7 @@ async def test_a_completion_that_died_can_be_asked_for_again(gateway):
     answer = await complete(gateway, upload_id, [part_id])
 
     assert answer.status == 200
-    await sweep(gateway).clean()
+    await sweep(gateway)
     assert len(gateway.stored()) == 1
     assert (await gateway.client.files.content(answer.json["file"]["id"])).content == LINE
 
@@ -536,7 +541,7 @@ async def test_a_completion_that_died_is_cleaned_up_with_its_upload(gateway):
     await writer.commit()
     gateway.clock.advance(3600)
 
-    await sweep(gateway).clean()
+    await sweep(gateway)
 
     assert gateway.stored() == []
 

@@ -14,6 +14,7 @@ CREATE TABLE uploads (
     joining_key TEXT
 ) WITHOUT ROWID;
 CREATE INDEX uploads_by_expiry ON uploads (expires_at);
+CREATE INDEX uploads_pending ON uploads (expires_at) WHERE status = 'pending';
 
 CREATE TABLE upload_parts (
     upload_id TEXT NOT NULL,
