@@ -86,6 +86,11 @@ def choice(value: Json, options: Sequence[str], *, param: str) -> str:
     return text
 
 
+def boolean_text(text: str, *, param: str) -> bool:
+    """Read `true` or `false` from a query."""
+    return choice(text, ("true", "false"), param=param) == "true"
+
+
 def integer(value: Json, *, param: str, lowest: int, highest: int) -> int:
     """Return the value if it is an integer within the bounds (both allowed)."""
     if not isinstance(value, int) or isinstance(value, bool):

@@ -71,16 +71,17 @@ async def _send(
     response: web.StreamResponse, first: bytes, rest: AsyncIterator[bytes], *, length: int
 ) -> None:
     sent = len(first)
-    await _write(response, first)
+    await write(response, first)
     async for chunk in rest:
         sent += len(chunk)
-        await _write(response, chunk)
+        await write(response, chunk)
     if sent != length:
         raise StoreUnavailable(f"The stored file is cut short: {sent} of {length} bytes.")
     await response.write_eof()
 
 
-async def _write(response: web.StreamResponse, chunk: bytes) -> None:
+async def write(response: web.StreamResponse, chunk: bytes) -> None:
+    """Send a piece of an answer as fast as the client takes it. Raises ConnectionError."""
     try:
         async with asyncio.timeout(_STALL_S):
             await response.write(chunk)

@@ -49,7 +49,9 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what aiohttp could not pass on; cut an answer that had begun."""
         request_id = new_request_id()
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if isinstance(exc, ConnectionError):
+            log.info("answer broken off: %s", exc)
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("answer broken off (request %s)", request_id, exc_info=exc)
         else:
             log.info("not a proper request: %s", message)

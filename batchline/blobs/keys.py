@@ -18,3 +18,8 @@ def segments_prefix(batch_id: str) -> str:
 def result_key(batch_id: str, kind: str) -> str:
     """Name the published file (`output` or `error`) of a batch: the same on every try."""
     return f"results/{batch_id}/{kind}.jsonl"
+
+
+def finish_index_key(batch_id: str) -> str:
+    """Name the index of a batch's published lines by when they finished."""
+    return f"results/{batch_id}/finished.idx"

@@ -1,6 +1,6 @@
 """The store's contract: narrow protocols over one database, one for each kind of user.
 
-`Intake` and `Steering` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every
+`Intake`, `Results` and `Steering` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every
 state change is one compare-and-set that names the old state: a lost race is a return value, never an
 exception. No method leases or updates a single line. All raise StoreUnavailable when the database
 refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the store.
@@ -22,6 +22,7 @@ from batchline.model import (
     NewBatch,
     Overview,
     Page,
+    Segment,
     SegmentRef,
     Settlement,
     Slice,
@@ -156,6 +157,33 @@ class Work(Protocol):
         """Return when another process may have changed something, or after `timeout_s`."""
 
 
+class Results(Protocol):
+    """What reading a batch's results takes, while it runs and after it has ended.
+
+    Lines are numbered from 1 by when they finished. Rows of an ended batch go piece by piece: what is
+    read of them holds only if the batch is open afterwards.
+    """
+
+    async def get_batch(self, batch_id: str) -> Batch | None:
+        """Return the batch, or None."""
+
+    async def get_file(self, file_id: str, *, now: int) -> File | None:
+        """Return the file, or None if unknown, deleted or expired at `now`."""
+
+    async def segments_after(self, batch: Batch, *, number: int, limit: int) -> list[Segment]:
+        """Return the segments with lines numbered above `number`, by number; the first may have both."""
+
+    async def lines_of_segment(
+        self, batch: Batch, *, segment: int, lines: Sequence[int]
+    ) -> set[int]:
+        """Return those of `lines` whose outcome lies in the segment."""
+
+    async def finished_lines(
+        self, batch: Batch, *, start: int, limit: int
+    ) -> list[tuple[int, int, Segment]]:
+        """Return (index, outcome code, segment) of finished lines `index >= start`, in input order."""
+
+
 class Steering(Protocol):
     """What the gateway does with batches beyond OpenAI's API."""
 
@@ -180,7 +208,7 @@ class View(Protocol):
         """Return the batch, or None."""
 
 
-class Store(Intake, Steering, Work, View, Protocol):
+class Store(Intake, Results, Steering, Work, View, Protocol):
     """All of them: what an engine implements and the conformance suite exercises."""
 
     async def close_store(self) -> None:

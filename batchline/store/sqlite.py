@@ -12,11 +12,12 @@ from pathlib import Path
 from .base import Store
 from .connection import Database, open_database
 from .sqlite_intake import SqliteIntake
+from .sqlite_results import SqliteResults
 from .sqlite_steering import SqliteSteering
 from .sqlite_work import SqliteWork
 
 
-class SqliteStore(SqliteIntake, SqliteSteering, SqliteWork):
+class SqliteStore(SqliteIntake, SqliteResults, SqliteSteering, SqliteWork):
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
