@@ -21,9 +21,10 @@ MAX_METADATA_KEY_CHARACTERS = 64
 MAX_METADATA_VALUE_CHARACTERS = 512
 MIN_EXPIRY_S = 3600
 MAX_EXPIRY_S = 30 * 86400
-_UNIT_S = {"h": 3600, "d": 86400}
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONG_UNITS = "hd"
 _MAX_WINDOW_S = 14 * 86400
-_WINDOW = re.compile(r"([1-9][0-9]{0,2})([hd])")
+_WINDOW = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class BatchRequest:
     output_expires_after_s: int | None
 
 
-def read_batch_request(body: bytes) -> BatchRequest:
+def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
     """Decode and check the body of `POST /v1/batches`. Unknown fields are ignored. Raises Invalid."""
     fields = parameters.json_object(body)
     window = parameters.string(
@@ -52,24 +53,37 @@ def read_batch_request(body: bytes) -> BatchRequest:
             parameters.required(fields, "endpoint"), ENDPOINTS, param="endpoint"
         ),
         completion_window=window,
-        window_s=window_seconds(window),
+        window_s=window_seconds(window, lowest_s=min_window_s),
         metadata=_metadata(fields.get("metadata")),
         output_expires_after_s=_expiry(fields.get("output_expires_after")),
     )
 
 
-def window_seconds(window: str) -> int:
-    """Read a completion window: `24h`, or any whole hours or days from 1 h to 14 d."""
+def window_seconds(window: str, *, lowest_s: int) -> int:
+    """Read a completion window: `24h`, or whole hours or days from `lowest_s` to 14 days.
+
+    Seconds and minutes are accepted where `lowest_s` is below an hour. Raises Invalid.
+    """
+    units = "smhd" if lowest_s < _UNIT_S["h"] else _LONG_UNITS
     found = _WINDOW.fullmatch(window)
-    seconds = int(found[1]) * _UNIT_S[found[2]] if found else 0
-    if not 0 < seconds <= _MAX_WINDOW_S:
+    seconds = int(found[1]) * _UNIT_S[found[2]] if found and found[2] in units else 0
+    if not lowest_s <= seconds <= _MAX_WINDOW_S:
+        words = "hours or days" if units == _LONG_UNITS else "seconds, minutes, hours or days"
         raise Invalid(
             f"Invalid value: '{parameters.shown(window)}'. Supported values are: '24h', or any "
-            "whole number of hours or days from '1h' to '14d'.",
+            f"whole number of {words} from '{_lowest(lowest_s, units)}' to '14d'.",
             param="completion_window",
             code="invalid_value",
         )
     return seconds
+
+
+def _lowest(seconds: int, units: str) -> str:
+    """Write the shortest window that is allowed: in hours where only whole hours are."""
+    if units == _LONG_UNITS:
+        return f"{-(-seconds // _UNIT_S['h'])}h"
+    unit = "m" if seconds % _UNIT_S["m"] == 0 else "s"
+    return f"{seconds // _UNIT_S[unit]}{unit}"
 
 
 def _metadata(value: parameters.Json) -> Mapping[str, str] | None:

@@ -46,6 +46,12 @@ class NotFound(BatchlineError):
 class Conflict(BatchlineError):
     """The thing's present state forbids this. Final: repeating will not help."""
 
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
 
 class Unauthorized(BatchlineError):
     """The API key is missing or wrong."""

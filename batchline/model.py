@@ -149,6 +149,16 @@ class NewBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class UsedKey:
+    """An Idempotency-Key, the batch it made and the digest of the body it came with."""
+
+    key: str
+    body_digest: bytes
+    batch_id: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """A run of consecutive requests: requests `first .. first+count-1`, one byte range of the input.
 

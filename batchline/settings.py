@@ -97,6 +97,12 @@ class Settings(BaseSettings):
     max_lines: int = Field(1_000_000, ge=1, description="Most requests in one batch")
     max_line_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Longest line of an input file")
     max_faults: int = Field(200, ge=1, description="Faults listed for one bad input file")
+    min_completion_window_s: int = Field(
+        3600,
+        ge=1,
+        le=86400,
+        description="Shortest completion window; below an hour, windows such as 5s and 10m exist too",
+    )
     file_ttl_s: int = Field(
         30 * 86400, ge=0, description="Age at which batch files expire; 0 keeps them"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp_jinja2
 import jinja2
@@ -18,8 +19,17 @@ from batchline.store.base import View
 
 from .live import Live
 from .pages import Pages, moment, read_assets
+from .prose import inline, paragraphs
+from .reference import schema_anchor
 
 log = logging.getLogger("batchline.dashboard")
+
+_FILTERS: Mapping[str, Callable[..., str]] = {
+    "moment": moment,
+    "inline": inline,
+    "paragraphs": paragraphs,
+    "schema_anchor": schema_anchor,
+}
 
 
 def add_dashboard(
@@ -29,8 +39,12 @@ def add_dashboard(
     metrics: Metrics,
     blobs: Blobs,
     clock: Callable[[], float],
+    document: Callable[[], Mapping[str, Any]],
 ) -> None:
-    """Add `/`, its parts, stream and static files, and the poller that lives as long as the app."""
+    """Add `/`, its parts, stream and static files, and the poller that lives as long as the app.
+
+    `document` returns the OpenAPI document that `/docs` shows.
+    """
     aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -38,13 +52,14 @@ def add_dashboard(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        filters={"moment": moment},
+        filters=_FILTERS,
     )
     live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock)
-    pages = Pages(live, read_assets())
+    pages = Pages(live, read_assets(), document)
     app.add_routes(
         [
             web.get("/", pages.overview),
+            web.get("/docs", pages.docs),
             web.get("/ui/stream", pages.stream, allow_head=False),
             web.get("/ui/part/{name}", pages.part),
             web.get("/static/{name}", pages.static),

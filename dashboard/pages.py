@@ -6,10 +6,13 @@ Every answer carries a policy that lets the browser load and run only what this 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import web
@@ -19,6 +22,7 @@ from batchline import __version__
 from batchline.errors import Unavailable
 
 from .live import Live, Snapshot
+from .reference import Reference, reference
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -38,6 +42,8 @@ PARTS = (
 )
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
+_LOCAL = "http://localhost:5000"  # how samples name the server
 _PING_S = 15.0
 _SEND_TIMEOUT_S = 20.0
 
@@ -57,11 +63,17 @@ def moment(iso: str, now: str) -> str:
 
 
 class Pages:
-    """The dashboard's handlers over one `Live`."""
+    """The dashboard's handlers over one `Live`, and over the API's document."""
 
-    def __init__(self, live: Live, assets: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        live: Live,
+        assets: Mapping[str, bytes],
+        document: Callable[[], Mapping[str, Any]],
+    ) -> None:
         self._live = live
         self._assets = assets
+        self._document = document
         self._tags = {n: blake2b(c, digest_size=6).hexdigest() for n, c in assets.items()}
 
     async def overview(self, request: web.Request) -> web.Response:
@@ -72,6 +84,21 @@ class Pages:
             context = {"reason": str(exc), "tags": self._tags, "version": __version__}
             return _html("error.html", request, context, status=503)
         return _html("overview.html", request, self._context(snapshot))
+
+    @cached_property
+    def _reference(self) -> Reference:
+        return reference(self._document())
+
+    async def docs(self, request: web.Request) -> web.Response:
+        """Answer the API reference; its samples name the server as this reader reached it."""
+        context = {
+            "reference": self._reference,
+            "origin": _origin(request),
+            "local": _LOCAL,
+            "tags": self._tags,
+            "version": __version__,
+        }
+        return _html("docs.html", request, context)
 
     async def part(self, request: web.Request) -> web.Response:
         """Answer one part as HTML; the page swaps it in when its structure changed."""
@@ -129,6 +156,11 @@ class Pages:
             "tags": self._tags,
             "version": __version__,
         }
+
+
+def _origin(request: web.Request) -> str:
+    # A proxy that ends TLS leaves no trace in the scheme that may be trusted: http is a guess.
+    return f"{request.scheme}://{request.host}" if _HOST.fullmatch(request.host) else _LOCAL
 
 
 def _html(

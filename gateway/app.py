@@ -19,11 +19,12 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, ops, results, steering
+from . import batches, content, files, models, openapi, ops, results, steering
 from .auth import require_key
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
+from .openapi import DOCUMENT, Document
 from .protocol import Runner
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
@@ -51,6 +52,7 @@ def create_app(
     app[METRICS] = metrics
     app[CLOCK] = clock
     app[RUNNING] = Running()
+    app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
     app.add_routes(_routes())
     metrics.build_info.labels(__version__, settings.cell).set(1)
@@ -77,6 +79,7 @@ def _routes() -> list[web.RouteDef]:
         web.get("/health", ops.health),
         web.get("/ready", ops.ready),
         web.get("/metrics", ops.metrics),
+        web.get("/openapi.json", openapi.show),
     ]
 
 
@@ -94,7 +97,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         app = create_app(
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
-        add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=time.time)
+        add_dashboard(
+            app,
+            view=store,
+            metrics=metrics,
+            blobs=blobs,
+            clock=time.time,
+            document=lambda: app[DOCUMENT].tree,
+        )
         runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from batchline.bodies import read_batch_request
+from batchline.bodies import BatchRequest, read_batch_request
 from batchline.errors import Conflict, Invalid, NotFound
 from batchline.model import Batch, File, NewBatch, new_batch_id
 from batchline.parameters import shown
@@ -13,7 +13,8 @@ from batchline.wire import batch_list, batch_object
 
 from .answers import json_answer
 from .files import BATCH
-from .keys import STORE, now
+from .keys import SETTINGS, STORE, now
+from .once import HEADER, REPLAYED, Once, read_key
 from .paging import BATCHES, page_query
 
 _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED})
@@ -21,24 +22,38 @@ _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EX
 
 
 async def create(request: web.Request) -> web.Response:
-    """POST /v1/batches: checks the body, adds the batch and returns; lines are read later."""
-    wanted = read_batch_request(await request.read())
+    """POST /v1/batches: checks the body, adds the batch and returns; lines are read later.
+
+    The same request under the same Idempotency-Key gets the same batch, whatever became of it.
+    """
+    body = await request.read()
+    min_window_s = request.app[SETTINGS].min_completion_window_s
+    wanted = read_batch_request(body, min_window_s=min_window_s)
+    key = read_key(request.headers.getall(HEADER, ()))
+    once = Once(request.app[STORE], key, body) if key is not None else None
+    earlier = await once.made(now=now(request)) if once else None
+    if earlier is not None:
+        return json_answer(batch_object(earlier), headers=REPLAYED)
     file = await _input_file(request, wanted.input_file_id)
-    created_at = now(request)
-    batch = await request.app[STORE].add_batch(
-        NewBatch(
-            id=new_batch_id(),
-            endpoint=wanted.endpoint,
-            input_file_id=file.id,
-            input_key=file.blob_key,
-            completion_window=wanted.completion_window,
-            created_at=created_at,
-            expires_at=created_at + wanted.window_s,
-            metadata=wanted.metadata,
-            output_expires_after_s=wanted.output_expires_after_s,
-        )
+    new = _new_batch(wanted, file, created_at=now(request))
+    if once is None:
+        return json_answer(batch_object(await request.app[STORE].add_batch(new)))
+    batch = await once.make(new)
+    return json_answer(batch_object(batch), headers={} if batch.id == new.id else REPLAYED)
+
+
+def _new_batch(wanted: BatchRequest, file: File, *, created_at: int) -> NewBatch:
+    return NewBatch(
+        id=new_batch_id(),
+        endpoint=wanted.endpoint,
+        input_file_id=file.id,
+        input_key=file.blob_key,
+        completion_window=wanted.completion_window,
+        created_at=created_at,
+        expires_at=created_at + wanted.window_s,
+        metadata=wanted.metadata,
+        output_expires_after_s=wanted.output_expires_after_s,
     )
-    return json_answer(batch_object(batch))
 
 
 async def _input_file(request: web.Request, file_id: str) -> File:

@@ -21,6 +21,7 @@ from .keys import METRICS
 
 REQUEST_ID = web.RequestKey("request_id", str)
 _STARTED = web.RequestKey("started", bool)
+_BEGAN = web.RequestKey("began", float)
 _METHODS = frozenset(HTTPMethod)
 
 
@@ -64,6 +65,9 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
     request[_STARTED] = True
     response.headers["x-request-id"] = request_id(request)
     response.headers["Server"] = "batchline"
+    if _BEGAN in request:
+        elapsed_ms = int((time.perf_counter() - request[_BEGAN]) * 1000)
+        response.headers["openai-processing-ms"] = str(elapsed_ms)
     if request.app[RUNNING].is_draining:
         response.headers["Connection"] = "close"
         response.force_close()
@@ -98,7 +102,7 @@ async def count_running(request: web.Request, handler: Handler) -> web.StreamRes
 @web.middleware
 async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Count and time every answer under its route's template."""
-    began = time.perf_counter()
+    request[_BEGAN] = time.perf_counter()
     status = "torn"
     try:
         response = await handler(request)
@@ -107,7 +111,7 @@ async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = str(exc.status)
         raise
     finally:
-        _record(request.app[METRICS], request, status, time.perf_counter() - began)
+        _record(request.app[METRICS], request, status, time.perf_counter() - request[_BEGAN])
     return response
 
 

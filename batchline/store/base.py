@@ -26,6 +26,7 @@ from batchline.model import (
     SegmentRef,
     Settlement,
     Slice,
+    UsedKey,
 )
 from batchline.states import BatchStatus
 
@@ -52,6 +53,15 @@ class Intake(Protocol):
 
     async def add_batch(self, new: NewBatch) -> Batch:
         """Insert a batch in `validating` and return it."""
+
+    async def add_batch_once(self, new: NewBatch, used: UsedKey) -> Batch | None:
+        """Insert a batch together with the key that made it, or neither: None if the key is taken.
+
+        Keys that have expired when the batch is created are free again, and are forgotten.
+        """
+
+    async def used_key(self, key: str, *, now: int) -> UsedKey | None:
+        """Return what the key was used for, or None if it never was or has expired."""
 
     async def get_batch(self, batch_id: str) -> Batch | None:
         """Return the batch, or None."""

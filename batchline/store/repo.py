@@ -18,6 +18,7 @@ from batchline.model import (
     SegmentRef,
     Slice,
     Usage,
+    UsedKey,
 )
 from batchline.states import PAUSABLE, BatchStatus
 
@@ -92,6 +93,21 @@ def new_batch_row(new: NewBatch) -> dict[str, Any]:
     """Write a row of `batches`."""
     row = {name: getattr(new, name) for name in NewBatch.__dataclass_fields__}
     return row | {"metadata": None if new.metadata is None else _encoded(new.metadata)}
+
+
+def key_row(used: UsedKey) -> dict[str, Any]:
+    """Write one row of `idempotency_keys`."""
+    return {name: getattr(used, name) for name in UsedKey.__dataclass_fields__}
+
+
+def to_key(row: Row) -> UsedKey:
+    """Read one row of `idempotency_keys`."""
+    return UsedKey(
+        key=row["key"],
+        body_digest=row["body_digest"],
+        batch_id=row["batch_id"],
+        expires_at=row["expires_at"],
+    )
 
 
 def faults_text(faults: Sequence[Fault]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiosql
 
-from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page
+from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
 from batchline.states import SliceState
 
 from . import repo
@@ -72,6 +72,20 @@ class SqliteIntake(SqliteParts):
             row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
         assert row is not None, "an insert returns its row"
         return repo.to_batch(row)
+
+    async def add_batch_once(self, new: NewBatch, used: UsedKey) -> Batch | None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("drop_old_keys"), {"now": new.created_at})
+            if not await tx.run(self._text("add_key"), repo.key_row(used)):
+                return None
+            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
+        assert row is not None, "an insert returns its row"
+        return repo.to_batch(row)
+
+    async def used_key(self, key: str, *, now: int) -> UsedKey | None:  # noqa: D102
+        async with self._database.read() as tx:
+            row = await tx.row(self._text("get_key"), {"key": key, "now": now})
+        return repo.to_key(row) if row else None
 
     async def get_batch(self, batch_id: str) -> Batch | None:  # noqa: D102
         async with self._database.read() as tx:

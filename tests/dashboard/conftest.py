@@ -30,6 +30,6 @@ def metrics():
 @pytest.fixture
 async def client(stage, metrics, clock):
     app = web.Application()
-    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=clock)
+    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=clock, document=dict)
     async with TestClient(TestServer(app)) as client:
         yield client

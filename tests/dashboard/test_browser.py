@@ -34,7 +34,7 @@ async def page():
 async def server(stage, metrics):
     """The dashboard under the real clock, as a browser's own clock is real."""
     app = web.Application()
-    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=time.time)
+    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=time.time, document=dict)
     async with TestServer(app) as server:
         yield server
 
@@ -169,7 +169,9 @@ async def test_a_lost_connection_is_said_and_heals(page, stage, metrics):
 
     def serve(port=0):
         app = web.Application()
-        add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=time.time)
+        add_dashboard(
+            app, view=stage, metrics=metrics, blobs=Disk(), clock=time.time, document=dict
+        )
         return TestServer(app, port=port or None)
 
     stage.seen = _one(10)

@@ -229,7 +229,7 @@ async def test_a_change_in_the_real_store_reaches_the_stream(
 ):
     """A batch created, then a line settled: both arrive without a reload."""
     app = web.Application()
-    add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=clock)
+    add_dashboard(app, view=store, metrics=metrics, blobs=blobs, clock=clock, document=dict)
     await store.report(FleetReport(at=int(clock()), limit=8))
 
     async with (
@@ -273,7 +273,7 @@ async def _wait_for(events, is_it):
 async def test_the_server_stops_while_pages_watch(stage, metrics, clock):
     """Open streams end by themselves on shutdown."""
     app = web.Application()
-    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=clock)
+    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=clock, document=dict)
     async with asyncio.timeout(30), TestClient(TestServer(app)) as client:
         answer = await client.get("/ui/stream")
         await anext(_events(answer))

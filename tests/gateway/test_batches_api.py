@@ -174,6 +174,57 @@ async def test_completion_windows(gateway, window, seconds):
     assert batch.expires_at == batch.created_at + seconds
 
 
+@pytest.mark.parametrize(
+    ("lowest_s", "window", "seconds"),
+    [
+        (5, "5s", 5),
+        (5, "90s", 90),
+        (1, "1s", 1),
+        (600, "10m", 600),
+        (60, "1209600s", 1209600),
+        (5, "24h", 86400),
+        (86400, "1d", 86400),
+        (5400, "2h", 7200),
+    ],
+)
+async def test_the_shortest_window_is_a_setting(starts, lowest_s, window, seconds):
+    """Below an hour, seconds and minutes exist too."""
+    gateway = await starts(min_completion_window_s=lowest_s)
+
+    batch = await gateway.create_batch(completion_window=window)
+
+    assert batch.expires_at == batch.created_at + seconds
+
+
+@pytest.mark.parametrize(
+    ("lowest_s", "window", "units", "shortest"),
+    [
+        (3600, "3600s", "hours or days", "1h"),
+        (3600, "60m", "hours or days", "1h"),
+        (5400, "1h", "hours or days", "2h"),
+        (86400, "23h", "hours or days", "24h"),
+        (5, "4s", "seconds, minutes, hours or days", "5s"),
+        (600, "599s", "seconds, minutes, hours or days", "10m"),
+        (5, "1209601s", "seconds, minutes, hours or days", "5s"),
+        (5, "5S", "seconds, minutes, hours or days", "5s"),
+        (5, "05s", "seconds, minutes, hours or days", "5s"),
+        (5, "1.5h", "seconds, minutes, hours or days", "5s"),
+        (5, "-5s", "seconds, minutes, hours or days", "5s"),
+        (5, "1w", "seconds, minutes, hours or days", "5s"),
+    ],
+)
+async def test_windows_out_of_bounds_are_refused(starts, lowest_s, window, units, shortest):
+    """400 names the parameter and what is allowed here."""
+    gateway = await starts(min_completion_window_s=lowest_s)
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        await gateway.create_batch(completion_window=window)
+
+    assert (caught.value.param, caught.value.code) == ("completion_window", "invalid_value")
+    message = f"'24h', or any whole number of {units} from '{shortest}' to '14d'."
+    assert caught.value.body["message"].endswith(message)
+
+
 @pytest.mark.spec("3.1-metadata", "3.1-metadata-null", "3.2-metadata-optional")
 @pytest.mark.parametrize("metadata", [None, {}, {"a": ""}, {"k" * 64: "v", "nul": "\x00\n\u2028"}])
 async def test_metadata_is_kept_as_sent(gateway, metadata):

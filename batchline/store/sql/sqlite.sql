@@ -53,6 +53,18 @@ VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_wi
         :created_at, :expires_at, :metadata, :output_expires_after_s)
 RETURNING *;
 
+-- name: drop_old_keys!
+DELETE FROM idempotency_keys WHERE expires_at <= :now;
+
+-- name: add_key!
+INSERT INTO idempotency_keys (key, body_digest, batch_id, expires_at)
+VALUES (:key, :body_digest, :batch_id, :expires_at)
+ON CONFLICT (key) DO NOTHING;
+
+-- name: get_key
+SELECT key, body_digest, batch_id, expires_at FROM idempotency_keys
+WHERE key = :key AND expires_at > :now;
+
 -- name: get_batch
 SELECT * FROM batches WHERE id = :id;
 

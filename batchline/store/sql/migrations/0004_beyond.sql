@@ -1,4 +1,4 @@
--- Pausing, reading results while a batch runs, deleting batches.
+-- Pausing, reading results while a batch runs.
 
 ALTER TABLE batches ADD COLUMN paused_at INTEGER;
 
@@ -14,6 +14,3 @@ FROM (
 ) AS counted
 WHERE counted.segment = segments.id;
 CREATE INDEX segments_by_place ON segments (batch_seq, lines_before);
-
--- Deleted batches whose slices, outcomes and segments are still to be dropped, piece by piece.
-CREATE TABLE leftovers (batch_seq INTEGER PRIMARY KEY);

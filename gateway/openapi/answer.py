@@ -1,0 +1,52 @@
+"""`GET /openapi.json`: the document as bytes that a client may keep, under an ETag."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from hashlib import blake2b
+from http import HTTPStatus
+
+from aiohttp import ETag, web
+
+from batchline.settings import Settings
+
+from .document import Tree, openapi_document
+
+_KEEP = {"Cache-Control": "no-cache"}  # may be kept, but must be asked about each time
+
+
+class Document:
+    """The document of one server, built when it is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The document as Python's dicts and lists; not to be changed."""
+        return openapi_document(self._settings)
+
+    @cached_property
+    def body(self) -> bytes:
+        """The document as JSON."""
+        return json.dumps(self.tree, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @cached_property
+    def etag(self) -> str:
+        """A short digest of the JSON."""
+        return blake2b(self.body, digest_size=8).hexdigest()
+
+
+DOCUMENT = web.AppKey("document", Document)
+
+
+async def show(request: web.Request) -> web.Response:
+    """GET /openapi.json."""
+    document = request.app[DOCUMENT]
+    if ETag(document.etag) in (request.if_none_match or ()):
+        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_KEEP)
+    else:
+        response = web.Response(body=document.body, content_type="application/json", headers=_KEEP)
+    response.etag = document.etag
+    return response

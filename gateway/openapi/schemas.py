@@ -1,0 +1,160 @@
+"""The schemas of the document: shapes from `batchline.wire`, bounds from the code that enforces them.
+
+Written nowhere twice: a field added to a shape, an endpoint or a limit is in the document at once, and a
+test asks for its sentence in schemas.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from batchline import bodies, wire
+from batchline.settings import ENDPOINTS, Settings
+from batchline.states import BatchStatus
+
+from ..paging import BATCHES, FILES, Bounds  # noqa: TID252 - a package within the leaf
+
+Schema = dict[str, Any]
+
+SHAPES = (
+    wire.FileObject,
+    wire.BatchObject,
+    wire.ModelObject,
+    wire.ModelList,
+    wire.DeletedObject,
+    wire.ErrorAnswer,
+    wire.ListObject,
+)
+_HOUR_S = 3600
+_REF = "#/components/schemas/{name}"
+
+
+def component_schemas(written: Mapping[str, Any], settings: Settings) -> dict[str, Schema]:
+    """Return all schemas by name; `written` is the content of schemas.yaml."""
+    _, derived = msgspec.json.schema_components(SHAPES, ref_template=_REF)
+    shapes = {name: _always_present(shape) for name, shape in derived.items()}
+    shapes["FileObject"]["properties"]["purpose"] = reference("Purpose")
+    shapes["BatchObject"]["properties"] |= {
+        "status": reference("BatchStatus"),
+        "endpoint": reference("Endpoint"),
+        "metadata": reference("Metadata"),
+    }
+    for name, sentences in written["fields"].items():
+        for field, sentence in sentences.items():
+            shapes[name]["properties"][field]["description"] = sentence
+    page = shapes.pop("ListObject")
+    schemas = (
+        shapes
+        | {"FileList": _page_of("FileObject", page), "BatchList": _page_of("BatchObject", page)}
+        | _values()
+        | {"CompletionWindow": _window(settings.min_completion_window_s)}
+        | written["shapes"]
+    )
+    schemas["BatchStatus"]["x-enumDescriptions"] = {
+        status.value: written["statuses"][status] for status in BatchStatus
+    }
+    for name, example in written["examples"].items():
+        schemas[name]["example"] = example
+    return dict(sorted(schemas.items()))
+
+
+def component_parameters() -> dict[str, Schema]:
+    """Return the parameters whose bounds the code decides."""
+    return {"FilesLimit": _limit(FILES), "BatchesLimit": _limit(BATCHES)}
+
+
+def reference(name: str) -> Schema:
+    """Point to a schema by its name."""
+    return {"$ref": _REF.format(name=name)}
+
+
+def _always_present(shape: Schema) -> Schema:
+    """Turn msgspec's schema of what may be read into one of what is sent: every field, always."""
+    fields = {name: _sent(field) for name, field in shape["properties"].items()}
+    return shape | {"properties": fields, "required": list(fields)}
+
+
+def _sent(field: Schema) -> Schema:
+    sent = {key: value for key, value in field.items() if key != "default"}
+    match sent:
+        case {"enum": [only]}:
+            return {"const": only}
+        case {"anyOf": [{"type": kind, **rest}, {"type": "null"}]} if not rest:
+            return {"type": [kind, "null"]}
+        case _:
+            return sent
+
+
+def _page_of(name: str, page: Schema) -> Schema:
+    data = page["properties"]["data"] | {"type": "array", "items": reference(name)}
+    return page | {"title": f"A page of {name}s", "properties": page["properties"] | {"data": data}}
+
+
+def _limit(bounds: Bounds) -> Schema:
+    return {
+        "name": "limit",
+        "in": "query",
+        "description": "How many to return at most.",
+        "schema": {
+            "type": "integer",
+            "minimum": bounds.lowest,
+            "maximum": bounds.highest,
+            "default": bounds.default,
+        },
+    }
+
+
+def _window(lowest_s: int) -> Schema:
+    units = "smhd" if lowest_s < _HOUR_S else "hd"
+    return {
+        "type": "string",
+        "pattern": f"^[1-9][0-9]{{0,6}}[{units}]$",
+        "description": "Time for the whole batch: `24h`, or any whole hours (`h`) or days (`d`) from "
+        f"{lowest_s:,} seconds to 14 days.",
+    }
+
+
+def _values() -> dict[str, Schema]:
+    """Describe values that several shapes share."""
+    return {
+        "BatchStatus": {"type": "string", "enum": [status.value for status in BatchStatus]},
+        "Endpoint": {
+            "type": "string",
+            "enum": list(ENDPOINTS),
+            "description": "Where the lines are sent: the same for the whole batch.",
+        },
+        "InputPurpose": {
+            "type": "string",
+            "enum": list(bodies.INPUT_PURPOSES),
+            "description": "What the file is for: `batch` for the input of a batch.",
+        },
+        "Purpose": {"type": "string", "enum": [*bodies.INPUT_PURPOSES, "batch_output"]},
+        "Metadata": {
+            "type": ["object", "null"],
+            "description": "Your own names for the batch.",
+            "maxProperties": bodies.MAX_METADATA_PAIRS,
+            "propertyNames": {"maxLength": bodies.MAX_METADATA_KEY_CHARACTERS},
+            "additionalProperties": {
+                "type": "string",
+                "maxLength": bodies.MAX_METADATA_VALUE_CHARACTERS,
+            },
+        },
+        "ExpirySeconds": {
+            "type": "integer",
+            "minimum": bodies.MIN_EXPIRY_S,
+            "maximum": bodies.MAX_EXPIRY_S,
+            "description": "Age in seconds at which the file is deleted.",
+        },
+        "OutputExpiry": {
+            "type": ["object", "null"],
+            "description": "When the result files expire.",
+            "required": ["anchor", "seconds"],
+            "properties": {
+                "anchor": {"const": "created_at", "description": "Counts from their creation."},
+                "seconds": reference("ExpirySeconds"),
+            },
+        },
+    }

@@ -1,0 +1,112 @@
+"""One running service for all clients: gateway and dispatcher as processes, real nginx, a scripted vLLM.
+
+The scripted server answers as `echoes` says, so that every line can be compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+import time
+import urllib.request
+
+import openai
+import pytest
+from echoes import answer
+from installed import client_python, node_with_packages
+from processes import System, free_port
+from scripted import Scripted
+
+from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
+
+
+@pytest.fixture(scope="session")
+def model_server():
+    """The scripted server, in a thread with a loop of its own."""
+    server = Scripted(answer)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(30)
+    yield server
+    asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(30)
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def nginx(model_server, tmp_path_factory):
+    """Real nginx before the scripted server; yields its address."""
+    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    config, log = folder / "nginx.conf", folder / "error.log"
+    config.write_text(
+        render_nginx(
+            [f"127.0.0.1:{model_server.port}"],
+            listen=f"127.0.0.1:{port}",
+            run_dir=str(folder),
+            error_log=str(log),
+            foreground=True,
+            user="root" if os.geteuid() == 0 else None,
+        )
+    )
+    process = subprocess.Popen(nginx_argv(find_nginx(), config, error_log=log))
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 30
+    while not answers(f"{url}/nginx-health"):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    yield url
+    process.terminate()
+    process.wait(30)
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def service(nginx, model_server, tmp_path_factory):
+    """The gateway and the dispatcher, ready."""
+    system = System(
+        tmp_path_factory.mktemp("service"), nginx, backend_urls=model_server.url, max_in_flight=16
+    )
+    system.start("gateway", "dispatcher")
+    try:
+        system.wait_ready()
+        yield system
+    finally:
+        system.stop()
+
+
+@pytest.fixture
+def client(service):
+    """The synchronous client with its default retries."""
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="unused") as made:
+        yield made
+
+
+@pytest.fixture
+async def aclient(service):
+    """The asynchronous client with its default retries."""
+    async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="unused") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def outside():
+    """The interpreter of the environment that litellm and openai-batch live in."""
+    return client_python()
+
+
+@pytest.fixture(scope="session")
+def node(outside):
+    """The node program, with the openai package of npm beside the tests."""
+    return node_with_packages(outside)

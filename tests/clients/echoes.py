@@ -1,0 +1,100 @@
+"""The scripted vLLM of these tests, and what must therefore come back for each line.
+
+It answers each request with what it was asked. A prompt that starts with REFUSE is refused with 400, one that
+starts with WAIT is never answered.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from aiohttp import web
+from scripted import HANG, completion
+
+TERMINAL = {"completed", "failed", "expired", "cancelled"}
+CHAT = "/v1/chat/completions"
+
+
+def expected(body):
+    """Return what the model server answers to a request body."""
+    if "input" in body:
+        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = [
+            {"object": "embedding", "index": n, "embedding": [len(text), 0.5]}
+            for n, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
+        return {"object": "list", "data": data, "model": body["model"], "usage": usage}
+    return completion(f"echo: {asked(body)}", model=body["model"], created=1_700_000_000)
+
+
+REFUSAL = {
+    "message": "max_tokens is too large: 99999.",
+    "type": "BadRequestError",
+    "param": None,
+    "code": 400,
+}
+
+
+def asked(body):
+    return body["messages"][-1]["content"] if "messages" in body else ""
+
+
+def answer(body, attempt):
+    if asked(body).startswith("REFUSE"):
+        return web.json_response({"error": REFUSAL}, status=400)
+    if asked(body).startswith("WAIT"):
+        return HANG
+    return web.json_response(expected(body))
+
+
+def chat_line(custom_id, content, **body):
+    """Make one request as JSON can say it, odd values included."""
+    body = {"model": "m", "messages": [{"role": "user", "content": content}], "stop": None} | body
+    return {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}
+
+
+def jsonl(lines):
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+ODD = {
+    "plain": "What is 2 + 2?",
+    "": "an empty custom_id is text too",
+    " spaces kept ": "  leading and trailing  ",
+    "ünïcödé-日本-🎉": "Grüße, 你好, 🎉, \u05e9\u05dc\u05d5\u05dd",
+    "separators": "one\u2028two\u2029three\u0085four\x0bfive\x0csix\x1cseven",
+    "controls": 'tab\tnewline\nreturn\rquote"backslash\\nul\u0000',
+    "x" * 512: "a long custom_id",
+    "markup": "<script>&amp;</script> {{ jinja }} ${shell}",
+}
+"""custom_id → prompt: what a careless server mangles."""
+
+
+def odd_lines():
+    """Make requests whose every value has a reason to break."""
+    return [
+        chat_line(custom_id, prompt, seed=2**62 + n, chat_template_kwargs={"thinking": None})
+        for n, (custom_id, prompt) in enumerate(ODD.items())
+    ]
+
+
+def wait_until(condition, within_s=60):
+    """Ask again and again until the answer is true; return it."""
+    deadline = time.monotonic() + within_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+    return answer
+
+
+def compare(lines, requests):
+    """Hold a result file against its requests: each once, in order, the answer unchanged."""
+    assert [line["custom_id"] for line in lines] == [r["custom_id"] for r in requests]
+    for line, request in zip(lines, requests, strict=True):
+        assert set(line) == {"id", "custom_id", "response", "error"}
+        assert line["error"] is None
+        assert line["response"]["status_code"] == 200
+        assert line["response"]["body"] == expected(request["body"])
+    assert len({line["id"] for line in lines}) == len(lines)

@@ -1,0 +1,114 @@
+"""The real gateway and dispatcher as processes, driven by the openai client."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import openai
+
+TERMINAL = {"completed", "failed", "expired", "cancelled"}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class System:
+    """Two processes that can be killed and started again on the same data directory."""
+
+    def __init__(self, folder, upstream_url, **settings):
+        self.port, self.ops_port = free_port(), free_port()
+        self.folder = folder
+        self.environment = os.environ | {
+            "BATCHLINE_DATA_DIR": str(folder / "data"),
+            "BATCHLINE_PORT": str(self.port),
+            "BATCHLINE_DISPATCHER_PORT": str(self.ops_port),
+            "BATCHLINE_UPSTREAM_URL": upstream_url,
+            "BATCHLINE_PROBE_INTERVAL_S": "0.1",
+            "BATCHLINE_RETRY_BASE_S": "0.02",
+            "BATCHLINE_GRACE_S": "5",
+            **{f"BATCHLINE_{k.upper()}": str(v) for k, v in settings.items()},
+        }
+        self.processes = {}
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="unused", max_retries=8)
+
+    def start(self, *names):
+        for name in names:
+            log = (self.folder / f"{name}.log").open("a")
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "batchline.cli.main", name], env=self.environment, stderr=log
+            )
+
+    def kill(self, name, number=signal.SIGKILL):
+        process = self.processes.pop(name)
+        process.send_signal(number)
+        process.wait(60)
+
+    def stop(self):
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(60)
+
+    def logs(self):
+        return "\n".join(p.read_text() for p in self.folder.glob("*.log"))
+
+    def get(self, path):
+        """Return (status, text) of a plain GET."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as exc:
+            return exc.code, exc.read().decode()
+
+    def wait_ready(self, within_s=60):
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            try:
+                status, text = self.get("/ready")
+            except OSError:
+                status, text = 0, "not listening"
+            if status == 200:
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"not ready: {text}\n{self.logs()}")
+
+    def submit(self, content, endpoint="/v1/chat/completions"):
+        file = self.client.files.create(file=content, purpose="batch")
+        return self.client.batches.create(
+            input_file_id=file.id, endpoint=endpoint, completion_window="24h"
+        )
+
+    def until(self, batch, condition, within_s=120):
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            batch = self.client.batches.retrieve(batch.id)
+            if condition(batch):
+                return batch
+            time.sleep(0.05)
+        raise TimeoutError(f"{batch}\n{self.logs()}")
+
+    def ended(self, batch, within_s=120):
+        return self.until(batch, lambda b: b.status in TERMINAL, within_s)
+
+    def lines(self, file_id):
+        text = self.client.files.content(file_id).text if file_id else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def results(self, batch):
+        """Return (output, errors), checking that each custom_id is there exactly once."""
+        output, errors = self.lines(batch.output_file_id), self.lines(batch.error_file_id)
+        ids = [line["custom_id"] for line in output + errors]
+        assert len(ids) == len(set(ids)) == batch.request_counts.total
+        return output, errors
