@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 
 import aiohttp
 import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
 
-from batchline.states import BatchStatus
+from batchline.blobs.keys import segments_prefix
+from batchline.lines import error_record
+from batchline.model import Outcome, Settlement, Slice, request_id
+from batchline.results import Reader, Window
+from batchline.states import BatchStatus, OutcomeKind
 
 
 def numbers(body):
@@ -341,3 +346,77 @@ async def test_a_stop_cuts_followers_off_instead_of_ending_well(house, upstream)
             await house.server.app[RUNNING].drain(grace_s=10)
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
+
+
+async def end_and_forget(house, batch):
+    """Let the batch end, and drop its rows and segments at once."""
+    await house.ended(batch)
+    while await house.store.prune(limit=500):
+        pass
+    for key in await house.store.garbage(now=0, limit=100):
+        await house.blobs.delete(key)
+
+
+async def test_a_batch_that_ends_under_a_reader_is_read_on_from_its_files(house, upstream):
+    """Half read from segments, half from the files: nothing twice, nothing lost, order kept."""
+    upstream.script = lambda body, attempt: (
+        HANG if body["tag"] == "t0" else web.json_response(completion(body["tag"] + "x" * 60_000))
+    )
+    batch = await house.submit(60)
+    async with house.dispatching():
+        batch = await house.finished(batch, 59)
+        reader = Reader(house.store, house.blobs, clock=time.time)
+        by_input = reader.snapshot(batch, Window(0, 59))
+        failed = reader.snapshot(batch, Window(0, 59), only_failed=True)
+        by_finish = reader.follow(batch, after=0)
+        first, followed = await anext(by_input), await anext(by_finish)
+        upstream.release.set()
+        await end_and_forget(house, batch)
+
+        rest = [record async for records in by_input for record in records]
+        followed += [record async for records in by_finish for record in records]
+        assert [r async for r in failed] == []
+
+    assert 0 < len(first) < 59
+    assert numbers(b"".join(first + rest)) == list(range(1, 60))
+    assert sorted(numbers(b"".join(followed))) == list(range(60))
+    assert len(followed) == 60
+
+
+async def test_lost_bytes_of_a_running_batch_are_an_error_not_a_short_answer(house, upstream):
+    """Segments that vanish while their batch is open: 503, nothing that looks whole."""
+    upstream.script = hold(0)
+    batch = await house.submit(5)
+    async with house.dispatching():
+        await house.finished(batch, 4)
+        await house.blobs.delete(segments_prefix(batch.id))
+        answers = [await results(house, batch, query) for query in ("", "?follow=true")]
+
+    assert [a.status for a in answers] == [503, 503]
+    assert "their bytes are gone" in answers[0].json["error"]["message"]
+
+
+async def test_lines_that_came_after_their_lease_was_lost_have_no_number(house):
+    """A segment may hold records that do not count: they are neither sent nor numbered."""
+    batch = await house.submit(8)
+    store = house.store
+    await store.add_slices([Slice(batch.seq, 0, 4, 0, 10), Slice(batch.seq, 4, 4, 10, 10)])
+    await store.accept(batch, total=8, model="m", now=1)
+    lost, kept = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    await store.release([lost])
+
+    def answered(index):
+        record = error_record(request_id(batch.id, index), f"id-{index}", code="c", message="m")
+        return Outcome(index, OutcomeKind.FAILED, record)
+
+    groups = [(lost, [answered(i) for i in (1, 0)]), (kept, [answered(i) for i in (6, 4, 7)])]
+    outcomes = [o for _, group in groups for o in group]
+    segment = await house.blobs.put_segment(
+        segments_prefix(batch.id), [(o.index, o.record) for o in outcomes]
+    )
+    await store.settle([Settlement(batch.seq, segment, groups)], now=2)
+
+    whole, rest = await results(house, batch), await errors(house, batch, "?after_line=1")
+
+    assert (numbers(whole.body), whole.headers["X-Last-Line"]) == ([4, 6, 7], "3")
+    assert numbers(rest.body) == [4, 7]
