@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
+PREFIXES = ("files/", "results/", "segments/")
+"""Below these lies everything that rows name."""
+
+
+_FINISH_INDEX = "finished.idx"
+
+
+def batch_of(key: str) -> str | None:
+    """Return the batch that a derived key (a result, a segment) belongs to, or None."""
+    kind, _, rest = key.partition("/")
+    return rest.partition("/")[0] if kind in {"results", "segments"} else None
+
 
 def file_key(file_id: str) -> str:
     """Name the bytes of an uploaded or published file; spread over 256 folders."""
@@ -22,4 +34,9 @@ def result_key(batch_id: str, kind: str) -> str:
 
 def finish_index_key(batch_id: str) -> str:
     """Name the index of a batch's published lines by when they finished."""
-    return f"results/{batch_id}/finished.idx"
+    return f"results/{batch_id}/{_FINISH_INDEX}"
+
+
+def is_finish_index(key: str) -> bool:
+    """Tell whether the key is such an index: it goes when the last result file of its batch has gone."""
+    return key.startswith("results/") and key.endswith(f"/{_FINISH_INDEX}")

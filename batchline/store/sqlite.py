@@ -14,10 +14,11 @@ from .connection import Database, open_database
 from .sqlite_intake import SqliteIntake
 from .sqlite_results import SqliteResults
 from .sqlite_steering import SqliteSteering
+from .sqlite_upkeep import SqliteUpkeep
 from .sqlite_work import SqliteWork
 
 
-class SqliteStore(SqliteIntake, SqliteResults, SqliteSteering, SqliteWork):
+class SqliteStore(SqliteIntake, SqliteResults, SqliteSteering, SqliteWork, SqliteUpkeep):
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:

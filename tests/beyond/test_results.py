@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
 
-from batchline.blobs.keys import segments_prefix
+from batchline.blobs.keys import finish_index_key, segments_prefix
 from batchline.lines import error_record
 from batchline.model import Outcome, Settlement, Slice, request_id
 from batchline.results import Reader, Window
@@ -207,7 +207,7 @@ async def test_results_stay_after_the_rows_are_pruned(house, upstream):
         before = [await follow(house, batch, n) for n in (0, 100, 299)]
     while await house.store.prune(limit=50):
         pass
-    for key in await house.store.garbage(now=0, limit=100):
+    for key in await house.store.garbage(limit=100):
         await house.blobs.delete(key)
     pruned = [await follow(house, batch, n) for n in (0, 100, 299)]
 
@@ -353,7 +353,7 @@ async def end_and_forget(house, batch):
     await house.ended(batch)
     while await house.store.prune(limit=500):
         pass
-    for key in await house.store.garbage(now=0, limit=100):
+    for key in await house.store.garbage(limit=100):
         await house.blobs.delete(key)
 
 
@@ -420,3 +420,24 @@ async def test_lines_that_came_after_their_lease_was_lost_have_no_number(house):
 
     assert (numbers(whole.body), whole.headers["X-Last-Line"]) == ([4, 6, 7], "3")
     assert numbers(rest.body) == [4, 7]
+
+
+async def test_the_finish_index_is_named_as_long_as_one_result_file_is(house, upstream):
+    """The hunt for orphans spares it until both files are gone, and then takes it."""
+    upstream.script = hold(failing={1})
+    batch = await house.submit(3)
+    async with house.dispatching():
+        ended = await house.ended(batch)
+    key = finish_index_key(batch.id)
+
+    async def suspected():
+        return await house.store.suspect([key], now=10, first_seen_before=10) == [key]
+
+    spared = [await suspected()]
+    await house.store.delete_file(ended.output_file_id)
+    spared.append(await suspected())
+    await house.store.delete_file(ended.error_file_id)
+
+    assert await house.blobs.size(key) == 3 * 16
+    assert spared == [False, False]
+    assert await suspected()
