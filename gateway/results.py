@@ -23,8 +23,8 @@ from batchline.model import Batch
 from batchline.results import Reader, Window
 from batchline.states import TERMINAL, BatchStatus
 
+from .answers import write
 from .batches import named_batch
-from .content import write
 from .exchange import RUNNING
 from .keys import BLOBS, CLOCK, STORE
 
