@@ -15,10 +15,15 @@ from .sqlite_intake import SqliteIntake
 from .sqlite_results import SqliteResults
 from .sqlite_steering import SqliteSteering
 from .sqlite_upkeep import SqliteUpkeep
+from .sqlite_uploads import SqliteUploads
 from .sqlite_work import SqliteWork
 
 
+<<<<<<< HEAD
 class SqliteStore(SqliteIntake, SqliteResults, SqliteSteering, SqliteWork, SqliteUpkeep):
+=======
+class SqliteStore(SqliteIntake, SqliteUploads, SqliteSteering, SqliteWork, SqliteUpkeep):
+>>>>>>> main
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
