@@ -8,16 +8,11 @@ PREFIXES = ("files/", "results/", "segments/", "uploads/")
 """Below these lies everything that rows name."""
 
 
-<<<<<<< HEAD
 _FINISH_INDEX = "finished.idx"
 
 
-def batch_of(key: str) -> str | None:
-    """Return the batch that a derived key (a result, a segment) belongs to, or None."""
-=======
 def owner_of(key: str) -> str | None:
     """Return the batch or upload that a derived key (result, segment, part) belongs to, or None."""
->>>>>>> main
     kind, _, rest = key.partition("/")
     return rest.partition("/")[0] if kind in {"results", "segments", "uploads"} else None
 

@@ -1,17 +1,10 @@
 """The store's contract: narrow protocols over one database, one for each kind of user.
 
-<<<<<<< HEAD
-`Intake`, `Results` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher, `View` for
-the dashboard. Every state change is one compare-and-set that names the old state: a lost race is a return
-value, never an exception. No method leases or updates a single line. All raise StoreUnavailable when the
-database refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the
-store.
-=======
-`Intake`, `Uploads` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher, `View` for the
-dashboard. Every state change is one compare-and-set that names the old state: a lost race is a return value,
-never an exception. No method leases or updates a single line. All raise StoreUnavailable when the database
-refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the store.
->>>>>>> main
+`Intake`, `Uploads`, `Results` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher,
+`View` for the dashboard. Every state change is one compare-and-set that names the old state: a lost race
+is a return value, never an exception. No method leases or updates a single line. All raise
+StoreUnavailable when the database refuses (locked, full). Time is an argument (integer Unix seconds); only
+leases count inside the store.
 """
 
 from __future__ import annotations
@@ -165,7 +158,6 @@ class Work(Protocol):
         """Return when another process may have changed something, or after `timeout_s`."""
 
 
-<<<<<<< HEAD
 class Results(Protocol):
     """What reading a batch's results takes, while it runs and after it has ended.
 
@@ -191,7 +183,8 @@ class Results(Protocol):
         self, batch: Batch, *, start: int, limit: int
     ) -> list[tuple[int, int, Segment]]:
         """Return (index, outcome code, segment) of finished lines `index >= start`, in input order."""
-=======
+
+
 class Uploads(Protocol):
     """What the gateway does with uploads in parts. Past `expires_at` an upload is not pending."""
 
@@ -224,7 +217,6 @@ class Uploads(Protocol):
 
     async def cancel_upload(self, upload_id: str, *, now: int) -> bool:
         """Pending → cancelled, its parts becoming garbage; False on a lost race."""
->>>>>>> main
 
 
 class Steering(Protocol):
@@ -294,11 +286,7 @@ class Upkeep(Protocol):
         """Empty the write-ahead log and shorten its file; False if somebody was in the way."""
 
 
-<<<<<<< HEAD
-class Store(Intake, Results, Steering, Work, View, Upkeep, Protocol):
-=======
-class Store(Intake, Uploads, Steering, Work, View, Upkeep, Protocol):
->>>>>>> main
+class Store(Intake, Uploads, Results, Steering, Work, View, Upkeep, Protocol):
     """All of them: what an engine implements and the conformance suite exercises."""
 
     async def close_store(self) -> None:

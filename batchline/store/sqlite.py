@@ -19,11 +19,9 @@ from .sqlite_uploads import SqliteUploads
 from .sqlite_work import SqliteWork
 
 
-<<<<<<< HEAD
-class SqliteStore(SqliteIntake, SqliteResults, SqliteSteering, SqliteWork, SqliteUpkeep):
-=======
-class SqliteStore(SqliteIntake, SqliteUploads, SqliteSteering, SqliteWork, SqliteUpkeep):
->>>>>>> main
+class SqliteStore(
+    SqliteIntake, SqliteUploads, SqliteResults, SqliteSteering, SqliteWork, SqliteUpkeep
+):
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:

@@ -6,11 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-<<<<<<< HEAD
-from batchline.blobs.keys import batch_of, is_finish_index
-=======
-from batchline.blobs.keys import owner_of
->>>>>>> main
+from batchline.blobs.keys import is_finish_index, owner_of
 from batchline.model import Backlog
 
 from .connection import Transaction
@@ -109,11 +105,7 @@ class SqliteUpkeep(SqliteParts):
         return await self._database.checkpoint()
 
     async def _unnamed(self, tx: Transaction, keys: Sequence[str]) -> list[str]:
-<<<<<<< HEAD
-        pairs = _json([(key, batch_of(key), is_finish_index(key)) for key in keys])
-=======
-        pairs = _json([(key, owner_of(key)) for key in keys])
->>>>>>> main
+        pairs = _json([(key, owner_of(key), is_finish_index(key)) for key in keys])
         return [row["key"] for row in await tx.rows(self._text("unnamed"), {"keys": pairs})]
 
     async def _to_garbage(self, tx: Transaction, keys: Iterable[str]) -> None:
