@@ -2,7 +2,8 @@
 
 BatchlineError
 ├── Invalid            a request or setting is wrong: names the parameter and the remedy
-│   └── TooLarge       more bytes or lines than allowed
+│   ├── TooLarge       more bytes or lines than allowed
+│   └── UnsupportedEncoding   compressed in a way that is not taken
 ├── NotFound           no such thing
 ├── Conflict           the thing is in a state that forbids this
 ├── Unauthorized       missing or wrong API key
@@ -31,6 +32,10 @@ class Invalid(BatchlineError):
 
 class TooLarge(Invalid):
     """More bytes than the limit allows; the message states the limit."""
+
+
+class UnsupportedEncoding(Invalid):
+    """The body is compressed in a way that is not taken; the message names those that are."""
 
 
 class NotFound(BatchlineError):

@@ -22,6 +22,7 @@ class Metrics:
         self._declare_service(self.registry)
         self._declare_work(self.registry)
         self._declare_storage(self.registry)
+        self._declare_housekeeping(self.registry)
 
     def _declare_service(self, r: CollectorRegistry) -> None:
         self.build_info = Gauge(
@@ -121,6 +122,66 @@ class Metrics:
             "batchline_disk_free_bytes", "Free space where the data directory lies", registry=r
         )
         self.sse_clients = Gauge("batchline_sse_clients", "Dashboard pages watching", registry=r)
+
+    def _declare_housekeeping(self, r: CollectorRegistry) -> None:
+        self.disk_min_free_bytes = Gauge(
+            "batchline_disk_min_free_bytes",
+            "The watermark: with less free space uploads are refused and dispatch pauses",
+            registry=r,
+        )
+        self.dispatch_paused = Gauge(
+            "batchline_dispatch_paused",
+            "1 while dispatch is paused, by cause",
+            ["cause"],
+            registry=r,
+        )
+        self.expired_files = Counter(
+            "batchline_files_expired_total", "Files that reached their age", registry=r
+        )
+        self.dropped_batches = Counter(
+            "batchline_batches_dropped_total",
+            "Ended batches forgotten after batch_ttl_s",
+            registry=r,
+        )
+        self.garbage_pending = Gauge(
+            "batchline_garbage_pending",
+            "Files and segment folders to be deleted, those included that a running batch still reads",
+            registry=r,
+        )
+        self.orphan_suspects = Gauge(
+            "batchline_orphan_suspects",
+            "Blobs that no row names, to be deleted if that is still so an hour later",
+            registry=r,
+        )
+        self.orphan_blobs = Counter(
+            "batchline_orphan_blobs_deleted_total",
+            "Blobs deleted because no row names them (unnamed) or their writer died (temporary)",
+            ["kind"],
+            registry=r,
+        )
+        self.orphan_bytes = Counter(
+            "batchline_orphan_bytes_deleted_total", "Bytes of these blobs", ["kind"], registry=r
+        )
+        for kind in ("unnamed", "temporary"):
+            self.orphan_blobs.labels(kind)
+            self.orphan_bytes.labels(kind)
+        self.pruned_rows = Counter(
+            "batchline_pruned_rows_total", "Rows of lines of ended batches deleted", registry=r
+        )
+        self.vacuumed_pages = Counter(
+            "batchline_vacuumed_pages_total",
+            "Unused pages of the database given back to the disk",
+            registry=r,
+        )
+        self.database_bytes = Gauge(
+            "batchline_database_bytes", "Size of the database file", registry=r
+        )
+        self.database_free_bytes = Gauge(
+            "batchline_database_free_bytes", "Unused part of the database file", registry=r
+        )
+        self.wal_bytes = Gauge(
+            "batchline_database_wal_bytes", "Size of the write-ahead log", registry=r
+        )
 
 
 def metrics_table() -> str:

@@ -283,6 +283,20 @@ class FleetReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for housekeeping, and how large the database is on the disk."""
+
+    garbage: int
+    """Keys of bytes to be deleted; those that a running batch needs wait for its end."""
+    suspects: int
+    """Blobs that nothing named when they were last looked at."""
+    database_bytes: int
+    log_bytes: int
+    pages: int
+    free_pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list, in the order asked for, and whether more follows."""
 

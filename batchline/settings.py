@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(
         1024 * 1024 * 1024,
         ge=0,
-        description="Disk space to keep free: with less left, uploads are refused; 0: no such limit",
+        description="Disk space kept free: with less, uploads are refused and dispatch pauses; 0: no limit",
     )
     max_lines: int = Field(1_000_000, ge=1, description="Most requests in one batch")
     max_line_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Longest line of an input file")
@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     )
     file_ttl_s: int = Field(
         30 * 86400, ge=0, description="Age at which batch files expire; 0 keeps them"
+    )
+    batch_ttl_s: int = Field(
+        0,
+        ge=0,
+        description="Age (from their end) at which ended batches are forgotten; 0 keeps them",
     )
     api_key: str | None = Field(
         None, description="If set, clients must send it as their OpenAI API key"

@@ -2,7 +2,7 @@
 
     conduct   every batch to where its status belongs: admission, pump, publisher (conduct.py)
     fleet     looks at the backends, moves the limit and the gate, reports to the store
-    sweep     deadlines and garbage
+    duties    housekeeping: deadlines, sweep, orphans, disk, compaction
     feed, keep_leases (pump), run (settler)
 
 Stopping: no new claims → drain for grace_s → abort → settle what came → release → close.
@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
@@ -24,25 +25,23 @@ from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
 from batchline.settings import Settings
-from batchline.store import Work, open_store
+from batchline.store import open_store
 
 from .admit import Admission
 from .alone import alone
 from .conduct import Conductor
-from .gate import Gate
+from .gate import Cause, Gate
 from .governor import Governor
+from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
 from .probe import Probe
 from .publish import Publisher
-from .pump import NO_BACKEND, Pump, PumpLimits
+from .pump import Pump, PumpLimits
 from .settle import Settler
-from .sweep import Sweep
 from .upstream import Upstream
 
 log = logging.getLogger(__name__)
 
-_LAPSE_EVERY_S = 1.0
-_CLEAN_EVERY_S = 5.0
 _RESTART_S = 1.0
 _ROLE = "dispatch"
 _ROLE_TTL_S = 30.0
@@ -80,13 +79,24 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await dispatcher.run(stop)
 
 
+def _pump_limits(settings: Settings, holder: str) -> PumpLimits:
+    return PumpLimits(
+        holder=holder,
+        lease_s=settings.lease_s,
+        max_attempts=settings.max_attempts,
+        max_concurrent_batches=settings.max_concurrent_batches,
+        retry_base_s=settings.retry_base_s,
+        retry_max_s=settings.retry_max_s,
+    )
+
+
 class Dispatcher:
     """The loops over one store and one upstream."""
 
     def __init__(
         self,
         settings: Settings,
-        store: Work,
+        store: WorkAndUpkeep,
         blobs: Blobs,
         upstream: Upstream,
         probe: Probe,
@@ -107,14 +117,7 @@ class Dispatcher:
             store,
             blobs,
             upstream,
-            limits=PumpLimits(
-                holder=self._holder,
-                lease_s=settings.lease_s,
-                max_attempts=settings.max_attempts,
-                max_concurrent_batches=settings.max_concurrent_batches,
-                retry_base_s=settings.retry_base_s,
-                retry_max_s=settings.retry_max_s,
-            ),
+            limits=_pump_limits(settings, self._holder),
             gate=self._gate,
             metrics=metrics,
             clock=clock,
@@ -135,10 +138,19 @@ class Dispatcher:
             self._pump,
             Admission(store, blobs, limits=limits, clock=clock),
             Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
+            gate=self._gate,
             metrics=metrics,
             clock=clock,
         )
-        self._sweep = Sweep(store, blobs, clock=clock)
+        self._duties = duties(
+            settings,
+            store,
+            blobs,
+            gate=self._gate,
+            metrics=metrics,
+            is_idle=lambda: not self._pump.in_flight,
+            clock=clock,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take over, work until `stop`, leave in order."""
@@ -147,13 +159,7 @@ class Dispatcher:
             settling = tasks.create_task(self._settler.run())
             loops = [
                 tasks.create_task(self._supervise(name, loop))
-                for name, loop in (
-                    ("fleet", self._watch_fleet),
-                    ("conduct", self._conductor.run),
-                    ("feed", self._pump.feed),
-                    ("leases", self._pump.keep_leases),
-                    ("sweep", self._sweep_now_and_then),
-                )
+                for name, loop in self._loops().items()
             ]
             await stop.wait()
             await self._pump.drain(self._settings.grace_s)
@@ -165,6 +171,15 @@ class Dispatcher:
             with suppress(StoreUnavailable):
                 await self._pump.give_back()
                 await self._report([], paused="The dispatcher was stopped.")
+
+    def _loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        return {
+            "fleet": self._watch_fleet,
+            "conduct": self._conductor.run,
+            "feed": self._pump.feed,
+            "leases": self._pump.keep_leases,
+            "role": self._keep_role,
+        } | {name: partial(look_after, duty) for name, duty in self._duties.items()}
 
     async def _take_over(self) -> None:
         """Take back what a dead dispatcher of this host held: we own the host's lock."""
@@ -192,8 +207,9 @@ class Dispatcher:
             alive = any(b.alive for b in backends)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
-                self._gate.close(NO_BACKEND, f"No model server answers: {why}.")
-            elif self._gate.open(NO_BACKEND):
+                self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")
+            elif self._gate.has(Cause.NO_BACKEND):
+                self._gate.open(Cause.NO_BACKEND)
                 self._governor = self._governor.restart()
             self._governor = self._governor.step(backends, in_flight=self._pump.in_flight)
             self._pump.set_limit(self._governor.limit)
@@ -201,7 +217,8 @@ class Dispatcher:
                 self._metrics.backend_up.labels(backend.name).set(backend.alive)
             self._metrics.limit.set(self._governor.limit)
             self._metrics.in_flight.set(self._pump.in_flight)
-            self._metrics.disk_free_bytes.set(self._blobs.free_bytes())
+            for cause in Cause:
+                self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
             await self._report(backends, paused=self._gate.reason)
             await asyncio.sleep(self._settings.probe_interval_s)
 
@@ -216,12 +233,9 @@ class Dispatcher:
             )
         )
 
-    async def _sweep_now_and_then(self) -> None:
-        cleaned_at = 0.0
+    # -- itself
+
+    async def _keep_role(self) -> None:
         while True:
-            await self._sweep.lapse()
             await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S)
-            if time.monotonic() - cleaned_at >= _CLEAN_EVERY_S:
-                await self._sweep.clean()
-                cleaned_at = time.monotonic()
-            await asyncio.sleep(_LAPSE_EVERY_S)
+            await asyncio.sleep(_ROLE_TTL_S / 3)

@@ -18,6 +18,7 @@ from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work
 
 from .admit import Admission
+from .gate import Cause, Gate
 from .publish import Publisher
 from .pump import Pump
 
@@ -38,11 +39,13 @@ class Conductor:
         admission: Admission,
         publisher: Publisher,
         *,
+        gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._pump = pump
+        self._gate = gate
         self._admission = admission
         self._publisher = publisher
         self._metrics = metrics
@@ -73,12 +76,15 @@ class Conductor:
         self._count(batches, running)
 
     async def _move_on(self, batch: Batch, steps: asyncio.TaskGroup) -> None:
-        if batch.status is BatchStatus.VALIDATING:
+        if batch.status is BatchStatus.IN_PROGRESS:
+            if reason := self._pump.broken.pop(batch.seq, None):
+                await self._fail(batch, reason)
+        elif self._gate.has(Cause.DISK):
+            return  # both write: they wait for room instead of failing
+        elif batch.status is BatchStatus.VALIDATING:
             self._begin(batch, self._admission.admit, steps)
         elif batch.status in PUBLISHABLE:
             self._begin(batch, self._publisher.publish, steps)
-        elif reason := self._pump.broken.pop(batch.seq, None):
-            await self._fail(batch, reason)
 
     def _begin(
         self, batch: Batch, step: Callable[[Batch], Awaitable[None]], steps: asyncio.TaskGroup

@@ -29,14 +29,13 @@ from batchline.states import OutcomeKind
 from batchline.store import Work
 
 from . import schedule
-from .gate import Gate
+from .gate import Cause, Gate
 from .settle import Pending, Settler
 from .upstream import Upstream
 from .verdict import FULL_COST, Answer, Failed, NoAnswer, NoBackend, Retry, Succeeded, judge
 
 log = logging.getLogger(__name__)
 
-NO_BACKEND = "no_backend"
 _READY_AHEAD_LINES = 128
 _CLAIM_AT_MOST = 16  # slices a claim: one transaction feeds about 1,000 lines
 _RENEW_AFTER = 1 / 3
@@ -375,7 +374,7 @@ class Pump:
             case Retry():
                 return await self._retry(line, verdict)
             case NoBackend(detail):
-                self._gate.close(NO_BACKEND, f"No model server can be reached: {detail}.")
+                self._gate.close(Cause.NO_BACKEND, f"No model server can be reached: {detail}.")
                 self._ready.appendleft(line)
                 return False
         return True

@@ -20,14 +20,13 @@ from batchline.model import Accepted, Batch, Lease, Outcome, Settlement
 from batchline.states import OutcomeKind
 from batchline.store import Work
 
-from .gate import Gate
+from .gate import Cause, Gate
 
 log = logging.getLogger(__name__)
 
 _MAX_PENDING = 4096
 _MAX_PENDING_BYTES = 64 << 20
 _RETRY_S = 1.0
-_STORAGE = "storage"
 
 Pending = tuple[Batch, Lease, Outcome]
 
@@ -96,13 +95,13 @@ class Settler:
             try:
                 await self._store_group(group)
             except StoreUnavailable as exc:
-                self._gate.close(_STORAGE, f"Results cannot be stored: {exc}")
+                self._gate.close(Cause.STORAGE, f"Results cannot be stored: {exc}")
                 if self._stopping:
                     log.error("%d results are given up and will be asked for again", len(group))  # noqa: TRY400
                     return
                 await asyncio.sleep(_RETRY_S)
             else:
-                self._gate.open(_STORAGE)
+                self._gate.open(Cause.STORAGE)
                 self._on_settled(group)
                 return
 

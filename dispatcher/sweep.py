@@ -1,4 +1,8 @@
-"""Housekeeping of one store: deadlines, expired files, bytes and rows that nothing needs any more."""
+"""What time makes superfluous: batches past their deadline, expired files, ended batches, their bytes.
+
+Each step does one bounded piece and says how long to rest. What no row names (and so nothing here finds)
+is the affair of `orphans`.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,88 @@ import logging
 from collections.abc import Callable
 
 from batchline.blobs import Blobs
-from batchline.store import Work
+from batchline.metrics import Metrics
+from batchline.store import Upkeep, Work
 
 log = logging.getLogger(__name__)
 
-_GARBAGE_AT_ONCE = 100
+_LAPSE_EVERY_S = 1.0
+_CLEAN_EVERY_S = 5.0
+_MORE_S = 0.1
+_KEYS_AT_ONCE = 100
+_FILES_AT_ONCE = 500
+_BATCHES_AT_ONCE = 100
 _ROWS_AT_ONCE = 20_000  # one short transaction: the gateway's writes wait for it
 
 
-class Sweep:
-    """What has to be looked after now and then; each call does a bounded piece."""
+class Deadlines:
+    """Ends the batches whose completion window is over, whatever holds them up."""
 
-    def __init__(self, store: Work, blobs: Blobs, *, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Work, *, clock: Callable[[], float]) -> None:
         self._store = store
-        self._blobs = blobs
         self._clock = clock
 
-    async def lapse(self) -> None:
-        """End the batches whose completion window is over."""
+    async def step(self) -> float:
+        """End all that are due."""
         for batch_id in await self._store.lapse(now=int(self._clock())):
             log.info("%s reached its deadline", batch_id)
+        return _LAPSE_EVERY_S
 
-    async def clean(self) -> None:
-        """Delete a piece of what nothing needs."""
-        keys = await self._store.garbage(now=int(self._clock()), limit=_GARBAGE_AT_ONCE)
+
+class Sweep:
+    """Expired files, ended batches grown old, rows of lines and bytes that nothing needs."""
+
+    def __init__(
+        self,
+        store: Upkeep,
+        blobs: Blobs,
+        *,
+        metrics: Metrics,
+        batch_ttl_s: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._metrics = metrics
+        self._batch_ttl_s = batch_ttl_s
+        self._clock = clock
+
+    async def step(self) -> float:
+        """Do one piece of each; come back at once while a piece was full."""
+        is_more = [
+            await self._expire_files(),
+            await self._prune_rows(),
+            await self._drop_batches(),
+            await self._delete_garbage(),
+        ]
+        return _MORE_S if any(is_more) else _CLEAN_EVERY_S
+
+    async def _expire_files(self) -> bool:
+        expired = await self._store.expire_files(now=int(self._clock()), limit=_FILES_AT_ONCE)
+        if expired:
+            self._metrics.expired_files.inc(expired)
+            log.info("%d files expired", expired)
+        return expired >= _FILES_AT_ONCE
+
+    async def _prune_rows(self) -> bool:
+        rows = await self._store.prune(limit=_ROWS_AT_ONCE)
+        self._metrics.pruned_rows.inc(rows)
+        return rows > 0
+
+    async def _drop_batches(self) -> bool:
+        if not self._batch_ttl_s:
+            return False
+        before = int(self._clock()) - self._batch_ttl_s
+        dropped = await self._store.drop_batches(ended_before=before, limit=_BATCHES_AT_ONCE)
+        if dropped:
+            self._metrics.dropped_batches.inc(dropped)
+            log.info("%d ended batches are forgotten", dropped)
+        return dropped >= _BATCHES_AT_ONCE
+
+    async def _delete_garbage(self) -> bool:
+        keys = await self._store.garbage(limit=_KEYS_AT_ONCE)
         for key in keys:
             await self._blobs.delete(key)
         if keys:
             await self._store.forget_garbage(keys)
-        await self._store.prune(limit=_ROWS_AT_ONCE)
+        return len(keys) >= _KEYS_AT_ONCE

@@ -21,6 +21,7 @@ from dashboard.app import add_dashboard
 
 from . import batches, content, files, models, openapi, ops, steering
 from .auth import require_key
+from .body import wait_to_continue
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
@@ -61,7 +62,7 @@ def create_app(
 
 def _routes() -> list[web.RouteDef]:
     return [
-        web.post("/v1/files", files.create),
+        web.post("/v1/files", files.create, expect_handler=wait_to_continue),
         web.get("/v1/files", files.index),
         web.get("/v1/files/{file_id}", files.show),
         web.delete("/v1/files/{file_id}", files.delete),

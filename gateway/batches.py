@@ -12,7 +12,8 @@ from batchline.states import BatchStatus
 from batchline.wire import batch_list, batch_object
 
 from .answers import json_answer
-from .files import BATCH
+from .body import read_body
+from .forms import BATCH
 from .keys import SETTINGS, STORE, now
 from .once import HEADER, REPLAYED, Once, read_key
 from .paging import BATCHES, page_query
@@ -26,7 +27,7 @@ async def create(request: web.Request) -> web.Response:
 
     The same request under the same Idempotency-Key gets the same batch, whatever became of it.
     """
-    body = await request.read()
+    body = await read_body(request)
     min_window_s = request.app[SETTINGS].min_completion_window_s
     wanted = read_batch_request(body, min_window_s=min_window_s)
     key = read_key(request.headers.getall(HEADER, ()))

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from batchline.compression import Coding
 from batchline.errors import (
     BatchlineError,
     Conflict,
@@ -25,6 +26,7 @@ from batchline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    UnsupportedEncoding,
 )
 from batchline.wire import encode, error_answer
 
@@ -50,6 +52,9 @@ class Answer:
 ANSWERS: Mapping[type[BaseException], Answer] = {
     Invalid: Answer(HTTPStatus.BAD_REQUEST),
     TooLarge: Answer(HTTPStatus.BAD_REQUEST),
+    UnsupportedEncoding: Answer(  # the header is RFC 9110 §12.5.3's
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, headers={"Accept-Encoding": ", ".join(Coding)}
+    ),
     NotFound: Answer(HTTPStatus.NOT_FOUND),
     # The SDKs repeat a 409 unless told that it is final.
     Conflict: Answer(HTTPStatus.CONFLICT, headers={"x-should-retry": "false"}),
@@ -74,7 +79,7 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
 }
 _UNEXPECTED = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER)
 _BROKEN_BODY_MESSAGE = (
-    "We could not read the body of your request: its chunks or its compression are broken."
+    "We could not read the body of your request: its chunks are broken, or it ended early."
 )
 _UNEXPECTED_MESSAGE = (
     "The server had an error while processing your request. Its log tells more under the request id "

@@ -5,58 +5,99 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchline.blobs.keys import file_key
-from batchline.bodies import read_file_form
+from batchline.bodies import FileForm, read_file_form
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File, new_file_id
-from batchline.settings import Settings
 from batchline.wire import DeletedObject, file_list, file_object
 
 from .answers import json_answer
+from .deposit import Deposit, pour
+from .forms import BATCH, Form, receive, unpacked_filename
 from .keys import BLOBS, METRICS, SETTINGS, STORE, now
 from .paging import FILES, page_query
-from .uploads import Form, receive
+from .room import room_of
 
-BATCH = "batch"
+BLANK_MESSAGE = "Invalid file format for Batch API. Must be .jsonl"
 
 
 async def create(request: web.Request) -> web.Response:
     """POST /v1/files: bytes first, then the row; after a refusal nothing is left."""
-    file_id = new_file_id()
-    blobs = request.app[BLOBS]
-    settings = request.app[SETTINGS]
-    writer = blobs.create(file_key(file_id))
-    try:
-        form = await receive(request, writer, max_bytes=settings.max_file_bytes)
-        file = _checked(form, file_id, writer.size_bytes, settings=settings, at=now(request))
-        await writer.commit()
-    except BaseException:
-        await writer.abort()
-        raise
+    file = await _received(request, new_file_id())
     try:
         await request.app[STORE].add_file(file)
     except StoreUnavailable:
-        await blobs.delete(file.blob_key)
+        await request.app[BLOBS].delete(file.blob_key)
         raise
     request.app[METRICS].uploaded_bytes.inc(file.bytes)
     return json_answer(file_object(file))
 
 
-def _checked(form: Form, file_id: str, size_bytes: int, *, settings: Settings, at: int) -> File:
-    fields = read_file_form(form.fields)
-    if fields.purpose == BATCH and form.is_blank:
-        raise Invalid("Invalid file format for Batch API. Must be .jsonl")
-    ttl_s = fields.expires_after_s
-    if ttl_s is None and fields.purpose == BATCH:
-        ttl_s = settings.file_ttl_s or None
+async def _received(request: web.Request, file_id: str) -> File:
+    """Read the form and make its file durable; nothing stays of one that is refused."""
+    room_of(request).need(request.content_length or 0)
+    async with _deposit(request, file_id) as deposit:
+        form = await receive(request, deposit, part="file", by_name=True)
+        wanted = read_file_form(form.fields)
+        if form.packed is None or wanted.purpose != BATCH:
+            refuse_blank(deposit, wanted.purpose)
+            await deposit.commit()
+            return _file(request, file_id, form.filename, wanted, deposit)
+        await deposit.commit()
+    return await _unpacked(request, file_id, form, wanted)
+
+
+async def _unpacked(request: web.Request, file_id: str, form: Form, wanted: FileForm) -> File:
+    """Unpack a file whose purpose came after its bytes: they lie in the blob as they were sent."""
+    blobs, key = request.app[BLOBS], file_key(file_id)
+    try:
+        async with _deposit(request, file_id) as deposit:
+            deposit.unpack_as(form.packed)
+            await pour(blobs.stream(key), deposit)
+            refuse_blank(deposit, wanted.purpose)
+            await deposit.commit()
+    except BaseException:
+        await blobs.delete(key)
+        raise
+    return _file(request, file_id, unpacked_filename(form.filename), wanted, deposit)
+
+
+def _deposit(request: web.Request, file_id: str) -> Deposit:
+    return Deposit(
+        request.app[BLOBS].create(file_key(file_id)),
+        max_bytes=request.app[SETTINGS].max_file_bytes,
+        room=room_of(request),
+        noun="File",
+    )
+
+
+def refuse_blank(deposit: Deposit, purpose: str) -> None:
+    """Refuse a batch's input of nothing but white space. Raises Invalid."""
+    if purpose == BATCH and deposit.is_blank:
+        raise Invalid(BLANK_MESSAGE)
+
+
+def _file(
+    request: web.Request, file_id: str, filename: str, wanted: FileForm, deposit: Deposit
+) -> File:
+    at = now(request)
     return File(
         id=file_id,
-        bytes=size_bytes,
+        bytes=deposit.size_bytes,
         created_at=at,
-        expires_at=None if ttl_s is None else at + ttl_s,
-        filename=form.filename,
-        purpose=fields.purpose,
+        expires_at=expiry_of(request, wanted.purpose, wanted.expires_after_s, created_at=at),
+        filename=filename,
+        purpose=wanted.purpose,
         blob_key=file_key(file_id),
     )
+
+
+def expiry_of(
+    request: web.Request, purpose: str, ttl_s: int | None, *, created_at: int
+) -> int | None:
+    """Return when a file expires: as the client wants, else batch files after `file_ttl_s`."""
+    if ttl_s is None and purpose == BATCH:
+        ttl_s = request.app[SETTINGS].file_ttl_s or None
+    return None if ttl_s is None else created_at + ttl_s
 
 
 async def index(request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """The lowest layer: requests that are not proper HTTP are answered with OpenAI's error object too.
 
-aiohttp answers those before any middleware, in plain text; its classes are extended for this alone.
+aiohttp answers those before any middleware, in plain text; its classes are extended for this. Bodies
+come through as they were sent: `body.py` unpacks them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Runner(web.AppRunner):
         return _Server(
             plain.request_handler,
             request_factory=plain.request_factory,
+            auto_decompress=False,
             **plain._kwargs,  # noqa: SLF001
         )
 

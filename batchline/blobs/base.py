@@ -6,7 +6,7 @@ modification times or listing order. All raise StoreUnavailable when the disk re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from batchline.model import SegmentRef
@@ -60,6 +60,18 @@ class Blobs(Protocol):
 
     async def delete(self, key: str) -> None:
         """Delete the blob, or with a trailing slash all below; harmless if absent."""
+
+    def keys(self, prefix: str, *, at_once: int = 500) -> AsyncGenerator[list[str], None]:
+        """Yield the keys of all blobs below `prefix` in pieces, in no order, in bounded memory.
+
+        What is written or deleted meanwhile may be missing or not.
+        """
+
+    async def drop_abandoned(self, *, at_most: int) -> tuple[int, int]:
+        """Delete what writers that died before `commit` or `abort` left; return how many, how many bytes.
+
+        Never touches a blob that a living process is writing, however long that takes.
+        """
 
     def free_bytes(self) -> int:
         """Return the space left."""

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import hashlib
 
+PREFIXES = ("files/", "results/", "segments/")
+"""Below these lies everything that rows name."""
+
+
+def batch_of(key: str) -> str | None:
+    """Return the batch that a derived key (a result, a segment) belongs to, or None."""
+    kind, _, rest = key.partition("/")
+    return rest.partition("/")[0] if kind in {"results", "segments"} else None
+
 
 def file_key(file_id: str) -> str:
     """Name the bytes of an uploaded or published file; spread over 256 folders."""

@@ -13,14 +13,18 @@ import os
 import secrets
 import shutil
 import struct
+import threading
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from batchline.errors import NotFound, StoreUnavailable
 from batchline.model import SegmentRef
+
+from .folders import create_claimed, drop_abandoned, move, remove, walk
 
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<II4s")
@@ -75,8 +79,7 @@ class LocalWriter:
     def _flush(self) -> None:
         with _translated(self._key):
             if self._file is None:
-                self._temporary.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._temporary.open("wb", buffering=0)
+                self._file = create_claimed(self._temporary)
             for chunk in self._pending:
                 _write_all(self._file, chunk)
         self._pending, self._pending_bytes = [], 0
@@ -86,16 +89,15 @@ class LocalWriter:
         with _translated(self._key):
             assert self._file is not None, "a flush opens the file"
             os.fsync(self._file.fileno())
-            self._file.close()
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary.replace(self._target)
+            move(self._temporary, self._target)
+            self._file.close()  # not sooner: the open file says whose it is
             _sync_folder(self._target.parent)
 
     def _abort(self) -> None:
-        if self._file is not None:
-            self._file.close()
         with suppress(FileNotFoundError):
             self._temporary.unlink()
+        if self._file is not None:
+            self._file.close()
 
 
 class LocalBlobs:
@@ -105,6 +107,7 @@ class LocalBlobs:
         self._root = root
         self._incarnation = secrets.token_hex(6)
         self._segments: dict[str, _SegmentFile] = {}
+        self._segments_lock = threading.Lock()  # appending against deleting the folder
 
     def create(self, key: str) -> LocalWriter:
         """Start writing the blob `key`."""
@@ -157,6 +160,17 @@ class LocalBlobs:
         """Delete one blob, or all below a trailing slash."""
         await asyncio.to_thread(self._delete, key)
 
+    async def keys(self, prefix: str, *, at_once: int = 500) -> AsyncGenerator[list[str], None]:
+        """Yield the keys below `prefix` in pieces, reading the folders as it goes."""
+        found = walk(self._path(prefix))
+        skip = len(str(self._root)) + 1
+        while piece := await asyncio.to_thread(_next_keys, found, at_once, skip):
+            yield piece
+
+    async def drop_abandoned(self, *, at_most: int) -> tuple[int, int]:
+        """Delete temporary files of processes that died."""
+        return await asyncio.to_thread(self._drop_abandoned, at_most)
+
     def free_bytes(self) -> int:
         """Return the space left on the file system."""
         return shutil.disk_usage(self._root).free
@@ -190,7 +204,7 @@ class LocalBlobs:
         index = b"".join(_ENTRY.pack(line, len(record)) for line, record in records)
         checksum = zlib.crc32(index, zlib.crc32(body))
         footer = _FOOTER.pack(len(records), checksum, _MAGIC)
-        with _translated(prefix):
+        with _translated(prefix), self._segments_lock:
             file = self._segment_file(prefix)
             offset = file.append(body + index + footer)
         return SegmentRef(file.key, offset, len(body) + len(index) + len(footer))
@@ -221,13 +235,18 @@ class LocalBlobs:
     def _delete(self, key: str) -> None:
         with suppress(FileNotFoundError), _translated(key):
             if not key.endswith("/"):
-                self._path(key).unlink(missing_ok=True)
+                remove(self._path(key))
                 return
-            file = self._segments.pop(key, None)
-            if file is not None:
-                file.close()
-            if self._path(key).is_dir():
-                shutil.rmtree(self._path(key))
+            with self._segments_lock:
+                file = self._segments.pop(key, None)
+                if file is not None:
+                    file.close()
+                if self._path(key).is_dir():
+                    shutil.rmtree(self._path(key))
+
+    def _drop_abandoned(self, at_most: int) -> tuple[int, int]:
+        with _translated("tmp/"):
+            return drop_abandoned(self._root / "tmp", at_most=at_most)
 
 
 class _SegmentFile:
@@ -255,6 +274,11 @@ class _SegmentFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _next_keys(found: Iterator[str], at_once: int, skip: int) -> list[str]:
+    with _translated("the blobs"):
+        return [path[skip:] for path in islice(found, at_once)]
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

@@ -1,8 +1,8 @@
 """The store's contract: narrow protocols over one database, one for each kind of user.
 
-`Intake` and `Steering` for the gateway, `Work` for the dispatcher, `View` for the dashboard. Every
-state change is one compare-and-set that names the old state: a lost race is a return value, never an
-exception. No method leases or updates a single line. All raise StoreUnavailable when the database
+`Intake` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher, `View` for the
+dashboard. Every state change is one compare-and-set that names the old state: a lost race is a return value,
+never an exception. No method leases or updates a single line. All raise StoreUnavailable when the database
 refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the store.
 """
 
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from batchline.model import (
     Accepted,
+    Backlog,
     Batch,
     Claim,
     Fault,
@@ -82,7 +83,7 @@ class Intake(Protocol):
 
 
 class Work(Protocol):
-    """What the dispatcher does: admit, claim, settle, publish, sweep."""
+    """What the dispatcher does: admit, claim, settle, publish."""
 
     async def hold(self, role: str, *, holder: str, ttl_s: float, take_over: bool = False) -> bool:
         """Take or renew the store-wide lease on `role`; False while another holder has it.
@@ -147,18 +148,6 @@ class Work(Protocol):
     ) -> bool:
         """Finalizing → completed or expired, cancelling → cancelled, with files; False on a lost race."""
 
-    async def garbage(self, *, now: int, limit: int) -> list[str]:
-        """Return blob keys (or prefixes ending in /) that nothing needs any more.
-
-        Expires files first: those past `expires_at` become garbage.
-        """
-
-    async def forget_garbage(self, keys: Sequence[str]) -> None:
-        """Drop keys whose blobs are deleted."""
-
-    async def prune(self, *, limit: int) -> int:
-        """Drop rows of lines of batches that ended, at most about `limit`; return how many."""
-
     async def report(self, report: FleetReport) -> None:
         """Publish what the dispatcher sees, for the gateway and the dashboard."""
 
@@ -190,7 +179,44 @@ class View(Protocol):
         """Return the batch, or None."""
 
 
-class Store(Intake, Steering, Work, View, Protocol):
+class Upkeep(Protocol):
+    """What housekeeping does, each call one short, bounded piece."""
+
+    async def expire_files(self, *, now: int, limit: int) -> int:
+        """Forget files past `expires_at`, leaving their bytes as garbage; return how many."""
+
+    async def garbage(self, *, limit: int) -> list[str]:
+        """Return blob keys (or prefixes ending in /) that nothing needs any more."""
+
+    async def forget_garbage(self, keys: Sequence[str]) -> None:
+        """Drop keys whose blobs are deleted."""
+
+    async def prune(self, *, limit: int) -> int:
+        """Drop rows of lines of batches that ended, at most about `limit`; return how many."""
+
+    async def drop_batches(self, *, ended_before: int, limit: int) -> int:
+        """Forget batches that ended by then and are pruned; return how many.
+
+        Their result files go with them, but those that expire by themselves.
+        """
+
+    async def suspect(self, keys: Sequence[str], *, now: int, first_seen_before: int) -> list[str]:
+        """Note which of these blobs nothing names; return those noted first by `first_seen_before`."""
+
+    async def forget_suspects(self, keys: Sequence[str], *, seen_before: int) -> None:
+        """Drop the notes about these blobs, and about those not noted again since `seen_before`."""
+
+    async def backlog(self) -> Backlog:
+        """Return what waits for housekeeping, and the sizes of the database."""
+
+    async def vacuum(self, *, pages: int) -> int:
+        """Give up to `pages` unused pages back to the disk; return how many."""
+
+    async def checkpoint(self) -> bool:
+        """Empty the write-ahead log and shorten its file; False if somebody was in the way."""
+
+
+class Store(Intake, Steering, Work, View, Upkeep, Protocol):
     """All of them: what an engine implements and the conformance suite exercises."""
 
     async def close_store(self) -> None:

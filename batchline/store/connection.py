@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,23 @@ class Transaction:
         return rows[0] if rows else None
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the database takes on the disk, and how many of its pages hold nothing."""
+
+    database_bytes: int
+    log_bytes: int
+    pages: int
+    free_pages: int
+
+
 class Database:
     """The two connections. Opened by `open_database`."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+    ) -> None:
+        self._path = path
         self._writer = writer
         self._reader = reader
         self._lock = asyncio.Lock()
@@ -92,8 +106,38 @@ class Database:
         """Return a number that changes when another process has committed."""
         async with self._lock:
             with _translated():
-                rows = list(await self._writer.execute_fetchall("PRAGMA data_version"))
-        return int(rows[0][0])
+                return await _number(self._writer, "PRAGMA data_version")
+
+    async def sizes(self) -> Sizes:
+        """Measure the files of the database and the pages in them."""
+        with _translated():
+            return Sizes(
+                database_bytes=await _bytes_of(self._path),
+                log_bytes=await _bytes_of(self._path.with_name(self._path.name + "-wal")),
+                pages=await _number(self._reader, "PRAGMA page_count"),
+                free_pages=await _number(self._reader, "PRAGMA freelist_count"),
+            )
+
+    async def vacuum(self, pages: int) -> int:
+        """Give up to `pages` unused pages back to the disk; return how many were."""
+        count = "PRAGMA freelist_count"
+        async with self._lock:
+            with _translated():
+                before = await _number(self._writer, count)
+                # As a script: this pragma makes a step a page, and execute() takes only the first.
+                await self._writer.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
+                return max(0, before - await _number(self._writer, count))
+
+    async def checkpoint(self) -> bool:
+        """Move the log into the database and shorten its file; False if somebody was in the way.
+
+        On a connection of its own that waits for nobody: the pages are copied and synced beside
+        running transactions, only the last moment excludes writers.
+        """
+        with _translated():
+            async with aiosqlite.connect(self._path, timeout=0, isolation_level=None) as own:
+                await own.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+                return await _number(own, "PRAGMA wal_checkpoint(TRUNCATE)") == 0
 
     async def close(self) -> None:
         """Close both connections."""
@@ -117,7 +161,7 @@ async def open_database(path: Path) -> Database:
         writer = await _connect(path)
         try:
             await _migrate(writer, path)
-            return Database(writer, await _connect(path))
+            return Database(path, writer, await _connect(path))
         except BaseException:
             await writer.close()
             raise
@@ -177,8 +221,19 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
 
 
 async def _schema_version(connection: aiosqlite.Connection) -> int:
-    rows = list(await connection.execute_fetchall("PRAGMA user_version"))
-    return int(rows[0][0])
+    return await _number(connection, "PRAGMA user_version")
+
+
+async def _number(connection: aiosqlite.Connection, sql: str) -> int:
+    """Return the first column of the first row."""
+    return int(next(iter(await connection.execute_fetchall(sql)))[0])
+
+
+async def _bytes_of(path: Path) -> int:
+    try:
+        return (await asyncio.to_thread(path.stat)).st_size
+    except FileNotFoundError:  # the log, before the first write
+        return 0
 
 
 def _statements(script: str) -> list[str]:

@@ -13,10 +13,11 @@ from .base import Store
 from .connection import Database, open_database
 from .sqlite_intake import SqliteIntake
 from .sqlite_steering import SqliteSteering
+from .sqlite_upkeep import SqliteUpkeep
 from .sqlite_work import SqliteWork
 
 
-class SqliteStore(SqliteIntake, SqliteSteering, SqliteWork):
+class SqliteStore(SqliteIntake, SqliteSteering, SqliteWork, SqliteUpkeep):
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:

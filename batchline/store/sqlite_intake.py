@@ -122,18 +122,15 @@ class SqliteIntake(SqliteParts):
             running = await tx.rows(self._text("open_batches"))
             ended = await tx.rows(self._text("finished_batches"), {"limit": finished_limit})
             storage = await tx.row(self._text("storage"))
-            pages = await tx.row("PRAGMA page_count")
-            page_bytes = await tx.row("PRAGMA page_size")
         assert storage is not None
-        assert pages is not None
-        assert page_bytes is not None
+        sizes = await self._database.sizes()
         return Overview(
             open_batches=[repo.to_batch(r) for r in running],
             finished=[repo.to_batch(r) for r in ended],
             report=await self.fleet_report(),
             files=storage["files"],
             files_bytes=storage["bytes"],
-            database_bytes=pages[0] * page_bytes[0],
+            database_bytes=sizes.database_bytes + sizes.log_bytes,
         )
 
     async def _cursor(

@@ -1,4 +1,4 @@
-"""`Work` on SQLite: admission, leases, settling, publishing, sweeping."""
+"""`Work` on SQLite: admission, leases, settling, publishing."""
 
 from __future__ import annotations
 
@@ -181,30 +181,6 @@ class SqliteWork(SqliteParts):
                     await tx.run(self._text("add_file"), repo.file_row(file))
                 await self._discard_work(tx, batch)
         return moved > 0
-
-    async def garbage(self, *, now: int, limit: int) -> list[str]:  # noqa: D102
-        async with self._database.write() as tx:
-            await tx.run(self._text("expired_files_to_garbage"), {"now": now})
-            await tx.run(self._text("drop_expired_files"), {"now": now})
-            rows = await tx.rows(self._text("garbage"), {"limit": limit})
-        return [row["key"] for row in rows]
-
-    async def forget_garbage(self, keys: Sequence[str]) -> None:  # noqa: D102
-        async with self._database.write() as tx:
-            await tx.run_many(self._text("forget_garbage"), [{"key": key} for key in keys])
-
-    async def prune(self, *, limit: int) -> int:  # noqa: D102
-        async with self._database.read() as tx:
-            ended = await tx.row(self._text("prunable"))
-        if ended is None:
-            return 0
-        key = {"batch_seq": ended["seq"]}
-        async with self._database.write() as tx:
-            dropped = await tx.run(self._text("prune_outcomes"), key | {"limit": limit})
-            if dropped < limit:
-                dropped += await tx.run(self._text("prune_segments"), key)
-                dropped += await tx.run(self._text("prune_slices"), key)
-        return dropped
 
     async def report(self, report: FleetReport) -> None:  # noqa: D102
         async with self._database.write() as tx:

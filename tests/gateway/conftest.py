@@ -150,7 +150,7 @@ def start(store, blobs, clock, tmp_path):
             clock=clock,
         )
         server = TestServer(app)
-        await server.start_server()
+        await server.start_server(auto_decompress=False)  # as the gateway's own Runner
         url = str(server.make_url("/")).rstrip("/")
         gateway = Gateway(
             url=url,

@@ -185,13 +185,6 @@ MALFORMED = {
     "endless URL": b"GET /v1/files?after=" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "endless header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
     "broken chunks": b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "unknown compression": (
-        b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"
-    ),
-    "broken compression": (
-        b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\n"
-        b"Content-Length: 4\r\n\r\njunk"
-    ),
 }
 
 

@@ -101,6 +101,17 @@ def test_functions_stay_below_sixty_lines(path):
     assert not long
 
 
+def test_request_bodies_are_read_in_one_place():
+    """Elsewhere they would come in compressed, and without a bound on how long to wait: `body.py`."""
+    doors = ("request.read(", "request.json(", "request.text(", "request.post(", "request.content.")
+    guilty = [
+        name_of(p)
+        for p in MODULES
+        if name_of(p).startswith("gateway/") and any(d in p.read_text() for d in doors)
+    ]
+    assert guilty == ["gateway/body.py"]
+
+
 def test_the_sql_files_hold_all_sql():
     """No statement is written in Python, pragmas and transactions of the engine aside."""
     words = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")

@@ -28,12 +28,6 @@ DELETE FROM files WHERE id = :id RETURNING blob_key;
 -- name: add_garbage!
 INSERT OR IGNORE INTO garbage (key) VALUES (:key);
 
--- name: expired_files_to_garbage!
-INSERT OR IGNORE INTO garbage (key) SELECT blob_key FROM files WHERE expires_at <= :now;
-
--- name: drop_expired_files!
-DELETE FROM files WHERE expires_at <= :now;
-
 -- name: garbage
 SELECT key FROM garbage g
 WHERE NOT EXISTS (
@@ -230,21 +224,6 @@ UPDATE batches
 SET status = 'cancelled', cancelled_at = :now, output_file_id = :output, error_file_id = :error
 WHERE seq = :batch_seq AND status = 'cancelling';
 
--- name: prunable
-SELECT seq FROM batches b
-WHERE status IN ('failed', 'completed', 'expired', 'cancelled')
-  AND EXISTS (SELECT 1 FROM slices s WHERE s.batch_seq = b.seq) LIMIT 1;
-
--- name: prune_outcomes!
-DELETE FROM outcomes WHERE (batch_seq, line) IN (
-    SELECT batch_seq, line FROM outcomes WHERE batch_seq = :batch_seq LIMIT :limit);
-
--- name: prune_segments!
-DELETE FROM segments WHERE batch_seq = :batch_seq;
-
--- name: prune_slices!
-DELETE FROM slices WHERE batch_seq = :batch_seq;
-
 -- name: hold!
 INSERT INTO roles (role, holder, held_until_ms) VALUES (:role, :holder, :until_ms)
 ON CONFLICT (role) DO UPDATE SET holder = :holder, held_until_ms = :until_ms
@@ -259,3 +238,81 @@ SELECT at, body FROM reports WHERE id = 1;
 
 -- name: storage
 SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM files;
+
+-- Housekeeping: each statement looks at or changes a bounded number of rows.
+
+-- name: has_expired_files
+SELECT 1 FROM files WHERE expires_at <= :now LIMIT 1;
+
+-- name: expire_files
+DELETE FROM files WHERE seq IN (SELECT seq FROM files WHERE expires_at <= :now LIMIT :limit)
+RETURNING blob_key;
+
+-- name: garbage_pending
+SELECT count(*) AS pending FROM garbage;
+
+-- name: prunable
+WITH RECURSIVE held (seq) AS (
+    SELECT min(batch_seq) FROM slices
+    UNION ALL
+    SELECT (SELECT min(s.batch_seq) FROM slices s WHERE s.batch_seq > held.seq)
+    FROM held WHERE held.seq IS NOT NULL)
+SELECT held.seq FROM held LEFT JOIN batches b ON b.seq = held.seq
+WHERE held.seq IS NOT NULL
+  AND (b.seq IS NULL OR b.status IN ('failed', 'completed', 'expired', 'cancelled')) LIMIT 1;
+
+-- name: prune_outcomes!
+DELETE FROM outcomes WHERE (batch_seq, line) IN (
+    SELECT batch_seq, line FROM outcomes WHERE batch_seq = :batch_seq LIMIT :limit);
+
+-- name: prune_segments!
+DELETE FROM segments WHERE id IN (
+    SELECT id FROM segments WHERE batch_seq = :batch_seq LIMIT :limit);
+
+-- name: prune_slices!
+DELETE FROM slices WHERE (batch_seq, first) IN (
+    SELECT batch_seq, first FROM slices WHERE batch_seq = :batch_seq LIMIT :limit);
+
+-- name: old_batches
+SELECT b.seq, b.output_file_id, b.error_file_id FROM batches b
+WHERE coalesce(b.completed_at, b.failed_at, b.expired_at, b.cancelled_at) <= :ended_before
+  AND b.status IN ('failed', 'completed', 'expired', 'cancelled')
+  AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.batch_seq = b.seq)
+ORDER BY coalesce(b.completed_at, b.failed_at, b.expired_at, b.cancelled_at) LIMIT :limit;
+
+-- name: drop_lasting_file
+DELETE FROM files WHERE id = :id AND expires_at IS NULL RETURNING blob_key;
+
+-- name: drop_batch!
+DELETE FROM batches
+WHERE seq = :batch_seq AND status IN ('failed', 'completed', 'expired', 'cancelled');
+
+-- name: unnamed
+SELECT json_extract(k.value, '$[0]') AS key FROM json_each(:keys) k
+WHERE NOT EXISTS (
+    SELECT 1 FROM files f WHERE f.blob_key = json_extract(k.value, '$[0]'))
+  AND NOT EXISTS (
+    SELECT 1 FROM garbage g WHERE g.key = json_extract(k.value, '$[0]'))
+  AND NOT EXISTS (
+    SELECT 1 FROM batches b WHERE b.input_key = json_extract(k.value, '$[0]')
+      AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+  AND NOT EXISTS (
+    SELECT 1 FROM batches b WHERE b.id = json_extract(k.value, '$[1]')
+      AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'));
+
+-- name: suspect!
+INSERT INTO suspects (key, first_seen_at, last_seen_at) VALUES (:key, :now, :now)
+ON CONFLICT (key) DO UPDATE SET last_seen_at = :now;
+
+-- name: old_suspects
+SELECT s.key FROM suspects s JOIN json_each(:keys) k ON k.value = s.key
+WHERE s.first_seen_at <= :first_seen_before;
+
+-- name: forget_suspect!
+DELETE FROM suspects WHERE key = :key;
+
+-- name: forget_suspects!
+DELETE FROM suspects WHERE last_seen_at < :seen_before;
+
+-- name: suspected
+SELECT count(*) AS suspected FROM suspects;

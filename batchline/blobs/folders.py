@@ -1,0 +1,74 @@
+"""Folders of the local blob store: whose temporary files are whose, and what lies there.
+
+A temporary file belongs to the process that holds the kernel's lock on it: the lock goes with the
+process, however it ends, so that nobody has to guess from names or times what is left over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+
+def create_claimed(path: Path) -> BinaryIO:
+    """Create a file that is this process's own until it is closed."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("xb", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits for nobody but a sweep that looks at it right now
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # swept away between its creation and the claim
+
+
+def drop_abandoned(folder: Path, *, at_most: int) -> tuple[int, int]:
+    """Delete up to `at_most` files whose process is gone; return how many and their bytes."""
+    dropped = (size_bytes for path in walk(folder) if (size_bytes := _drop_if_abandoned(path)) >= 0)
+    sizes = list(islice(dropped, at_most))
+    return len(sizes), sum(sizes)
+
+
+def _drop_if_abandoned(path: str) -> int:
+    """Return the size of the file that was deleted, or -1."""
+    with suppress(FileNotFoundError, BlockingIOError), Path(path).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        size_bytes = os.fstat(file.fileno()).st_size
+        os.unlink(path)  # noqa: PTH108 - no longer there if it was committed just now
+        return size_bytes
+    return -1
+
+
+def walk(folder: Path | str) -> Iterator[str]:
+    """Yield the path of every file below `folder`, in no order; holds one entry in memory a level."""
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk(entry.path)
+            else:
+                yield entry.path
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename, making the target's folder; an emptied folder may be removed by others meanwhile."""
+    for _ in range(3):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            source.replace(target)
+            return
+    source.replace(target)
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there, and its folder if that is empty now."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty, or gone
+        path.parent.rmdir()

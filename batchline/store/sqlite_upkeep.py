@@ -1,0 +1,116 @@
+"""`Upkeep` on SQLite: what expired, what is left over, the size of the file itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from batchline.blobs.keys import batch_of
+from batchline.model import Backlog
+
+from .connection import Transaction
+from .sqlite_intake import SqliteParts
+
+
+class SqliteUpkeep(SqliteParts):
+    """Housekeeping's part of the store. Looks before it writes: mostly there is nothing to do."""
+
+    async def expire_files(self, *, now: int, limit: int) -> int:  # noqa: D102 - contract in base
+        async with self._database.read() as tx:
+            if await tx.row(self._text("has_expired_files"), {"now": now}) is None:
+                return 0
+        async with self._database.write() as tx:
+            rows = await tx.rows(self._text("expire_files"), {"now": now, "limit": limit})
+            await self._to_garbage(tx, [row["blob_key"] for row in rows])
+        return len(rows)
+
+    async def garbage(self, *, limit: int) -> list[str]:  # noqa: D102
+        async with self._database.read() as tx:
+            rows = await tx.rows(self._text("garbage"), {"limit": limit})
+        return [row["key"] for row in rows]
+
+    async def forget_garbage(self, keys: Sequence[str]) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run_many(self._text("forget_garbage"), [{"key": key} for key in keys])
+
+    async def prune(self, *, limit: int) -> int:  # noqa: D102
+        async with self._database.read() as tx:
+            ended = await tx.row(self._text("prunable"))
+        if ended is None:
+            return 0
+        dropped = 0
+        async with self._database.write() as tx:
+            # Slices last: while one is there, the batch is found again.
+            for statement in ("prune_outcomes", "prune_segments", "prune_slices"):
+                if dropped < limit:
+                    piece = {"batch_seq": ended["seq"], "limit": limit - dropped}
+                    dropped += await tx.run(self._text(statement), piece)
+        return dropped
+
+    async def drop_batches(self, *, ended_before: int, limit: int) -> int:  # noqa: D102
+        wanted = {"ended_before": ended_before, "limit": limit}
+        async with self._database.read() as tx:
+            if not await tx.rows(self._text("old_batches"), wanted):
+                return 0
+        async with self._database.write() as tx:
+            rows = await tx.rows(self._text("old_batches"), wanted)
+            for row in rows:
+                for file_id in filter(None, (row["output_file_id"], row["error_file_id"])):
+                    file = await tx.row(self._text("drop_lasting_file"), {"id": file_id})
+                    await self._to_garbage(tx, [file["blob_key"]] if file else [])
+                await tx.run(self._text("drop_batch"), {"batch_seq": row["seq"]})
+        return len(rows)
+
+    async def suspect(  # noqa: D102
+        self, keys: Sequence[str], *, now: int, first_seen_before: int
+    ) -> list[str]:
+        async with self._database.read() as tx:
+            if not await self._unnamed(tx, keys):
+                return []
+        async with self._database.write() as tx:
+            unnamed = await self._unnamed(tx, keys)
+            await tx.run_many(self._text("suspect"), [{"key": k, "now": now} for k in unnamed])
+            rows = await tx.rows(
+                self._text("old_suspects"),
+                {"keys": _json(unnamed), "first_seen_before": first_seen_before},
+            )
+        return [row["key"] for row in rows]
+
+    async def forget_suspects(self, keys: Sequence[str], *, seen_before: int) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run_many(self._text("forget_suspect"), [{"key": key} for key in keys])
+            await tx.run(self._text("forget_suspects"), {"seen_before": seen_before})
+
+    async def backlog(self) -> Backlog:  # noqa: D102
+        async with self._database.read() as tx:
+            garbage = await tx.row(self._text("garbage_pending"))
+            suspects = await tx.row(self._text("suspected"))
+        assert garbage is not None, "a count has a row"
+        assert suspects is not None, "a count has a row"
+        sizes = await self._database.sizes()
+        return Backlog(
+            garbage=garbage["pending"],
+            suspects=suspects["suspected"],
+            database_bytes=sizes.database_bytes,
+            log_bytes=sizes.log_bytes,
+            pages=sizes.pages,
+            free_pages=sizes.free_pages,
+        )
+
+    async def vacuum(self, *, pages: int) -> int:  # noqa: D102
+        return await self._database.vacuum(pages)
+
+    async def checkpoint(self) -> bool:  # noqa: D102
+        return await self._database.checkpoint()
+
+    async def _unnamed(self, tx: Transaction, keys: Sequence[str]) -> list[str]:
+        pairs = _json([(key, batch_of(key)) for key in keys])
+        return [row["key"] for row in await tx.rows(self._text("unnamed"), {"keys": pairs})]
+
+    async def _to_garbage(self, tx: Transaction, keys: Iterable[str]) -> None:
+        await tx.run_many(self._text("add_garbage"), [{"key": key} for key in keys])
+
+
+def _json(value: Sequence[object]) -> str:
+    return msgspec.json.encode(value).decode()

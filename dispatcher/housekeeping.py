@@ -1,0 +1,68 @@
+"""The duties of housekeeping, put together: each looks after one thing, a bounded step now and then.
+
+    deadlines    batches past their window                    (sweep)
+    sweep        expired files, ended batches, rows, garbage  (sweep)
+    orphans      bytes that no row names                      (orphans)
+    disk         the watermark                                (disk)
+    compaction   the database file                            (compact)
+
+`app` runs and supervises one loop a duty; none of them stands in the way of dispatch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from batchline.blobs import Blobs
+from batchline.metrics import Metrics
+from batchline.settings import Settings
+from batchline.store import Upkeep, Work
+
+from .compact import Compaction
+from .disk import DiskWatch
+from .gate import Gate
+from .orphans import Orphans
+from .sweep import Deadlines, Sweep
+
+
+class WorkAndUpkeep(Work, Upkeep, Protocol):
+    """What the dispatcher needs of the store."""
+
+
+class Duty(Protocol):
+    """Something to be looked after now and then."""
+
+    async def step(self) -> float:
+        """Do a bounded piece; return the seconds to rest before the next."""
+
+
+def duties(
+    settings: Settings,
+    store: WorkAndUpkeep,
+    blobs: Blobs,
+    *,
+    gate: Gate,
+    metrics: Metrics,
+    is_idle: Callable[[], bool],
+    clock: Callable[[], float],
+) -> Mapping[str, Duty]:
+    """Make all duties, by name."""
+    ttl_s = settings.batch_ttl_s
+    mark = settings.min_free_bytes
+    return {
+        "deadlines": Deadlines(store, clock=clock),
+        "sweep": Sweep(store, blobs, metrics=metrics, batch_ttl_s=ttl_s, clock=clock),
+        "orphans": Orphans(store, blobs, metrics=metrics, clock=clock),
+        "disk": DiskWatch(blobs, gate=gate, metrics=metrics, min_free_bytes=mark),
+        "compaction": Compaction(store, metrics=metrics, is_idle=is_idle),
+    }
+
+
+async def look_after(duty: Duty) -> None:
+    """Do one step after another; never returns."""
+    rest_s = 0.0
+    while True:
+        await asyncio.sleep(rest_s)
+        rest_s = await duty.step()

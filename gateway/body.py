@@ -1,0 +1,143 @@
+"""The body of a request as handlers read it: bounded, never waited for without end, unpacked.
+
+The only reader of `request.content`: aiohttp's own decompression is off (`protocol.py`), so whoever
+reads past this module gets what was sent, compressed or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+from aiohttp import HttpVersion11, StreamReader, web
+
+from batchline.compression import Unpacker, coding_of
+
+CHUNK_BYTES = 1 << 18
+_STALL_S = 120  # a client that sends nothing for so long has gone
+_LINE_BYTES = 8190  # of a multipart body, outside its parts: aiohttp's own limit
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_WAITS = web.RequestKey("waits_to_continue", bool)
+
+
+class Body:
+    """One request's body, in chunks or as the stream that aiohttp's multipart reader wants."""
+
+    def __init__(
+        self, request: web.Request, *, max_bytes: int, too_large: Callable[[], Exception]
+    ) -> None:
+        """Check what the headers tell. Raises UnsupportedEncoding, `too_large`."""
+        coding = coding_of(request.headers.get("Content-Encoding"))
+        self._request = request
+        self._unpacker = Unpacker(coding, what="the request's body") if coding else None
+        self._max_bytes = max_bytes
+        self._too_large = too_large
+        self._received_bytes = 0
+        self._unpacked_bytes = 0
+        self._chunks = self._read_chunks()
+        self._held = b""
+        self._at = 0
+        self._has_ended = False
+        if (request.content_length or 0) > max_bytes:
+            raise too_large()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+    def as_stream(self) -> StreamReader:
+        """Return itself under the type of which it has all that a multipart reader calls."""
+        return cast(StreamReader, self)
+
+    async def read(self, size: int) -> bytes:
+        """Return at least one and at most `size` bytes; b"" at the end."""
+        await self._hold_some()
+        chunk = self._held[self._at : self._at + size]
+        self._at += len(chunk)
+        return chunk
+
+    async def readline(self, *, max_line_length: int = _LINE_BYTES) -> bytes:
+        """Return one line with its newline; what is left if there is none. Raises ValueError."""
+        line = b""
+        while await self._hold_some():
+            end = self._held.find(b"\n", self._at) + 1
+            line += self._held[self._at : end or len(self._held)]
+            self._at = end or len(self._held)
+            if len(line) > max_line_length:
+                raise ValueError("A line outside the parts is too long.")
+            if end:
+                break
+        return line
+
+    def unread_data(self, chunk: bytes) -> None:
+        """Put bytes back that were read."""
+        self._held, self._at = chunk + self._held[self._at :], 0
+
+    def at_eof(self) -> bool:
+        """Tell whether all was read."""
+        return self._has_ended and self._at == len(self._held)
+
+    async def _hold_some(self) -> bool:
+        if self._at == len(self._held) and not self._has_ended:
+            self._held, self._at = await anext(self._chunks, b""), 0
+            self._has_ended = not self._held
+        return self._at < len(self._held)
+
+    async def _read_chunks(self) -> AsyncIterator[bytes]:
+        await self._send_continue()
+        while chunk := await self._receive():
+            if self._unpacker is None:
+                yield chunk
+                continue
+            async for piece in unpack(self._unpacker, chunk):
+                self._unpacked_bytes += len(piece)
+                if self._unpacked_bytes > self._max_bytes:
+                    raise self._too_large()
+                yield piece
+        if self._unpacker is not None and self._received_bytes:
+            self._unpacker.finish()
+
+    async def _receive(self) -> bytes:
+        try:
+            async with asyncio.timeout(_STALL_S):
+                chunk = await self._request.content.read(CHUNK_BYTES)
+        except TimeoutError as exc:
+            raise web.HTTPRequestTimeout(reason="The upload stalled.") from exc
+        self._received_bytes += len(chunk)
+        if self._received_bytes > self._max_bytes:
+            raise self._too_large()
+        return chunk
+
+    async def _send_continue(self) -> None:
+        if _WAITS in self._request:
+            await self._request.writer.write(_CONTINUE)
+            self._request.writer.output_size = 0  # the answer proper has not begun
+
+
+async def wait_to_continue(request: web.Request) -> None:
+    """Leave `Expect: 100-continue` open until the body is wanted: a refusal then saves sending it."""
+    if request.version < HttpVersion11:
+        return
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    request[_WAITS] = True
+
+
+async def read_body(request: web.Request, *, max_bytes: int | None = None) -> bytes:
+    """Return the whole body, unpacked; at most `max_bytes`, by default those of any JSON body.
+
+    Raises UnsupportedEncoding, Invalid; HTTPRequestEntityTooLarge.
+    """
+    limit = max_bytes or request.client_max_size
+
+    def too_large() -> Exception:
+        return web.HTTPRequestEntityTooLarge(limit)
+
+    return b"".join([chunk async for chunk in Body(request, max_bytes=limit, too_large=too_large)])
+
+
+async def unpack(unpacker: Unpacker, data: bytes) -> AsyncIterator[bytes]:
+    """Yield what `data` unpacks to, each step in a thread."""
+    pieces = unpacker.feed(data)
+    while piece := await asyncio.to_thread(next, pieces, b""):
+        yield piece

@@ -1,0 +1,94 @@
+"""The bytes of one file on their way into a blob: unpacked, counted, bounded, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from batchline.blobs.base import BlobWriter
+from batchline.compression import Coding, Unpacker
+from batchline.errors import TooLarge
+
+from .body import unpack
+from .room import Room
+
+_ROOM_STEP_BYTES = 16 << 20  # how often the free space is looked at while bytes come in
+_BLANK = b" \t\r\n\v\f\xef\xbb\xbf"  # the last three bytes are a BOM
+
+
+class Deposit:
+    """Where the bytes of a file go; as a context, it drops them unless `commit` was reached.
+
+    `noun` is how errors call it. The limit counts unpacked bytes.
+    """
+
+    def __init__(self, writer: BlobWriter, *, max_bytes: int, room: Room, noun: str) -> None:
+        self.noun = noun
+        self.max_bytes = max_bytes
+        self.is_blank = True
+        self._writer = writer
+        self._room = room
+        self._room_checked_at = 0
+        self._unpacker: Unpacker | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._writer.abort()  # harmless after a commit
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes stored so far."""
+        return self._writer.size_bytes
+
+    def unpack_as(self, coding: Coding | None) -> None:
+        """Say how the bytes to come are compressed."""
+        self._unpacker = Unpacker(coding, what=f"the {self.noun.lower()}") if coding else None
+
+    async def put(self, chunk: bytes) -> None:
+        """Store one chunk as it was sent. Raises TooLarge, DiskFull, Invalid."""
+        if self._unpacker is None:
+            await self._store(chunk)
+            return
+        async for piece in unpack(self._unpacker, chunk):
+            await self._store(piece)
+
+    def finish(self) -> None:
+        """Check that the last byte was that of a whole. Raises Invalid."""
+        if self._unpacker is not None:
+            self._unpacker.finish()
+
+    async def commit(self) -> None:
+        """Make the bytes durable under their key."""
+        await self._writer.commit()
+
+    def too_large(self) -> TooLarge:
+        """Say that there are too many bytes."""
+        return TooLarge(
+            f"{self.noun} is too large. The limit is {self.max_bytes} bytes, counted after "
+            "decompression."
+        )
+
+    async def _store(self, piece: bytes) -> None:
+        size = self._writer.size_bytes + len(piece)
+        if size > self.max_bytes:
+            raise self.too_large()
+        if size - self._room_checked_at >= _ROOM_STEP_BYTES:
+            self._room.need(len(piece))
+            self._room_checked_at = size
+        self.is_blank = self.is_blank and not piece.strip(_BLANK)
+        await self._writer.write(piece)
+
+
+async def pour(chunks: AsyncIterator[bytes], deposit: Deposit) -> None:
+    """Put all chunks of a stream and finish."""
+    async for chunk in chunks:
+        await deposit.put(chunk)
+    deposit.finish()

@@ -1,0 +1,40 @@
+"""Room on the disk: whether more bytes may come in without going below `min_free_bytes`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from batchline import figures
+from batchline.blobs.base import Blobs
+from batchline.errors import DiskFull
+
+from .keys import BLOBS, SETTINGS
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The free space of the blob store and how much of it must stay free."""
+
+    blobs: Blobs
+    min_free_bytes: int
+
+    def need(self, wanted_bytes: int) -> None:
+        """Check that `wanted_bytes` more may be stored. Raises DiskFull."""
+        if not self.min_free_bytes:
+            return
+        free = self.blobs.free_bytes()
+        if free - wanted_bytes >= self.min_free_bytes:
+            return
+        raise DiskFull(
+            f"There is too little disk space for this: {figures.size(free)} are free, "
+            f"{figures.size(wanted_bytes)} are asked for, and {figures.size(self.min_free_bytes)} "
+            "must stay free (BATCHLINE_MIN_FREE_BYTES). Delete files that are no longer needed, or "
+            "give the data directory more room."
+        )
+
+
+def room_of(request: web.Request) -> Room:
+    """Return the room that this gateway has."""
+    return Room(request.app[BLOBS], request.app[SETTINGS].min_free_bytes)
