@@ -29,6 +29,7 @@ _LANGUAGES = {"curl": "curl", "python": "Python"}
 _ERROR_HEADERS = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Authenticate"},
     HTTPStatus.CONFLICT: {"x-should-retry": "ShouldRetry"},
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"Accept-Encoding": "AcceptEncoding"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "RetryAfter"},
     HTTPStatus.INSUFFICIENT_STORAGE: {"x-should-retry": "ShouldRetry"},
 }

@@ -13,6 +13,7 @@ import aiohttp
 import openai
 import pytest
 from aiohttp.test_utils import TestServer
+from witness import Witness
 
 from batchline.blobs.keys import result_key
 from batchline.metrics import Metrics
@@ -149,6 +150,7 @@ def start(store, blobs, clock, tmp_path):
             metrics=metrics,
             clock=clock,
         )
+        witness = Witness(app)
         server = TestServer(app)
         await server.start_server(auto_decompress=False)  # as the gateway's own Runner
         url = str(server.make_url("/")).rstrip("/")
@@ -162,7 +164,7 @@ def start(store, blobs, clock, tmp_path):
             metrics=metrics,
             folder=tmp_path,
         )
-        started.append((gateway, server))
+        started.append((gateway, server, witness))
         return gateway
 
     begin.started = started
@@ -173,11 +175,12 @@ def start(store, blobs, clock, tmp_path):
 async def starts(start) -> AsyncIterator:
     """`start`, with everything it started closed at the end."""
     yield start
-    for gateway, server in start.started:
+    for gateway, server, _ in start.started:
         if "client" in vars(gateway):
             await gateway.client.close()
         await gateway.http.close()
         await server.close()
+    assert [fault for _, _, witness in start.started for fault in witness.faults] == []
 
 
 @pytest.fixture
