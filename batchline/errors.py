@@ -3,13 +3,17 @@
 BatchlineError
 ├── Invalid            a request or setting is wrong: names the parameter and the remedy
 │   ├── TooLarge       more bytes or lines than allowed
+│   │   └── RequestTooLarge   the body of one request
 │   └── UnsupportedEncoding   compressed in a way that is not taken
 ├── NotFound           no such thing
 ├── Conflict           the thing is in a state that forbids this
 ├── Unauthorized       missing or wrong API key
 ├── Unavailable        a part this needs does not answer at present
-│   └── StoreUnavailable   the database or the disk refuses
-│       └── DiskFull       the disk has no room left
+│   ├── StoreUnavailable   the database or the disk refuses
+│   │   └── DiskFull       the disk has no room left
+│   └── NoBackend          no model server accepts requests
+├── BackendFailed      a model server took a request and did not answer it properly
+├── BackendSilent      a model server took a request and said nothing for too long
 └── NewerStore         the data directory belongs to a newer version
 """
 
@@ -32,6 +36,10 @@ class Invalid(BatchlineError):
 
 class TooLarge(Invalid):
     """More bytes than the limit allows; the message states the limit."""
+
+
+class RequestTooLarge(TooLarge):
+    """The body of one request has more bytes than a request may have."""
 
 
 class UnsupportedEncoding(Invalid):
@@ -72,6 +80,18 @@ class StoreUnavailable(Unavailable):
 
 class DiskFull(StoreUnavailable):
     """The disk has no room left, or less than `min_free_bytes`; the message says how much is free."""
+
+
+class NoBackend(Unavailable):
+    """No model server accepts requests at present: nothing was sent."""
+
+
+class BackendFailed(BatchlineError):
+    """A model server took a request and broke off, or answered what is no answer."""
+
+
+class BackendSilent(BatchlineError):
+    """A model server took a request and then said nothing for longer than the limit."""
 
 
 class NewerStore(BatchlineError):

@@ -141,6 +141,21 @@ def error_body(message: str, *, kind: str, code: str | None) -> bytes:
     return msgspec.json.encode({"error": error})
 
 
+def error_object(status: int, body: bytes) -> bytes:
+    """Return an upstream's error answer as it is if it holds OpenAI's error object, else make one."""
+    try:
+        answer = decode_answer(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        answer = None
+    if answer is not None and bytes(answer.error)[:1] == b"{":
+        return body
+    kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004
+    message = f"The model server answered {status} without an OpenAI error object."
+    if answer is not None:
+        message += f" It said: {body[:500].decode('utf-8', 'replace')}"
+    return error_body(message, kind=kind, code=None)
+
+
 def _one_line(text: bytes) -> bytes:
     if b"\n" in text or b"\r" in text:  # outside strings only: inside, JSON escapes them
         text = msgspec.json.format(text, indent=-1)

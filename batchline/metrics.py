@@ -44,6 +44,19 @@ class Metrics:
             buckets=_SECONDS,
             registry=r,
         )
+        self.interactive_in_flight = Gauge(
+            "batchline_interactive_requests_in_flight",
+            "Interactive requests passed on and not yet answered",
+            ["route"],
+            registry=r,
+        )
+        self.interactive_first_byte_seconds = Histogram(
+            "batchline_interactive_first_byte_seconds",
+            "From an interactive request to the first byte of its answer",
+            ["route"],
+            buckets=_SECONDS,
+            registry=r,
+        )
         self.uploaded_bytes = Counter(
             "batchline_uploads_bytes_total", "Bytes of files stored", registry=r
         )

@@ -76,7 +76,10 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(5, ge=1, description="Tries of one line before it fails for good")
     request_timeout_s: float = Field(
-        3600.0, gt=0, description="One try of one line, from send to last byte"
+        3600.0,
+        gt=0,
+        description="One try of one line, from send to last byte; the longest silence of a server "
+        "towards an interactive client",
     )
     retry_base_s: float = Field(0.5, gt=0, description="First retry delay; doubles, full jitter")
     retry_max_s: float = Field(30.0, gt=0, description="Longest retry delay without Retry-After")
@@ -95,7 +98,11 @@ class Settings(BaseSettings):
         description="Disk space kept free: with less, uploads are refused and dispatch pauses; 0: no limit",
     )
     max_lines: int = Field(1_000_000, ge=1, description="Most requests in one batch")
-    max_line_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Longest line of an input file")
+    max_line_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1,
+        description="Longest line of an input file, and largest interactive request",
+    )
     max_faults: int = Field(200, ge=1, description="Faults listed for one bad input file")
     min_completion_window_s: int = Field(
         3600,

@@ -25,7 +25,14 @@ from enum import StrEnum
 
 import msgspec
 
-from batchline.lines import TIMEOUT_CODE, AnswerBody, decode_answer, error_body, read_usage
+from batchline.lines import (
+    TIMEOUT_CODE,
+    AnswerBody,
+    decode_answer,
+    error_body,
+    error_object,
+    read_usage,
+)
 from batchline.model import Usage
 
 from .upstream import NGINX_GROUP, Break, Broken, Reply
@@ -166,7 +173,7 @@ def _judge_retryable(reply: Reply, now: float) -> Retry:
     if patient:
         reason = Reason.RATE_LIMITED if reply.status == 429 else Reason.OVERLOADED  # noqa: PLR2004
     return Retry(
-        Answer(reply.status, _error_object(reply), reply.request_id),
+        Answer(reply.status, error_object(reply.status, reply.body), reply.request_id),
         reason,
         cost=sends * (1 if patient else FULL_COST),
         after_s=parse_retry_after(reply.retry_after, now=now),
@@ -179,19 +186,8 @@ def _judge_refusal(reply: Reply) -> Failed:
         message = "The model servers do not offer this endpoint (they answered 404 Not Found)."
         body = error_body(message, kind="invalid_request_error", code=Reason.ENDPOINT)
         return Failed(Answer(_NOT_FOUND, body, reply.request_id), Reason.ENDPOINT)
-    result = Answer(reply.status, _error_object(reply), reply.request_id)
+    result = Answer(reply.status, error_object(reply.status, reply.body), reply.request_id)
     return Failed(result, Reason.CLIENT_ERROR)
-
-
-def _error_object(reply: Reply) -> bytes:
-    answer = _decoded(reply.body)
-    if answer is not None and bytes(answer.error)[:1] == b"{":
-        return reply.body
-    kind = "invalid_request_error" if reply.status < 500 else "server_error"  # noqa: PLR2004
-    message = f"The model server answered {reply.status} without an OpenAI error object."
-    if answer is not None:
-        message += f" It said: {reply.body[:500].decode('utf-8', 'replace')}"
-    return error_body(message, kind=kind, code=None)
 
 
 def _decoded(body: bytes) -> AnswerBody | None:

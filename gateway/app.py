@@ -19,7 +19,7 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, openapi, ops, steering
+from . import batches, content, files, models, openapi, ops, proxy, steering
 from .auth import require_key
 from .body import wait_to_continue
 from .errors import answer_errors
@@ -56,6 +56,7 @@ def create_app(
     app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
     app.add_routes(_routes())
+    app.cleanup_ctx.append(proxy.upstream_session)
     metrics.build_info.labels(__version__, settings.cell).set(1)
     return app
 
@@ -73,6 +74,7 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
+        *(web.post(path, proxy.forward, expect_handler=wait_to_continue) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

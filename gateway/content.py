@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from aiohttp import web
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File
 
+from .answers import write
 from .files import named_file
 from .keys import BLOBS
 
 _NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
-_STALL_S = 300  # a client that takes nothing for so long has gone
 _RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
@@ -71,21 +70,13 @@ async def _send(
     response: web.StreamResponse, first: bytes, rest: AsyncIterator[bytes], *, length: int
 ) -> None:
     sent = len(first)
-    await _write(response, first)
+    await write(response, first)
     async for chunk in rest:
         sent += len(chunk)
-        await _write(response, chunk)
+        await write(response, chunk)
     if sent != length:
         raise StoreUnavailable(f"The stored file is cut short: {sent} of {length} bytes.")
     await response.write_eof()
-
-
-async def _write(response: web.StreamResponse, chunk: bytes) -> None:
-    try:
-        async with asyncio.timeout(_STALL_S):
-            await response.write(chunk)
-    except TimeoutError as exc:
-        raise ConnectionAbortedError("The client takes nothing any more.") from exc
 
 
 def _wanted(request: web.Request, size_bytes: int) -> Span | None:

@@ -16,12 +16,16 @@ from aiohttp.typedefs import Handler
 
 from batchline.compression import Coding
 from batchline.errors import (
+    BackendFailed,
+    BackendSilent,
     BatchlineError,
     Conflict,
     DiskFull,
     Invalid,
     NewerStore,
+    NoBackend,
     NotFound,
+    RequestTooLarge,
     StoreUnavailable,
     TooLarge,
     Unauthorized,
@@ -52,6 +56,7 @@ class Answer:
 ANSWERS: Mapping[type[BaseException], Answer] = {
     Invalid: Answer(HTTPStatus.BAD_REQUEST),
     TooLarge: Answer(HTTPStatus.BAD_REQUEST),
+    RequestTooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     UnsupportedEncoding: Answer(  # the header is RFC 9110 §12.5.3's
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, headers={"Accept-Encoding": ", ".join(Coding)}
     ),
@@ -67,6 +72,14 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     StoreUnavailable: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
     ),
+    NoBackend: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        _SERVER,
+        code="no_backend",
+        headers={"Retry-After": _RETRY_AFTER_S},
+    ),
+    BackendFailed: Answer(HTTPStatus.BAD_GATEWAY, _SERVER, code="backend_failed"),
+    BackendSilent: Answer(HTTPStatus.GATEWAY_TIMEOUT, _SERVER, code="request_timeout"),
     # Room comes by deleting something, not by asking again at once.
     DiskFull: Answer(
         HTTPStatus.INSUFFICIENT_STORAGE,
@@ -106,7 +119,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             raise
         return _domain_answer(request, exc)
     except web.RequestPayloadError:
-        return _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+        answer = _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+        answer.force_close()
+        return answer
     except ConnectionError:
         raise  # the client went away: there is nobody to answer
     except Exception:

@@ -1,15 +1,21 @@
-"""The lowest layer: requests that are not proper HTTP are answered with OpenAI's error object too.
+"""The lowest layer: what only the connection knows, and no middleware sees.
 
-aiohttp answers those before any middleware, in plain text; its classes are extended for this. Bodies
+Requests that are not proper HTTP are answered with OpenAI's error object (aiohttp: plain text); what runs
+for a client ends when it leaves, where that is asked for (aiohttp: for every handler or for none); bodies
 come through as they were sent: `body.py` unpacks them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from .errors import malformed_answer
 from .exchange import new_request_id
@@ -40,7 +46,46 @@ class _Server(web.Server):
 class Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ()
+    __slots__ = ("_presences",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._presences: set[asyncio.Timeout] = set()
+
+    def data_received(self, data: bytes) -> None:
+        """End the body that is arriving if it breaks: aiohttp would let its handler wait for more."""
+        super().data_received(data)
+        arriving = self._current_request.content if self._current_request else EMPTY_PAYLOAD
+        if arriving.is_eof() or not self._messages:
+            return
+        if self._messages[-1][1] is EMPTY_PAYLOAD:
+            # Nothing follows a body without an end but the parser's word that it is broken.
+            self._messages.clear()
+            arriving.set_exception(web.RequestPayloadError("The body is broken."))
+            arriving.feed_eof()
+            self.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End what runs for this client only."""
+        super().connection_lost(exc)
+        for presence in self._presences:
+            presence.reschedule(self._loop.time())
+
+    @asynccontextmanager
+    async def while_present(self) -> AsyncIterator[None]:
+        """Cancel the body when the client leaves: ConnectionResetError comes out of it then."""
+        try:
+            async with asyncio.timeout(None) as presence:
+                self._presences.add(presence)
+                if self.transport is None:
+                    presence.reschedule(self._loop.time())
+                yield
+        except TimeoutError as exc:
+            if presence.expired():
+                raise ConnectionResetError("The client has left.") from exc
+            raise
+        finally:
+            self._presences.discard(presence)
 
     def handle_error(
         self,
@@ -50,6 +95,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp could not pass on; cut an answer that had begun."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client has left, or shall see a torn answer; whoever tore it logged it
         request_id = new_request_id()
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("answer broken off (request %s)", request_id, exc_info=exc)

@@ -1,13 +1,16 @@
 """A scripted upstream: a real aiohttp server whose answers a test decides line by line.
 
-`script(request_body, attempt)` returns a Response, or one of the words below. Every request is logged.
+`script(request_body, attempt)` returns a Response, one of the words below, or a function of the request
+that answers it by itself. Every request that arrived whole is logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 from aiohttp import web
 
@@ -34,6 +37,9 @@ class Scripted:
         self.script = script or (lambda body, attempt: web.json_response(completion()))
         self.seen = Counter()
         self.request_ids = []
+        self.requests = []
+        self.begun = asyncio.Event()
+        self.left = asyncio.Event()
         self.in_flight = 0
         self.most_in_flight = 0
         self.disconnects = 0
@@ -76,7 +82,18 @@ class Scripted:
         return web.json_response({"object": "list", "data": [{"id": "m", "object": "model"}]})
 
     async def _answer(self, request):
-        body = await request.json()
+        self.begun.set()
+        try:
+            return await self._take(request)
+        except asyncio.CancelledError:
+            self.disconnects += 1
+            self.left.set()
+            raise
+
+    async def _take(self, request):
+        raw = await request.read()
+        self.requests.append(SimpleNamespace(path=request.path, headers=request.headers, body=raw))
+        body = json.loads(raw)
         tag = body.get("tag") or json.dumps(body, sort_keys=True)
         self.seen[tag] += 1
         self.request_ids.append(request.headers.get("X-Request-Id"))
@@ -88,9 +105,6 @@ class Scripted:
             if asyncio.iscoroutine(answer):
                 answer = await answer
             return await self._perform(request, answer)
-        except asyncio.CancelledError:
-            self.disconnects += 1
-            raise
         finally:
             self.in_flight -= 1
 
@@ -107,7 +121,7 @@ class Scripted:
             await response.write(b'{"id": ')
             request.transport.abort()
             return response
-        return answer
+        return await answer(request) if inspect.isfunction(answer) else answer
 
 
 def error(status, message="no", code=None, **headers):

@@ -71,3 +71,17 @@ def test_log_lines_can_be_json():
     line = process.communicate(timeout=30)[1].splitlines()[-1]
 
     assert json.loads(line)["level"] == "error"
+
+
+def test_a_low_limit_of_open_files_is_raised():
+    """A connection for each request in flight must not run into the shell's default."""
+    limits = "resource.getrlimit(resource.RLIMIT_NOFILE)"
+    lower = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, {limits}[1]))"
+    code = SCRIPT.format(body=f"import resource; print(*{limits})", json=False)
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"{lower}\n{code}"], capture_output=True, text=True, timeout=30
+    )
+
+    soft, hard = map(int, done.stdout.split())
+    assert soft == (65_536 if hard == -1 else min(hard, 65_536))

@@ -1,4 +1,4 @@
-"""The README's Python snippet, verbatim, against real vLLM: what every newcomer runs first."""
+"""The README's Python snippets, verbatim, against real vLLM: what every newcomer runs first."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readme_snippet_is_answered_by_both_backends(fleet, tmp_path):
-    """Upload, create, poll, download 200 lines; each server answers at least 30 % of them."""
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+def test_the_readme_snippets_are_answered_by_both_backends(fleet, tmp_path):
+    """Upload, create, poll, download 200 lines, stream a chat; each server answers at least 30 % of them."""
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = "".join(snippets)  # the second one goes on with the client of the first
     script = tmp_path / "snippet.py"
     script.write_text(code.replace("http://localhost:5000", fleet.url))
     before = fleet.served()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
-
-from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
+from real_nginx import find_free_port, running_nginx
 
 Script = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 
@@ -65,13 +63,6 @@ class Backend:
             raise
 
 
-def find_free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def free_port():
     """Return a function that finds free ports."""
@@ -106,44 +97,11 @@ async def backends():
 @pytest.fixture
 async def start_proxy(tmp_path: Path):
     """Start real nginx before the given backends; returns a Proxy."""
-    stack = []
+    async with AsyncExitStack() as stack:
 
-    async def start(servers: list[Backend]) -> Proxy:
-        port = find_free_port()
-        config = tmp_path / "nginx.conf"
-        config.write_text(
-            render_nginx(
-                [server.address for server in servers],
-                listen=f"127.0.0.1:{port}",
-                run_dir=str(tmp_path),
-                error_log=str(tmp_path / "error.log"),
-                foreground=True,
-                user="root" if os.geteuid() == 0 else None,
-            )
-        )
-        process = await asyncio.create_subprocess_exec(
-            *nginx_argv(find_nginx(), config, error_log=tmp_path / "error.log")
-        )
-        client = aiohttp.ClientSession()
-        stack.append((process, client))
-        await _until_healthy(client, f"http://127.0.0.1:{port}/nginx-health", process)
-        return Proxy(f"http://127.0.0.1:{port}", client)
+        async def start(servers: list[Backend]) -> Proxy:
+            addresses = [server.address for server in servers]
+            url = await stack.enter_async_context(running_nginx(addresses, tmp_path))
+            return Proxy(url, await stack.enter_async_context(aiohttp.ClientSession()))
 
-    yield start
-    for process, client in stack:
-        await client.close()
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _until_healthy(client, url: str, process) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            assert process.returncode is None, "nginx refused its configuration"
-            try:
-                async with client.get(url) as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.05)
+        yield start

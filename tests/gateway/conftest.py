@@ -30,6 +30,7 @@ from batchline.model import (
 from batchline.settings import Settings
 from batchline.states import BatchStatus, OutcomeKind
 from gateway.app import create_app
+from gateway.protocol import Runner
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 
@@ -46,6 +47,12 @@ class Gateway:
     clock: object
     metrics: Metrics
     folder: Path
+
+    @property
+    def address(self):
+        """Return host and port, for raw sockets."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        return host, int(port)
 
     @cached_property
     def client(self):
@@ -136,6 +143,13 @@ class Gateway:
         )
 
 
+class _Server(TestServer):
+    """Listens as the gateway itself does: with its own protocol layer."""
+
+    async def _make_runner(self, **_):
+        return Runner(self.app, access_log=None, shutdown_timeout=0.1)
+
+
 @pytest.fixture
 def start(store, blobs, clock, tmp_path):
     """Start gateways with given settings over the one store."""
@@ -151,8 +165,8 @@ def start(store, blobs, clock, tmp_path):
             clock=clock,
         )
         witness = Witness(app)
-        server = TestServer(app)
-        await server.start_server(auto_decompress=False)  # as the gateway's own Runner
+        server = _Server(app)
+        await server.start_server()
         url = str(server.make_url("/")).rstrip("/")
         gateway = Gateway(
             url=url,

@@ -15,12 +15,10 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
-from aiohttp import web
 
 from batchline.errors import Unavailable
 from batchline.settings import Settings
 from gateway.app import serve
-from gateway.protocol import Runner
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 MEGABYTES = LINE * 40_000
@@ -188,22 +186,11 @@ MALFORMED = {
 }
 
 
-@pytest.fixture
-async def address(starts):
-    """A gateway's own listener: aiohttp's test server answers malformed requests by itself."""
-    gateway = await starts()
-    runner = Runner(gateway.app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0]
-    await runner.cleanup()
-
-
 @pytest.mark.spec("1-error-not-http")
 @pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_malformed_requests_get_the_error_object(address, request_bytes):
+async def test_malformed_requests_get_the_error_object(gateway, request_bytes):
     """What never reaches a handler is answered with OpenAI's error object all the same."""
-    reader, writer = await asyncio.open_connection(*address)
+    reader, writer = await asyncio.open_connection(*gateway.address)
     writer.write(request_bytes)
 
     async with asyncio.timeout(_PATIENCE_S):

@@ -1,0 +1,58 @@
+"""Real nginx on the rendered configuration, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
+
+
+def find_free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def running_nginx(servers, folder):
+    """Run nginx before the model servers, given as host:port; yield its address."""
+    port = find_free_port()
+    config = folder / "nginx.conf"
+    config.write_text(
+        render_nginx(
+            servers,
+            listen=f"127.0.0.1:{port}",
+            run_dir=str(folder),
+            error_log=str(folder / "error.log"),
+            foreground=True,
+            user="root" if os.geteuid() == 0 else None,
+        )
+    )
+    process = await asyncio.create_subprocess_exec(
+        *nginx_argv(find_nginx(), config, error_log=folder / "error.log")
+    )
+    try:
+        await _until_healthy(f"http://127.0.0.1:{port}/nginx-health", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _until_healthy(url: str, process) -> None:
+    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+        while True:
+            assert process.returncode is None, "nginx refused its configuration"
+            try:
+                async with client.get(url) as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.05)
