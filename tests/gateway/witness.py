@@ -6,6 +6,7 @@ import json
 from functools import cache
 
 import jsonschema
+from aiohttp import web
 
 from batchline.settings import Settings
 from gateway.openapi import Document
@@ -49,6 +50,6 @@ class Witness:
         found = _validator(path, method, str(response.status), response.content_type)
         if isinstance(found, str):
             self.faults.append(found)
-        elif found and request.method != "HEAD":
+        elif found and request.method != "HEAD" and isinstance(response, web.Response):
             errors = found.iter_errors(json.loads(response.body))
             self.faults += [f"{method} {path}: {e.json_path}: {e.message}" for e in errors]
