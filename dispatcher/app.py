@@ -79,6 +79,23 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await dispatcher.run(stop)
 
 
+def _admission(
+    settings: Settings, store: Work, blobs: Blobs, probe: Probe, *, clock: Callable[[], float]
+) -> Admission:
+    return Admission(
+        store,
+        blobs,
+        limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
+        one_model=settings.one_model_per_batch,
+        served=probe.served if settings.refuse_unknown_models else _unknown,
+        clock=clock,
+    )
+
+
+async def _unknown() -> None:
+    """Know no models: none is refused."""
+
+
 def _pump_limits(settings: Settings, holder: str) -> PumpLimits:
     return PumpLimits(
         holder=holder,
@@ -132,11 +149,10 @@ class Dispatcher:
             on_settled=self._pump.settled,
         )
         self._pump.use(self._settler)
-        limits = Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults)
         self._conductor = Conductor(
             store,
             self._pump,
-            Admission(store, blobs, limits=limits, clock=clock),
+            _admission(settings, store, blobs, probe, clock=clock),
             Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
             gate=self._gate,
             metrics=metrics,
