@@ -82,6 +82,7 @@ def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
 def _limits(settings: Settings) -> Tree:
     return {
         "max_file_bytes": settings.max_file_bytes,
+        "max_upload_bytes": settings.max_upload_bytes,
         "max_lines": settings.max_lines,
         "max_line_bytes": settings.max_line_bytes,
     }

@@ -15,10 +15,6 @@ from gateway.app import _routes
 from gateway.openapi import Document
 
 COMING: set[tuple[str, str]] = {
-    ("POST", "/v1/uploads"),
-    ("POST", "/v1/uploads/{upload_id}/parts"),
-    ("POST", "/v1/uploads/{upload_id}/complete"),
-    ("POST", "/v1/uploads/{upload_id}/cancel"),
     ("GET", "/v1/batches/{batch_id}/results"),
     ("GET", "/v1/batches/{batch_id}/errors"),
     ("POST", "/v1/batches/{batch_id}/retry"),

@@ -10,6 +10,17 @@ NOT_IN_A_SCHEMA = {
     ("downloadFile", 400): ("Not allowed to download files of purpose",),
     ("downloadFile", 416): ("The file has only",),
     ("createFile", 400): ("Must be .jsonl",),
+    ("createUpload", 400): ("Must be .jsonl",),
+    ("createUpload", 507): ("There is too little disk space",),
+    ("addUploadPart", 400): ("The part is empty", "takes nothing any more", "is full"),
+    ("completeUpload", 400): (
+        "has no part",
+        "The parts add up to",
+        "The MD5 of the parts",
+        "takes nothing any more",
+        "Must be .jsonl",
+    ),
+    ("cancelUpload", 400): ("takes nothing any more",),
 }
 FINE = {401, 404, 409}
 

@@ -72,7 +72,14 @@ def populate(system):
     inputs = [client.files.create(file=line(n) * 3, purpose="batch").id for n in range(6)]
     others = [client.files.create(file=b"x", purpose="assistants").id]
     results = [batch.output_file_id for batch in ended if batch.output_file_id]
+    uploads = [
+        client.uploads.create(filename="f", purpose="batch", bytes=3, mime_type="text/plain")
+        for _ in range(OPEN)
+    ]
+    parts = [client.uploads.parts.create(upload.id, data=b"abc") for upload in uploads]
     return {
+        "uploads": [upload.id for upload in uploads],
+        "parts": [part.id for part in parts],
         "files": inputs[:3] + others + results + [batch.input_file_id for batch in ended],
         "inputs": inputs[3:] + others,
         "batches": [batch.id for batch in (*ended, *running, *cancelled)],
@@ -116,7 +123,7 @@ async def test_three_thousand_requests_refute_nothing(make_system, tmp_path):
     system = make_system(max_concurrent_batches=64)
     await asyncio.to_thread(system.wait_ready)
 
-    status, printed = await run(system, tmp_path, "--max-examples", "60")
+    status, printed = await run(system, tmp_path, "--max-examples", "75")
 
     counted = answered(system)
     assert status == 0, printed
