@@ -99,7 +99,9 @@ def boolean_text(text: str, *, param: str) -> bool:
 
 
 def integer(value: Json, *, param: str, lowest: int, highest: int) -> int:
-    """Return the value if it is an integer within the bounds (both allowed)."""
+    """Return the value if it is an integer within the bounds (both allowed). JSON's 5.0 is one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(param, "an integer", value)
     if value > highest:
