@@ -8,7 +8,7 @@ VALUES (:id, :bytes, :created_at, :expires_at, :filename, :purpose, :blob_key);
 SELECT * FROM files WHERE id = :id AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: file_seq
-SELECT seq FROM files WHERE id = :id;
+SELECT seq FROM files WHERE id = :id UNION ALL SELECT seq FROM gone_files WHERE id = :id;
 
 -- name: list_files_down
 SELECT * FROM files
