@@ -127,6 +127,12 @@ async def test_one_size_limit_holds_for_every_file(open_api):
                 await api.upload(b"x" * 1001, purpose=purpose)
 
 
+@pytest.mark.spec("8-total-size")
+def test_an_upload_in_parts_may_have_eight_gigabytes():
+    """By default; the setting itself is enforced part by part."""
+    assert Settings(_env_file=None).max_upload_bytes == 8 << 30
+
+
 @pytest.mark.spec("2.2-lines-unread")
 @pytest.mark.parametrize("content", [b"nonsense\n", LINE + b"{broken\n", b"\xff\xfe\x00"])
 async def test_lines_are_not_read_at_upload(api, content):
