@@ -62,7 +62,7 @@ class Goldens:
     def check(self, name, told):
         """Compare field by field; the order of fields counts too, since people read these answers."""
         path = FOLDER / f"{name}.json"
-        text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(told, indent=2) + "\n"
         if self.update:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
