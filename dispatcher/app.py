@@ -25,7 +25,7 @@ from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
 from batchline.settings import Settings
-from batchline.store import open_store
+from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
