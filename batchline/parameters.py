@@ -94,7 +94,9 @@ def choice(value: Json, options: Sequence[str], *, param: str) -> str:
 
 
 def integer(value: Json, *, param: str, lowest: int, highest: int) -> int:
-    """Return the value if it is an integer within the bounds (both allowed)."""
+    """Return the value if it is an integer within the bounds (both allowed). JSON's 5.0 is one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(param, "an integer", value)
     if value > highest:

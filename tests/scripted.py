@@ -120,7 +120,8 @@ class Scripted:
             request.transport.abort()
             return web.Response()
         if answer == TRUNCATE:
-            response = web.StreamResponse(headers={"Content-Length": "1000"})
+            sent = {"Content-Length": "1000", "Content-Type": "application/json"}
+            response = web.StreamResponse(headers=sent)
             await response.prepare(request)
             await response.write(b'{"id": ')
             request.transport.abort()

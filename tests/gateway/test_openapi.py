@@ -10,20 +10,15 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from batchline import __version__
-from batchline.settings import ENDPOINTS, Settings
+from batchline.settings import Settings
 from gateway.app import _routes
 from gateway.openapi import Document
 
 COMING: set[tuple[str, str]] = {
-    ("POST", "/v1/uploads"),
-    ("POST", "/v1/uploads/{upload_id}/parts"),
-    ("POST", "/v1/uploads/{upload_id}/complete"),
-    ("POST", "/v1/uploads/{upload_id}/cancel"),
     ("GET", "/v1/batches/{batch_id}/results"),
     ("GET", "/v1/batches/{batch_id}/errors"),
     ("POST", "/v1/batches/{batch_id}/retry"),
     ("DELETE", "/v1/batches/{batch_id}"),
-    *(("POST", endpoint) for endpoint in ENDPOINTS),
 }
 """Routes that may be mounted before the document speaks of them."""
 
