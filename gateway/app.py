@@ -30,6 +30,7 @@ from .protocol import Runner
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
+_IDLE_S = 120.0  # a connection without a request for so long is closed, one with half a head too
 
 log = logging.getLogger("gateway")
 
@@ -114,7 +115,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             clock=time.time,
             document=lambda: app[DOCUMENT].tree,
         )
-        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S)
+        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S, keepalive_timeout=_IDLE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port)
