@@ -44,6 +44,7 @@ def test_the_checklist_names_rules():
     assert [i for entry in DATA["checklist"] for i in entry["rules"] if i not in IDS] == []
 
 
+@pytest.mark.slow  # it collects the whole suite in a process of its own
 def test_the_table_is_true():
     """Every mark names a rule, every rule is proved, and the document says so."""
     done = subprocess.run(
