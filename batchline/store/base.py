@@ -46,7 +46,10 @@ class Intake(Protocol):
     async def list_files(
         self, *, now: int, after: str | None, limit: int, ascending: bool, purpose: str | None
     ) -> Page[File] | None:
-        """Return one page by creation order; None if the cursor `after` is unknown."""
+        """Return one page by creation order; None if the cursor `after` is unknown.
+
+        A file that is gone is a cursor still (the last 100,000 are), so that a walk may delete as it goes.
+        """
 
     async def delete_file(self, file_id: str) -> bool:
         """Forget the file and leave its bytes to the sweep; False if there was none.
