@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pytest
 from grammar import ENDPOINT, input_files
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from batchline.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
 from batchline.line_check import Rules
 from batchline.lines import decode_requests
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FILES = 2500
 LIMITS = Limits(lines=10_000, line_bytes=9_000, faults=100_000)
 RULES = st.sampled_from(
