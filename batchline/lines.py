@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from .model import Usage
+from .model import Fault, Usage
 
 CANCELLED_CODE = "batch_cancelled"
 CANCELLED_MESSAGE = "This request was not executed because the batch was cancelled."
@@ -26,6 +26,9 @@ _SEPARATORS = (
     (b"\xe2\x80\xa9", b"\\u2029"),
     (b"\xc2\x85", b"\\u0085"),
 )
+
+_INDEX_IN_RECORD = slice(len('{"id": "batch_req_') + 24, len('{"id": "batch_req_') + 32)
+"""Where `model.request_id` puts the index."""
 
 
 # Escapes in JSON text, the pairs of surrogates and the halves told apart.
@@ -208,6 +211,23 @@ def error_record(request_id: str, custom_id: str, *, code: str, message: str) ->
             b"}\n",
         )
     )
+
+
+def fault_record(fault: Fault) -> bytes:
+    """Make the line that shows one fault of an input file in the form of result lines."""
+    error = {
+        "code": fault.code,
+        "message": fault.message,
+        "line": fault.line,
+        "param": fault.param,
+    }
+    shown = {"id": None, "custom_id": None, "response": None, "error": error}
+    return _one_line(msgspec.json.encode(shown)) + b"\n"
+
+
+def record_index(record: bytes) -> int:
+    """Read which request of its batch (from 0) a result line answers, from the line's own id."""
+    return int(record[_INDEX_IN_RECORD], 16)
 
 
 def error_body(message: str, *, kind: str, code: str | None) -> bytes:

@@ -93,6 +93,11 @@ def choice(value: Json, options: Sequence[str], *, param: str) -> str:
     return text
 
 
+def boolean_text(text: str, *, param: str) -> bool:
+    """Read `true` or `false` from a query."""
+    return choice(text, ("true", "false"), param=param) == "true"
+
+
 def integer(value: Json, *, param: str, lowest: int, highest: int) -> int:
     """Return the value if it is an integer within the bounds (both allowed). JSON's 5.0 is one."""
     if isinstance(value, float) and value.is_integer():

@@ -19,7 +19,7 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, openapi, ops, proxy, steering, uploads
+from . import batches, content, files, models, openapi, ops, proxy, results, steering, uploads
 from .auth import require_key
 from .body import wait_to_continue
 from .errors import answer_errors
@@ -78,6 +78,8 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/batches", batches.index),
         web.get("/v1/batches/{batch_id}", batches.show),
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
+        web.get("/v1/batches/{batch_id}/results", results.results),
+        web.get("/v1/batches/{batch_id}/errors", results.errors),
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Intake, Steering, Store, Upkeep, View, Work
+from .base import Intake, Results, Steering, Store, Upkeep, View, Work
 from .sqlite import open_store
 
-__all__ = ["Intake", "Steering", "Store", "Upkeep", "View", "Work", "open_store"]
+__all__ = ["Intake", "Results", "Steering", "Store", "Upkeep", "View", "Work", "open_store"]
