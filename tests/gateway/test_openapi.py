@@ -18,8 +18,6 @@ from gateway.app import _routes
 from gateway.openapi import Document
 
 COMING: set[tuple[str, str]] = {
-    ("GET", "/v1/batches/{batch_id}/results"),
-    ("GET", "/v1/batches/{batch_id}/errors"),
     ("POST", "/v1/batches/{batch_id}/retry"),
     ("DELETE", "/v1/batches/{batch_id}"),
 }

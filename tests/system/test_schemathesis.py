@@ -84,6 +84,7 @@ def populate(system):
         "parts": [part.id for part in parts],
         "files": inputs[:3] + others + results + [batch.input_file_id for batch in ended],
         "inputs": inputs[3:] + others,
+        "ended": [batch.id for batch in ended],
         "batches": [batch.id for batch in (*ended, *running, *cancelled)],
     }
 
