@@ -31,7 +31,7 @@ async def pruned(tmp_path, store, make_batch):
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    monkeypatch.setattr(compact, "_PAGES_AT_ONCE", 20)
+    monkeypatch.setattr(compact, "_PAGES_AT_ONCE", 5)
     monkeypatch.setattr(compact, "_KEPT_PAGES", 10)
 
 
@@ -47,7 +47,7 @@ async def test_an_idle_database_gives_its_unused_pages_back(pruned, store):
         rests.append(await compaction.step())
     after = await store.backlog()
 
-    assert len(rests) - 1 == -(-(before.free_pages - 10) // 20)
+    assert len(rests) - 1 == -(-(before.free_pages - 10) // 5)
     assert after.free_pages <= 10
     assert after.log_bytes == 0
     assert pruned.stat().st_size < full_bytes / 2
@@ -66,7 +66,7 @@ async def test_under_load_pages_are_left_for_the_next_lines(pruned, store, make_
         pass
     backlog = await store.backlog()
 
-    assert backlog.pages / 2 - 20 <= backlog.free_pages <= backlog.pages / 2
+    assert backlog.pages / 2 - 5 <= backlog.free_pages <= backlog.pages / 2
 
 
 async def test_a_long_log_is_emptied(tmp_path, store, make_batch, monkeypatch):
