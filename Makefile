@@ -32,7 +32,7 @@ lint: install ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fast: install system
-	@$(BIN)/pytest -q -m "not e2e and not browser and not slow"
+	@$(BIN)/pytest -q -m "not e2e and not browser and not clients and not slow"
 
 e2e: install system ## Run the end-to-end tests on real vLLM and real nginx
 	@$(BIN)/pytest -m e2e
@@ -50,4 +50,4 @@ lock: install ## Recompute the pinned requirements
 	@sh tools/lock.sh "$(BIN)"
 
 clean: ## Remove the virtual environment and local state
-	rm -rf $(VENV) .batchline .pytest_cache .mypy_cache .ruff_cache tests/.artifacts
+	rm -rf $(VENV) .batchline .pytest_cache .mypy_cache .ruff_cache tests/.artifacts tests/clients/node/node_modules

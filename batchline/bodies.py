@@ -55,7 +55,9 @@ def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
         completion_window=window,
         window_s=window_seconds(window, lowest_s=min_window_s),
         metadata=_metadata(fields.get("metadata")),
-        output_expires_after_s=_expiry(fields.get("output_expires_after")),
+        output_expires_after_s=expiry(
+            fields.get("output_expires_after"), param="output_expires_after"
+        ),
     )
 
 
@@ -117,10 +119,10 @@ def _check_metadata_key(key: str) -> None:
         )
 
 
-def _expiry(value: parameters.Json) -> int | None:
+def expiry(value: parameters.Json, *, param: str) -> int | None:
+    """Read an optional `{"anchor": "created_at", "seconds": n}`: the seconds. Raises Invalid."""
     if value is None:
         return None
-    param = "output_expires_after"
     fields = parameters.mapping(value, param=param)
     anchor = parameters.required(fields, "anchor", param=f"{param}.anchor")
     parameters.choice(anchor, ("created_at",), param=f"{param}.anchor")
@@ -130,6 +132,17 @@ def _expiry(value: parameters.Json) -> int | None:
         lowest=MIN_EXPIRY_S,
         highest=MAX_EXPIRY_S,
     )
+
+
+def input_purpose(value: parameters.Json) -> str:
+    """Return the purpose if clients may upload for it. Raises Invalid."""
+    purpose = parameters.string(value, param="purpose")
+    if purpose not in INPUT_PURPOSES:
+        raise Invalid(
+            f"'{parameters.shown(purpose)}' is not one of {list(INPUT_PURPOSES)} - 'purpose'",
+            param="purpose",
+        )
+    return purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +155,7 @@ class FileForm:
 
 def read_file_form(fields: Mapping[str, str]) -> FileForm:
     """Check the text fields of `POST /v1/files`. Raises Invalid."""
-    purpose = parameters.required(fields, "purpose")
-    if purpose not in INPUT_PURPOSES:
-        raise Invalid(
-            f"'{parameters.shown(purpose)}' is not one of {list(INPUT_PURPOSES)} - 'purpose'",
-            param="purpose",
-        )
+    purpose = input_purpose(parameters.required(fields, "purpose"))
     anchor, seconds = "expires_after[anchor]", "expires_after[seconds]"
     if anchor not in fields and seconds not in fields:
         return FileForm(purpose, None)

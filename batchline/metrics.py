@@ -60,6 +60,9 @@ class Metrics:
         self.uploaded_bytes = Counter(
             "batchline_uploads_bytes_total", "Bytes of files stored", registry=r
         )
+        self.expired_uploads = Counter(
+            "batchline_uploads_expired_total", "Uploads in parts that nobody completed", registry=r
+        )
 
     def _declare_work(self, r: CollectorRegistry) -> None:
         self.batches = Gauge("batchline_batches", "Open batches by status", ["status"], registry=r)

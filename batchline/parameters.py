@@ -67,6 +67,13 @@ def string(value: Json, *, param: str) -> str:
     return value
 
 
+def strings(value: Json, *, param: str) -> list[str]:
+    """Return the value if it is an array of strings."""
+    if not isinstance(value, list):
+        raise wrong_type(param, "an array of strings", value)
+    return [string(item, param=f"{param}[{index}]") for index, item in enumerate(value)]
+
+
 def mapping(value: Json, *, param: str) -> JsonObject:
     """Return the value if it is a JSON object."""
     if not isinstance(value, dict):

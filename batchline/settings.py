@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(
         512 * 1024 * 1024, ge=1, description="Largest file, counted after decompression"
     )
+    max_upload_bytes: int = Field(
+        8 * 1024 * 1024 * 1024, ge=1, description="Largest file sent in parts (/v1/uploads)"
+    )
     min_free_bytes: int = Field(
         1024 * 1024 * 1024,
         ge=0,

@@ -20,6 +20,7 @@ _CLEAN_EVERY_S = 5.0
 _MORE_S = 0.1
 _KEYS_AT_ONCE = 100
 _FILES_AT_ONCE = 500
+_UPLOADS_AT_ONCE = 100
 _BATCHES_AT_ONCE = 100
 _ROWS_AT_ONCE = 20_000  # one short transaction: the gateway's writes wait for it
 
@@ -60,6 +61,7 @@ class Sweep:
         """Do one piece of each; come back at once while a piece was full."""
         is_more = [
             await self._expire_files(),
+            await self._expire_uploads(),
             await self._prune_rows(),
             await self._drop_batches(),
             await self._delete_garbage(),
@@ -72,6 +74,13 @@ class Sweep:
             self._metrics.expired_files.inc(expired)
             log.info("%d files expired", expired)
         return expired >= _FILES_AT_ONCE
+
+    async def _expire_uploads(self) -> bool:
+        expired = await self._store.expire_uploads(now=int(self._clock()), limit=_UPLOADS_AT_ONCE)
+        if expired:
+            self._metrics.expired_uploads.inc(expired)
+            log.info("%d uploads expired before they were completed", expired)
+        return expired >= _UPLOADS_AT_ONCE
 
     async def _prune_rows(self) -> bool:
         rows = await self._store.prune(limit=_ROWS_AT_ONCE)

@@ -19,7 +19,7 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, openapi, ops, proxy, steering
+from . import batches, content, files, models, openapi, ops, proxy, steering, uploads
 from .auth import require_key
 from .body import wait_to_continue
 from .errors import answer_errors
@@ -68,6 +68,12 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/files/{file_id}", files.show),
         web.delete("/v1/files/{file_id}", files.delete),
         web.get("/v1/files/{file_id}/content", content.download),
+        web.post("/v1/uploads", uploads.create),
+        web.post(
+            "/v1/uploads/{upload_id}/parts", uploads.add_part, expect_handler=wait_to_continue
+        ),
+        web.post("/v1/uploads/{upload_id}/complete", uploads.complete),
+        web.post("/v1/uploads/{upload_id}/cancel", uploads.cancel),
         web.post("/v1/batches", batches.create),
         web.get("/v1/batches", batches.index),
         web.get("/v1/batches/{batch_id}", batches.show),

@@ -17,8 +17,6 @@ from .keys import BLOBS, METRICS, SETTINGS, STORE, now
 from .paging import FILES, page_query
 from .room import room_of
 
-BLANK_MESSAGE = "Invalid file format for Batch API. Must be .jsonl"
-
 
 async def create(request: web.Request) -> web.Response:
     """POST /v1/files: bytes first, then the row; after a refusal nothing is left."""
@@ -39,7 +37,7 @@ async def _received(request: web.Request, file_id: str) -> File:
         form = await receive(request, deposit, part="file", by_name=True)
         wanted = read_file_form(form.fields)
         if form.packed is None or wanted.purpose != BATCH:
-            refuse_blank(deposit, wanted.purpose)
+            refuse_blank(wanted.purpose, is_blank=deposit.is_blank)
             await deposit.commit()
             return _file(request, file_id, form.filename, wanted, deposit)
         await deposit.commit()
@@ -53,7 +51,7 @@ async def _unpacked(request: web.Request, file_id: str, form: Form, wanted: File
         async with _deposit(request, file_id) as deposit:
             deposit.unpack_as(form.packed)
             await pour(blobs.stream(key), deposit)
-            refuse_blank(deposit, wanted.purpose)
+            refuse_blank(wanted.purpose, is_blank=deposit.is_blank)
             await deposit.commit()
     except BaseException:
         await blobs.delete(key)
@@ -70,10 +68,10 @@ def _deposit(request: web.Request, file_id: str) -> Deposit:
     )
 
 
-def refuse_blank(deposit: Deposit, purpose: str) -> None:
+def refuse_blank(purpose: str, *, is_blank: bool) -> None:
     """Refuse a batch's input of nothing but white space. Raises Invalid."""
-    if purpose == BATCH and deposit.is_blank:
-        raise Invalid(BLANK_MESSAGE)
+    if purpose == BATCH and is_blank:
+        raise Invalid("Invalid file format for Batch API. Must be .jsonl")
 
 
 def _file(

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Recompute both lock files: pinned with hashes, naming no package index.
+# Recompute the lock files: pinned with hashes, naming no package index.
 set -eu
 compile="$1/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-annotate
   --no-emit-index-url --no-emit-trusted-host --no-emit-find-links"
 $compile -o requirements.lock pyproject.toml
 $compile --extra dev -o requirements-dev.lock pyproject.toml
+$compile -o tests/clients/requirements.lock tests/clients/requirements.in

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 
-PREFIXES = ("files/", "results/", "segments/")
+PREFIXES = ("files/", "results/", "segments/", "uploads/")
 """Below these lies everything that rows name."""
 
 
-def batch_of(key: str) -> str | None:
-    """Return the batch that a derived key (a result, a segment) belongs to, or None."""
+def owner_of(key: str) -> str | None:
+    """Return the batch or upload that a derived key (result, segment, part) belongs to, or None."""
     kind, _, rest = key.partition("/")
-    return rest.partition("/")[0] if kind in {"results", "segments"} else None
+    return rest.partition("/")[0] if kind in {"results", "segments", "uploads"} else None
 
 
 def file_key(file_id: str) -> str:
     """Name the bytes of an uploaded or published file; spread over 256 folders."""
     return f"files/{hashlib.sha256(file_id.encode()).hexdigest()[:2]}/{file_id}"
+
+
+def parts_prefix(upload_id: str) -> str:
+    """Name the place of an upload's parts: garbage as a whole once the upload has ended."""
+    return f"uploads/{upload_id}/"
+
+
+def part_key(upload_id: str, part_id: str) -> str:
+    """Name the bytes of one part."""
+    return f"{parts_prefix(upload_id)}{part_id}"
 
 
 def segments_prefix(batch_id: str) -> str:

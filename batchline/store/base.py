@@ -1,6 +1,6 @@
 """The store's contract: narrow protocols over one database, one for each kind of user.
 
-`Intake` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher, `View` for the
+`Intake`, `Uploads` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher, `View` for the
 dashboard. Every state change is one compare-and-set that names the old state: a lost race is a return value,
 never an exception. No method leases or updates a single line. All raise StoreUnavailable when the database
 refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the store.
@@ -29,6 +29,7 @@ from batchline.model import (
     UsedKey,
 )
 from batchline.states import BatchStatus
+from batchline.uploads import Admission, Part, Upload
 
 
 class Intake(Protocol):
@@ -155,6 +156,40 @@ class Work(Protocol):
         """Return when another process may have changed something, or after `timeout_s`."""
 
 
+class Uploads(Protocol):
+    """What the gateway does with uploads in parts. Past `expires_at` an upload is not pending."""
+
+    async def add_upload(self, upload: Upload) -> None:
+        """Insert one pending upload."""
+
+    async def get_upload(self, upload_id: str, *, now: int) -> Upload | None:
+        """Return the upload, or None if unknown or ended long ago."""
+
+    async def add_part(self, part: Part, *, now: int, max_bytes: int) -> Admission:
+        """Add a part to a pending upload; its bytes are durable already.
+
+        The caller deletes them unless TAKEN. `max_bytes` bounds all parts of the upload together.
+        """
+
+    async def parts(self, upload_id: str) -> Sequence[Part]:
+        """Return the parts of a pending upload, in no particular order."""
+
+    async def begin_join(self, upload_id: str, key: str, *, now: int) -> bool:
+        """Announce that the parts are being joined into the blob `key`; False if not pending.
+
+        Fences off whoever announced another key before: that blob becomes garbage.
+        """
+
+    async def complete_upload(self, upload_id: str, file: File) -> bool:
+        """Pending → completed with its file, whose blob is durable; the parts become garbage.
+
+        False on a lost race: it has ended, or others began to join into another blob.
+        """
+
+    async def cancel_upload(self, upload_id: str, *, now: int) -> bool:
+        """Pending → cancelled, its parts becoming garbage; False on a lost race."""
+
+
 class Steering(Protocol):
     """What the gateway does with batches beyond OpenAI's API."""
 
@@ -184,6 +219,12 @@ class Upkeep(Protocol):
 
     async def expire_files(self, *, now: int, limit: int) -> int:
         """Forget files past `expires_at`, leaving their bytes as garbage; return how many."""
+
+    async def expire_uploads(self, *, now: int, limit: int) -> int:
+        """Pending → expired for uploads past `expires_at`, parts becoming garbage; return how many.
+
+        Forgets uploads that ended more than a day ago.
+        """
 
     async def garbage(self, *, limit: int) -> list[str]:
         """Return blob keys (or prefixes ending in /) that nothing needs any more."""
@@ -216,7 +257,7 @@ class Upkeep(Protocol):
         """Empty the write-ahead log and shorten its file; False if somebody was in the way."""
 
 
-class Store(Intake, Steering, Work, View, Upkeep, Protocol):
+class Store(Intake, Uploads, Steering, Work, View, Upkeep, Protocol):
     """All of them: what an engine implements and the conformance suite exercises."""
 
     async def close_store(self) -> None:

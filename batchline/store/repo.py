@@ -20,6 +20,7 @@ from batchline.model import (
     UsedKey,
 )
 from batchline.states import PAUSABLE, BatchStatus
+from batchline.uploads import Part, Upload, UploadStatus
 
 
 class Row(Protocol):
@@ -72,6 +73,27 @@ def to_file(row: Row) -> File:
 def file_row(file: File) -> dict[str, Any]:
     """Write one row of `files`."""
     return {name: getattr(file, name) for name in File.__dataclass_fields__}
+
+
+def to_upload(row: Row) -> Upload:
+    """Read one row of `uploads`."""
+    values = {name: row[name] for name in Upload.__dataclass_fields__}
+    return Upload(**values | {"status": UploadStatus(row["status"])})
+
+
+def upload_row(upload: Upload) -> dict[str, Any]:
+    """Write one row of `uploads`."""
+    return {name: getattr(upload, name) for name in Upload.__dataclass_fields__}
+
+
+def to_part(row: Row) -> Part:
+    """Read one row of `upload_parts`."""
+    return Part(**{name: row[name] for name in Part.__dataclass_fields__})
+
+
+def part_row(part: Part) -> dict[str, Any]:
+    """Write one row of `upload_parts`."""
+    return {name: getattr(part, name) for name in Part.__dataclass_fields__}
 
 
 def to_batch(row: Row) -> Batch:

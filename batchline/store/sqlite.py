@@ -14,10 +14,11 @@ from .connection import Database, open_database
 from .sqlite_intake import SqliteIntake
 from .sqlite_steering import SqliteSteering
 from .sqlite_upkeep import SqliteUpkeep
+from .sqlite_uploads import SqliteUploads
 from .sqlite_work import SqliteWork
 
 
-class SqliteStore(SqliteIntake, SqliteSteering, SqliteWork, SqliteUpkeep):
+class SqliteStore(SqliteIntake, SqliteUploads, SqliteSteering, SqliteWork, SqliteUpkeep):
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:

@@ -26,6 +26,9 @@ def expected(body):
         ]
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
         return {"object": "list", "data": data, "model": body["model"], "usage": usage}
+    if "text_1" in body:
+        scores = [{"index": n, "score": len(text)} for n, text in enumerate(body["text_2"])]
+        return {"object": "list", "data": scores, "model": body["model"], "usage": None}
     return completion(f"echo: {asked(body)}", model=body["model"], created=1_700_000_000)
 
 

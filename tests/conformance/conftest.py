@@ -16,6 +16,7 @@ from inputs import requests
 from scripted import Scripted
 
 import dispatcher.app
+import dispatcher.conduct
 import gateway.app
 from batchline.settings import Settings
 
@@ -82,10 +83,16 @@ class Api:
         content = requests(1) if content is None else content
         return await self.client.files.create(file=(name, content), purpose=purpose, **fields)
 
+    async def store(self, content):
+        """Upload a batch's input without the stock client, which takes a while to make."""
+        form = aiohttp.FormData({"purpose": "batch"})
+        form.add_field("file", content, filename="lines.jsonl")
+        return (await self.call("POST", "/v1/files", data=form)).json["id"]
+
     async def create(self, content=None, **fields):
         """Upload the content (or a number of lines), create a batch; return its JSON."""
-        content = requests(content) if isinstance(content, int) else content
-        file_id = fields.pop("input_file_id", None) or (await self.upload(content)).id
+        content = requests(content or 1) if isinstance(content, int | None) else content
+        file_id = fields.pop("input_file_id", None) or await self.store(content)
         given = {
             "input_file_id": file_id,
             "endpoint": "/v1/chat/completions",
@@ -110,6 +117,7 @@ class Api:
         seen = [await self.show(batch)]
         async with asyncio.timeout(_PATIENCE_S):
             while seen[-1]["status"] not in TERMINAL:
+                await asyncio.sleep(0.002)
                 seen.append(await self.show(batch))
         return seen
 
@@ -162,6 +170,13 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    """Let the dispatcher look around more often than it would: tests do little but wait for it."""
+    monkeypatch.setattr(dispatcher.conduct, "_LOOK_S", 0.02)
+    monkeypatch.setattr(dispatcher.app, "_LAPSE_EVERY_S", 0.1)
 
 
 @pytest.fixture

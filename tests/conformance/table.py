@@ -69,7 +69,7 @@ class Contract:
         return {rule.id: rule for section in self.sections for rule in section.rules}
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plugins in sets
 class Marks:
     """A pytest plugin: which tests name which rule."""
 
@@ -79,6 +79,11 @@ class Marks:
     """Rule id -> `path::test` -> the parameters that carry the mark."""
     parameters: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """`path::test` -> all of its parameters."""
+    failures: list[str] = field(default_factory=list)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failures.append(report.longreprtext)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
@@ -117,7 +122,7 @@ def collect(root: Path = ROOT) -> Marks:
     quiet = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider"]
     code = pytest.main([*quiet, "-o", "addopts=--strict-markers", str(root / "tests")], [marks])
     if code != pytest.ExitCode.OK:
-        raise SystemExit(f"the tests cannot be collected (pytest: {code!r})")
+        raise SystemExit("\n".join([*marks.failures, f"the tests cannot be collected: {code!r}"]))
     return marks
 
 

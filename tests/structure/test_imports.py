@@ -140,7 +140,9 @@ def test_the_version_is_the_newest_in_the_changelog():
     assert first.startswith(f"## [{version}]")
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-dev.lock", "tests/clients/requirements.lock"]
+)
 def test_lock_files_pin_hashes_and_name_no_index(name):
     """Any index may serve them; the hashes decide."""
     text = (ROOT / name).read_text()

@@ -239,6 +239,64 @@ SELECT at, body FROM reports WHERE id = 1;
 -- name: storage
 SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM files;
 
+-- name: add_upload!
+INSERT INTO uploads (id, status, bytes, created_at, expires_at, filename, purpose, file_ttl_s)
+VALUES (:id, :status, :bytes, :created_at, :expires_at, :filename, :purpose, :file_ttl_s);
+
+-- name: get_upload
+SELECT id, bytes, created_at, expires_at, filename, purpose, file_ttl_s, file_id,
+       CASE WHEN status = 'pending' AND expires_at <= :now THEN 'expired' ELSE status END AS status
+FROM uploads WHERE id = :id;
+
+-- name: room_for_part
+SELECT count(p.id) < :max_parts AND coalesce(sum(p.bytes), 0) + :bytes <= :max_bytes AS has_room
+FROM uploads u LEFT JOIN upload_parts p ON p.upload_id = u.id
+WHERE u.id = :id AND u.status = 'pending' AND u.expires_at > :now
+GROUP BY u.id;
+
+-- name: add_part!
+INSERT INTO upload_parts (upload_id, id, bytes, created_at)
+VALUES (:upload_id, :id, :bytes, :created_at);
+
+-- name: parts
+SELECT * FROM upload_parts WHERE upload_id = :upload_id;
+
+-- name: drop_parts!
+DELETE FROM upload_parts WHERE upload_id = :upload_id;
+
+-- name: joining_to_garbage!
+INSERT OR IGNORE INTO garbage (key)
+SELECT joining_key FROM uploads
+WHERE id = :id AND status != 'completed' AND joining_key IS NOT NULL;
+
+-- name: begin_join!
+UPDATE uploads SET joining_key = :key
+WHERE id = :id AND status = 'pending' AND expires_at > :now;
+
+-- name: complete_upload!
+UPDATE uploads SET status = 'completed', file_id = :file_id
+WHERE id = :id AND status = 'pending' AND joining_key = :key;
+
+-- name: cancel_upload!
+UPDATE uploads SET status = 'cancelled'
+WHERE id = :id AND status = 'pending' AND expires_at > :now;
+
+-- name: has_old_uploads
+SELECT 1 WHERE EXISTS (SELECT 1 FROM uploads WHERE status = 'pending' AND expires_at <= :now)
+            OR EXISTS (SELECT 1 FROM uploads WHERE expires_at <= :before);
+
+-- name: expire_uploads
+UPDATE uploads SET status = 'expired'
+WHERE id IN (
+    SELECT id FROM uploads WHERE status = 'pending' AND expires_at <= :now LIMIT :limit)
+  AND status = 'pending'
+RETURNING id;
+
+-- name: forget_uploads!
+DELETE FROM uploads
+WHERE id IN (
+    SELECT id FROM uploads WHERE status != 'pending' AND expires_at <= :before LIMIT :limit);
+
 -- Housekeeping: each statement looks at or changes a bounded number of rows.
 
 -- name: has_expired_files
@@ -296,6 +354,8 @@ WHERE NOT EXISTS (
   AND NOT EXISTS (
     SELECT 1 FROM batches b WHERE b.input_key = json_extract(k.value, '$[0]')
       AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+  AND NOT EXISTS (
+    SELECT 1 FROM uploads u WHERE u.id = json_extract(k.value, '$[1]') AND u.status = 'pending')
   AND NOT EXISTS (
     SELECT 1 FROM batches b WHERE b.id = json_extract(k.value, '$[1]')
       AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'));
