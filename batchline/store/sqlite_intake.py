@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import aiosql
@@ -11,10 +12,29 @@ from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, 
 from batchline.states import SliceState
 
 from . import repo
-from .connection import Database, Transaction
+from .connection import Database, Transaction, look
 
 _SQL_FILE = __file__.rsplit("/", 1)[0] + "/sql/sqlite.sql"
 _LAST_SEQ = 1 << 62
+
+
+@cache
+def _statements() -> Any:
+    return aiosql.from_path(_SQL_FILE, "aiosqlite", mandatory_parameters=False)
+
+
+def _statement(name: str) -> str:
+    text: str = getattr(_statements(), name).sql
+    return text
+
+
+def last_report(path: Path) -> FleetReport | None:
+    """Return what a dispatcher last reported to the database at `path`, which is left as it is.
+
+    For whoever is no part of the running system (`doctor`). Raises StoreUnavailable.
+    """
+    row = look(path, _statement("get_report"))
+    return repo.to_report(row["body"]) if row else None
 
 
 class SqliteParts:
@@ -23,13 +43,8 @@ class SqliteParts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @cached_property
-    def _sql(self) -> Any:
-        return aiosql.from_path(_SQL_FILE, "aiosqlite", mandatory_parameters=False)
-
     def _text(self, name: str) -> str:
-        text: str = getattr(self._sql, name).sql
-        return text
+        return _statement(name)
 
     async def _revoke(self, tx: Transaction, batch_seq: int, state: SliceState) -> None:
         await tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
