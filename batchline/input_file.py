@@ -1,48 +1,32 @@
 """Checking an input file in one streaming pass: slices of its requests, or every fault by line.
 
-Pure and synchronous: bytes in, slices and faults out, in bounded memory (eight bytes a custom_id).
-Codes and texts are those of OpenAI's validation errors. Used by admission; knows no store.
+Pure and synchronous: bytes in, slices and faults out, in bounded memory (eight bytes a custom_id). What
+makes a line good is said by `line_check.py`. Used by admission; knows no store.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import msgspec
-
+from .line_check import (
+    REFUSED,
+    Rules,
+    another_model,
+    duplicate,
+    examine,
+    good_decoder,
+    is_utf8,
+    too_long,
+    unknown_model,
+)
 from .model import Fault, Slice
 
 SLICE_LINES = 64  # measured: leasing 64 lines at once costs a third of leasing each
 SLICE_BYTES = 4 << 20  # a slice's bodies are read in one piece; long lines make short slices
 _BOM = b"\xef\xbb\xbf"
-_NEEDED = {
-    "/v1/chat/completions": "messages",
-    "/v1/completions": "prompt",
-    "/v1/embeddings": "input",
-    "/v1/responses": "input",
-}
-_UNSET = msgspec.UNSET
-
-
-class _Line(msgspec.Struct):
-    custom_id: msgspec.Raw | msgspec.UnsetType = _UNSET
-    method: msgspec.Raw | msgspec.UnsetType = _UNSET
-    url: msgspec.Raw | msgspec.UnsetType = _UNSET
-    body: msgspec.Raw | msgspec.UnsetType = _UNSET
-
-
-class _Body(msgspec.Struct):
-    model: msgspec.Raw | msgspec.UnsetType = _UNSET
-    stream: msgspec.Raw | msgspec.UnsetType = _UNSET
-    messages: msgspec.Raw | msgspec.UnsetType = _UNSET
-    prompt: msgspec.Raw | msgspec.UnsetType = _UNSET
-    input: msgspec.Raw | msgspec.UnsetType = _UNSET
-
-
-_line_decoder = msgspec.json.Decoder(_Line)
-_body_decoder = msgspec.json.Decoder(_Body)
-_text_decoder = msgspec.json.Decoder(str)
+_BUCKETS = 64  # the marks of custom_ids are searched for equal ones a bucket at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,152 +40,173 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the whole file came to: faults (if any) in line order; `model` if all share one."""
+    """What the whole file came to: faults (if any) in line order; `model` if all share one.
+
+    `total` counts the requests that were read, good and bad ones.
+    """
 
     total: int
     model: str | None
     faults: tuple[Fault, ...]
 
 
-class _Bad(Exception):
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.param = code, message, param
+class Faults:
+    """The first faults of a pass, and how many more there were."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.listed: list[Fault] = []
+        self.dropped = 0
+
+    def add(self, fault: Fault, line: int) -> None:
+        """Take note of one, in line order."""
+        if len(self.listed) >= self._most:
+            self.dropped += 1
+        else:
+            self.listed.append(replace(fault, line=line))
 
 
 class FileCheck:
-    """Feed the file's chunks in order, then `finish`."""
+    """Feed the file's chunks in order until `is_full`, then `finish`."""
 
-    def __init__(self, batch_seq: int, endpoint: str, limits: Limits) -> None:
+    def __init__(self, batch_seq: int, rules: Rules, limits: Limits) -> None:
         self._batch_seq = batch_seq
-        self._endpoint = endpoint
+        self._rules = rules
         self._limits = limits
+        self._decode = good_decoder(rules.endpoint)
         self._tail = b""
         self._offset = 0
         self._number = 0
-        self._total = 0
-        self._models: set[str] = set()
-        self._faults: list[Fault] = []
-        self._dropped = 0
-        self._seen: set[int] = set()
-        self.suspects: set[int] = set()
-        self._run: Slice | None = None
+        self._requests = 0
+        self._model: str | None = None
+        self._fine_model: str | None = None
+        self._is_mixed = False
+        self._faults = Faults(limits.faults)
+        self._marks = [array("q") for _ in range(_BUCKETS)]
+        self._run_first = self._run_start = self._run_end = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True once the file holds more requests than allowed: the rest need not be read."""
+        return self._requests > self._limits.lines
 
     def feed(self, chunk: bytes) -> list[Slice]:
         """Check the lines that `chunk` completes; return the slices that are full now."""
         head, newline, rest = (self._tail + chunk).rpartition(b"\n")
-        if not newline:
-            self._tail = rest
-            if len(rest) > self._limits.line_bytes:
-                self._too_long_so_far()
-            return []
         self._tail = rest
-        return self._take(head.split(b"\n"))
+        if len(rest) > self._limits.line_bytes:
+            self._cut_tail()
+        return self._take(head) if newline else []
 
     def finish(self) -> list[Slice]:
         """Check a last line without a newline; return the slices that remain."""
-        slices = self._take([self._tail]) if self._tail else []
+        slices = self._take(self._tail) if self._tail and not self.is_full else []
         self._tail = b""
-        return slices + ([self._run] if self._run else [])
+        if self._requests > self._run_first:
+            slices.append(self._close_run(self._requests))
+        return slices
 
-    def report(self, duplicates: Iterable[Fault] = ()) -> Report:
-        """Sum up. `duplicates` come from `DuplicateCheck`, where `suspects` is not empty."""
-        faults = sorted([*self._faults, *duplicates], key=lambda f: f.line or 0)
-        dropped = self._dropped + max(0, len(faults) - self._limits.faults)
+    def suspects(self) -> set[int]:
+        """Return the marks that several custom_ids share: `DuplicateCheck` tells if they repeat."""
+        found: set[int] = set()
+        for bucket in self._marks:
+            if len(set(bucket)) < len(bucket):
+                seen: set[int] = set()
+                found.update(m for m in bucket if m in seen or seen.add(m))  # type: ignore[func-returns-value]
+        return found
+
+    def report(self, duplicates: Faults | None = None) -> Report:
+        """Sum up. `duplicates` come from `DuplicateCheck`, where there are suspects."""
+        lists = [self._faults, duplicates or Faults(0)]
+        faults = sorted((f for found in lists for f in found.listed), key=lambda f: f.line or 0)
+        dropped = sum(found.dropped for found in lists) + max(0, len(faults) - self._limits.faults)
         faults = faults[: self._limits.faults]
-        if not self._total and not faults:
-            faults = [Fault("empty_file", "The input file holds no request.")]
+        if not self._requests:
+            faults.append(Fault("empty_file", "The input file holds no request."))
         if dropped:
             message = f"{dropped:,} more faults are not listed; mend these first."
             faults.append(Fault("too_many_errors", message))
-        if self._total > self._limits.lines:
+        if self.is_full:
             message = (
                 f"The file holds more than {self._limits.lines:,} requests, the most allowed "
-                "in one batch. Split it."
+                "in one batch. Split it; the lines beyond were not checked."
             )
             faults.append(Fault("too_many_tasks", message))
-        model = next(iter(self._models)) if len(self._models) == 1 else None
-        return Report(self._total, model, tuple(faults))
+        model = None if self._is_mixed else self._model
+        return Report(self._requests, model, tuple(faults))
 
-    def _take(self, lines: list[bytes]) -> list[Slice]:
+    def _take(self, block: bytes) -> list[Slice]:
+        """Check whole lines: the hot loop of validation."""
         full: list[Slice] = []
-        for line in lines:
+        sound = is_utf8(block)  # once for all lines; else each is looked at
+        most_lines, most_bytes = self._limits.lines, self._limits.line_bytes
+        for line in block.split(b"\n"):
             self._number += 1
             start, self._offset = self._offset, self._offset + len(line) + 1
-            if not line or line.isspace():
+            text = line if self._number > 1 else line.removeprefix(_BOM)
+            if not text or text.isspace():
                 continue
-            try:
-                self._check(line)
-            except _Bad as bad:
-                self._add_fault(bad)
-                continue
-            self._total += 1
-            self._extend(start, len(line) + 1, full)
+            if self._requests > most_lines:
+                break
+            if len(text) > most_bytes:
+                self._faults.add(too_long(most_bytes), self._number)
+            else:
+                self._check(text, sound=sound)
+            self._extend(start, full)
         return full
 
-    def _extend(self, start: int, length: int, full: list[Slice]) -> None:
-        run = self._run
-        if run is None:
-            self._run = Slice(self._batch_seq, self._total - 1, 1, start, length)
+    def _check(self, line: bytes, *, sound: bool) -> None:
+        try:
+            good = self._decode(line)
+        except REFUSED:
+            good = None
+        if good is None or good.body.stream or not (sound or is_utf8(line)):
+            self._examine(line)
             return
-        end = start + length - run.offset_bytes
-        if run.count < SLICE_LINES and end <= SLICE_BYTES:
-            self._run = Slice(run.batch_seq, run.first, run.count + 1, run.offset_bytes, end)
-            return
-        full.append(run)
-        self._run = Slice(self._batch_seq, self._total - 1, 1, start, length)
+        mark = hash(good.custom_id)
+        self._marks[mark % _BUCKETS].append(mark)
+        if good.body.model != self._fine_model:
+            self._note_model(good.body.model)
 
-    def _check(self, line: bytes) -> None:
-        if len(line) > self._limits.line_bytes:
-            raise _Bad("invalid_request", self._too_long())
-        if self._number == 1:
-            line = line.removeprefix(_BOM)
-        parsed = _decode(line)
-        custom_id = _text(parsed.custom_id, "custom_id")
-        method = _text(parsed.method, "method")
-        url = _text(parsed.url, "url")
-        if method != "POST":
-            raise _Bad("invalid_method", f"Invalid method: '{method[:50]}'. Use 'POST'.", "method")
-        if url != self._endpoint:
-            message = "The URL provided for this request does not match the batch endpoint."
-            raise _Bad("invalid_url", message, "url")
-        self._check_body(parsed.body)
-        self._note_id(custom_id)
+    def _examine(self, line: bytes) -> None:
+        found = examine(line, self._rules.endpoint)
+        for fault in found.faults:
+            self._faults.add(fault, self._number)
+        if found.custom_id is not None:
+            mark = hash(found.custom_id)
+            self._marks[mark % _BUCKETS].append(mark)
+        if found.model is not None:
+            self._note_model(found.model)
 
-    def _check_body(self, raw: msgspec.Raw | msgspec.UnsetType) -> None:
-        if isinstance(raw, msgspec.UnsetType):
-            raise _missing("body")
-        if _first(raw) != b"{":
-            message = f"Invalid type for 'body': expected an object, but got {_kind(raw)} instead."
-            raise _Bad("invalid_request", message, "body")
-        body = _body_decoder.decode(raw)
-        self._models.add(_text(body.model, "body.model"))
-        if not isinstance(body.stream, msgspec.UnsetType) and bytes(body.stream) not in (
-            b"false",
-            b"null",
-        ):
-            message = "Chat Completions: Streaming is not supported in the Batch API."
-            raise _Bad("streaming_unsupported", message, "body.stream")
-        needed = _NEEDED.get(self._endpoint)
-        if needed and isinstance(getattr(body, needed), msgspec.UnsetType):
-            raise _missing(f"body.{needed}")
+    def _note_model(self, model: str) -> None:
+        if self._model is None:
+            self._model = model
+        is_other = model != self._model
+        self._is_mixed |= is_other
+        if self._rules.served is not None and model not in self._rules.served:
+            self._faults.add(unknown_model(model), self._number)
+        elif is_other and self._rules.one_model:
+            self._faults.add(another_model(model), self._number)
+        elif not is_other:
+            self._fine_model = model
 
-    def _note_id(self, custom_id: str) -> None:
-        mark = hash(custom_id)
-        if mark in self._seen:
-            self.suspects.add(mark)
-        self._seen.add(mark)
+    def _extend(self, start: int, full: list[Slice]) -> None:
+        """Add the request that begins at `start` (and ends at the offset) to the running slice."""
+        held = self._requests - self._run_first
+        if held and (held >= SLICE_LINES or self._offset - self._run_start > SLICE_BYTES):
+            full.append(self._close_run(self._requests))
+            held = 0
+        if not held:
+            self._run_first, self._run_start = self._requests, start
+        self._run_end = self._offset
+        self._requests += 1
 
-    def _add_fault(self, bad: _Bad) -> None:
-        if len(self._faults) >= self._limits.faults:
-            self._dropped += 1
-            return
-        self._faults.append(Fault(bad.code, bad.message, self._number, bad.param))
+    def _close_run(self, stop: int) -> Slice:
+        first, self._run_first = self._run_first, stop
+        length = self._run_end - self._run_start
+        return Slice(self._batch_seq, first, stop - first, self._run_start, length)
 
-    def _too_long(self) -> str:
-        return f"This line is longer than {self._limits.line_bytes:,} bytes, the most allowed."
-
-    def _too_long_so_far(self) -> None:
+    def _cut_tail(self) -> None:
         # Keep what fits in memory: the fault is certain, the rest of the line is not needed.
         excess = len(self._tail) - self._limits.line_bytes - 1
         self._offset += excess
@@ -209,15 +214,17 @@ class FileCheck:
 
 
 class DuplicateCheck:
-    """A second pass, only when two hashes were equal: names the custom_ids that really repeat."""
+    """A second pass, only when two marks were equal: names the custom_ids that really repeat."""
 
-    def __init__(self, suspects: set[int], limits: Limits) -> None:
-        self._suspects = suspects
+    def __init__(self, suspects: Iterable[int], rules: Rules, limits: Limits) -> None:
+        self._suspects = frozenset(suspects)
+        self._endpoint = rules.endpoint
+        self._decode = good_decoder(rules.endpoint)
         self._limits = limits
         self._tail = b""
         self._number = 0
         self._seen: set[str] = set()
-        self.faults: list[Fault] = []
+        self.faults = Faults(limits.faults)
 
     def feed(self, chunk: bytes, *, last: bool = False) -> None:
         """Look at the lines that `chunk` completes."""
@@ -230,54 +237,19 @@ class DuplicateCheck:
         self._tail = self._tail[-self._limits.line_bytes - 1 :]
 
     def _look(self, line: bytes) -> None:
-        try:
-            custom_id = _text(_decode(line).custom_id, "custom_id")
-        except _Bad:
+        custom_id = self._custom_id(line)
+        if custom_id is None or hash(custom_id) not in self._suspects:
             return
-        if hash(custom_id) not in self._suspects:
-            return
-        if custom_id in self._seen and len(self.faults) <= self._limits.faults:
-            shown = custom_id if len(custom_id) <= 512 else custom_id[:512] + "…"  # noqa: PLR2004
-            message = (
-                f"The custom_id '{shown}' for this request is a duplicate of another request. "
-                "The custom_id parameter must be unique for each request in a batch."
-            )
-            self.faults.append(Fault("duplicate_custom_id", message, self._number, "custom_id"))
+        if custom_id in self._seen:
+            self.faults.add(duplicate(custom_id), self._number)
         self._seen.add(custom_id)
 
-
-def _decode(line: bytes) -> _Line:
-    try:
-        line.decode("utf-8")
-        return _line_decoder.decode(line)
-    except msgspec.ValidationError as exc:
-        message = "This line is valid JSON, but not an object with custom_id, method, url and body."
-        raise _Bad("invalid_request", message) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise _Bad("invalid_json_line", "This line is not parseable as valid JSON.") from exc
-
-
-def _text(raw: msgspec.Raw | msgspec.UnsetType, name: str) -> str:
-    if isinstance(raw, msgspec.UnsetType):
-        raise _missing(name)
-    try:
-        return _text_decoder.decode(raw)
-    except msgspec.ValidationError as exc:
-        message = f"Invalid type for '{name}': expected a string, but got {_kind(raw)} instead."
-        raise _Bad("invalid_request", message, name) from exc
-    except msgspec.DecodeError as exc:
-        raise _Bad("invalid_json_line", "This line is not parseable as valid JSON.") from exc
-
-
-def _missing(name: str) -> _Bad:
-    short = name.removeprefix("body.")
-    return _Bad("missing_required_parameter", f"Missing required parameter: '{short}'.", name)
-
-
-def _kind(raw: msgspec.Raw) -> str:
-    words = {b"{": "an object", b"[": "an array", b'"': "a string", b"n": "null"}
-    return words.get(_first(raw)) or ("a boolean" if _first(raw) in (b"t", b"f") else "a number")
-
-
-def _first(raw: msgspec.Raw) -> bytes:
-    return memoryview(raw)[:1].tobytes()
+    def _custom_id(self, line: bytes) -> str | None:
+        try:
+            good = self._decode(line)
+        except REFUSED:
+            good = None
+        if good is not None and is_utf8(line):
+            custom_id: str = good.custom_id
+            return custom_id
+        return examine(line, self._endpoint).custom_id

@@ -6,9 +6,13 @@ follow OpenAI's Batch guide and hold no byte at which `str.splitlines()` would c
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
 import msgspec
 
-from .model import Usage
+from .model import Fault, Usage
 
 CANCELLED_CODE = "batch_cancelled"
 CANCELLED_MESSAGE = "This request was not executed because the batch was cancelled."
@@ -23,6 +27,24 @@ _SEPARATORS = (
     (b"\xc2\x85", b"\\u0085"),
 )
 
+_INDEX_IN_RECORD = slice(len('{"id": "batch_req_') + 24, len('{"id": "batch_req_') + 32)
+"""Where `model.request_id` puts the index."""
+
+
+# Escapes in JSON text, the pairs of surrogates and the halves told apart.
+_ESCAPE = re.compile(
+    rb"\\(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_REPLACEMENT = rb"\ufffd"
+
+# Strings are matched so that what stands inside them is left alone.
+_STRAY = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|-?\bNaN\b', re.DOTALL)
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+_SHOWN_BYTES = 500
+_MOST_TOKENS = 1 << 40  # beyond it a count is nonsense, and sums would not fit into the store
+
 
 class RequestLine(msgspec.Struct):
     """What dispatching needs of a line that admission has checked."""
@@ -31,20 +53,23 @@ class RequestLine(msgspec.Struct):
     body: msgspec.Raw
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=_MOST_TOKENS)]
+
+
 class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: _Tokens | None = None
 
 
 class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: _Tokens | None = None
 
 
 class _UsageBody(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
+    total_tokens: _Tokens | None = None
     prompt_tokens_details: _PromptDetails | None = None
     input_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
@@ -64,19 +89,72 @@ _answer_decoder = msgspec.json.Decoder(AnswerBody)
 _usage_decoder = msgspec.json.Decoder(_UsageBody)
 
 
+def without_lone_surrogates(text: bytes) -> bytes:
+    """Put U+FFFD for each escaped half of a surrogate pair; the length stays.
+
+    JSON's grammar allows a half, so such a line is legal and goes out as it is; the decoder refuses it.
+    """
+    if b"\\ud" not in text and b"\\uD" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: _REPLACEMENT if found[2] else found[0], text)
+
+
 def decode_requests(data: bytes) -> list[RequestLine]:
     """Decode the requests of one slice's bytes; blank lines are skipped, a leading BOM too."""
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return [_request_decoder.decode(line) for line in lines if line.strip()]
+    return [_decode_request(line) for line in lines if line.strip()]
 
 
-def decode_answer(body: bytes) -> AnswerBody:
-    """Decode an upstream's answer.
+def _decode_request(line: bytes) -> RequestLine:
+    try:
+        return _request_decoder.decode(line)
+    except msgspec.DecodeError:
+        whole = without_lone_surrogates(line)
+        if whole == line:
+            raise
+    found = _request_decoder.decode(whole)
+    body = bytes(found.body)
+    start = whole.rindex(body)  # the lengths are equal, so the place is the same
+    found.body = msgspec.Raw(line[start : start + len(body)])
+    return found
 
-    Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError where it is no JSON object.
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """An upstream's answer: `text` is what it sent, byte for byte where that is JSON."""
+
+    text: bytes
+    shape: AnswerBody
+
+
+def read_answer(body: bytes) -> ReadAnswer | None:
+    """Read an upstream's answer; None where it is no JSON object.
+
+    What JSON forbids but some servers write is mended: NaN and Infinity become null, raw control
+    characters inside strings become escapes.
     """
-    body.decode("utf-8")  # msgspec does not look inside what it skips
-    return _answer_decoder.decode(body)
+    try:
+        body.decode("utf-8")  # msgspec does not look inside what it skips
+    except UnicodeDecodeError:
+        return None
+    shape = _decoded(body)
+    if shape is None:
+        body = _STRAY.sub(_mended, body)
+        shape = _decoded(without_lone_surrogates(body))
+    return None if shape is None else ReadAnswer(body, shape)
+
+
+def _decoded(body: bytes) -> AnswerBody | None:
+    try:
+        return _answer_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _mended(found: re.Match[bytes]) -> bytes:
+    if not found[0].startswith(b'"'):
+        return b"null"
+    return _CONTROL.sub(lambda control: b"\\u%04x" % control[0][0], found[0])
 
 
 def read_usage(answer: AnswerBody) -> Usage:
@@ -111,7 +189,7 @@ def answer_record(
             b'", "custom_id": ',
             _one_line(msgspec.json.encode(custom_id)),
             b', "response": {"status_code": %d, "request_id": ' % status,
-            _one_line(msgspec.json.encode(upstream_id)),
+            _one_line(msgspec.json.encode(_text(upstream_id))),
             b', "body": ',
             _one_line(body),
             b'}, "error": null}\n',
@@ -135,6 +213,23 @@ def error_record(request_id: str, custom_id: str, *, code: str, message: str) ->
     )
 
 
+def fault_record(fault: Fault) -> bytes:
+    """Make the line that shows one fault of an input file in the form of result lines."""
+    error = {
+        "code": fault.code,
+        "message": fault.message,
+        "line": fault.line,
+        "param": fault.param,
+    }
+    shown = {"id": None, "custom_id": None, "response": None, "error": error}
+    return _one_line(msgspec.json.encode(shown)) + b"\n"
+
+
+def record_index(record: bytes) -> int:
+    """Read which request of its batch (from 0) a result line answers, from the line's own id."""
+    return int(record[_INDEX_IN_RECORD], 16)
+
+
 def error_body(message: str, *, kind: str, code: str | None) -> bytes:
     """Make an OpenAI error object for an upstream that did not send one."""
     error = {"message": message, "type": kind, "param": None, "code": code}
@@ -143,23 +238,29 @@ def error_body(message: str, *, kind: str, code: str | None) -> bytes:
 
 def error_object(status: int, body: bytes) -> bytes:
     """Return an upstream's error answer as it is if it holds OpenAI's error object, else make one."""
-    try:
-        answer = decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        answer = None
-    if answer is not None and bytes(answer.error)[:1] == b"{":
-        return body
+    answer = read_answer(body)
+    if answer is not None and bytes(answer.shape.error)[:1] == b"{":
+        return answer.text
     kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004
     message = f"The model server answered {status} without an OpenAI error object."
-    if answer is not None:
-        message += f" It said: {body[:500].decode('utf-8', 'replace')}"
-    return error_body(message, kind=kind, code=None)
+    return error_body(message + quoted(body), kind=kind, code=None)
+
+
+def quoted(body: bytes) -> str:
+    """Quote the beginning of an answer, as the last sentence of a message."""
+    shown = body[:_SHOWN_BYTES].decode("utf-8", "replace").strip()
+    return f" It said: {shown}" if shown else ""
 
 
 def _one_line(text: bytes) -> bytes:
     if b"\n" in text or b"\r" in text:  # outside strings only: inside, JSON escapes them
-        text = msgspec.json.format(text, indent=-1)
+        text = text.strip().replace(b"\r", b" ").replace(b"\n", b" ")
     for raw, escaped in _SEPARATORS:
         if raw in text:
             text = text.replace(raw, escaped)
     return text
+
+
+def _text(header: str) -> str:
+    """Return a header as text: bytes that are no UTF-8 come as lone surrogates."""
+    return header.encode("utf-8", "replace").decode()

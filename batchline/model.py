@@ -209,6 +209,21 @@ class SegmentRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment as stored: `lines` outcomes of its batch, after `lines_before` earlier ones."""
+
+    number: int
+    ref: SegmentRef
+    lines_before: int
+    lines: int
+
+    @property
+    def last(self) -> int:
+        """The number of its last line, by when lines finished (from 1)."""
+        return self.lines_before + self.lines
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """Outcomes of one batch whose bytes are durable in `segment`, each under its slice's token.
 

@@ -93,8 +93,15 @@ def choice(value: Json, options: Sequence[str], *, param: str) -> str:
     return text
 
 
+def boolean_text(text: str, *, param: str) -> bool:
+    """Read `true` or `false` from a query."""
+    return choice(text, ("true", "false"), param=param) == "true"
+
+
 def integer(value: Json, *, param: str, lowest: int, highest: int) -> int:
-    """Return the value if it is an integer within the bounds (both allowed)."""
+    """Return the value if it is an integer within the bounds (both allowed). JSON's 5.0 is one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(param, "an integer", value)
     if value > highest:

@@ -106,6 +106,14 @@ class Settings(BaseSettings):
         ge=1,
         description="Longest line of an input file, and largest interactive request",
     )
+    one_model_per_batch: bool = Field(
+        False,  # noqa: FBT003
+        description="Refuse input files whose lines name several models",
+    )
+    refuse_unknown_models: bool = Field(
+        True,  # noqa: FBT003
+        description="Refuse lines whose model the fleet does not list; false where it serves unlisted ones",
+    )
     max_faults: int = Field(200, ge=1, description="Faults listed for one bad input file")
     min_completion_window_s: int = Field(
         3600,

@@ -136,6 +136,7 @@ class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "batchline"
+    shutdown_date: None = None
 
 
 class ListObject(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,12 @@ from typing import Any
 Node = Mapping[str, Any]
 
 _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
+_LIMITS = {
+    "max_file_bytes": ("Largest file", " bytes"),
+    "max_upload_bytes": ("Largest file in parts", " bytes"),
+    "max_lines": ("Most lines in a batch", ""),
+    "max_line_bytes": ("Longest line, largest interactive request", " bytes"),
+}
 _COMMON = 3  # an error that so many operations share is told once, for all
 
 
@@ -339,12 +345,9 @@ def _example(schema: Node) -> str:
 
 
 def _limits(limits: Node) -> Iterator[tuple[str, str]]:
-    if "max_file_bytes" in limits:
-        yield "Largest file", f"{limits['max_file_bytes']:,} bytes"
-    if "max_lines" in limits:
-        yield "Most lines in a batch", f"{limits['max_lines']:,}"
-    if "max_line_bytes" in limits:
-        yield "Longest line", f"{limits['max_line_bytes']:,} bytes"
+    for name, (label, unit) in _LIMITS.items():
+        if name in limits:
+            yield label, f"{limits[name]:,}{unit}"
 
 
 def _slug(text: str) -> str:

@@ -25,7 +25,7 @@ from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
 from batchline.settings import Settings
-from batchline.store import open_store
+from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
@@ -77,6 +77,23 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(serve_ops(settings, metrics))
         dispatcher = Dispatcher(settings, store, blobs, upstream, probe, metrics=metrics)
         await dispatcher.run(stop)
+
+
+def _admission(
+    settings: Settings, store: Work, blobs: Blobs, probe: Probe, *, clock: Callable[[], float]
+) -> Admission:
+    return Admission(
+        store,
+        blobs,
+        limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
+        one_model=settings.one_model_per_batch,
+        served=probe.served if settings.refuse_unknown_models else _unknown,
+        clock=clock,
+    )
+
+
+async def _unknown() -> None:
+    """Know no models: none is refused."""
 
 
 def _pump_limits(settings: Settings, holder: str) -> PumpLimits:
@@ -132,11 +149,10 @@ class Dispatcher:
             on_settled=self._pump.settled,
         )
         self._pump.use(self._settler)
-        limits = Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults)
         self._conductor = Conductor(
             store,
             self._pump,
-            Admission(store, blobs, limits=limits, clock=clock),
+            _admission(settings, store, blobs, probe, clock=clock),
             Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
             gate=self._gate,
             metrics=metrics,

@@ -1,17 +1,19 @@
 """Reading a batch's results in input order, whatever the order in which they were settled.
 
 Finds each line's record through the segments' own indexes; makes the records of lines that never ran.
-Memory is 23 bytes a line, whatever the size of the results.
+Memory is 27 bytes a line, whatever the size of the results.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from batchline.blobs import Blobs
+from batchline.finish_index import Place, pack
 from batchline.lines import (
     CANCELLED_CODE,
     CANCELLED_MESSAGE,
@@ -35,7 +37,10 @@ _UNRUN = {
 
 @dataclass(slots=True)
 class _Places:
-    """Where each line's record lies: parallel arrays by line; kind 0 means it never ran."""
+    """Where each line's record lies: parallel arrays by line; kind 0 means it never ran.
+
+    `order` lists the lines that ran as they finished.
+    """
 
     keys: list[str]
     kind: array[int]
@@ -43,13 +48,14 @@ class _Places:
     key: array[int]
     offset: array[int]
     length: array[int]
+    order: array[int]
 
     @classmethod
     def of(cls, total: int) -> _Places:
         def zeros(code: str) -> array[int]:
             return array(code, bytes(array(code).itemsize * total))
 
-        return cls([], zeros("B"), zeros("Q"), zeros("H"), zeros("Q"), zeros("I"))
+        return cls([], zeros("B"), zeros("Q"), zeros("H"), zeros("Q"), zeros("I"), array("I"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Merge:
         self._unrun = unrun
         self._places = _Places.of(batch.counts.total)
         self._slices: Sequence[Slice] = ()
+        self._written = {True: 0, False: 0}
 
     async def steps(self) -> AsyncIterator[Step]:
         """Yield the records of all lines in input order, about a thousand at a time.
@@ -84,7 +91,30 @@ class Merge:
             for line, record in await self._step(start, stop):
                 succeeded = self._places.kind[line] == _SUCCEEDED
                 (step.output if succeeded else step.error).append(record)
+                self._moved(line, len(record), succeeded=succeeded)
             yield step
+
+    def finish_index(self) -> Iterator[bytes]:
+        """Yield the index of the lines by when they finished; call it after the last step."""
+        places = self._places
+        unrun = (line for line, kind in enumerate(places.kind) if not kind)
+        lines = chain(places.order, unrun)
+        while some := list(islice(lines, _STEP_LINES)):
+            yield pack(
+                Place(
+                    line,
+                    in_error_file=places.kind[line] != _SUCCEEDED,
+                    offset=places.offset[line],
+                    length=places.length[line],
+                )
+                for line in some
+            )
+
+    def _moved(self, line: int, length: int, *, succeeded: bool) -> None:
+        """Note where the line's record lies from now on: in the file that is being written."""
+        self._places.offset[line] = self._written[succeeded]
+        self._places.length[line] = length
+        self._written[succeeded] += length
 
     async def _locate(self) -> None:
         places = self._places
@@ -98,6 +128,8 @@ class Merge:
             key = key_numbers.setdefault(ref.key, len(key_numbers))
             for line, offset, length in await self._blobs.read_segment_index(ref):
                 if places.segment[line] == number:
+                    if not places.length[line]:
+                        places.order.append(line)
                     places.key[line] = key
                     places.offset[line] = offset
                     places.length[line] = length

@@ -18,6 +18,7 @@ from batchline.model import BackendStatus
 
 _TIMEOUT_S = 5.0
 _MODELS_EVERY = 10
+_ASK_AGAIN_S = 1.0  # admissions that come together share one answer
 _GAUGES = {
     "vllm:num_requests_running": "running",
     "vllm:num_requests_waiting": "waiting",
@@ -56,6 +57,9 @@ class Probe:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._clock = clock
         self._memory = {u: _Memory() for u in self._urls}
+        self._asking = asyncio.Lock()
+        self._served: frozenset[str] | None = None
+        self._asked_at = -math.inf
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -79,6 +83,26 @@ class Probe:
     async def look(self) -> list[BackendStatus]:
         """Look at all backends at once, each within five seconds; in the configured order."""
         return await asyncio.gather(*(self._look_at(url) for url in self._urls))
+
+    async def served(self) -> frozenset[str] | None:
+        """Ask every backend which models it serves now: served names, aliases and adapters.
+
+        None unless all of them are alive and list some model: then nobody knows what would be served.
+        """
+        async with self._asking:
+            if time.monotonic() - self._asked_at >= _ASK_AGAIN_S:
+                self._served = await self._ask_all()
+                self._asked_at = time.monotonic()
+            return self._served
+
+    async def _ask_all(self) -> frozenset[str] | None:
+        if any(memory.alive is False for memory in self._memory.values()):
+            return None
+        health = await asyncio.gather(*(self._health(url) for url in self._urls))
+        if any(reason is not None for reason in health):
+            return None
+        lists = await asyncio.gather(*(self._models(url) for url in self._urls))
+        return frozenset(m for models in lists for m in models) if all(lists) else None
 
     async def _look_at(self, url: str) -> BackendStatus:
         memory = self._memory[url]

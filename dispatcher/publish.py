@@ -1,4 +1,4 @@
-"""Publishing: writes a batch's two result files in input order and closes it.
+"""Publishing: writes a batch's two result files in input order, an index beside them, and closes it.
 
 Idempotent: keys, ids and order derive from the batch, so a publish that was killed runs again to the
 same bytes.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batchline.blobs import Blobs, BlobWriter
-from batchline.blobs.keys import result_key
+from batchline.blobs.keys import finish_index_key, result_key
 from batchline.metrics import Metrics
 from batchline.model import Batch, File, new_file_id
 from batchline.states import BatchStatus, OutcomeKind
@@ -82,6 +82,7 @@ class Publisher:
         merge = Merge(self._store, self._blobs, batch, unrun=unrun)
         keys = (result_key(batch.id, "output"), result_key(batch.id, "error"))
         output, error = (self._blobs.create(key) for key in keys)
+        index = self._blobs.create(finish_index_key(batch.id))
         completed = rest = 0
         try:
             async for step in merge.steps():
@@ -90,6 +91,9 @@ class Publisher:
                 completed += len(step.output)
                 rest += len(step.error)
             self._conserve(batch, (completed, rest))
+            for entries in merge.finish_index():
+                await index.write(entries)
+            await index.commit()
             return (
                 await _finish(output, "output", keys[0], completed),
                 await _finish(error, "error", keys[1], rest),
@@ -97,6 +101,7 @@ class Publisher:
         except BaseException:
             await output.abort()
             await error.abort()
+            await index.abort()
             raise
 
     def _conserve(self, batch: Batch, written: Sequence[int]) -> None:

@@ -23,14 +23,12 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-import msgspec
-
 from batchline.lines import (
     TIMEOUT_CODE,
-    AnswerBody,
-    decode_answer,
     error_body,
     error_object,
+    quoted,
+    read_answer,
     read_usage,
 )
 from batchline.model import Usage
@@ -149,15 +147,21 @@ def _judge_break(broken: Broken) -> Verdict:
 
 
 def _judge_success(reply: Reply) -> Verdict:
-    answer = _decoded(reply.body)
+    answer = read_answer(reply.body)
     if answer is None:
-        text = f"The model server answered {reply.status} with a body that is not a JSON object."
+        text = (
+            f"The model server answered {reply.status} with a body that is not a JSON object."
+            f"{quoted(reply.body)}"
+        )
         return _malformed(reply, text)
-    if bytes(answer.error) not in (b"", b"null"):
-        return _malformed(reply, "The model server answered 200 with an error.", reply.body)
-    if answer.choices is not None and not answer.choices:
+    shape = answer.shape
+    if bytes(shape.error) not in (b"", b"null"):
+        text = f"The model server answered {reply.status} with an error.{quoted(reply.body)}"
+        body = answer.text if bytes(shape.error)[:1] == b"{" else None
+        return _malformed(reply, text, body)
+    if shape.choices is not None and not shape.choices:
         return _malformed(reply, "The model server answered without any choice.")
-    return Succeeded(Answer(reply.status, reply.body, reply.request_id), read_usage(answer))
+    return Succeeded(Answer(reply.status, answer.text, reply.request_id), read_usage(shape))
 
 
 def _malformed(reply: Reply, message: str, body: bytes | None = None) -> Retry:
@@ -181,20 +185,13 @@ def _judge_retryable(reply: Reply, now: float) -> Retry:
 
 
 def _judge_refusal(reply: Reply) -> Failed:
-    answer = _decoded(reply.body)
-    if reply.status == _NOT_FOUND and (answer is None or not bytes(answer.error)):
+    answer = read_answer(reply.body)
+    if reply.status == _NOT_FOUND and (answer is None or not bytes(answer.shape.error)):
         message = "The model servers do not offer this endpoint (they answered 404 Not Found)."
         body = error_body(message, kind="invalid_request_error", code=Reason.ENDPOINT)
         return Failed(Answer(_NOT_FOUND, body, reply.request_id), Reason.ENDPOINT)
     result = Answer(reply.status, error_object(reply.status, reply.body), reply.request_id)
     return Failed(result, Reason.CLIENT_ERROR)
-
-
-def _decoded(body: bytes) -> AnswerBody | None:
-    try:
-        return decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:

@@ -19,7 +19,7 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, openapi, ops, proxy, steering, uploads
+from . import batches, content, files, models, openapi, ops, proxy, results, steering, uploads
 from .auth import require_key
 from .body import wait_to_continue
 from .errors import answer_errors
@@ -55,7 +55,9 @@ def create_app(
     app[RUNNING] = Running()
     app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
-    app.add_routes(_routes())
+    for route in _routes():
+        route.kwargs["expect_handler"] = wait_to_continue
+        route.register(app.router)
     app.cleanup_ctx.append(proxy.upstream_session)
     metrics.build_info.labels(__version__, settings.cell).set(1)
     return app
@@ -63,24 +65,24 @@ def create_app(
 
 def _routes() -> list[web.RouteDef]:
     return [
-        web.post("/v1/files", files.create, expect_handler=wait_to_continue),
+        web.post("/v1/files", files.create),
         web.get("/v1/files", files.index),
         web.get("/v1/files/{file_id}", files.show),
         web.delete("/v1/files/{file_id}", files.delete),
         web.get("/v1/files/{file_id}/content", content.download),
         web.post("/v1/uploads", uploads.create),
-        web.post(
-            "/v1/uploads/{upload_id}/parts", uploads.add_part, expect_handler=wait_to_continue
-        ),
+        web.post("/v1/uploads/{upload_id}/parts", uploads.add_part),
         web.post("/v1/uploads/{upload_id}/complete", uploads.complete),
         web.post("/v1/uploads/{upload_id}/cancel", uploads.cancel),
         web.post("/v1/batches", batches.create),
         web.get("/v1/batches", batches.index),
         web.get("/v1/batches/{batch_id}", batches.show),
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),
+        web.get("/v1/batches/{batch_id}/results", results.results),
+        web.get("/v1/batches/{batch_id}/errors", results.errors),
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
-        *(web.post(path, proxy.forward, expect_handler=wait_to_continue) for path in proxy.PATHS),
+        *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

@@ -116,11 +116,8 @@ class Body:
 
 async def wait_to_continue(request: web.Request) -> None:
     """Leave `Expect: 100-continue` open until the body is wanted: a refusal then saves sending it."""
-    if request.version < HttpVersion11:
-        return
-    if request.headers["Expect"].lower() != "100-continue":
-        raise web.HTTPExpectationFailed
-    request[_WAITS] = True
+    if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
+        request[_WAITS] = True  # what else a client may expect is ignored (RFC 9110 §10.1.1)
 
 
 async def read_body(request: web.Request, *, max_bytes: int | None = None) -> bytes:

@@ -10,10 +10,10 @@ from aiohttp import web
 from batchline.blobs.base import Blobs
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store.base import Intake, Steering, Uploads
+from batchline.store.base import Intake, Results, Steering, Uploads
 
 
-class Desk(Intake, Uploads, Steering, Protocol):
+class Desk(Intake, Uploads, Results, Steering, Protocol):
     """All that the gateway asks of the store."""
 
 

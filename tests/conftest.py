@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from goldens import Goldens
 
 from batchline.blobs import open_blobs
 from batchline.model import NewBatch, Slice, new_batch_id
 from batchline.store import open_store
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--golden-update", action="store_true", help="write tests/golden/ anew, to review its diff"
+    )
+
+
+@pytest.fixture
+def golden(request):
+    """The golden answers, compared or (with --golden-update) written."""
+    return Goldens(update=request.config.getoption("--golden-update"))
 
 
 class Clock:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 ENDPOINT = "/v1/chat/completions"
 BODY = {"model": "m", "messages": []}
 
 
+_numbers = itertools.count()
+
+
 def line(**changes):
-    whole = {"custom_id": "a", "method": "POST", "url": ENDPOINT, "body": BODY} | changes
+    """One line, with a custom_id of its own unless told otherwise."""
+    whole = {
+        "custom_id": f"a{next(_numbers)}",
+        "method": "POST",
+        "url": ENDPOINT,
+        "body": BODY,
+    } | changes
     return json.dumps({k: v for k, v in whole.items() if v is not ...}).encode()
 
 

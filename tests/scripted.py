@@ -44,6 +44,7 @@ class Scripted:
         self.most_in_flight = 0
         self.disconnects = 0
         self.health = 200
+        self.models = ["m"]  # None: there is no such route
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -79,7 +80,10 @@ class Scripted:
         return web.Response(status=self.health)
 
     async def _models(self, request):
-        return web.json_response({"object": "list", "data": [{"id": "m", "object": "model"}]})
+        if self.models is None:
+            raise web.HTTPNotFound
+        data = [{"id": name, "object": "model"} for name in self.models]
+        return web.json_response({"object": "list", "data": data})
 
     async def _answer(self, request):
         self.begun.set()
@@ -116,7 +120,8 @@ class Scripted:
             request.transport.abort()
             return web.Response()
         if answer == TRUNCATE:
-            response = web.StreamResponse(headers={"Content-Length": "1000"})
+            sent = {"Content-Length": "1000", "Content-Type": "application/json"}
+            response = web.StreamResponse(headers=sent)
             await response.prepare(request)
             await response.write(b'{"id": ')
             request.transport.abort()

@@ -1,7 +1,8 @@
 """The contract for bytes: whole files written once, and result segments. Rows live in `store`.
 
 A key is relative ("files/ab/file-abc"), never a path of the host. Nobody may assume append, rename,
-modification times or listing order. All raise StoreUnavailable when the disk refuses.
+modification times or listing order. All raise StoreUnavailable when the disk refuses; that is DiskFull
+when it has no room left.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ PREFIXES = ("files/", "results/", "segments/", "uploads/")
 """Below these lies everything that rows name."""
 
 
+_FINISH_INDEX = "finished.idx"
+
+
 def owner_of(key: str) -> str | None:
     """Return the batch or upload that a derived key (result, segment, part) belongs to, or None."""
     kind, _, rest = key.partition("/")
@@ -37,3 +40,13 @@ def segments_prefix(batch_id: str) -> str:
 def result_key(batch_id: str, kind: str) -> str:
     """Name the published file (`output` or `error`) of a batch: the same on every try."""
     return f"results/{batch_id}/{kind}.jsonl"
+
+
+def finish_index_key(batch_id: str) -> str:
+    """Name the index of a batch's published lines by when they finished."""
+    return f"results/{batch_id}/{_FINISH_INDEX}"
+
+
+def is_finish_index(key: str) -> bool:
+    """Tell whether the key is such an index: it goes when the last result file of its batch has gone."""
+    return key.startswith("results/") and key.endswith(f"/{_FINISH_INDEX}")

@@ -9,6 +9,7 @@ has no row and so does not exist. Each segment ends with its own index and check
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import shutil
@@ -21,13 +22,14 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from batchline.errors import NotFound, StoreUnavailable
+from batchline.errors import DiskFull, NotFound, StoreUnavailable
 from batchline.model import SegmentRef
 
 from .folders import create_claimed, drop_abandoned, move, remove, walk
 
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<II4s")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAGIC = b"BLS1"
 _BUFFER_BYTES = 1 << 20
 _ROTATE_BYTES = 256 << 20  # small enough that one batch's files are deleted piecemeal
@@ -40,6 +42,11 @@ def _translated(key: str) -> Iterator[None]:
     except FileNotFoundError as exc:
         raise NotFound(f"There are no bytes under {key}.") from exc
     except OSError as exc:
+        if exc.errno in _FULL:
+            raise DiskFull(
+                "The disk of the data directory is full. Delete files that are no longer needed, or "
+                "give the data directory more room."
+            ) from exc
         raise StoreUnavailable(f"The disk refuses {key}: {exc.strerror or exc}") from exc
 
 

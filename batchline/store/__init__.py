@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from .base import Intake, Steering, Store, Upkeep, View, Work
+from .base import Intake, Results, Steering, Store, Upkeep, View, Work
 from .sqlite import open_store
 from .sqlite_intake import last_report
 
-__all__ = ["Intake", "Steering", "Store", "Upkeep", "View", "Work", "last_report", "open_store"]
+__all__ = [
+    "Intake",
+    "Results",
+    "Steering",
+    "Store",
+    "Upkeep",
+    "View",
+    "Work",
+    "last_report",
+    "open_store",
+]

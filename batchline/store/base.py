@@ -1,9 +1,10 @@
 """The store's contract: narrow protocols over one database, one for each kind of user.
 
-`Intake`, `Uploads` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher, `View` for the
-dashboard. Every state change is one compare-and-set that names the old state: a lost race is a return value,
-never an exception. No method leases or updates a single line. All raise StoreUnavailable when the database
-refuses (locked, full). Time is an argument (integer Unix seconds); only leases count inside the store.
+`Intake`, `Uploads`, `Results` and `Steering` for the gateway, `Work` and `Upkeep` for the dispatcher,
+`View` for the dashboard. Every state change is one compare-and-set that names the old state: a lost race
+is a return value, never an exception. No method leases or updates a single line. All raise
+StoreUnavailable when the database refuses (locked, full). Time is an argument (integer Unix seconds); only
+leases count inside the store.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from batchline.model import (
     NewBatch,
     Overview,
     Page,
+    Segment,
     SegmentRef,
     Settlement,
     Slice,
@@ -156,6 +158,33 @@ class Work(Protocol):
         """Return when another process may have changed something, or after `timeout_s`."""
 
 
+class Results(Protocol):
+    """What reading a batch's results takes, while it runs and after it has ended.
+
+    Lines are numbered from 1 by when they finished. Rows of an ended batch go piece by piece: what is
+    read of them holds only if the batch is open afterwards.
+    """
+
+    async def get_batch(self, batch_id: str) -> Batch | None:
+        """Return the batch, or None."""
+
+    async def get_file(self, file_id: str, *, now: int) -> File | None:
+        """Return the file, or None if unknown, deleted or expired at `now`."""
+
+    async def segments_after(self, batch: Batch, *, number: int, limit: int) -> list[Segment]:
+        """Return the segments with lines numbered above `number`, by number; the first may have both."""
+
+    async def lines_of_segment(
+        self, batch: Batch, *, segment: int, lines: Sequence[int]
+    ) -> set[int]:
+        """Return those of `lines` whose outcome lies in the segment."""
+
+    async def finished_lines(
+        self, batch: Batch, *, start: int, limit: int
+    ) -> list[tuple[int, int, Segment]]:
+        """Return (index, outcome code, segment) of finished lines `index >= start`, in input order."""
+
+
 class Uploads(Protocol):
     """What the gateway does with uploads in parts. Past `expires_at` an upload is not pending."""
 
@@ -257,7 +286,7 @@ class Upkeep(Protocol):
         """Empty the write-ahead log and shorten its file; False if somebody was in the way."""
 
 
-class Store(Intake, Uploads, Steering, Work, View, Upkeep, Protocol):
+class Store(Intake, Uploads, Results, Steering, Work, View, Upkeep, Protocol):
     """All of them: what an engine implements and the conformance suite exercises."""
 
     async def close_store(self) -> None:

@@ -1,7 +1,7 @@
 """One SQLite database file: its two connections, its transactions, its migrations.
 
 The writer serialises short `BEGIN IMMEDIATE` transactions; the reader never blocks it (WAL). The only
-module that imports aiosqlite; foreign errors become StoreUnavailable here.
+module that imports aiosqlite; foreign errors become StoreUnavailable (DiskFull) here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from batchline.errors import NewerStore, StoreUnavailable
+from batchline.errors import DiskFull, NewerStore, StoreUnavailable
 
 _BUSY_MS = (
     15_000  # the other process holds the write lock for one commit at most, even on a slow disk
@@ -263,4 +263,9 @@ def _translated(path: Path | None = None) -> Iterator[None]:
         raise AssertionError(f"the database refused a row that must be new: {exc}") from exc
     except (sqlite3.Error, OSError) as exc:
         where = f" at {path}" if path else ""
+        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise DiskFull(
+                f"The database{where} cannot grow: the disk is full. Delete files that are no longer "
+                "needed, or give the data directory more room."
+            ) from exc
         raise StoreUnavailable(f"The database{where} refuses: {exc}") from exc

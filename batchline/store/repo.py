@@ -14,6 +14,7 @@ from batchline.model import (
     File,
     FleetReport,
     NewBatch,
+    Segment,
     SegmentRef,
     Slice,
     Usage,
@@ -155,6 +156,12 @@ def slice_row(piece: Slice) -> dict[str, Any]:
 def to_segment(row: Row) -> tuple[int, SegmentRef]:
     """Read one row of `segments`: its number and its reference."""
     return row["id"], SegmentRef(row["key"], row["offset_bytes"], row["length_bytes"])
+
+
+def to_placed_segment(row: Row) -> Segment:
+    """Read one row of `segments` whole."""
+    number, ref = to_segment(row)
+    return Segment(number, ref, row["lines_before"], row["lines"])
 
 
 def report_text(report: FleetReport) -> str:

@@ -12,13 +12,16 @@ from pathlib import Path
 from .base import Store
 from .connection import Database, open_database
 from .sqlite_intake import SqliteIntake
+from .sqlite_results import SqliteResults
 from .sqlite_steering import SqliteSteering
 from .sqlite_upkeep import SqliteUpkeep
 from .sqlite_uploads import SqliteUploads
 from .sqlite_work import SqliteWork
 
 
-class SqliteStore(SqliteIntake, SqliteUploads, SqliteSteering, SqliteWork, SqliteUpkeep):
+class SqliteStore(
+    SqliteIntake, SqliteUploads, SqliteResults, SqliteSteering, SqliteWork, SqliteUpkeep
+):
     """All of the contract over one database file."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:

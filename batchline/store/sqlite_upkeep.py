@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from batchline.blobs.keys import owner_of
+from batchline.blobs.keys import is_finish_index, owner_of
 from batchline.model import Backlog
 
 from .connection import Transaction
@@ -105,7 +105,7 @@ class SqliteUpkeep(SqliteParts):
         return await self._database.checkpoint()
 
     async def _unnamed(self, tx: Transaction, keys: Sequence[str]) -> list[str]:
-        pairs = _json([(key, owner_of(key)) for key in keys])
+        pairs = _json([(key, owner_of(key), is_finish_index(key)) for key in keys])
         return [row["key"] for row in await tx.rows(self._text("unnamed"), {"keys": pairs})]
 
     async def _to_garbage(self, tx: Transaction, keys: Iterable[str]) -> None:

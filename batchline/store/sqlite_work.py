@@ -228,6 +228,7 @@ class SqliteWork(SqliteParts):
                 "key": settlement.segment.key,
                 "offset_bytes": settlement.segment.offset_bytes,
                 "length_bytes": settlement.segment.length_bytes,
+                "lines": len(outcomes),
             },
         )
         assert segment is not None, "an insert returns its row"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
-from http import HTTPMethod, HTTPStatus
+from http import HTTPMethod
 from importlib.resources import files
 from itertools import chain
 from typing import Any
@@ -25,12 +25,14 @@ Tree = dict[str, Any]
 
 _METHODS = frozenset(method.lower() for method in HTTPMethod)
 _STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of what lies on the disk
+_PASSED_ON = "Interactive"
 _LANGUAGES = {"curl": "curl", "python": "Python"}
 _ERROR_HEADERS = {
-    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Authenticate"},
-    HTTPStatus.CONFLICT: {"x-should-retry": "ShouldRetry"},
-    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "RetryAfter"},
-    HTTPStatus.INSUFFICIENT_STORAGE: {"x-should-retry": "ShouldRetry"},
+    "401": {"WWW-Authenticate": "Authenticate"},
+    "409": {"x-should-retry": "ShouldRetry"},
+    "415": {"Accept-Encoding": "AcceptEncoding"},
+    "503": {"Retry-After": "RetryAfter"},
+    "507": {"x-should-retry": "ShouldRetry"},
 }
 
 
@@ -51,7 +53,7 @@ def openapi_document(settings: Settings) -> Tree:
         kinds = set(_kinds(path, method, operation))
         shared = [errors for kind, errors in common.items() if kind in kinds]
         operation["security"] = security if "keyed" in kinds else []
-        _spell_out(operation, shared)
+        _spell_out(operation, shared, schema="PassedError" if "passed" in kinds else "ErrorAnswer")
     return frame | {"paths": paths, "components": components}
 
 
@@ -63,20 +65,24 @@ def _operations(paths: Mapping[str, Tree]) -> Iterable[tuple[str, str, Tree]]:
 
 
 def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
-    """Tell which of the common errors concern an operation."""
+    """Tell what an operation is: which common errors concern it, and whether errors are passed on."""
+    is_passed_on = _PASSED_ON in operation["tags"]
+    if is_passed_on:
+        yield "passed"
     if path.startswith("/v1/"):
         yield "keyed"
         if method != "get" and not _STORED.isdisjoint(operation["tags"]):
             yield "stored"
     if "requestBody" in operation:
         yield "body"
-        if "application/json" in operation["requestBody"]["content"]:
+        if "application/json" in operation["requestBody"]["content"] and not is_passed_on:
             yield "json"
 
 
 def _limits(settings: Settings) -> Tree:
     return {
         "max_file_bytes": settings.max_file_bytes,
+        "max_upload_bytes": settings.max_upload_bytes,
         "max_lines": settings.max_lines,
         "max_line_bytes": settings.max_line_bytes,
     }
@@ -101,9 +107,9 @@ def _text(name: str) -> str:
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C is ten times faster where it exists
 
 
-def _spell_out(operation: Tree, shared: Iterable[Tree]) -> None:
+def _spell_out(operation: Tree, shared: Iterable[Tree], *, schema: str) -> None:
     problems = _joined(operation.pop("errors", {}), *shared)
-    errors = {str(s): _error(HTTPStatus(s), cases) for s, cases in sorted(problems.items())}
+    errors = {s: _error(s, cases, schema=schema) for s, cases in sorted(problems.items())}
     every = _header_references({"x-request-id": "RequestId"})
     operation["responses"] = {
         status: response | {"headers": response.get("headers", {}) | every}
@@ -115,21 +121,21 @@ def _spell_out(operation: Tree, shared: Iterable[Tree]) -> None:
     ]
 
 
-def _joined(*tables: Tree) -> dict[int, list[Tree]]:
-    joined: defaultdict[int, list[Tree]] = defaultdict(list)
+def _joined(*tables: Tree) -> dict[str, list[Tree]]:
+    joined: defaultdict[str, list[Tree]] = defaultdict(list)
     for status, cases in chain.from_iterable(table.items() for table in tables):
-        joined[int(status)] += cases
+        joined[str(status)] += cases
     return joined
 
 
-def _error(status: HTTPStatus, cases: list[Tree]) -> Tree:
-    is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+def _error(status: str, cases: list[Tree], *, schema: str) -> Tree:
+    is_ours = status.startswith("5")
     return {
         "description": "; ".join(case["when"] for case in cases) + ".",
         "headers": _header_references(_ERROR_HEADERS.get(status, {})),
         "content": {
             "application/json": {
-                "schema": reference("ErrorAnswer"),
+                "schema": reference(schema),
                 "examples": {
                     f"case{number}": {
                         "summary": case["when"],

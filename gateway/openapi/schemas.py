@@ -14,6 +14,7 @@ import msgspec
 from batchline import bodies, wire
 from batchline.settings import ENDPOINTS, Settings
 from batchline.states import BatchStatus
+from batchline.uploads import UploadStatus
 
 from ..paging import BATCHES, FILES, Bounds  # noqa: TID252 - a package within the leaf
 
@@ -21,6 +22,8 @@ Schema = dict[str, Any]
 
 SHAPES = (
     wire.FileObject,
+    wire.UploadObject,
+    wire.PartObject,
     wire.BatchObject,
     wire.ModelObject,
     wire.ModelList,
@@ -37,6 +40,10 @@ def component_schemas(written: Mapping[str, Any], settings: Settings) -> dict[st
     _, derived = msgspec.json.schema_components(SHAPES, ref_template=_REF)
     shapes = {name: _always_present(shape) for name, shape in derived.items()}
     shapes["FileObject"]["properties"]["purpose"] = reference("Purpose")
+    shapes["UploadObject"]["properties"] |= {
+        "purpose": reference("InputPurpose"),
+        "status": reference("UploadStatus"),
+    }
     shapes["BatchObject"]["properties"] |= {
         "status": reference("BatchStatus"),
         "endpoint": reference("Endpoint"),
@@ -50,7 +57,7 @@ def component_schemas(written: Mapping[str, Any], settings: Settings) -> dict[st
         shapes
         | {"FileList": _page_of("FileObject", page), "BatchList": _page_of("BatchObject", page)}
         | _values()
-        | {"CompletionWindow": _window(settings.min_completion_window_s)}
+        | _bounded(settings)
         | written["shapes"]
     )
     schemas["BatchStatus"]["x-enumDescriptions"] = {
@@ -107,13 +114,22 @@ def _limit(bounds: Bounds) -> Schema:
     }
 
 
-def _window(lowest_s: int) -> Schema:
-    units = "smhd" if lowest_s < _HOUR_S else "hd"
+def _bounded(settings: Settings) -> dict[str, Schema]:
+    """Describe values whose bounds are settings."""
+    units = "smhd" if settings.min_completion_window_s < _HOUR_S else "hd"
     return {
-        "type": "string",
-        "pattern": f"^[1-9][0-9]{{0,6}}[{units}]$",
-        "description": "Time for the whole batch: `24h`, or any whole hours (`h`) or days (`d`) from "
-        f"{lowest_s:,} seconds to 14 days.",
+        "CompletionWindow": {
+            "type": "string",
+            "pattern": f"^[1-9][0-9]{{0,6}}[{units}]$",
+            "description": "Time for the whole batch: `24h`, or any whole hours (`h`) or days (`d`) "
+            f"from {settings.min_completion_window_s:,} seconds to 14 days.",
+        },
+        "UploadBytes": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": settings.max_upload_bytes,
+            "description": "The size of the whole file.",
+        },
     }
 
 
@@ -121,6 +137,7 @@ def _values() -> dict[str, Schema]:
     """Describe values that several shapes share."""
     return {
         "BatchStatus": {"type": "string", "enum": [status.value for status in BatchStatus]},
+        "UploadStatus": {"type": "string", "enum": [status.value for status in UploadStatus]},
         "Endpoint": {
             "type": "string",
             "enum": list(ENDPOINTS),
@@ -148,12 +165,12 @@ def _values() -> dict[str, Schema]:
             "maximum": bodies.MAX_EXPIRY_S,
             "description": "Age in seconds at which the file is deleted.",
         },
-        "OutputExpiry": {
+        "Expiry": {
             "type": ["object", "null"],
-            "description": "When the result files expire.",
+            "description": "When the file expires.",
             "required": ["anchor", "seconds"],
             "properties": {
-                "anchor": {"const": "created_at", "description": "Counts from their creation."},
+                "anchor": {"const": "created_at", "description": "What `seconds` counts from."},
                 "seconds": reference("ExpirySeconds"),
             },
         },

@@ -34,6 +34,7 @@ async def leased(house, batch):
     return row["n"]
 
 
+@pytest.mark.spec("beyond-pause", "beyond-resume")
 async def test_a_paused_batch_settles_what_flies_and_goes_on_after_resume(house, upstream):
     """In-flight lines end and count; the rest waits, its leases released; each line is sent once."""
     upstream.script = slowly
@@ -105,6 +106,7 @@ async def test_a_pause_survives_a_restart_and_begins_before_validation_ends(hous
     assert shown["paused_at"] is not None
 
 
+@pytest.mark.spec("beyond-pause-cancel")
 async def test_a_paused_batch_can_be_cancelled(house, upstream):
     """Cancel ends it as ever, and nothing says paused any more."""
     upstream.script = lambda body, attempt: HANG
@@ -119,6 +121,7 @@ async def test_a_paused_batch_can_be_cancelled(house, upstream):
     assert (await house.show(batch))["paused_at"] is None
 
 
+@pytest.mark.spec("beyond-pause-cancel")
 async def test_a_paused_batch_still_expires(house, upstream):
     """The deadline keeps running while a batch is paused."""
     batch = await house.submit(5, expires_in_s=2)
@@ -129,6 +132,7 @@ async def test_a_paused_batch_still_expires(house, upstream):
     assert ended.status is BatchStatus.EXPIRED
 
 
+@pytest.mark.spec("beyond-pause", "beyond-resume")
 async def test_pausing_and_resuming_are_idempotent(house):
     """A second pause keeps the time of the first; resuming what runs changes nothing."""
     batch = await house.submit(5)
@@ -141,6 +145,7 @@ async def test_pausing_and_resuming_are_idempotent(house):
     assert [(r.status, r.json["paused_at"]) for r in resumed] == [(200, None)] * 2
 
 
+@pytest.mark.spec("beyond-pause-ended")
 @pytest.mark.parametrize("verb", ["pause", "resume"])
 async def test_what_has_ended_or_never_was_is_refused(house, verb):
     """An ended batch: 409, final; an unknown one: 404."""

@@ -118,7 +118,7 @@ def test_streaming_responses_parse(client, file, batch):
         assert json.loads(response.read())["id"] == file.id
 
 
-@pytest.mark.spec("4-each-once", "4-has-more-boolean", "2.3-limit", "2.3-order")
+@pytest.mark.spec("4-each-once", "2.3-limit", "2.3-order")
 def test_pages_turn_by_themselves(client):
     """Iterating over a list, or page by page, gives each file and batch once, however small the page."""
     files = [client.files.create(file=CONTENT, purpose="evals").id for _ in range(7)]
@@ -173,7 +173,7 @@ def test_files_are_shown_and_deleted(client, file):
         client.files.wait_for_processing(file.id)
 
 
-@pytest.mark.spec("2.2-expires-after", "3.2-output-expires-after")
+@pytest.mark.spec("2.2-expires-after")
 def test_expiry_is_asked_for_in_the_clients_own_words(client):
     """expires_after of files and output_expires_after of batches, as the SDK spells them."""
     file = client.files.create(

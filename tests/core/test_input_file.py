@@ -6,19 +6,22 @@ import pytest
 from inputs import BROKEN, ENDPOINT, body, line
 
 from batchline.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
+from batchline.line_check import Rules
 from batchline.lines import decode_requests
 
+RULES = Rules(ENDPOINT)
 LIMITS = Limits(lines=1000, line_bytes=10_000, faults=50)
 
 
-def check(data, *, limits=LIMITS, chunk_bytes=1 << 20, endpoint=ENDPOINT):
-    whole = FileCheck(1, endpoint, limits)
+def check(data, *, limits=LIMITS, chunk_bytes=1 << 20, endpoint=ENDPOINT, **rules):
+    rules = Rules(endpoint, **rules)
+    whole = FileCheck(1, rules, limits)
     slices = []
     chunks = [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]
     for chunk in chunks:
         slices += whole.feed(chunk)
     slices += whole.finish()
-    second = DuplicateCheck(whole.suspects, limits)
+    second = DuplicateCheck(whole.suspects(), rules, limits)
     for chunk in chunks:
         second.feed(chunk)
     second.feed(b"", last=True)
@@ -78,11 +81,11 @@ def test_duplicates_name_the_second_line():
 
 def test_equal_hashes_of_different_ids_are_no_duplicates():
     """The second pass compares the ids themselves."""
-    second = DuplicateCheck({hash("a"), hash("b")}, LIMITS)
+    second = DuplicateCheck({hash("a"), hash("b")}, RULES, LIMITS)
     second.feed(line(custom_id="a") + b"\n" + line(custom_id="b") + b"\n")
     second.feed(b"", last=True)
 
-    assert second.faults == []
+    assert second.faults.listed == []
 
 
 @pytest.mark.spec("5-custom-id-any")
@@ -171,7 +174,7 @@ def test_explicit_nulls_and_stream_false_pass():
 @pytest.mark.spec("5.1-long-line")
 def test_a_line_of_many_megabytes_is_refused_without_being_kept():
     """Memory stays at the limit while the long line passes."""
-    whole = FileCheck(1, ENDPOINT, LIMITS)
+    whole = FileCheck(1, RULES, LIMITS)
     for _ in range(50):
         whole.feed(b"y" * 100_000)
         assert len(whole._tail) <= LIMITS.line_bytes + 100_001
@@ -180,4 +183,220 @@ def test_a_line_of_many_megabytes_is_refused_without_being_kept():
 
     report = whole.report()
     assert [(f.line, f.code) for f in report.faults] == [(1, "invalid_request")]
-    assert report.total == 1
+    assert report.total == 2
+
+
+def test_a_line_with_several_faults_lists_them_all():
+    """One mending is enough: what is wrong with a line is told at once."""
+    whole = line(custom_id=7, method="GET", url="/v1/x", body=body(model=..., stream=True))
+
+    report, _ = check(whole)
+
+    assert [(f.code, f.param) for f in report.faults] == [
+        ("invalid_request", "custom_id"),
+        ("invalid_method", "method"),
+        ("invalid_url", "url"),
+        ("missing_required_parameter", "body.model"),
+        ("streaming_unsupported", "body.stream"),
+    ]
+    assert {f.line for f in report.faults} == {1}
+
+
+TEXTS = {
+    "json": (b"{", "This line is not parseable as valid JSON."),
+    "custom_id": (line(custom_id=...), "Missing required parameter: 'custom_id'."),
+    "method": (line(method=...), "Missing required parameter: 'method'."),
+    "url": (line(url=...), "Missing required parameter: 'url'."),
+    "body": (line(body=...), "Missing required parameter: 'body'."),
+    "model": (line(body=body(model=...)), "Missing required parameter: 'model'."),
+    "messages": (line(body=body(messages=...)), "Missing required parameter: 'messages'."),
+    "another url": (
+        line(url="/v1/embeddings"),
+        "The URL provided for this request does not match the batch endpoint.",
+    ),
+    "stream": (
+        line(body=body(stream=True)),
+        "Chat Completions: Streaming is not supported in the Batch API.",
+    ),
+    "unknown model": (
+        line(body=body(model="x")),
+        "The provided model 'x' is not supported by the Batch API.",
+    ),
+}
+
+
+@pytest.mark.spec("5.1-json", "5.1-missing", "5.1-url", "5.1-stream", "5.1-model-not-found")
+@pytest.mark.parametrize(("bad", "message"), TEXTS.values(), ids=TEXTS)
+def test_faults_are_told_in_openais_words(bad, message):
+    """Clients and people look for these texts."""
+    report, _ = check(bad, served=frozenset({"m"}))
+
+    assert [f.message for f in report.faults] == [message]
+
+
+@pytest.mark.spec("5.1-duplicate")
+def test_a_duplicate_is_told_in_openais_words():
+    """The text names the id."""
+    report, _ = check(line(custom_id="X") + b"\n" + line(custom_id="X"))
+
+    assert report.faults[0].message == (
+        "The custom_id 'X' for this request is a duplicate of another request. "
+        "The custom_id parameter must be unique for each request in a batch."
+    )
+
+
+def test_duplicates_beyond_the_cap_are_counted_with_the_others():
+    """Ten broken lines and 90 repeated ids, 50 listed: 50 more."""
+    lines = [b"x"] * 10 + [line(custom_id="same") for _ in range(91)]
+
+    report, _ = check(b"\n".join(lines))
+
+    assert len(report.faults) == 51
+    assert [f.line for f in report.faults[:-1]] == [*range(1, 11), *range(12, 52)]
+    assert report.faults[-1].message.startswith("50 more")
+
+
+def test_an_id_used_in_a_broken_line_is_used():
+    """Mending the one line must not bring up the next fault."""
+    report, _ = check(line(custom_id="a", url="/") + b"\n" + line(custom_id="a"))
+
+    assert [(f.line, f.code) for f in report.faults] == [
+        (1, "invalid_url"),
+        (2, "duplicate_custom_id"),
+    ]
+
+
+@pytest.mark.spec("5.1-mismatched-model")
+def test_one_model_can_be_demanded():
+    """Each line that names another model than the first is a fault."""
+    lines = [line(body=body(model=m)) for m in ("m", "n", "m", "o")]
+
+    report, _ = check(b"\n".join(lines), one_model=True)
+
+    assert [(f.line, f.code, f.param) for f in report.faults] == [
+        (2, "mismatched_model", "body.model"),
+        (4, "mismatched_model", "body.model"),
+    ]
+    assert report.faults[0].message == (
+        "The model 'n' for this request does not match the rest of the batch. "
+        "Each batch must contain requests for a single model."
+    )
+
+
+@pytest.mark.spec("5.1-model-not-found", "5-mixed-models")
+def test_each_line_of_an_unknown_model_is_named():
+    """Also when it is the first model of the file; served ones pass, mixed or not."""
+    lines = [line(body=body(model=m)) for m in ("x", "x", "m", "n", "x", "m")]
+
+    report, _ = check(b"\n".join(lines), served=frozenset({"m", "n"}))
+
+    assert [(f.line, f.code, f.param) for f in report.faults] == [
+        (n, "model_not_found", "body.model") for n in (1, 2, 5)
+    ]
+
+
+def test_without_knowledge_of_the_fleet_no_model_is_refused():
+    """A fleet that is down judges nobody."""
+    report, _ = check(line(body=body(model="anything")), served=None)
+
+    assert (report.faults, report.model) == ((), "anything")
+
+
+@pytest.mark.spec("5.1-too-many")
+def test_a_file_with_too_many_requests_is_not_read_to_its_end():
+    """The first line too many ends the reading, and the message says so."""
+    whole = FileCheck(1, RULES, Limits(5, 10_000, 50))
+
+    whole.feed(b"\n".join(line() for _ in range(5)) + b"\n")
+    assert not whole.is_full
+    whole.feed(line() + b"\nnonsense\nnonsense\n")
+    assert whole.is_full
+    whole.finish()
+
+    (fault,) = whole.report().faults
+    assert (fault.code, fault.line) == ("too_many_tasks", None)
+    assert "more than 5 requests" in fault.message
+
+
+def test_broken_lines_count_as_requests_too():
+    """A file of nonsense ends at the limit as well."""
+    report, _ = check(b"x\n" * 20, limits=Limits(5, 10_000, 50))
+
+    assert [f.code for f in report.faults] == ["invalid_json_line"] * 6 + ["too_many_tasks"]
+
+
+PASSING = {
+    "duplicate keys": b'{"model": "x", "model": "m", "messages": [], "messages": [1]}',
+    "huge integer": b'{"model": "m", "messages": [], "n": ' + b"9" * 5000 + b"}",
+    "huge float": b'{"model": "m", "messages": [], "n": 1e999}',
+    "half a pair": b'{"model": "m", "messages": ["\\ud800", "\\\\ud800", "\\ud83d\\ude00"]}',
+    "other half": b'{"model": "m", "messages": ["\\uDC00x"]}',
+    "escapes": b'{"mod\\u0065l": "m", "messages": ["\\u0000\\/"]}',
+    "spaces": b' { "model" : "m" ,\t"messages":[ ] } ',
+    "separators": '{"model": "m", "messages": ["\u2028\x85"]}'.encode(),
+    "nulls": b'{"model": "m", "messages": null, "stream": null, "stop": null}',
+}
+
+
+@pytest.mark.spec("5-body-untouched")
+@pytest.mark.parametrize("raw", PASSING.values(), ids=PASSING)
+def test_odd_but_legal_bodies_pass_untouched(raw):
+    """What JSON allows is the model server's to judge, and reaches it byte for byte."""
+    head = '{"custom_id": "é😀", "method": "POST", "url": "/v1/chat/completions", "body": '.encode()
+    data = head + raw + b"}"
+
+    report, _ = check(data)
+
+    assert (report.faults, report.total, report.model) == ((), 1, "m")
+    (request,) = decode_requests(data)
+    assert bytes(request.body).strip() == raw.strip()
+    assert request.custom_id == "é😀"
+
+
+def test_half_a_surrogate_pair_is_no_custom_id():
+    """It is no text and could not be echoed; the line is named."""
+    head = b'{"custom_id": "a\\ud800", "method": "POST", "url": "/v1/chat/completions", "body": '
+
+    report, _ = check(head + b'{"model": "m", "messages": []}}')
+
+    assert [(f.line, f.code, f.param) for f in report.faults] == [
+        (1, "invalid_request", "custom_id")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given"),
+    [
+        ("/v1/completions", "prompt"),
+        ("/v1/completions", "prompt_embeds"),
+        ("/v1/embeddings", "input"),
+        ("/v1/embeddings", "messages"),
+        ("/v1/responses", "input"),
+        ("/v1/score", "text_1"),
+        ("/v1/rerank", "query"),
+    ],
+)
+def test_each_endpoint_takes_its_own_body(endpoint, given):
+    """OpenAI's field or vLLM's other one; score and rerank are the model server's to judge."""
+    fine, _ = check(line(url=endpoint, body={"model": "m", given: "x"}), endpoint=endpoint)
+    bare, _ = check(line(url=endpoint, body={"model": "m"}), endpoint=endpoint)
+
+    assert fine.faults == ()
+    needs = endpoint not in {"/v1/score", "/v1/rerank"}
+    assert [f.code for f in bare.faults] == ["missing_required_parameter"] * needs
+
+
+@pytest.mark.spec("5.1-long-line", "5.1-nesting")
+@pytest.mark.parametrize("chunk_bytes", [1 << 20, 3_000_000])
+def test_the_longest_line_passes_and_deep_nesting_is_answered(chunk_bytes):
+    """16 MB in one line, then 100,000 brackets, then a good one."""
+    limits = Limits(1000, 16 << 20, 50)
+    long = line(body=body(messages=["x" * ((16 << 20) - 200)]))
+    deep = line().replace(b"[]", b"[" * 100_000 + b"]" * 100_000)
+    data = b"\n".join([long, deep, line()])
+
+    report, slices = check(data, limits=limits, chunk_bytes=chunk_bytes)
+
+    assert len(long) <= 16 << 20
+    assert [(f.line, f.code) for f in report.faults] == [(2, "invalid_json_line")]
+    assert slices[0].length_bytes == len(long) + 1

@@ -76,3 +76,10 @@ def test_requests_are_decoded_with_their_raw_bodies():
     found = decode_requests(data)
 
     assert [(r.custom_id, bytes(r.body)) for r in found] == [("a", b'{"x":  1}'), ("b", b"{}")]
+
+
+def test_a_request_id_that_is_no_text_is_replaced():
+    """Header bytes outside UTF-8 come as lone surrogates; the line goes out all the same."""
+    record = answer_record("r", "id", status=200, upstream_id="a\udcffb", body=b"{}")
+
+    assert json.loads(record)["response"]["request_id"] == "a?b"

@@ -45,6 +45,7 @@ def text_of(html):
     return " ".join(unescape(re.sub(r"<[^>]+>", "", html.replace("<wbr>", ""))).split())
 
 
+@pytest.mark.spec("beyond-openapi-docs")
 async def test_the_page_tells_every_operation_with_its_fields_errors_and_samples(docs, document):
     """Nothing in the document is left out of the page."""
     html = await (await docs.get("/docs")).text()
@@ -77,6 +78,7 @@ async def test_every_link_on_the_page_leads_somewhere(docs):
         assert (await docs.get(path)).status == 200, path
 
 
+@pytest.mark.spec("beyond-openapi-docs")
 async def test_the_page_needs_nothing_from_elsewhere(docs):
     """A strict policy, no inline style or script, no address of another host."""
     answer = await docs.get("/docs")

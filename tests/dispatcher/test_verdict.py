@@ -37,7 +37,7 @@ CASES = {
     "html": (reply(200, b"<html>"), Retry),
     "truncated": (reply(200, b'{"choices": ['), Retry),
     "array": (reply(200, b"[]"), Retry),
-    "NaN": (reply(200, b'{"x": NaN}'), Retry),
+    "NaN": (reply(200, b'{"x": NaN}'), Succeeded),
     "bad utf-8": (reply(200, b'{"x": "\xff"}'), Retry),
     "error in 200": (reply(200, {"error": {"message": "x"}}), Retry),
     "no choices": (reply(200, {"choices": []}), Retry),

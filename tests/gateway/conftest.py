@@ -13,6 +13,7 @@ import aiohttp
 import openai
 import pytest
 from aiohttp.test_utils import TestServer
+from witness import Witness
 
 from batchline.blobs.keys import result_key
 from batchline.metrics import Metrics
@@ -163,6 +164,7 @@ def start(store, blobs, clock, tmp_path):
             metrics=metrics,
             clock=clock,
         )
+        witness = Witness(app)
         server = _Server(app)
         await server.start_server()
         url = str(server.make_url("/")).rstrip("/")
@@ -176,7 +178,7 @@ def start(store, blobs, clock, tmp_path):
             metrics=metrics,
             folder=tmp_path,
         )
-        started.append((gateway, server))
+        started.append((gateway, server, witness))
         return gateway
 
     begin.started = started
@@ -187,11 +189,12 @@ def start(store, blobs, clock, tmp_path):
 async def starts(start) -> AsyncIterator:
     """`start`, with everything it started closed at the end."""
     yield start
-    for gateway, server in start.started:
+    for gateway, server, _ in start.started:
         if "client" in vars(gateway):
             await gateway.client.close()
         await gateway.http.close()
         await server.close()
+    assert [fault for _, _, witness in start.started for fault in witness.faults] == []
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ async def fetch(gateway, batch_id):
     "3.2-zero-counts",
     "3.2-expires-at",
     "3.3-show",
+    "beyond-paused-at",
 )
 async def test_a_new_batch_has_every_field(gateway):
     """Create answers at once with a validating batch; what does not apply is null."""
@@ -174,6 +175,7 @@ async def test_completion_windows(gateway, window, seconds):
     assert batch.expires_at == batch.created_at + seconds
 
 
+@pytest.mark.spec("beyond-windows")
 @pytest.mark.parametrize(
     ("lowest_s", "window", "seconds"),
     [
@@ -196,6 +198,7 @@ async def test_the_shortest_window_is_a_setting(starts, lowest_s, window, second
     assert batch.expires_at == batch.created_at + seconds
 
 
+@pytest.mark.spec("3.2-window-error", "beyond-windows")
 @pytest.mark.parametrize(
     ("lowest_s", "window", "units", "shortest"),
     [

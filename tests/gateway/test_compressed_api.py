@@ -51,6 +51,7 @@ async def content_of(gateway, file_id):
     return (await gateway.call("GET", f"/v1/files/{file_id}/content")).body
 
 
+@pytest.mark.spec("beyond-compressed-encoding")
 @each_coding
 async def test_a_whole_request_may_be_compressed(gateway, coding):
     """Content-Encoding of the request covers the form; the file is stored as it was before."""
@@ -65,6 +66,7 @@ async def test_a_whole_request_may_be_compressed(gateway, coding):
     assert await content_of(gateway, answer.json["id"]) == LINE * 5000
 
 
+@pytest.mark.spec("beyond-compressed-encoding")
 @each_coding
 @pytest.mark.parametrize("name", ["lines.jsonl", "lines.jsonl{}"])
 @pytest.mark.parametrize("purpose", ["batch", "user_data"])
@@ -78,6 +80,7 @@ async def test_the_part_may_say_how_it_is_compressed(gateway, coding, name, purp
     assert (answer.json["bytes"], answer.json["filename"]) == (len(LINE), "lines.jsonl")
 
 
+@pytest.mark.spec("beyond-compressed-name")
 @each_coding
 @pytest.mark.parametrize("order", ["purpose first", "file first"])
 async def test_the_name_of_a_batch_file_says_how_it_is_compressed(gateway, coding, order):
@@ -135,6 +138,7 @@ async def test_the_stock_client_sends_compressed_files(gateway, coding, tmp_path
     assert (await gateway.client.files.content(file.id)).content == LINE * 3
 
 
+@pytest.mark.spec("beyond-compressed-broken")
 @each_coding
 @pytest.mark.parametrize("order", ["purpose first", "file first"])
 @pytest.mark.parametrize(
@@ -160,6 +164,7 @@ async def test_broken_compressed_files_are_refused(gateway, coding, order, spoil
     assert gateway.stored() == []
 
 
+@pytest.mark.spec("beyond-compressed-bomb")
 @each_coding
 @pytest.mark.parametrize("how", ["request", "part", "name", "name, file first"])
 async def test_a_bomb_is_stopped_at_the_limit(starts, coding, how):

@@ -34,6 +34,7 @@ async def count(gateway):
     return len((await gateway.call("GET", "/v1/batches?limit=100")).json["data"])
 
 
+@pytest.mark.spec("beyond-idempotency-same")
 async def test_a_repeated_request_gets_the_same_batch_as_it_is_now(gateway):
     """Sent again after the batch has ended and its input was deleted: the batch, not an error."""
     body = await body_for(gateway)
@@ -60,6 +61,7 @@ async def test_spaces_and_the_order_of_keys_make_no_other_body(gateway):
     assert (await post(gateway, turned)).json["id"] == first.json["id"]
 
 
+@pytest.mark.spec("beyond-idempotency-other")
 @pytest.mark.parametrize(
     "change",
     [
@@ -93,6 +95,7 @@ async def test_another_body_under_the_same_key_is_a_final_conflict(gateway, chan
     assert await count(gateway) == 1
 
 
+@pytest.mark.spec("beyond-idempotency-same")
 async def test_racing_requests_with_one_key_make_one_batch(gateway):
     """Twenty at once: all get the one batch, one of them made it."""
     body = await body_for(gateway)

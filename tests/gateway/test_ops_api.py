@@ -24,8 +24,20 @@ async def test_models_are_those_of_live_backends(gateway):
     assert shown == {
         "object": "list",
         "data": [
-            {"id": "m", "object": "model", "created": 100, "owned_by": "batchline"},
-            {"id": "org/n", "object": "model", "created": 200, "owned_by": "batchline"},
+            {
+                "id": "m",
+                "object": "model",
+                "created": 100,
+                "owned_by": "batchline",
+                "shutdown_date": None,
+            },
+            {
+                "id": "org/n",
+                "object": "model",
+                "created": 200,
+                "owned_by": "batchline",
+                "shutdown_date": None,
+            },
         ],
     }
     assert [m.id async for m in gateway.client.models.list()] == ["m", "org/n"]

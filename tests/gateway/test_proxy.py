@@ -94,6 +94,7 @@ class TestWhatPasses:
 
         assert answer.data[0].embedding == [1.0, 2.0]
 
+    @pytest.mark.spec("beyond-proxy-stream")
     async def test_the_stock_client_streams_token_by_token(self, gateway, upstream):
         """Each piece is with the client before the next one is made, and [DONE] ends it."""
         gate = asyncio.Event()
@@ -110,6 +111,7 @@ class TestWhatPasses:
 
         assert seen == ["one", "two"]
 
+    @pytest.mark.spec("beyond-proxy-stream")
     async def test_events_arrive_byte_for_byte_and_unheld(self, gateway, upstream):
         """No proxy before the gateway may hold them back either."""
         pieces = delta("é"), b": comment\n\n", b"data: [DONE]\n\n"
@@ -121,6 +123,7 @@ class TestWhatPasses:
         assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         assert answer.headers["X-Accel-Buffering"] == "no"
 
+    @pytest.mark.spec("beyond-proxy")
     @pytest.mark.parametrize("path", ENDPOINTS)
     async def test_every_endpoint_passes_both_bodies_untouched(self, gateway, upstream, path):
         """Spaces, odd numbers and vendor parameters are nobody's business."""
@@ -255,6 +258,7 @@ class TestTheKey:
 class TestErrorsOfTheUpstream:
     """OpenAI's pass as they are; others are put into OpenAI's form."""
 
+    @pytest.mark.spec("beyond-proxy-errors")
     @pytest.mark.parametrize("status", [400, 404, 409, 422, 429, 500, 502, 503])
     async def test_an_error_object_passes_byte_for_byte(self, gateway, upstream, status):
         """With its status and its advice when to come back."""
@@ -330,6 +334,7 @@ class TestErrorsOfTheUpstream:
 class TestBreaks:
     """An upstream that is away, breaks off or falls silent."""
 
+    @pytest.mark.spec("1-retry-after", "beyond-proxy-no-backend")
     async def test_nobody_there_is_a_503_to_come_back_to(self, starts):
         """The stock client does so by itself."""
         gateway = await starts(upstream_url=f"http://127.0.0.1:{find_free_port()}")
@@ -426,6 +431,7 @@ class TestBreaks:
 class TestClientsThatLeave:
     """The upstream is told at once: a generation nobody waits for burns the GPU."""
 
+    @pytest.mark.spec("beyond-proxy-disconnect")
     async def test_before_the_first_byte(self, gateway, upstream, caplog):
         """Not only when the next byte cannot be delivered."""
         upstream.script = lambda body, attempt: HANG
@@ -438,6 +444,7 @@ class TestClientsThatLeave:
 
         assert caplog.records == []
 
+    @pytest.mark.spec("beyond-proxy-disconnect")
     async def test_in_mid_answer(self, gateway, upstream):
         """Between two tokens."""
         upstream.script = lambda body, attempt: events(b"one", b"two", gate=asyncio.Event())

@@ -67,6 +67,7 @@ async def ended(store, make_batch):
     return batch
 
 
+@pytest.mark.spec("beyond-batch-expiry")
 async def test_an_ended_batch_is_forgotten_at_its_age_with_its_lasting_results(store, ended):
     """The row, and the files that nothing else would ever remove."""
     await prune_all(store)

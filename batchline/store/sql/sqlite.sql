@@ -165,8 +165,8 @@ WHERE batch_seq = :batch_seq AND state = 'leased'
   AND first IN (SELECT value FROM json_each(:firsts));
 
 -- name: add_segment
-INSERT INTO segments (batch_seq, key, offset_bytes, length_bytes, lines_before)
-SELECT seq, :key, :offset_bytes, :length_bytes, completed + failed
+INSERT INTO segments (batch_seq, key, offset_bytes, length_bytes, lines_before, lines)
+SELECT seq, :key, :offset_bytes, :length_bytes, completed + failed, :lines
 FROM batches WHERE seq = :batch_seq
 RETURNING id;
 
@@ -204,6 +204,24 @@ SELECT * FROM slices WHERE batch_seq = :batch_seq ORDER BY first;
 
 -- name: segments
 SELECT * FROM segments WHERE batch_seq = :batch_seq ORDER BY id;
+
+-- name: segments_after
+SELECT * FROM segments
+WHERE batch_seq = :batch_seq
+  AND lines_before >= coalesce(
+      (SELECT max(lines_before) FROM segments
+       WHERE batch_seq = :batch_seq AND lines_before <= :number), 0)
+ORDER BY lines_before LIMIT :limit;
+
+-- name: lines_of_segment
+SELECT line FROM outcomes
+WHERE batch_seq = :batch_seq AND segment = :segment
+  AND line IN (SELECT value FROM json_each(:lines));
+
+-- name: finished_lines
+SELECT o.line, o.kind, s.* FROM outcomes o JOIN segments s ON s.id = o.segment
+WHERE o.batch_seq = :batch_seq AND o.line >= :start
+ORDER BY o.line LIMIT :limit;
 
 -- name: outcomes
 SELECT line, kind, segment FROM outcomes
@@ -358,7 +376,10 @@ WHERE NOT EXISTS (
     SELECT 1 FROM uploads u WHERE u.id = json_extract(k.value, '$[1]') AND u.status = 'pending')
   AND NOT EXISTS (
     SELECT 1 FROM batches b WHERE b.id = json_extract(k.value, '$[1]')
-      AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'));
+      AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+  AND NOT EXISTS (
+    SELECT 1 FROM batches b JOIN files f ON f.id IN (b.output_file_id, b.error_file_id)
+    WHERE b.id = json_extract(k.value, '$[1]') AND json_extract(k.value, '$[2]'));
 
 -- name: suspect!
 INSERT INTO suspects (key, first_seen_at, last_seen_at) VALUES (:key, :now, :now)

@@ -1,16 +1,16 @@
--- Pausing, reading results while a batch runs, deleting batches.
+-- Pausing, reading results while a batch runs.
 
 ALTER TABLE batches ADD COLUMN paused_at INTEGER;
 
--- How many lines of the batch were settled before this segment: numbers lines by when they finished.
+-- How many of the batch's lines were settled before this segment and in it: this numbers lines by when
+-- they finished.
 ALTER TABLE segments ADD COLUMN lines_before INTEGER NOT NULL DEFAULT 0;
-UPDATE segments SET lines_before = counted.lines_before
+ALTER TABLE segments ADD COLUMN lines INTEGER NOT NULL DEFAULT 0;
+UPDATE segments SET lines_before = counted.lines_before, lines = counted.lines
 FROM (
-    SELECT segment, sum(n) OVER (PARTITION BY batch_seq ORDER BY segment) - n AS lines_before
-    FROM (SELECT batch_seq, segment, count(*) AS n FROM outcomes GROUP BY batch_seq, segment)
+    SELECT segment, lines, sum(lines) OVER (PARTITION BY batch_seq ORDER BY segment) - lines
+           AS lines_before
+    FROM (SELECT batch_seq, segment, count(*) AS lines FROM outcomes GROUP BY batch_seq, segment)
 ) AS counted
 WHERE counted.segment = segments.id;
 CREATE INDEX segments_by_place ON segments (batch_seq, lines_before);
-
--- Deleted batches whose slices, outcomes and segments are still to be dropped, piece by piece.
-CREATE TABLE leftovers (batch_seq INTEGER PRIMARY KEY);

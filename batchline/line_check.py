@@ -1,0 +1,241 @@
+"""Checking one line of an input file: quickly where it is good, thoroughly where it is not.
+
+Good lines are decoded in one go with types that refuse whatever is wrong; only a line that they refuse is
+looked at field by field, to name all its faults. Codes and texts are those of OpenAI's validation errors.
+Pure; used by `input_file.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from .lines import without_lone_surrogates
+from .model import Fault
+
+_NEEDED = {
+    "/v1/chat/completions": ("messages",),
+    "/v1/completions": ("prompt", "prompt_embeds"),
+    "/v1/embeddings": ("input", "messages"),
+    "/v1/responses": ("input", "prompt"),
+}
+"""What a body must hold, any one of them: the first is OpenAI's, the others are vLLM's."""
+_STREAMING = {
+    "/v1/chat/completions": "Chat Completions",
+    "/v1/completions": "Completions",
+    "/v1/responses": "Responses",
+}
+_SHOWN_CHARACTERS = 200
+_UNSET = msgspec.UNSET
+_Field = msgspec.Raw | msgspec.UnsetType
+
+
+class _Line(msgspec.Struct):
+    custom_id: _Field = _UNSET
+    method: _Field = _UNSET
+    url: _Field = _UNSET
+    body: _Field = _UNSET
+
+
+class _Body(msgspec.Struct):
+    model: _Field = _UNSET
+    stream: _Field = _UNSET
+    messages: _Field = _UNSET
+    prompt: _Field = _UNSET
+    prompt_embeds: _Field = _UNSET
+    input: _Field = _UNSET
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+_body_decoder = msgspec.json.Decoder(_Body)
+_text_decoder = msgspec.json.Decoder(str)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the requests of one batch must agree to."""
+
+    endpoint: str
+    served: frozenset[str] | None = None
+    """The models that the fleet serves; None where that is not known: none is refused then."""
+    one_model: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A line looked at field by field. The faults bear no line number yet."""
+
+    custom_id: str | None
+    model: str | None
+    faults: tuple[Fault, ...]
+
+
+REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder of good lines raises."""
+
+
+def good_decoder(endpoint: str) -> Callable[[bytes], Any]:
+    """Make the decoder of good lines: it returns custom_id and body.model, or raises one of `REFUSED`.
+
+    It refuses some good lines too: `examine` decides.
+    """
+    needed = _NEEDED.get(endpoint, ())[:1]
+    body = msgspec.defstruct(
+        "GoodBody",
+        [("model", str), *((name, msgspec.Raw) for name in needed), ("stream", bool | None, None)],
+        gc=False,
+    )
+    line = msgspec.defstruct(
+        "GoodLine",
+        [
+            ("custom_id", str),
+            ("method", Literal["POST"]),
+            ("url", Literal[endpoint]),
+            ("body", body),
+        ],
+        gc=False,
+    )
+    return msgspec.json.Decoder(line).decode
+
+
+def examine(line: bytes, endpoint: str) -> Examined:
+    """Name every fault of a line, or none."""
+    whole = without_lone_surrogates(line)
+    parsed = _parsed(whole)
+    if isinstance(parsed, Fault):
+        return Examined(None, None, (parsed,))
+    faults: list[Fault] = []
+    custom_id = _text(parsed.custom_id, "custom_id", faults)
+    if custom_id is not None and whole != line and _is_mended(parsed.custom_id, line):
+        faults.append(_invalid("custom_id", "it holds half of a surrogate pair, which is no text."))
+        custom_id = None
+    method = _text(parsed.method, "method", faults)
+    if method not in ("POST", None):
+        message = f"Invalid method: '{method[:50]}'. Use 'POST'."
+        faults.append(Fault("invalid_method", message, None, "method"))
+    url = _text(parsed.url, "url", faults)
+    if url not in (endpoint, None):
+        message = "The URL provided for this request does not match the batch endpoint."
+        faults.append(Fault("invalid_url", message, None, "url"))
+    model = _examine_body(parsed.body, endpoint, faults)
+    return Examined(custom_id, model, tuple(faults))
+
+
+def _examine_body(raw: _Field, endpoint: str, faults: list[Fault]) -> str | None:
+    if isinstance(raw, msgspec.UnsetType):
+        faults.append(_missing("body"))
+        return None
+    if _first(raw) != b"{":
+        faults.append(_wrong_type("body", "an object", raw))
+        return None
+    body = _body_decoder.decode(raw)
+    model = _text(body.model, "body.model", faults)
+    if not isinstance(body.stream, msgspec.UnsetType) and bytes(body.stream) not in (
+        b"false",
+        b"null",
+    ):
+        where = _STREAMING.get(endpoint)
+        message = f"{where + ': ' if where else ''}Streaming is not supported in the Batch API."
+        faults.append(Fault("streaming_unsupported", message, None, "body.stream"))
+    needed = _NEEDED.get(endpoint, ())
+    if needed and all(isinstance(getattr(body, name), msgspec.UnsetType) for name in needed):
+        faults.append(_missing(f"body.{needed[0]}"))
+    return model
+
+
+def unknown_model(model: str) -> Fault:
+    """Say that no backend serves the model."""
+    message = f"The provided model '{_shown(model)}' is not supported by the Batch API."
+    return Fault("model_not_found", message, None, "body.model")
+
+
+def another_model(model: str) -> Fault:
+    """Say that a batch must name one model only."""
+    message = (
+        f"The model '{_shown(model)}' for this request does not match the rest of the batch. "
+        "Each batch must contain requests for a single model."
+    )
+    return Fault("mismatched_model", message, None, "body.model")
+
+
+def too_long(most_bytes: int) -> Fault:
+    """Say that a line is longer than allowed."""
+    message = f"This line is longer than {most_bytes:,} bytes, the most allowed."
+    return Fault("invalid_request", message)
+
+
+def duplicate(custom_id: str) -> Fault:
+    """Say that a custom_id was used before."""
+    shown = custom_id if len(custom_id) <= 512 else custom_id[:512] + "…"  # noqa: PLR2004
+    message = (
+        f"The custom_id '{shown}' for this request is a duplicate of another request. "
+        "The custom_id parameter must be unique for each request in a batch."
+    )
+    return Fault("duplicate_custom_id", message, None, "custom_id")
+
+
+def is_utf8(text: bytes) -> bool:
+    """Tell whether the bytes are UTF-8; the decoders do not look inside what they skip."""
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_mended(raw: _Field, line: bytes) -> bool:
+    return not isinstance(raw, msgspec.UnsetType) and bytes(raw) not in line
+
+
+def _parsed(line: bytes) -> _Line | Fault:
+    unparseable = Fault("invalid_json_line", "This line is not parseable as valid JSON.")
+    if not is_utf8(line):
+        return unparseable
+    try:
+        return _line_decoder.decode(line)
+    except msgspec.ValidationError:
+        message = "This line is valid JSON, but not an object with custom_id, method, url and body."
+        return Fault("invalid_request", message)
+    except (msgspec.DecodeError, RecursionError):
+        return unparseable
+
+
+def _text(raw: _Field, name: str, faults: list[Fault]) -> str | None:
+    if isinstance(raw, msgspec.UnsetType):
+        faults.append(_missing(name))
+        return None
+    if _first(raw) != b'"':
+        faults.append(_wrong_type(name, "a string", raw))
+        return None
+    return _text_decoder.decode(raw)
+
+
+def _missing(name: str) -> Fault:
+    short = name.removeprefix("body.")
+    message = f"Missing required parameter: '{short}'."
+    return Fault("missing_required_parameter", message, None, name)
+
+
+def _wrong_type(name: str, expected: str, raw: msgspec.Raw) -> Fault:
+    message = f"Invalid type for '{name}': expected {expected}, but got {_kind(raw)} instead."
+    return Fault("invalid_request", message, None, name)
+
+
+def _invalid(name: str, why: str) -> Fault:
+    return Fault("invalid_request", f"Invalid '{name}': {why}", None, name)
+
+
+def _kind(raw: msgspec.Raw) -> str:
+    words = {b"{": "an object", b"[": "an array", b'"': "a string", b"n": "null"}
+    return words.get(_first(raw)) or ("a boolean" if _first(raw) in (b"t", b"f") else "a number")
+
+
+def _first(raw: msgspec.Raw) -> bytes:
+    return memoryview(raw)[:1].tobytes()
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

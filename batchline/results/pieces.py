@@ -1,0 +1,32 @@
+"""What reading from segments and from files shares: the window of lines, and pieces of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_PIECE_BYTES = 1 << 20
+
+Range = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The lines numbered `after + 1 .. last`, by when they finished."""
+
+    after: int
+    last: int
+
+
+def pieces(ranges: Iterable[Range]) -> Iterator[list[Range]]:
+    """Group byte ranges (key, offset, length) into pieces of about a megabyte, in their order."""
+    piece: list[Range] = []
+    size_bytes = 0
+    for item in ranges:
+        if piece and size_bytes + item[2] > _PIECE_BYTES:
+            yield piece
+            piece, size_bytes = [], 0
+        piece.append(item)
+        size_bytes += item[2]
+    if piece:
+        yield piece

@@ -1,0 +1,48 @@
+"""`Results` on SQLite: finished lines by number and by input order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from batchline.model import Batch, Segment
+
+from . import repo
+from .sqlite_intake import SqliteParts
+
+
+class SqliteResults(SqliteParts):
+    """What reading results takes."""
+
+    async def segments_after(self, batch: Batch, *, number: int, limit: int) -> list[Segment]:  # noqa: D102 - contract in base
+        async with self._database.read() as tx:
+            rows = await tx.rows(
+                self._text("segments_after"),
+                {"batch_seq": batch.seq, "number": number, "limit": limit},
+            )
+        return [repo.to_placed_segment(row) for row in rows]
+
+    async def lines_of_segment(  # noqa: D102
+        self, batch: Batch, *, segment: int, lines: Sequence[int]
+    ) -> set[int]:
+        async with self._database.read() as tx:
+            rows = await tx.rows(
+                self._text("lines_of_segment"),
+                {
+                    "batch_seq": batch.seq,
+                    "segment": segment,
+                    "lines": msgspec.json.encode(lines).decode(),
+                },
+            )
+        return {row["line"] for row in rows}
+
+    async def finished_lines(  # noqa: D102
+        self, batch: Batch, *, start: int, limit: int
+    ) -> list[tuple[int, int, Segment]]:
+        async with self._database.read() as tx:
+            rows = await tx.rows(
+                self._text("finished_lines"),
+                {"batch_seq": batch.seq, "start": start, "limit": limit},
+            )
+        return [(row["line"], row["kind"], repo.to_placed_segment(row)) for row in rows]

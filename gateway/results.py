@@ -1,0 +1,149 @@
+"""`/v1/batches/{id}/results` and `/errors`: finished lines as NDJSON, also while the batch runs.
+
+Lines are numbered from 1 by when they finished; a number never changes, so `after_line` is exact whatever
+happened meanwhile. Followed, lines come in that order and a client's count of lines is its place; else
+they come in input order and `X-Last-Line` says up to which number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPMethod
+
+from aiohttp import web
+
+from batchline import parameters
+from batchline.errors import Invalid
+from batchline.lines import fault_record
+from batchline.model import Batch
+from batchline.results import Reader, Window
+from batchline.states import TERMINAL, BatchStatus
+
+from .answers import write
+from .batches import named_batch
+from .exchange import RUNNING
+from .keys import BLOBS, CLOCK, STORE
+
+_LOOK_S = 0.25  # how soon a finished line is seen by those who follow
+HEARTBEAT_S = 15.0  # below the idle limits of usual proxies (60 s)
+HEARTBEAT = b"\n"
+
+_Lines = AsyncGenerator[list[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """What a client asks for, checked against the batch as it is now."""
+
+    window: Window
+    follow: bool
+
+
+async def results(request: web.Request) -> web.StreamResponse:
+    """GET /v1/batches/{id}/results: every finished line, successes and failures alike."""
+    batch = await named_batch(request)
+    query = _checked(request, batch)
+    reader = _reader(request)
+    if query.follow:
+        async with aclosing(reader.follow(batch, after=query.window.after)) as lines:
+            return await _follow(request, lines)
+    async with aclosing(reader.snapshot(batch, query.window)) as lines:
+        return await _send(request, batch, query.window, lines)
+
+
+async def errors(request: web.Request) -> web.StreamResponse:
+    """GET /v1/batches/{id}/errors: the lines that failed; of a failed batch, its faults."""
+    batch = await named_batch(request)
+    if "follow" in request.query:
+        raise Invalid(
+            "Errors cannot be followed: their lines alone tell no place to go on from. Follow "
+            f"/v1/batches/{batch.id}/results, or ask again with after_line set to X-Last-Line.",
+            param="follow",
+        )
+    query = _checked(request, batch)
+    failed = (
+        _faults(batch)
+        if batch.status is BatchStatus.FAILED
+        else _reader(request).snapshot(batch, query.window, only_failed=True)
+    )
+    async with aclosing(failed) as lines:
+        return await _send(request, batch, query.window, lines)
+
+
+def _reader(request: web.Request) -> Reader:
+    return Reader(request.app[STORE], request.app[BLOBS], clock=request.app[CLOCK])
+
+
+def _checked(request: web.Request, batch: Batch) -> _Query:
+    counts = batch.counts
+    last = counts.total if batch.status in TERMINAL else counts.finished
+    after = parameters.integer_text(
+        request.query.get("after_line", "0"), param="after_line", lowest=0, highest=last
+    )
+    follow = parameters.boolean_text(request.query.get("follow", "false"), param="follow")
+    return _Query(Window(after, last), follow)
+
+
+async def _faults(batch: Batch) -> AsyncGenerator[list[bytes], None]:
+    yield [fault_record(fault) for fault in batch.faults or ()]
+
+
+async def _send(
+    request: web.Request, batch: Batch, window: Window, lines: _Lines
+) -> web.StreamResponse:
+    """Send what there is. The first lines are read first: what is gone is an error answer."""
+    first = await anext(lines, None)
+    response = _response()
+    response.headers["X-Last-Line"] = str(window.last)
+    response.headers["X-Incomplete"] = "false" if batch.status in TERMINAL else "true"
+    await response.prepare(request)
+    if request.method == HTTPMethod.HEAD:
+        return response
+    if first:
+        await write(response, b"".join(first))
+    async for records in lines:
+        await write(response, b"".join(records))
+    await response.write_eof()
+    return response
+
+
+async def _follow(request: web.Request, lines: _Lines) -> web.StreamResponse:
+    """Send lines as they finish. Only a whole answer ends well; a stop of ours cuts it off."""
+    records = await anext(lines, None)
+    response = _response()
+    await response.prepare(request)
+    if request.method == HTTPMethod.HEAD:
+        return response
+    sent_at = time.monotonic()
+    while records is not None:
+        if request.app[RUNNING].is_draining:
+            raise ConnectionAbortedError("The gateway stops; whoever follows comes back.")
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("Nobody follows any more.")
+        if records:
+            await write(response, b"".join(records))
+            sent_at = time.monotonic()
+        else:
+            if time.monotonic() - sent_at >= HEARTBEAT_S:
+                await write(response, HEARTBEAT)
+                sent_at = time.monotonic()
+            await asyncio.sleep(_LOOK_S)
+        records = await anext(lines, None)
+    await response.write_eof()
+    return response
+
+
+def _response() -> web.StreamResponse:
+    """Make an answer that nobody stores and no proxy gathers before it passes it on."""
+    return web.StreamResponse(
+        headers={
+            "Content-Type": "application/x-ndjson",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )

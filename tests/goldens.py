@@ -1,0 +1,77 @@
+"""Golden answers: what the API said when last looked at, as files whose diff is reviewed.
+
+A golden holds an answer whole, with what differs from run to run replaced by its shape: ids by kind and order of
+appearance, times by their distance from the injected clock. `pytest --golden-update` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "golden"
+
+_IDS = {
+    "file": re.compile(r"file-[0-9A-Za-z]{22}"),
+    "line": re.compile(r"batch_req_[0-9A-Za-z]{24,32}"),
+    "batch": re.compile(r"batch_[0-9a-f]{32}"),
+    "upload": re.compile(r"upload_[0-9A-Za-z]{22,32}"),
+    "part": re.compile(r"part_[0-9A-Za-z]{22,32}"),
+    "request": re.compile(r"req_[0-9a-f]{32}"),
+}
+_FREE_SPACE = re.compile(r"[\d.,]+ [kKMGT]?i?B are free")
+_TIMES = re.compile(r"(_at|^created)$")
+
+
+class Shapes:
+    """Replaces volatile values; the same id always becomes the same word."""
+
+    def __init__(self, now=None):
+        self.now = now
+        self.seen = {}
+
+    def of(self, value, key=""):
+        """Return a JSON value with its volatile parts replaced."""
+        if isinstance(value, dict):
+            return {self.text(name): self.of(inner, name) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self.of(inner) for inner in value]
+        if isinstance(value, str):
+            return self.text(value)
+        if self.now is not None and type(value) is int and _TIMES.search(key):
+            return f"<now{value - self.now:+}>" if value != self.now else "<now>"
+        return value
+
+    def text(self, text):
+        for kind, pattern in _IDS.items():
+            text = pattern.sub(lambda found, kind=kind: self._name(kind, found[0]), text)
+        return _FREE_SPACE.sub("<size> are free", text)
+
+    def _name(self, kind, identity):
+        names = self.seen.setdefault(kind, {})
+        return names.setdefault(identity, f"<{kind} {len(names) + 1}>")
+
+
+class Goldens:
+    """Compares with the files, or writes them where `update` is set."""
+
+    def __init__(self, *, update):
+        self.update = update
+
+    def check(self, name, told):
+        """Compare field by field; the order of fields counts too, since people read these answers."""
+        path = FOLDER / f"{name}.json"
+        text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+        if self.update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        assert path.exists(), (
+            f"no golden {name}: write it with pytest --golden-update and review it"
+        )
+        assert text == path.read_text("utf-8")
+
+
+def names(folder):
+    """Return the names of all goldens of one folder."""
+    return {f"{folder}/{path.stem}" for path in (FOLDER / folder).glob("*.json")}

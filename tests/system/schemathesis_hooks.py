@@ -1,0 +1,44 @@
+"""What schemathesis cannot know by itself: how to read raw bytes, and which valid requests may be refused."""
+
+from __future__ import annotations
+
+import schemathesis
+
+NOT_IN_A_SCHEMA = {
+    # (operation, status): what the refusal must say, as part of its message
+    ("createBatch", 400): ("Cannot find file", "Cannot use file", "Supported values are: '24h'"),
+    ("downloadFile", 400): ("Not allowed to download files of purpose",),
+    ("downloadFile", 416): ("The file has only",),
+    ("createFile", 400): ("Must be .jsonl",),
+    ("createUpload", 400): ("Must be .jsonl",),
+    ("createUpload", 507): ("There is too little disk space",),
+    ("addUploadPart", 400): ("The part is empty", "takes nothing any more", "is full"),
+    ("completeUpload", 400): (
+        "has no part",
+        "The parts add up to",
+        "The MD5 of the parts",
+        "takes nothing any more",
+        "Must be .jsonl",
+    ),
+    ("cancelUpload", 400): ("takes nothing any more",),
+}
+FINE = {401, 404, 409}
+
+
+@schemathesis.deserializer("application/octet-stream")
+def read_bytes(context, response):
+    return response.content.decode("latin-1")
+
+
+@schemathesis.check
+def valid_requests_are_refused_only_for_what_no_schema_can_say(context, response, case):
+    """A stricter sibling of schemathesis' own check: the reason counts, not only the status."""
+    is_valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if not is_valid or response.status_code < 400 or response.status_code in FINE:
+        return
+    if case.operation.path == "/ready" and response.status_code == 503:
+        return
+    name = case.operation.definition.raw["operationId"]
+    message = response.json()["error"]["message"]
+    reasons = NOT_IN_A_SCHEMA.get((name, response.status_code), ())
+    assert any(reason in message for reason in reasons), f"{response.status_code}: {message}"

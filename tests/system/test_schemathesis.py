@@ -1,0 +1,153 @@
+"""A machine that has read the document tries to refute it, on the real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import jsonschema
+import openai
+import pytest
+from aiohttp import web
+from scripted import HANG, Scripted, completion, error
+
+from batchline.settings import Settings
+from gateway.openapi import Document
+
+HERE = Path(__file__).parent
+PROGRAM = Path(sys.executable).parent / "st"
+OPEN, ENDED = 12, 4  # batches of each kind; the run cancels, pauses and deletes them as it goes
+
+
+def line(number, **body):
+    return (
+        f'{{"custom_id":"{number}","method":"POST","url":"/v1/chat/completions",'
+        f'"body":{{"model":"m","messages":[],"tag":"{body.get("tag", number)}"}}}}\n'
+    ).encode()
+
+
+def answer(body, attempt):
+    """Some requests never end, so that their batches stay open."""
+    return HANG if body.get("tag") == "hang" else web.json_response(completion())
+
+
+class ModelServer(Scripted):
+    """Refuses, as a real one does, what does not fit the request that the document describes."""
+
+    def __init__(self):
+        super().__init__(answer)
+        self._document = Document(Settings()).tree
+
+    async def _take(self, request):
+        operation = self._document["paths"][request.path]["post"]
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        whole = schema | {"components": self._document["components"]}
+        try:
+            body = json.loads(await request.read())
+            jsonschema.Draft202012Validator(whole).validate(body)
+        except (ValueError, jsonschema.ValidationError) as exc:
+            return error(400, str(exc).partition("\n")[0])
+        return await super()._take(request)
+
+
+@pytest.fixture
+async def upstream():
+    async with ModelServer() as server:
+        yield server
+
+
+def populate(system):
+    """Leave files of each purpose and batches in each state; return their ids by dictionary."""
+    client, submit = system.client, system.submit
+    ended = [submit(line(n) + line("x", tag=f"b{n}")) for n in range(ENDED)]
+    ended += [submit(b"not json\n") for _ in range(2)]
+    ended = [system.ended(batch) for batch in ended]
+    running = [submit(line(n, tag="hang")) for n in range(OPEN)]
+    running = [system.until(b, lambda b: b.status == "in_progress") for b in running]
+    cancelled = [client.batches.cancel(submit(line(n)).id) for n in range(2)]
+    inputs = [client.files.create(file=line(n) * 3, purpose="batch").id for n in range(6)]
+    others = [client.files.create(file=b"x", purpose="assistants").id]
+    results = [batch.output_file_id for batch in ended if batch.output_file_id]
+    uploads = [
+        client.uploads.create(filename="f", purpose="batch", bytes=3, mime_type="text/plain")
+        for _ in range(OPEN)
+    ]
+    parts = [client.uploads.parts.create(upload.id, data=b"abc") for upload in uploads]
+    return {
+        "uploads": [upload.id for upload in uploads],
+        "parts": [part.id for part in parts],
+        "files": inputs[:3] + others + results + [batch.input_file_id for batch in ended],
+        "inputs": inputs[3:] + others,
+        "batches": [batch.id for batch in (*ended, *running, *cancelled)],
+    }
+
+
+async def run(system, folder, *options, config=""):
+    """Run schemathesis; return its exit status and what it printed."""
+    known = await asyncio.to_thread(populate, system)
+    for name, ids in known.items():
+        (folder / f"{name}.txt").write_text("\n".join(f'"{known_id}"' for known_id in ids))
+    text = (HERE / "schemathesis.toml").read_text()
+    (folder / "schemathesis.toml").write_text(text + config)
+    process = await asyncio.create_subprocess_exec(
+        *(str(PROGRAM), "--config-file", "schemathesis.toml", "run", f"{system.url}/openapi.json"),
+        *("--no-color", *options),
+        cwd=folder,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    return process.returncode, printed.decode()
+
+
+def answered(system):
+    """Return how many requests the gateway itself has counted, by status."""
+    _, text = system.get("/metrics")
+    found = re.findall(
+        r'^batchline_http_requests_total\{code="(\w+)".*\} (\d+)', text, re.MULTILINE
+    )
+    return {
+        status: sum(int(count) for s, count in found if s == status) for status, _ in set(found)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_three_thousand_requests_refute_nothing(make_system, tmp_path):
+    """No 5xx, no hang, no undocumented status, type or field, no bad input accepted."""
+    system = make_system(max_concurrent_batches=64)
+    await asyncio.to_thread(system.wait_ready)
+
+    status, printed = await run(system, tmp_path, "--max-examples", "75")
+
+    counted = answered(system)
+    assert status == 0, printed
+    assert sum(counted.values()) >= 3000, counted
+    assert not [s for s in counted if s.startswith("5") or s == "torn"], counted
+    assert "Traceback" not in system.logs()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_demanded_key_is_demanded_everywhere(make_system, tmp_path):
+    """With a key set, every operation below /v1 refuses who has none or another."""
+    system = make_system(max_concurrent_batches=64, api_key="secret")
+    await asyncio.to_thread(system.wait_ready)
+    system.client = openai.OpenAI(base_url=f"{system.url}/v1", api_key="secret", max_retries=8)
+
+    status, printed = await run(
+        system,
+        tmp_path,
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "10"),
+        config='\n[auth.openapi.key]\nbearer = "secret"\n',
+    )
+
+    counted = answered(system)
+    assert status == 0, printed
+    assert counted["401"] >= 50, counted
+    assert not [s for s in counted if s.startswith("5") or s == "torn"], counted
