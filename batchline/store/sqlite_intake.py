@@ -8,6 +8,7 @@ from typing import Any
 
 import aiosql
 
+from batchline.blobs.keys import finish_index_key, owner_of, result_key
 from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
 from batchline.states import SliceState
 
@@ -46,6 +47,22 @@ class SqliteParts:
     def _text(self, name: str) -> str:
         return _statement(name)
 
+    async def _discard(self, tx: Transaction, blob_key: str) -> None:
+        """Leave the bytes of a file whose row is gone to the sweep.
+
+        The finish index of a batch goes with the last of its result files.
+        """
+        await tx.run(self._text("add_garbage"), {"key": blob_key})
+        if blob_key.startswith("results/") and (batch_id := owner_of(blob_key)):
+            await tx.run(
+                self._text("finish_index_to_garbage"),
+                {
+                    "key": finish_index_key(batch_id),
+                    "output": result_key(batch_id, "output"),
+                    "error": result_key(batch_id, "error"),
+                },
+            )
+
     async def _revoke(self, tx: Transaction, batch_seq: int, state: SliceState) -> None:
         await tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
 
@@ -79,7 +96,7 @@ class SqliteIntake(SqliteParts):
         async with self._database.write() as tx:
             row = await tx.row(self._text("delete_file"), {"id": file_id})
             if row:
-                await tx.run(self._text("add_garbage"), {"key": row["blob_key"]})
+                await self._discard(tx, row["blob_key"])
         return row is not None
 
     async def add_batch(self, new: NewBatch) -> Batch:  # noqa: D102
