@@ -19,7 +19,19 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, openapi, ops, proxy, results, steering, uploads
+from . import (
+    batches,
+    content,
+    files,
+    models,
+    openapi,
+    ops,
+    proxy,
+    results,
+    retry,
+    steering,
+    uploads,
+)
 from .auth import require_key
 from .body import wait_to_continue
 from .errors import answer_errors
@@ -30,6 +42,7 @@ from .protocol import Runner
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
+_IDLE_S = 120.0  # a connection without a request for so long is closed, one with half a head too
 
 log = logging.getLogger("gateway")
 
@@ -82,6 +95,8 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/batches/{batch_id}/errors", results.errors),
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
+        web.post("/v1/batches/{batch_id}/retry", retry.retry),
+        web.delete("/v1/batches/{batch_id}", steering.delete),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
@@ -114,7 +129,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             clock=time.time,
             document=lambda: app[DOCUMENT].tree,
         )
-        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S)
+        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S, keepalive_timeout=_IDLE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port)

@@ -77,7 +77,7 @@ async def index(request: web.Request) -> web.Response:
     query = page_query(request.query, BATCHES)
     page = await request.app[STORE].list_batches(after=query.after, limit=query.limit)
     if page is None:
-        raise NotFound(f"No batch found with id '{query.after}'.", param="after")
+        raise NotFound(f"No batch found with id '{shown(query.after)}'.", param="after")
     return json_answer(batch_list(page))
 
 
@@ -108,4 +108,4 @@ async def cancel(request: web.Request) -> web.Response:
 
 def no_such(batch_id: str) -> NotFound:
     """Say that there is no such batch."""
-    return NotFound(f"No batch found with id '{batch_id}'.")
+    return NotFound(f"No batch found with id '{shown(batch_id)}'.")

@@ -7,6 +7,7 @@ reads past this module gets what was sent, compressed or not.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -15,7 +16,8 @@ from aiohttp import HttpVersion11, StreamReader, web
 from batchline.compression import Unpacker, coding_of
 
 CHUNK_BYTES = 1 << 18
-_STALL_S = 120  # a client that sends nothing for so long has gone
+_STALL_S = 120.0  # a client that sends nothing for so long has gone
+_SLOWEST_BYTES_S = 500  # and one slower than this over all, beyond those, holds a place on purpose
 _LINE_BYTES = 8190  # of a multipart body, outside its parts: aiohttp's own limit
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WAITS = web.RequestKey("waits_to_continue", bool)
@@ -34,6 +36,7 @@ class Body:
         self._max_bytes = max_bytes
         self._too_large = too_large
         self._received_bytes = 0
+        self._waited_s = 0.0
         self._unpacked_bytes = 0
         self._chunks = self._read_chunks()
         self._held = b""
@@ -98,11 +101,17 @@ class Body:
             self._unpacker.finish()
 
     async def _receive(self) -> bytes:
+        began = time.monotonic()
+        paced_s = _STALL_S + self._received_bytes / _SLOWEST_BYTES_S - self._waited_s
         try:
-            async with asyncio.timeout(_STALL_S):
+            async with asyncio.timeout(min(_STALL_S, paced_s)):
                 chunk = await self._request.content.read(CHUNK_BYTES)
         except TimeoutError as exc:
-            raise web.HTTPRequestTimeout(reason="The upload stalled.") from exc
+            raise web.HTTPRequestTimeout(
+                reason=f"The request's body stopped arriving or came too slowly: nothing for "
+                f"{_STALL_S:.0f} s, or less than {_SLOWEST_BYTES_S} bytes/s. Send it again."
+            ) from exc
+        self._waited_s += time.monotonic() - began
         self._received_bytes += len(chunk)
         if self._received_bytes > self._max_bytes:
             raise self._too_large()
@@ -128,7 +137,7 @@ async def read_body(request: web.Request, *, max_bytes: int | None = None) -> by
     limit = max_bytes or request.client_max_size
 
     def too_large() -> Exception:
-        return web.HTTPRequestEntityTooLarge(limit)
+        return web.HTTPRequestEntityTooLarge(limit, text=f"The limit is {limit} bytes.")
 
     return b"".join([chunk async for chunk in Body(request, max_bytes=limit, too_large=too_large)])
 

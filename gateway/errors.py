@@ -32,6 +32,7 @@ from batchline.errors import (
     Unavailable,
     UnsupportedEncoding,
 )
+from batchline.parameters import shown
 from batchline.wire import encode, error_answer
 
 from .exchange import has_started, request_id
@@ -113,7 +114,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as exc:
         if exc.status < HTTPStatus.BAD_REQUEST:
             raise
-        return _http_answer(request, exc)
+        return http_answer(request, exc)
     except BatchlineError as exc:
         if has_started(request):
             raise
@@ -128,7 +129,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if has_started(request):
             raise  # aiohttp logs it and cuts the connection, so that the client sees a torn answer
         log.exception(
-            "%s %s failed (request %s)", request.method, request.path, request_id(request)
+            "%s %s failed (request %s)",
+            request.method,
+            request.rel_url.raw_path,  # unescaped, a path could forge log lines
+            request_id(request),
         )
         return _json(_UNEXPECTED, _UNEXPECTED_MESSAGE)
 
@@ -137,7 +141,11 @@ def _domain_answer(request: web.Request, exc: BatchlineError) -> web.Response:
     answer = answer_for(exc)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning(
-            "%s %s: %s (request %s)", request.method, request.path, exc, request_id(request)
+            "%s %s: %s (request %s)",
+            request.method,
+            request.rel_url.raw_path,
+            exc,
+            request_id(request),
         )
     return _json(
         answer,
@@ -147,7 +155,7 @@ def _domain_answer(request: web.Request, exc: BatchlineError) -> web.Response:
     )
 
 
-def _http_answer(request: web.Request, exc: web.HTTPException) -> web.Response:
+def http_answer(request: web.BaseRequest, exc: web.HTTPException) -> web.Response:
     """Answer for an error that aiohttp itself raised."""
     headers = {name: exc.headers[name] for name in _KEPT_HEADERS if name in exc.headers}
     answer = Answer(
@@ -158,14 +166,20 @@ def _http_answer(request: web.Request, exc: web.HTTPException) -> web.Response:
     match exc:
         case web.HTTPMethodNotAllowed():
             message = (
-                f"Not allowed to {request.method} on {request.path}. "
+                f"Not allowed to {shown(request.method)} on {shown(request.path)}. "
                 f"Allowed: {', '.join(sorted(exc.allowed_methods))}."
             )
             return _json(answer, message, code="method_not_supported")
         case web.HTTPRequestEntityTooLarge():
-            return _json(answer, "The request body is too large.")
+            return _json(answer, f"The request body is too large. {exc.text} Send less.")
+        case web.HTTPExpectationFailed():
+            return _json(
+                answer,
+                "Cannot meet what the header 'Expect' asks for. Supported values are: "
+                "'100-continue', or leave it out.",
+            )
         case web.HTTPNotFound():
-            return _json(answer, f"Invalid URL ({request.method} {request.path})")
+            return _json(answer, f"Invalid URL ({shown(request.method)} {shown(request.path)})")
         case _:
             return _json(answer, exc.reason)
 

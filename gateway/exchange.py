@@ -22,6 +22,8 @@ from .keys import METRICS
 REQUEST_ID = web.RequestKey("request_id", str)
 _STARTED = web.RequestKey("started", bool)
 _BEGAN = web.RequestKey("began", float)
+SERVER = "batchline"
+"""What every answer is signed with: no versions."""
 _METHODS = frozenset(HTTPMethod)
 
 
@@ -64,7 +66,7 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
     """Stamp the answer's headers just before they are sent."""
     request[_STARTED] = True
     response.headers["x-request-id"] = request_id(request)
-    response.headers["Server"] = "batchline"
+    response.headers["Server"] = SERVER
     if _BEGAN in request:
         elapsed_ms = int((time.perf_counter() - request[_BEGAN]) * 1000)
         response.headers["openai-processing-ms"] = str(elapsed_ms)

@@ -8,6 +8,7 @@ from batchline.blobs.keys import file_key
 from batchline.bodies import FileForm, read_file_form
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File, new_file_id
+from batchline.parameters import shown
 from batchline.wire import DeletedObject, file_list, file_object
 
 from .answers import json_answer
@@ -32,7 +33,8 @@ async def create(request: web.Request) -> web.Response:
 
 async def _received(request: web.Request, file_id: str) -> File:
     """Read the form and make its file durable; nothing stays of one that is refused."""
-    room_of(request).need(request.content_length or 0)
+    most = request.app[SETTINGS].max_file_bytes  # what is more is refused for its size
+    room_of(request).need(min(request.content_length or 0, most))
     async with _deposit(request, file_id) as deposit:
         form = await receive(request, deposit, part="file", by_name=True)
         wanted = read_file_form(form.fields)
@@ -109,7 +111,7 @@ async def index(request: web.Request) -> web.Response:
         purpose=query.purpose,
     )
     if page is None:
-        raise NotFound(f"No such File object: {query.after}", param="after")
+        raise NotFound(f"No such File object: {shown(query.after)}", param="after")
     return json_answer(file_list(page))
 
 
@@ -136,4 +138,4 @@ async def named_file(request: web.Request) -> File:
 
 
 def _no_such(file_id: str) -> NotFound:
-    return NotFound(f"No such File object: {file_id}", param="id")
+    return NotFound(f"No such File object: {shown(file_id)}", param="id")

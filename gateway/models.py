@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchline.errors import NotFound
+from batchline.parameters import shown
 from batchline.wire import model_list
 
 from .answers import json_answer
@@ -23,7 +24,7 @@ async def show(request: web.Request) -> web.Response:
         if model.id == model_id:
             return json_answer(model)
     raise NotFound(
-        f"The model '{model_id}' does not exist: no live backend serves it.",
+        f"The model '{shown(model_id)}' does not exist: no live backend serves it.",
         param="model",
         code="model_not_found",
     )

@@ -15,10 +15,11 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from .errors import malformed_answer
-from .exchange import new_request_id
+from .errors import http_answer, malformed_answer
+from .exchange import SERVER, new_request_id
 
 log = logging.getLogger("gateway")
 
@@ -87,6 +88,14 @@ class Connection(web.RequestHandler):
         finally:
             self._presences.discard(presence)
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Put what aiohttp refused before any middleware (`Expect`) into OpenAI's form too."""
+        if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
+            resp = http_answer(request, resp)
+        return await super().finish_response(request, resp, start_time)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -103,10 +112,21 @@ class Connection(web.RequestHandler):
         elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("answer broken off (request %s)", request_id, exc_info=exc)
         else:
-            log.info("not a proper request: %s", message)
+            log.info("not a proper request: %r", message)
         if request.writer.output_size > 0:
             raise ConnectionError("An answer had begun: no other can be sent.")
-        response = malformed_answer(status, message or HTTPStatus(status).phrase)
+        response = malformed_answer(status, _reason(exc, message) or HTTPStatus(status).phrase)
         response.headers["x-request-id"] = request_id
+        response.headers["Server"] = SERVER
         response.force_close()
         return response
+
+
+def _reason(exc: BaseException | None, message: str | None) -> str | None:
+    """Say what is wrong with a request that is not proper HTTP; aiohttp's word for most of it."""
+    if isinstance(exc, LineTooLong):  # aiohttp would repeat the line
+        return (
+            f"A line of the request's head is longer than {exc.args[1]} bytes. Send shorter headers, "
+            "or a shorter URL."
+        )
+    return message

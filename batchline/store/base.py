@@ -46,7 +46,10 @@ class Intake(Protocol):
     async def list_files(
         self, *, now: int, after: str | None, limit: int, ascending: bool, purpose: str | None
     ) -> Page[File] | None:
-        """Return one page by creation order; None if the cursor `after` is unknown."""
+        """Return one page by creation order; None if the cursor `after` is unknown.
+
+        A file that is gone is a cursor still (the last 100,000 are), so that a walk may delete as it goes.
+        """
 
     async def delete_file(self, file_id: str) -> bool:
         """Forget the file and leave its bytes to the sweep; False if there was none.
@@ -231,6 +234,19 @@ class Steering(Protocol):
 
     async def resume_batch(self, batch_id: str) -> Batch | None:
         """Take a pause back; return the batch as it is afterwards. Idempotent, as `pause_batch`."""
+
+    async def delete_batch(self, batch_id: str) -> bool:
+        """Forget a batch that has ended, its result files, and its input file if no other names it.
+
+        Their bytes become garbage, rows of its lines are pruned later. False if there is no such batch
+        or it is open.
+        """
+
+    async def add_retry(self, file: File, new: NewBatch, used: UsedKey | None) -> Batch | None:
+        """Insert a file, the batch over it and the key it was asked for with, or none of them.
+
+        The file's bytes are durable. None if the key is taken.
+        """
 
 
 class View(Protocol):

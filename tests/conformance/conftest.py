@@ -17,6 +17,7 @@ from scripted import Scripted
 
 import dispatcher.app
 import dispatcher.conduct
+import dispatcher.sweep
 import gateway.app
 from batchline.settings import Settings
 
@@ -176,7 +177,7 @@ def free_port():
 def eager(monkeypatch):
     """Let the dispatcher look around more often than it would: tests do little but wait for it."""
     monkeypatch.setattr(dispatcher.conduct, "_LOOK_S", 0.02)
-    monkeypatch.setattr(dispatcher.app, "_LAPSE_EVERY_S", 0.1)
+    monkeypatch.setattr(dispatcher.sweep, "_LAPSE_EVERY_S", 0.1)
 
 
 @pytest.fixture

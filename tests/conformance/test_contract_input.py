@@ -76,10 +76,11 @@ async def test_custom_ids_come_back_byte_for_byte(api):
     "content",
     [
         b"\xef\xbb\xbf" + line(custom_id="a") + b"\n" + line(custom_id="b"),
+        b"\xef\xbb\xbf\n" + line(custom_id="a") + b"\n" + line(custom_id="b"),
         line(custom_id="a") + b"\r\n" + line(custom_id="b") + b"\r\n",
         b"\n \r\n" + line(custom_id="a") + b"\n\n\t\n" + line(custom_id="b") + b"\n\n",
     ],
-    ids=["BOM, no final newline", "CRLF", "blank lines"],
+    ids=["BOM, no final newline", "BOM on a line of its own", "CRLF", "blank lines"],
 )
 async def test_line_ends_and_blanks_do_not_matter(api, content):
     """Two requests each time."""
@@ -102,6 +103,7 @@ async def test_models_may_be_mixed(api):
     """Each line goes with its own; the batch names none of them."""
     content = requests(1, model="m") + requests(2, model="n").splitlines()[1]
     models = []
+    api.upstream.models = ["m", "n"]
     api.upstream.script = lambda given, _: models.append(given["model"]) or error(400)
 
     ended, *_ = await answered(api, content)
@@ -250,7 +252,7 @@ async def test_a_duplicate_is_named_in_openais_words(api):
 
 
 @pytest.mark.spec("5.1-empty")
-@pytest.mark.parametrize("content", [b"", b"\n \r\n\t\n"], ids=repr)
+@pytest.mark.parametrize("content", [b"", b"\n \r\n\t\n", b"\xef\xbb\xbf\n\n"], ids=repr)
 async def test_a_file_without_requests_says_so(api, tmp_path, content):
     """An upload cannot be blank; bytes that were lost later can."""
     batch = await api.create(requests(1))
@@ -275,7 +277,7 @@ async def test_deep_nesting_is_a_fault_of_its_line(api):
         OBJECTS,
         line().replace(b'"m"', DEEP),
         line().replace(b'"messages": []', b'"messages": [], "x": ' + DEEP),
-        line().replace(b'"a"', OBJECTS),
+        line(custom_id="a").replace(b'"a"', OBJECTS),
     ]
 
     found = await faults(api, line(custom_id="good"), *lines)
@@ -299,7 +301,9 @@ async def test_a_huge_line_is_a_fault(api):
 @pytest.mark.spec("5.1-all-in-order", "5.1-cap")
 async def test_all_faults_are_told_up_to_the_cap(api):
     """In line order; the rest is counted."""
-    content = b"\n".join([b"{", line(url="/v1/x"), b"[]", line(method="PUT")] * 60)
+    content = b"\n".join(
+        bad for _ in range(60) for bad in (b"{", line(url="/v1/x"), b"[]", line(method="PUT"))
+    )
 
     ended, *_ = await answered(api, content)
 
@@ -383,6 +387,6 @@ async def test_what_only_looks_like_json_is_refused(api):
 
 async def test_the_unchanged_line_is_good(api):
     """So that each case above has one fault."""
-    ended, ids, _ = await answered(api, line())
+    ended, ids, _ = await answered(api, line(custom_id="a"))
 
     assert (ended["status"], ids) == ("completed", ["a"])

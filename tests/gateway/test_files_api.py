@@ -79,6 +79,30 @@ async def test_the_file_part_may_come_before_the_purpose(gateway):
     assert answer.json["bytes"] == len(LINE)
 
 
+SHAPES = {
+    "Path": lambda path: path,
+    "open file": lambda path: path.open("rb"),
+    "name and bytes": lambda path: (path.name, LINE),
+    "name and stream": lambda path: (path.name, io.BytesIO(LINE)),
+    "name, bytes and type": lambda path: (path.name, LINE, "application/jsonl"),
+    "name, bytes, type and headers": lambda path: (path.name, LINE, "text/plain", {"X-A": "b"}),
+    "no type": lambda path: (path.name, LINE, None),
+}
+
+
+@pytest.mark.spec("2.2-any-filename", "2.2-part-type-ignored")
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+async def test_the_stock_client_uploads_every_shape_of_file(gateway, tmp_path, shape):
+    """Whatever `files.create` takes arrives whole, under its own name."""
+    path = tmp_path / "my lines.jsonl"
+    path.write_bytes(LINE)
+
+    file = await gateway.client.files.create(file=shape(path), purpose="batch")
+
+    assert (file.filename, file.bytes) == ("my lines.jsonl", len(LINE))
+    assert (await gateway.client.files.content(file.id)).content == LINE
+
+
 @pytest.mark.spec("2.2-nameless-upload", "2.1-status-processed", "2.5-batch-allowed")
 @pytest.mark.parametrize("content", [LINE, io.BytesIO(LINE)], ids=["bytes", "BytesIO"])
 async def test_nameless_uploads_are_accepted(gateway, content):
@@ -147,15 +171,19 @@ async def test_input_purposes_are_accepted(gateway, purpose):
 
 @pytest.mark.spec("2.2-expires-after", "7-file-expiry")
 async def test_expires_after_is_honoured(gateway):
-    """The client's expiry wins over the default, and an expired file is gone."""
+    """The client's expiry wins over the default, and from its second on the file is gone everywhere."""
     file = await gateway.upload(expires_after={"anchor": "created_at", "seconds": 3600})
-
     assert file.expires_at == file.created_at + 3600
-    gateway.clock.advance(3601)
-    for path in ("", "/content"):
-        assert (await gateway.call("GET", f"/v1/files/{file.id}{path}")).status == 404
-    assert (await gateway.call("DELETE", f"/v1/files/{file.id}")).status == 404
+
+    gateway.clock.advance(3599)
+    assert (await gateway.call("GET", f"/v1/files/{file.id}/content")).body == LINE
+    gateway.clock.advance(1)
+
+    for method, path in [("GET", ""), ("GET", "/content"), ("HEAD", "/content"), ("DELETE", "")]:
+        assert (await gateway.call(method, f"/v1/files/{file.id}{path}")).status == 404
     assert (await gateway.client.files.list()).data == []
+    with pytest.raises(openai.BadRequestError, match="or it has expired"):
+        await gateway.create_batch(input_file_id=file.id)
 
 
 async def test_files_are_kept_where_the_setting_says_so(starts):
@@ -446,6 +474,30 @@ async def test_the_stock_client_walks_all_files_once(gateway):
 
     assert walked == made[::-1]
     assert upwards == made
+
+
+async def test_a_walk_may_delete_what_it_sees(gateway):
+    """Clearing up is the commonest walk: the next page begins behind a file that is gone."""
+    made = [(await gateway.upload()).id for _ in range(7)]
+
+    async for file in gateway.client.files.list(limit=2):
+        await gateway.client.files.delete(file.id)
+        made.remove(file.id)
+
+    assert made == []
+    assert (await gateway.client.files.list()).data == []
+
+
+async def test_a_walk_goes_on_behind_a_file_that_expired(gateway):
+    """The sweep may take the cursor too."""
+    kept = await gateway.upload(purpose="evals")
+    cursor = await gateway.upload()
+    gateway.clock.advance(2_592_000)
+    await gateway.store.expire_files(now=int(gateway.clock()), limit=9)
+
+    page = (await gateway.call("GET", f"/v1/files?after={cursor.id}")).json
+
+    assert [file["id"] for file in page["data"]] == [kept.id]
 
 
 @pytest.mark.spec(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -232,6 +234,37 @@ async def test_large_files_pass_in_constant_memory(tmp_path):
         peak_kib = int(re.search(r"VmHWM:\s+(\d+)", status_of(process))[1])
 
     assert peak_kib * 1024 < 150_000_000
+
+
+async def test_packed_and_joined_files_pass_in_constant_memory(tmp_path):
+    """100 MB out of a small gzip, and 100 MB in two parts, stay below 150 MB resident."""
+    part = b'{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{}}\n' * 750_000
+    packed = gzip.compress(part, 1) * 2
+    data = HEAD.replace(b'name="file"', b'name="data"')
+    fields = {"filename": "a", "purpose": "batch", "bytes": 2 * len(part), "mime_type": "any"}
+
+    async def unpacked(http, url):
+        form = HEAD.replace(b'.jsonl"', b'.jsonl.gz"') + packed + TAIL
+        return (await post(http, f"{url}/v1/files", form))[1]
+
+    async def joined(http, url):
+        async with http.post(f"{url}/v1/uploads", json=fields) as answer:
+            upload = f"{url}/v1/uploads/{(await answer.json())['id']}"
+        sent = [await post(http, f"{upload}/parts", data + part + TAIL) for _ in range(2)]
+        wanted = {"part_ids": [answer["id"] for _, answer in sent], "md5": md5(part * 2)}
+        async with http.post(f"{upload}/complete", json=wanted) as answer:
+            return (await answer.json())["file"]
+
+    async with gateway_process(tmp_path) as (process, url), aiohttp.ClientSession() as http:
+        files = await asyncio.gather(unpacked(http, url), joined(http, url))
+        peak_kib = int(re.search(r"VmHWM:\s+(\d+)", status_of(process))[1])
+
+    assert [file["bytes"] for file in files] == [2 * len(part)] * 2
+    assert peak_kib * 1024 < 150_000_000
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
 
 
 def status_of(process):

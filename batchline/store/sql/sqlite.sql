@@ -1,4 +1,5 @@
--- Every statement of the SQLite engine, by name. Each state change names the old state in its WHERE.
+-- Every statement of the SQLite engine, by name. Each state change names the old state in its WHERE, and no
+-- stamp precedes the one before it, whatever the clock does.
 
 -- name: add_file!
 INSERT INTO files (id, bytes, created_at, expires_at, filename, purpose, blob_key)
@@ -8,7 +9,7 @@ VALUES (:id, :bytes, :created_at, :expires_at, :filename, :purpose, :blob_key);
 SELECT * FROM files WHERE id = :id AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: file_seq
-SELECT seq FROM files WHERE id = :id;
+SELECT seq FROM files WHERE id = :id UNION ALL SELECT seq FROM gone_files WHERE id = :id;
 
 -- name: list_files_down
 SELECT * FROM files
@@ -82,7 +83,8 @@ WHERE status IN ('failed', 'completed', 'expired', 'cancelled')
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: cancel_batch
-UPDATE batches SET status = 'cancelling', cancelling_at = :now
+UPDATE batches SET status = 'cancelling',
+    cancelling_at = max(:now, coalesce(finalizing_at, in_progress_at, created_at))
 WHERE id = :id AND status IN ('validating', 'in_progress', 'finalizing')
 RETURNING seq;
 
@@ -93,6 +95,14 @@ WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NULL
 -- name: resume_batch!
 UPDATE batches SET paused_at = NULL
 WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NOT NULL;
+
+-- name: delete_batch
+DELETE FROM batches
+WHERE id = :id AND status IN ('failed', 'completed', 'expired', 'cancelled')
+RETURNING input_file_id, input_key, output_file_id, error_file_id;
+
+-- name: shares_input
+SELECT 1 FROM batches WHERE input_key = :input_key LIMIT 1;
 
 -- name: revoke_slices!
 UPDATE slices SET state = :state, holder = NULL
@@ -111,15 +121,17 @@ INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
 VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes);
 
 -- name: accept!
-UPDATE batches SET status = 'in_progress', in_progress_at = :now, total = :total, model = :model
+UPDATE batches SET status = 'in_progress', in_progress_at = max(:now, created_at),
+    total = :total, model = :model
 WHERE seq = :batch_seq AND status = 'validating';
 
 -- name: reject!
-UPDATE batches SET status = 'failed', failed_at = :now, faults = :faults
+UPDATE batches SET status = 'failed', failed_at = max(:now, created_at), faults = :faults
 WHERE seq = :batch_seq AND status = 'validating';
 
 -- name: break_batch!
-UPDATE batches SET status = 'failed', failed_at = :now, faults = :faults
+UPDATE batches SET status = 'failed', faults = :faults,
+    failed_at = max(:now, coalesce(cancelling_at, finalizing_at, in_progress_at, created_at))
 WHERE seq = :batch_seq AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
 
 -- name: next_token
@@ -195,11 +207,11 @@ SET completed = completed + :completed, failed = failed + :failed,
 WHERE seq = :batch_seq;
 
 -- name: drain!
-UPDATE batches SET status = 'finalizing', finalizing_at = :now
+UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)
 WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total;
 
 -- name: lapse
-UPDATE batches SET status = 'finalizing', finalizing_at = :now
+UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)
 WHERE status = 'in_progress' AND expires_at <= :now
 RETURNING seq, id;
 
@@ -233,17 +245,20 @@ WHERE batch_seq = :batch_seq AND line >= :start AND line < :stop ORDER BY line;
 
 -- name: close_completed!
 UPDATE batches
-SET status = 'completed', completed_at = :now, output_file_id = :output, error_file_id = :error
+SET status = 'completed', completed_at = max(:now, finalizing_at),
+    output_file_id = :output, error_file_id = :error
 WHERE seq = :batch_seq AND status = 'finalizing';
 
 -- name: close_expired!
 UPDATE batches
-SET status = 'expired', expired_at = :now, output_file_id = :output, error_file_id = :error
+SET status = 'expired', expired_at = max(:now, finalizing_at),
+    output_file_id = :output, error_file_id = :error
 WHERE seq = :batch_seq AND status = 'finalizing';
 
 -- name: close_cancelled!
 UPDATE batches
-SET status = 'cancelled', cancelled_at = :now, output_file_id = :output, error_file_id = :error
+SET status = 'cancelled', cancelled_at = max(:now, cancelling_at),
+    output_file_id = :output, error_file_id = :error
 WHERE seq = :batch_seq AND status = 'cancelling';
 
 -- name: hold!

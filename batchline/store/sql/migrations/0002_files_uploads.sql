@@ -1,3 +1,16 @@
+-- Files that are gone, as cursors of lists: who deletes what he lists goes on where he was. However they
+-- went, the last 100,000 are remembered.
+CREATE TABLE gone_files (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    seq INTEGER NOT NULL
+);
+CREATE TRIGGER remember_gone_file AFTER DELETE ON files
+BEGIN
+    INSERT INTO gone_files (id, seq) VALUES (OLD.id, OLD.seq);
+    DELETE FROM gone_files WHERE number <= last_insert_rowid() - 100000;
+END;
+
 -- Uploads in parts. The bytes of the parts lie below one prefix per upload (blobs/keys.py).
 
 CREATE TABLE uploads (

@@ -1,0 +1,105 @@
+"""A gateway in a process of its own that every case must leave sound: the same one for all of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+from wire import Server, form, json_request, part
+
+STALL_S = 0.6
+IDLE_S = 0.8
+MAX_FILE_BYTES = 100_000
+MAX_LINE_BYTES = 50_000
+PROCESS = f"""
+import gateway.app, gateway.body
+from batchline.service import run_service, set_up_logging
+from batchline.settings import load_settings
+gateway.body._STALL_S = {STALL_S}
+gateway.body._SLOWEST_BYTES_S = 50_000
+gateway.app._IDLE_S = {IDLE_S}
+set_up_logging()
+raise SystemExit(run_service(lambda stop: gateway.app.serve(load_settings(), stop)))
+"""
+
+
+@contextmanager
+def running_gateway(folder, **given):
+    """Run a gateway; its model server does not exist, so that nothing depends on one."""
+    log = folder / "gateway.log"
+    given = {"DATA_DIR": folder / "data", "PORT": 0, "UPSTREAM_URL": "http://127.0.0.1:9"} | given
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BATCHLINE_")}
+    environment |= {f"BATCHLINE_{k}": str(v) for k, v in given.items()}
+    with log.open("wb") as stderr:
+        running = subprocess.Popen([sys.executable, "-c", PROCESS], env=environment, stderr=stderr)
+    try:
+        yield Server(_address(log, running), folder, log, running)
+    finally:
+        running.terminate()
+        assert running.wait(60) == 0, "it stops as it should, after all this"
+
+
+@pytest.fixture(scope="session")
+def process(tmp_path_factory):
+    """The gateway that all cases share."""
+    limits = {"MAX_FILE_BYTES": MAX_FILE_BYTES, "MAX_LINE_BYTES": MAX_LINE_BYTES}
+    with running_gateway(tmp_path_factory.mktemp("badinput"), **limits) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory):
+    """Another one, that asks for a key."""
+    with running_gateway(tmp_path_factory.mktemp("locked"), API_KEY="sesame") as server:
+        yield server
+
+
+def _address(log, running):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and running.poll() is None:
+        if found := re.search(r"listens on http://([\d.]+):(\d+)", log.read_text()):
+            return found[1], int(found[2])
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture
+def server(process):
+    """The gateway, looked over after the case: nothing left, nothing in the log, still answering."""
+    before, logged = process.kept(), len(process.log.read_bytes())
+    yield process
+    with urllib.request.urlopen(process.url + "/health", timeout=10) as answer:
+        assert answer.status == 200
+    process.settles_at(before)
+    told = process.log.read_bytes()[logged:].decode()
+    assert "Traceback" not in told, told
+    assert "ERROR" not in told, told
+
+
+@pytest.fixture(scope="session")
+def stored(process):
+    """The id of a good input file of 3 requests."""
+    line = (
+        '{"custom_id": "%s", "method": "POST", "url": "/v1/embeddings", '
+        '"body": {"model": "m", "input": "x"}}\n'
+    )
+    content = "".join(line % name for name in "abc").encode()
+    answer = process.ask(form(part("purpose", b"batch"), part("file", content, "a.jsonl")))
+    return answer.json["id"]
+
+
+@pytest.fixture(scope="session")
+def created(process, stored):
+    """The id of a batch that waits for a dispatcher."""
+    body = {
+        "input_file_id": stored,
+        "endpoint": "/v1/embeddings",
+        "completion_window": "24h",
+    }
+    return process.ask(json_request(body)).json["id"]
