@@ -76,7 +76,14 @@ async def cancelled(gateway):
     return batch_id
 
 
-STATUSES = (
+async def paused(gateway):
+    batch_id = await in_progress(gateway)
+    await gateway.call("POST", f"/v1/batches/{batch_id}/pause")
+    gateway.clock.advance(10)
+    return batch_id
+
+
+STATES = (
     validating,
     in_progress,
     finalizing,
@@ -85,6 +92,7 @@ STATUSES = (
     expired,
     cancelling,
     cancelled,
+    paused,
 )
 
 
@@ -132,7 +140,7 @@ CASES = {
     "models/model": (two_models, "GET", "/v1/models/org/n"),
     "models/list": (two_models, "GET", "/v1/models"),
     "models/list_empty": (no_setup, "GET", "/v1/models"),
-} | {f"batches/{make.__name__}": (make, "GET", "/v1/batches/{}") for make in STATUSES}
+} | {f"batches/{make.__name__}": (make, "GET", "/v1/batches/{}") for make in STATES}
 
 
 @pytest.mark.spec(
