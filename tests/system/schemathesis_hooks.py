@@ -26,8 +26,6 @@ NOT_IN_A_SCHEMA = {
         "Must be .jsonl",
     ),
     ("cancelUpload", 400): ("takes nothing any more",),
-    ("readBatchResults", 400): ("Invalid 'after_line': integer above maximum value",),
-    ("readBatchErrors", 400): ("Invalid 'after_line': integer above maximum value",),
     ("retryBatch", 400): ("Invalid 'metadata': too many properties", "Supported values are: '24h'"),
 }
 FINE = {401, 404, 409}
@@ -44,18 +42,6 @@ def filter_case(context, case):
 @schemathesis.deserializer("application/x-ndjson")
 def read_bytes(context, response):
     return response.content.decode("latin-1")
-
-
-@schemathesis.deserializer("application/x-ndjson")
-def read_lines(context, response):
-    return response.content.decode()
-
-
-@schemathesis.hook
-def before_call(context, case, kwargs):
-    """Follow nothing: the answer of a batch that stays open has no end."""
-    if case.query and str(case.query.get("follow")).lower() == "true":
-        case.query["follow"] = "false"
 
 
 @schemathesis.check
