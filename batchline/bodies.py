@@ -54,7 +54,7 @@ def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
         ),
         completion_window=window,
         window_s=window_seconds(window, lowest_s=min_window_s),
-        metadata=_metadata(fields.get("metadata")),
+        metadata=metadata(fields.get("metadata")),
         output_expires_after_s=expiry(
             fields.get("output_expires_after"), param="output_expires_after"
         ),
@@ -88,7 +88,8 @@ def _lowest(seconds: int, units: str) -> str:
     return f"{seconds // _UNIT_S[unit]}{unit}"
 
 
-def _metadata(value: parameters.Json) -> Mapping[str, str] | None:
+def metadata(value: parameters.Json) -> Mapping[str, str] | None:
+    """Check the pairs that a batch carries for its owner. Raises Invalid."""
     if value is None:
         return None
     pairs = parameters.mapping(value, param="metadata")

@@ -157,10 +157,10 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left of a deleted file."""
+    """What is left of a deleted file or batch."""
 
     id: str
-    object: Literal["file"] = "file"
+    object: Literal["file", "batch"] = "file"
     deleted: bool = True
 
 

@@ -98,12 +98,19 @@ PILLS = {
     BatchStatus.CANCELLING: Pill("Cancelling", "cancelled", "warn"),
     BatchStatus.CANCELLED: Pill("Cancelled", "cancelled", ""),
 }
+PAUSED = Pill("Paused", "paused", "warn")
+"""A batch that somebody paused; nothing is wrong with it or with the fleet."""
 QUEUED = Pill("Queued", "queued", "")
 WAITING = Pill("Waiting", "clock", "warn")
+_DOING = {
+    BatchStatus.VALIDATING: "checking its lines",
+    BatchStatus.FINALIZING: "writing the results",
+    BatchStatus.CANCELLING: "keeping what finished",
+}
 HALTED = {
     Halt.ABSENT: WAITING,
     Halt.SILENT: WAITING,
-    Halt.PAUSED: Pill("Paused", "paused", "warn"),
+    Halt.PAUSED: PAUSED,
     Halt.NO_BACKEND: Pill("No backend", "warning", "bad"),
 }
 NO_MODEL = Pill("No backend", "warning", "bad")
@@ -147,6 +154,8 @@ def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
     """Return the status to show instead of an end, or None for a batch that runs."""
     if batch.status is not BatchStatus.IN_PROGRESS:
         return PILLS[batch.status]
+    if batch.paused_at is not None:
+        return PAUSED
     report, halted = seen.report, halt(seen.report, now=now)
     if report is None or halted is not None:
         return HALTED[halted or Halt.ABSENT]
@@ -263,12 +272,10 @@ def _end(
 
 
 def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
-    if batch.status is BatchStatus.VALIDATING:
-        return "checking its lines"
-    if batch.status is BatchStatus.FINALIZING:
-        return "writing the results"
-    if batch.status is BatchStatus.CANCELLING:
-        return "keeping what finished"
+    if batch.status in _DOING:
+        return _DOING[batch.status]
+    if batch.paused_at is not None:
+        return f"for {spell(now - batch.paused_at)}"
     if pill is NO_MODEL and batch.model:
         return f"for {short_model(batch.model)}"
     if pill is QUEUED and batch.in_progress_at is not None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from batchline import figures
-from batchline.model import Overview
-from batchline.states import PUBLISHABLE
+from batchline.model import Batch, Overview
+from batchline.states import PUBLISHABLE, BatchStatus
 
 from . import drawing, eta, fleet, rows
 from .fleet import plural, short_model, silent_for_s, spell
@@ -156,12 +156,12 @@ def _sentence(
 
 
 def _others(seen: Overview, outlook: rows.Outlook) -> str:
-    """Word the open batches that do not run: `2 more wait, 1 finalizing`."""
+    """Word the open batches that do not run: `2 more wait, 1 paused, 1 finalizing`."""
     others = [b for b in seen.open_batches if outlook.pills[b.id] is not None]
-    closing = [rows.PILLS[b.status].word.lower() for b in others if b.status in PUBLISHABLE]
-    n_waiting = len(others) - len(closing)
+    known = [_word(b) for b in others if b.status in PUBLISHABLE or _is_paused(b)]
+    n_waiting = len(others) - len(known)
     words = [f"{n_waiting} more {'waits' if n_waiting == 1 else 'wait'}"] if n_waiting else []
-    words += [f"{closing.count(word)} {word}" for word in dict.fromkeys(closing)]
+    words += [f"{known.count(word)} {word}" for word in dict.fromkeys(known)]
     return ", ".join(words)
 
 
@@ -210,11 +210,23 @@ def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
 
 
 def _not_running(seen: Overview) -> str:
-    words = {rows.PILLS[b.status].word.lower() for b in seen.open_batches}
-    count = plural(len(seen.open_batches), "batch")
-    if len(words) == 1 and (word := words.pop()) != "running":
-        return f"{count} {word}"
-    return f"{count} {_verb(seen, 'waits', 'wait')} to start"
+    words = [_word(b) for b in seen.open_batches]
+    if len(set(words)) == 1 and words[0] != "running":
+        return f"{plural(len(words), 'batch')} {words[0]}"
+    n_paused = words.count("paused")
+    n_waiting = len(words) - n_paused
+    waiting = f"{plural(n_waiting, 'batch')} {'waits' if n_waiting == 1 else 'wait'} to start"
+    return f"{waiting}, {n_paused} paused" if n_paused else waiting
+
+
+def _word(batch: Batch) -> str:
+    """Word what the batch itself is doing, whatever the fleet does."""
+    pill = rows.PAUSED if _is_paused(batch) else rows.PILLS[batch.status]
+    return pill.word.lower()
+
+
+def _is_paused(batch: Batch) -> bool:
+    return batch.status is BatchStatus.IN_PROGRESS and batch.paused_at is not None
 
 
 def _verb(seen: Overview, one: str, many: str) -> str:

@@ -19,7 +19,19 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
-from . import batches, content, files, models, openapi, ops, proxy, results, steering, uploads
+from . import (
+    batches,
+    content,
+    files,
+    models,
+    openapi,
+    ops,
+    proxy,
+    results,
+    retry,
+    steering,
+    uploads,
+)
 from .auth import require_key
 from .body import wait_to_continue
 from .errors import answer_errors
@@ -83,6 +95,8 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/batches/{batch_id}/errors", results.errors),
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
+        web.post("/v1/batches/{batch_id}/retry", retry.retry),
+        web.delete("/v1/batches/{batch_id}", steering.delete),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),

@@ -87,11 +87,15 @@ class Once:
 
         Raises Conflict as `made` does.
         """
-        used = UsedKey(self._key, self._digest, new.id, new.created_at + KEPT_S)
-        batch = await self._store.add_batch_once(new, used)
-        return batch or await self._winner(new.created_at)
+        batch = await self._store.add_batch_once(new, self.use(new))
+        return batch or await self.winner(new.created_at)
 
-    async def _winner(self, now: int) -> Batch:
+    def use(self, new: NewBatch) -> UsedKey:
+        """Return the key as it is kept with the batch that it makes."""
+        return UsedKey(self._key, self._digest, new.id, new.created_at + KEPT_S)
+
+    async def winner(self, now: int) -> Batch:
+        """Return the batch that took the key first. Raises Conflict as `made` does."""
         batch = await self.made(now=now)
         assert batch is not None, "a key that is taken has made a batch"
         return batch

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from .errors import http_answer, malformed_answer
@@ -114,8 +115,18 @@ class Connection(web.RequestHandler):
             log.info("not a proper request: %r", message)
         if request.writer.output_size > 0:
             raise ConnectionError("An answer had begun: no other can be sent.")
-        response = malformed_answer(status, message or HTTPStatus(status).phrase)
+        response = malformed_answer(status, _reason(exc, message) or HTTPStatus(status).phrase)
         response.headers["x-request-id"] = request_id
         response.headers["Server"] = SERVER
         response.force_close()
         return response
+
+
+def _reason(exc: BaseException | None, message: str | None) -> str | None:
+    """Say what is wrong with a request that is not proper HTTP; aiohttp's word for most of it."""
+    if isinstance(exc, LineTooLong):  # aiohttp would repeat the line
+        return (
+            f"A line of the request's head is longer than {exc.args[1]} bytes. Send shorter headers, "
+            "or a shorter URL."
+        )
+    return message

@@ -1,4 +1,4 @@
-"""`/v1/batches/{id}` beyond OpenAI's API: pause, resume."""
+"""`/v1/batches/{id}` beyond OpenAI's API: pause, resume, delete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aiohttp import web
 from batchline.errors import Conflict
 from batchline.model import Batch
 from batchline.states import PAUSABLE
-from batchline.wire import batch_object
+from batchline.wire import DeletedObject, batch_object
 
 from .answers import json_answer
 from .batches import no_such
@@ -26,6 +26,20 @@ async def resume(request: web.Request) -> web.Response:
     """POST /v1/batches/{id}/resume: takes a pause back."""
     batch_id = request.match_info["batch_id"]
     return _steered(await request.app[STORE].resume_batch(batch_id), batch_id, "resume")
+
+
+async def delete(request: web.Request) -> web.Response:
+    """DELETE /v1/batches/{id}: one that has ended, with its result files, its input if it alone used it."""
+    batch_id = request.match_info["batch_id"]
+    if not await request.app[STORE].delete_batch(batch_id):
+        batch = await request.app[STORE].get_batch(batch_id)
+        if batch is None:
+            raise no_such(batch_id)
+        raise Conflict(
+            f"Cannot delete a batch with status '{batch.status.value}': it has not ended. Cancel it "
+            "first, or wait for its end."
+        )
+    return json_answer(DeletedObject(id=batch_id, object="batch"))
 
 
 def _steered(batch: Batch | None, batch_id: str, verb: str) -> web.Response:

@@ -9,6 +9,9 @@ from batchline.blobs import open_blobs
 from batchline.model import NewBatch, Slice, new_batch_id
 from batchline.store import open_store
 
+# their asserts tell what differed, like those of the tests themselves
+pytest.register_assert_rewrite("echoes", "sdk_shapes")
+
 
 def pytest_addoption(parser):
     parser.addoption(

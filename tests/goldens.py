@@ -6,9 +6,12 @@ appearance, times by their distance from the injected clock. `pytest --golden-up
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
+
+import pytest
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -62,14 +65,20 @@ class Goldens:
     def check(self, name, told):
         """Compare field by field; the order of fields counts too, since people read these answers."""
         path = FOLDER / f"{name}.json"
-        text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(told, indent=2) + "\n"
         if self.update:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
-        assert path.exists(), (
-            f"no golden {name}: write it with pytest --golden-update and review it"
-        )
-        assert text == path.read_text("utf-8")
+        golden = path.read_text("utf-8") if path.exists() else ""
+        if text != golden:
+            change = difflib.unified_diff(
+                golden.splitlines(), text.splitlines(), "golden", "told", lineterm=""
+            )
+            pytest.fail(
+                f"{name} is not as last reviewed (if it is meant: pytest --golden-update, and look "
+                "at the diff):\n" + "\n".join(change),
+                pytrace=False,
+            )
 
 
 def names(folder):

@@ -53,6 +53,11 @@ class ApiBatch:
         return self.status in TERMINAL
 
     @property
+    def is_paused(self) -> bool:
+        """Whether it was told to wait (servers of other kinds know no pause)."""
+        return self.at("paused_at") is not None
+
+    @property
     def ended_at(self) -> int | None:
         """When it ended (Unix seconds), or None."""
         return next((at for key in _ENDS if (at := self.at(key)) is not None), None)

@@ -34,7 +34,7 @@ def cancel(
     if as_json:
         put_json(after.raw)
     else:
-        put(f"{after.id}  {status_words(after.status)}")
+        put(f"{after.id}  {status_words(after)}")
 
 
 def _ask(batch: ApiBatch) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import uuid4
 
 import httpx
@@ -23,6 +23,7 @@ from .render import clean
 
 _CONNECT_S = 10.0
 _READ_S = 600.0  # a large upload is answered only when the server has it on disk
+_SILENCE_S = 60.0  # a batch that is followed sends at least a blank line every 15 s
 _PAGE = 100
 _MAX_MESSAGE = 2000
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
@@ -97,6 +98,46 @@ class Client:
     def cancel(self, batch_id: str) -> ApiBatch:
         """Cancel a batch. Raises Failure if it has ended otherwise."""
         return read_batch(self._ask("POST", f"/v1/batches/{_segment(batch_id)}/cancel"))
+
+    def steer(self, batch_id: str, verb: Literal["pause", "resume"]) -> ApiBatch:
+        """Pause or resume a batch. Raises Failure if it has nothing left to send."""
+        return read_batch(self._ask("POST", f"/v1/batches/{_segment(batch_id)}/{verb}"))
+
+    def retry(self, batch_id: str, *, window: str | None, metadata: Mapping[str, str]) -> ApiBatch:
+        """Create a batch of the lines that did not succeed."""
+        body: Json = {"metadata": dict(metadata)}
+        if window is not None:
+            body["completion_window"] = window
+        return read_batch(self._ask("POST", f"/v1/batches/{_segment(batch_id)}/retry", json=body))
+
+    def delete_batch(self, batch_id: str) -> Json:
+        """Delete a batch that has ended, with its files."""
+        return self._ask("DELETE", f"/v1/batches/{_segment(batch_id)}")
+
+    @contextmanager
+    def result_lines(
+        self,
+        batch_id: str,
+        kind: Literal["results", "errors"],
+        *,
+        after: int = 0,
+        follow: bool = False,
+    ) -> Iterator[Iterator[bytes]]:
+        """Stream the lines that finished after the `after`-th, without their newlines.
+
+        Raises Broken where the transfer stops early; what was yielded is whole.
+        """
+        params = {"after_line": str(after)} | ({"follow": "true"} if follow else {})
+        path = f"/v1/batches/{_segment(batch_id)}/{kind}"
+        timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
+        with (
+            self._translated(),
+            self._http.stream("GET", path, params=params, timeout=timeout) as answer,
+        ):
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            yield _lines(answer.iter_bytes())
 
     def file(self, file_id: str) -> Json:
         """Return one file's object."""
@@ -194,6 +235,13 @@ def base_url(given: str) -> str:
             remedy="write it like http://gpu-box:5000",
         )
     return url
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    tail = b""
+    for chunk in chunks:
+        *lines, tail = (tail + chunk).split(b"\n")
+        yield from filter(None, lines)  # blank ones only fill the silence
 
 
 def _segment(identity: str) -> str:

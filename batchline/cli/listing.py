@@ -17,7 +17,18 @@ from .batch import ApiBatch
 from .client import Client
 from .failure import Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
-from .render import WORDS, clean, console, day_or_time, moment, put, put_json, say, status_words
+from .render import (
+    WORDS,
+    clean,
+    console,
+    day_or_time,
+    look,
+    moment,
+    put,
+    put_json,
+    say,
+    status_words,
+)
 from .resolve import LAST, resolve
 from .watch import fault_lines, tell_next
 
@@ -28,6 +39,7 @@ _SHORT_HEX = 8
 _TIMES = (
     ("created", "created_at"),
     ("running since", "in_progress_at"),
+    ("paused since", "paused_at"),
     ("finalizing", "finalizing_at"),
     ("cancelling", "cancelling_at"),
     ("completed", "completed_at"),
@@ -107,7 +119,7 @@ def described(batch: ApiBatch) -> Iterator[tuple[str, str]]:
     yield "id", batch.id
     if batch.name != batch.id:
         yield "name", clean(batch.name)
-    yield "status", status_words(batch.status)
+    yield "status", status_words(batch)
     yield "endpoint", clean(batch.text("endpoint") or figures.MISSING)
     yield "model", clean(batch.text("model") or figures.MISSING)
     if batch.total:
@@ -141,7 +153,7 @@ def _write_table(batches: Sequence[ApiBatch]) -> None:
     if not screen.is_terminal:
         _write_plain(rows)
         return
-    screen.print(_table(rows, [WORDS[b.status][2] for b in batches]), soft_wrap=False)
+    screen.print(_table(rows, [look(b)[2] for b in batches]), soft_wrap=False)
 
 
 _COLUMNS = ("BATCH", "NAME", "STATUS", "DONE", "LINES", "FAILED", "CREATED", "TOOK")
@@ -154,7 +166,7 @@ def _row(batch: ApiBatch, among: Sequence[ApiBatch], *, short: bool) -> tuple[st
     return (
         _short_id(batch, among) if short else batch.id,
         clean(batch.name, limit=40) if batch.name != batch.id else figures.MISSING,
-        status_words(batch.status),
+        status_words(batch),
         figures.percent(batch.finished, batch.total),
         figures.count(batch.total),
         figures.count(batch.failed),

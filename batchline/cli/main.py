@@ -28,8 +28,16 @@ COMMANDS = {
     "watch": ("watch", "Follow a batch until it ends; Ctrl-C leaves it running."),
     "ls": ("listing", "List batches, newest first."),
     "show": ("listing", "Show everything about one batch."),
-    "results": ("results", "Download the answers of a batch that has ended."),
+    "results": ("results", "Download the answers of a batch, or those there are so far."),
+    "errors": ("partial", "Write the lines that failed so far."),
+    "retry": (
+        "retry",
+        "Run the failed, expired or cancelled lines of a batch again, as a new one.",
+    ),
+    "pause": ("steer", "Send nothing more of a batch until it is resumed."),
+    "resume": ("steer", "Go on with a paused batch."),
     "cancel": ("cancel", "Stop a batch; what is finished is kept."),
+    "rm": ("steer", "Delete a batch that has ended, with its result files."),
     "doctor": ("doctor", "Check everything and say what is wrong and how to mend it."),
     "gateway": ("processes", "Run the gateway: the API and the dashboard."),
     "dispatcher": (

@@ -19,6 +19,8 @@ from .failure import Failure
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .batch import ApiBatch
+
 _S = BatchStatus
 _WEEK_S = 6 * 86400  # from the seventh day on a weekday has two meanings
 
@@ -33,6 +35,9 @@ WORDS = {
     _S.CANCELLED: ("⊘", "cancelled", "bright_black"),
 }
 """Status -> (mark, word, colour): the mark differs in shape, so colour is never needed."""
+
+PAUSED = ("‖", "paused", "yellow")
+"""The same for a batch that is paused, whatever its status."""
 
 # Controls can drive a terminal, format characters (bidi marks) reorder what is read, the others
 # cannot be printed.
@@ -85,9 +90,14 @@ def console(*, talk: bool = False) -> Console:
     return Console(stderr=talk, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def status_words(status: BatchStatus) -> str:
-    """Write a status with its mark: `▶ running`."""
-    mark, word, _ = WORDS[status]
+def look(batch: ApiBatch) -> tuple[str, str, str]:
+    """Return mark, word and colour of what a batch is doing."""
+    return PAUSED if batch.is_paused else WORDS[batch.status]
+
+
+def status_words(batch: ApiBatch) -> str:
+    """Write what a batch is doing, with its mark: `▶ running`."""
+    mark, word, _ = look(batch)
     return f"{mark} {word}"
 
 

@@ -42,7 +42,7 @@ def _only(reference: str, found: list[ApiBatch]) -> ApiBatch:
     if not found:
         raise Failure(f"No batch has the id or name {shown}.", remedy="batchline ls --all")
     if len(found) > 1:
-        rows = [f"{b.id}  {clean(b.name, limit=40)}  {status_words(b.status)}" for b in found]
+        rows = [f"{b.id}  {clean(b.name, limit=40)}  {status_words(b)}" for b in found]
         more = [f"and {len(rows) - _LISTED} more"] if len(rows) > _LISTED else []
         raise Failure(
             f"{len(found)} batches match {shown}.",

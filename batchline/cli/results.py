@@ -1,6 +1,7 @@
 """`batchline results`: which of a batch's files is meant, and where it goes.
 
-Moving the bytes is `download`'s work. Standard output carries nothing but the lines.
+Moving the bytes is `download`'s work, lines of a batch that still runs are `partial`'s. Standard output
+carries nothing but the lines.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from .client import Client
 from .download import download, pour
 from .failure import ExitCode, Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from .partial import follow_results, write_finished
 from .render import clean, put_json, say
 from .resolve import LAST, resolve
-from .watch import fault_lines
+from .watch import exit_code, fault_lines, final_line
 
 
 def results(
@@ -32,19 +34,40 @@ def results(
     errors: Annotated[
         bool, typer.Option("--errors", help="The lines that failed, not those that succeeded")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Write lines as they finish, until it has ended")
+    ] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
-    """Download the answers of a batch that has ended; resumes a partial download."""
+    """Download the answers of a batch, or those there are so far; resumes a partial download."""
+    to_file = output is not None and str(output) != "-"
+    if follow and to_file:
+        raise Failure(
+            "--follow writes to standard output, not into a file.",
+            remedy="leave out -o, or send the output somewhere: > FILE",
+        )
     with Client(url, api_key) as client:
         seen = resolve(client, batch)
+        if not seen.has_ended and not to_file:
+            _write_running(client, seen, errors=errors, follow=follow)
+            return
         if output is None or str(output) == "-":
             write_results(client, seen, errors=errors)
             return
         store_results(client, seen, output, errors=errors)
     if as_json:
         put_json({"id": seen.id, "path": str(output), "bytes": output.stat().st_size})
+
+
+def _write_running(client: Client, batch: ApiBatch, *, errors: bool, follow: bool) -> None:
+    if not follow:
+        write_finished(client, batch, errors=errors)
+        return
+    ended = follow_results(client, batch, errors=errors)
+    say(final_line(ended))
+    raise typer.Exit(exit_code(ended, fail_on_errors=False))
 
 
 def store_results(client: Client, batch: ApiBatch, output: Path, *, errors: bool = False) -> None:
@@ -82,7 +105,8 @@ def _file_id(batch: ApiBatch, *, errors: bool) -> str | None:
     if not batch.has_ended:
         raise Failure(
             f"{clean(batch.name, limit=80)} has not ended yet; it is {batch.status}.",
-            remedy=f"batchline watch {batch.id}",
+            why="A file is written whole or not at all.",
+            remedy=f"batchline watch {batch.id}, or without -o for the lines so far",
         )
     if batch.status is BatchStatus.FAILED and not batch.text("output_file_id"):
         raise Failure(

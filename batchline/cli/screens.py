@@ -13,7 +13,7 @@ from batchline import figures
 
 from .batch import ApiBatch
 from .pace import Pace, rounded_left_s
-from .render import WORDS, clean, clock, console, put_json, say, status_words
+from .render import clean, clock, console, look, put_json, say, status_words
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -79,7 +79,7 @@ class JsonScreen(QuietScreen):
                 **batch.raw,
                 "lines_per_second": pace.lines_per_s,
                 "tokens_per_second": pace.tokens_per_s,
-                "seconds_left": None if batch.has_ended else left_s,
+                "seconds_left": None if batch.has_ended or batch.is_paused else left_s,
             },
             lines=True,
         )
@@ -97,10 +97,11 @@ class PlainScreen(QuietScreen):
     def show(self, batch: ApiBatch, pace: Pace, *, now_s: float) -> None:
         """Write a line if it is time, or the status changed; the end has its own line."""
         super().show(batch, pace, now_s=now_s)
-        due = batch.status != self._status or now_s - self._written_s >= _LINE_EVERY_S
+        status = status_words(batch)
+        due = status != self._status or now_s - self._written_s >= _LINE_EVERY_S
         if batch.has_ended or not due:
             return
-        self._status, self._written_s = batch.status, now_s
+        self._status, self._written_s = status, now_s
         self._stream.write(plain_line(batch, pace, now=time.time()) + "\n")
         self._stream.flush()
 
@@ -144,7 +145,7 @@ def plain_line(batch: ApiBatch, pace: Pace, *, now: float) -> str:
     parts = [
         time.strftime("%H:%M:%S", time.localtime(now)),
         clean(batch.name, limit=_NAME_LIMIT),
-        status_words(batch.status),
+        status_words(batch),
     ]
     if batch.total:
         parts.append(figures.percent(batch.finished, batch.total))
@@ -158,10 +159,10 @@ def frame(batch: ApiBatch, pace: Pace, *, terminal: Console, now: float) -> Text
     """Draw name and status, the bar with its figures, the speed, and when it will be done."""
     from rich.text import Text
 
-    color = WORDS[batch.status][2]
+    color = look(batch)[2]
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(clean(batch.name, limit=_NAME_LIMIT), style="bold")
-    text.append(f"  {status_words(batch.status)}", style=color)
+    text.append(f"  {status_words(batch)}", style=color)
     if not batch.total:
         return text
     text.append("\n  ")
@@ -179,7 +180,7 @@ def eta(batch: ApiBatch, pace: Pace, *, now: float) -> str:
     """Write when the batch will be done, or nothing while that is not known."""
     remaining = batch.total - batch.finished
     left_s = pace.left_s(remaining=remaining)
-    if left_s is None or batch.has_ended or remaining <= 0:
+    if left_s is None or batch.has_ended or batch.is_paused or remaining <= 0:
         return ""
     rounded = rounded_left_s(left_s)
     if rounded is None:

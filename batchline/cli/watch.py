@@ -113,7 +113,7 @@ def choose_screen(*, as_json: bool, quiet: bool, talk: bool = False) -> Screen:
 def final_line(batch: ApiBatch) -> str:
     """Write how a batch ended, in one line (faults of a refused file follow on further lines)."""
     started, ended = batch.at("created_at"), batch.ended_at
-    parts = [f"{clean(batch.name, limit=80)}  {status_words(batch.status)}"]
+    parts = [f"{clean(batch.name, limit=80)}  {status_words(batch)}"]
     if batch.total:
         parts.append(f"{figures.count(batch.completed)} of {figures.count(batch.total)} lines")
         parts.append(f"{figures.count(batch.failed)} failed")

@@ -235,6 +235,19 @@ class Steering(Protocol):
     async def resume_batch(self, batch_id: str) -> Batch | None:
         """Take a pause back; return the batch as it is afterwards. Idempotent, as `pause_batch`."""
 
+    async def delete_batch(self, batch_id: str) -> bool:
+        """Forget a batch that has ended, its result files, and its input file if no other names it.
+
+        Their bytes become garbage, rows of its lines are pruned later. False if there is no such batch
+        or it is open.
+        """
+
+    async def add_retry(self, file: File, new: NewBatch, used: UsedKey | None) -> Batch | None:
+        """Insert a file, the batch over it and the key it was asked for with, or none of them.
+
+        The file's bytes are durable. None if the key is taken.
+        """
+
 
 class View(Protocol):
     """What the dashboard reads."""

@@ -34,6 +34,11 @@ class SqliteParts:
     async def _revoke(self, tx: Transaction, batch_seq: int, state: SliceState) -> None:
         await tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
 
+    async def _take_key(self, tx: Transaction, used: UsedKey, *, now: int) -> bool:
+        """Note what the key makes; False if it is taken."""
+        await tx.run(self._text("drop_old_keys"), {"now": now})
+        return await tx.run(self._text("add_key"), repo.key_row(used)) > 0
+
 
 class SqliteIntake(SqliteParts):
     """The gateway's and the dashboard's part of the store."""
@@ -75,8 +80,7 @@ class SqliteIntake(SqliteParts):
 
     async def add_batch_once(self, new: NewBatch, used: UsedKey) -> Batch | None:  # noqa: D102
         async with self._database.write() as tx:
-            await tx.run(self._text("drop_old_keys"), {"now": new.created_at})
-            if not await tx.run(self._text("add_key"), repo.key_row(used)):
+            if not await self._take_key(tx, used, now=new.created_at):
                 return None
             row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
         assert row is not None, "an insert returns its row"

@@ -1,8 +1,9 @@
-"""`Steering` on SQLite: pause and resume."""
+"""`Steering` on SQLite: pause and resume, delete, retry."""
 
 from __future__ import annotations
 
-from batchline.model import Batch
+from batchline.blobs.keys import finish_index_key
+from batchline.model import Batch, File, NewBatch, UsedKey
 
 from . import repo
 from .sqlite_intake import SqliteParts
@@ -22,3 +23,27 @@ class SqliteSteering(SqliteParts):
             await tx.run(self._text("resume_batch"), {"id": batch_id})
             row = await tx.row(self._text("get_batch"), {"id": batch_id})
         return repo.to_batch(row) if row else None
+
+    async def delete_batch(self, batch_id: str) -> bool:  # noqa: D102
+        async with self._database.write() as tx:
+            gone = await tx.row(self._text("delete_batch"), {"id": batch_id})
+            if gone is None:
+                return False
+            files = [gone["output_file_id"], gone["error_file_id"]]
+            if await tx.row(self._text("shares_input"), {"input_key": gone["input_key"]}) is None:
+                files.append(gone["input_file_id"])
+            keys = [finish_index_key(batch_id)]
+            for file_id in filter(None, files):
+                file = await tx.row(self._text("delete_file"), {"id": file_id})
+                keys += [file["blob_key"]] if file else []
+            await tx.run_many(self._text("add_garbage"), [{"key": key} for key in keys])
+        return True
+
+    async def add_retry(self, file: File, new: NewBatch, used: UsedKey | None) -> Batch | None:  # noqa: D102
+        async with self._database.write() as tx:
+            if used is not None and not await self._take_key(tx, used, now=new.created_at):
+                return None
+            await tx.run(self._text("add_file"), repo.file_row(file))
+            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
+        assert row is not None, "an insert returns its row"
+        return repo.to_batch(row)

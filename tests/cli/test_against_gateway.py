@@ -54,7 +54,7 @@ def test_a_batch_is_submitted_found_shown_and_cancelled(run, lines):
 
     listed = json.loads(run("ls", "--json").stdout)
     shown = json.loads(run("show", "nightly", "--json").stdout)
-    early = run("results")
+    early = run("results", "-o", lines.with_name("early.jsonl"))
     cancelled = run("cancel", batch_id[:12], "--yes", "--json")
 
     assert [b["id"] for b in listed] == [batch_id]

@@ -86,15 +86,17 @@ def test_a_download_that_never_moves_gives_up_and_keeps_what_it_has(
     assert (tmp_path / "out.jsonl.file-out.part").read_bytes() == CONTENT[:1000]
 
 
-def test_results_of_a_running_batch_are_refused(batchline, api):
-    """What is not there yet is said, with the way to wait for it."""
+def test_a_file_of_a_running_batch_is_refused(batchline, api, tmp_path):
+    """What is not whole yet is no file: the way to wait for it is told."""
     batch_id = api.add(**running(1))
 
-    done = batchline("results")
+    done = batchline("results", "-o", tmp_path / "out.jsonl")
+    following = batchline("results", "--follow", "-o", tmp_path / "out.jsonl")
 
-    assert done.exit_code == 2
+    assert (done.exit_code, following.exit_code) == (2, 2)
     assert f"batchline watch {batch_id}" in done.stderr
-    assert done.stdout == ""
+    assert "standard output" in following.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_failed_lines_is_an_empty_file(batchline, api, tmp_path):

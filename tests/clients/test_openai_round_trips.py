@@ -116,7 +116,7 @@ def test_embeddings_come_back(client):
             "custom_id": f"e{n}",
             "method": "POST",
             "url": url,
-            "body": {"model": "e", "input": ["a" * k for k in range(1, n + 2)]},
+            "body": {"model": "m", "input": ["a" * k for k in range(1, n + 2)]},
         }
         for n in range(5)
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scene import NOW, batch, overview, report
 
@@ -120,3 +122,47 @@ def test_the_empty_state_says_what_is_ready(fleet, text):
     """An empty page tells how to begin."""
     panel = view.show(overview(report=fleet), History(), now=NOW).parts["running"]
     assert text in panel.idle_text
+
+
+def test_a_paused_batch_says_so_and_since_when_without_an_end():
+    """Its pill and for how long; no end, no rate, however fast it was; others keep theirs."""
+    moving, paused = (
+        batch(1, counts=Counts(10_000, 5_000)),
+        batch(2, counts=Counts(10_000, 5_000), paused_at=NOW - 125),
+    )
+    history = History()
+    for age_s in range(600, -1, -10):
+        done = Counts(10_000, 5_000 - age_s)
+        looked = overview(open_batches=[replace(b, counts=done) for b in (moving, paused)])
+        history.add(looked, at=NOW - age_s)
+    seen = overview(open_batches=(moving, paused), report=report(in_flight={moving.id: 4}))
+
+    shown = view.show(seen, history, now=NOW)
+    one, other = shown.parts["running"].rows
+
+    assert (one.pill, other.pill) == (None, rows.PAUSED)
+    assert (other.end, shown.figures["b.2.in"], shown.figures["b.2.rate"]) == (
+        "none",
+        "for 2 minutes",
+        "",
+    )
+    assert list(shown.ends) == [moving.id]
+    assert shown.figures["s.tail"] == "; 1 paused"
+
+
+@pytest.mark.parametrize(
+    ("paused", "queued", "head"),
+    [
+        (1, 0, "1 batch paused"),
+        (2, 0, "2 batches paused"),
+        (1, 2, "2 batches wait to start, 1 paused"),
+    ],
+)
+def test_paused_batches_do_not_wait_to_start(paused, queued, head):
+    """The sentence tells those that somebody paused from those that wait."""
+    every = [batch(i, paused_at=NOW - 60) for i in range(paused)]
+    every += [batch(10 + i) for i in range(queued)]
+
+    shown = view.show(overview(open_batches=every), History(), now=NOW)
+
+    assert shown.figures["s.head"] == head

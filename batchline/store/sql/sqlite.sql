@@ -92,6 +92,14 @@ WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NULL
 UPDATE batches SET paused_at = NULL
 WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NOT NULL;
 
+-- name: delete_batch
+DELETE FROM batches
+WHERE id = :id AND status IN ('failed', 'completed', 'expired', 'cancelled')
+RETURNING input_file_id, input_key, output_file_id, error_file_id;
+
+-- name: shares_input
+SELECT 1 FROM batches WHERE input_key = :input_key LIMIT 1;
+
 -- name: revoke_slices!
 UPDATE slices SET state = :state, holder = NULL
 WHERE batch_seq = :batch_seq AND state IN ('open', 'leased');

@@ -1,0 +1,68 @@
+"""`batchline pause`, `resume` and `rm`: what is done to a batch beyond cancelling it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .batch import ApiBatch
+from .client import Client
+from .failure import ExitCode, Failure
+from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from .render import clean, put, put_json, status_words
+from .resolve import resolve
+
+
+def pause(
+    *, batch: BatchRef, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = None
+) -> None:
+    """Send nothing more of a batch until it is resumed; what is under way is finished and kept."""
+    with Client(url, api_key) as client:
+        _show(client.steer(resolve(client, batch).id, "pause"), as_json=as_json)
+
+
+def resume(
+    *, batch: BatchRef, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = None
+) -> None:
+    """Go on with a paused batch."""
+    with Client(url, api_key) as client:
+        _show(client.steer(resolve(client, batch).id, "resume"), as_json=as_json)
+
+
+def rm(
+    *,
+    batch: BatchRef,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete a batch that has ended, with its result files, and its input if no other batch uses it."""
+    with Client(url, api_key) as client:
+        seen = resolve(client, batch)
+        if not yes and seen.has_ended:
+            _ask(seen)
+        deleted = client.delete_batch(seen.id)
+    if as_json:
+        put_json(deleted)
+    else:
+        put(f"{seen.id}  deleted")
+
+
+def _show(batch: ApiBatch, *, as_json: bool) -> None:
+    if as_json:
+        put_json(batch.raw)
+    else:
+        put(f"{batch.id}  {status_words(batch)}")
+
+
+def _ask(batch: ApiBatch) -> None:
+    question = f"Delete {clean(batch.name, limit=80)} and its files? They cannot be brought back."
+    if not sys.stdin.isatty():
+        raise Failure(
+            "Nobody is here to confirm.", why=question, remedy="give --yes to delete without asking"
+        )
+    if not typer.confirm(question, err=True):
+        raise Failure("Not deleted.", code=ExitCode.USAGE)

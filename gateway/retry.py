@@ -1,0 +1,173 @@
+"""`POST /v1/batches/{id}/retry`: a new batch of exactly the lines that did not succeed.
+
+The error file says which; their bytes are copied from the input file as they are, in one pass over
+both. File and batch become rows in one transaction, so that a crash leaves neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from aiohttp import web
+
+from batchline.blobs.keys import file_key
+from batchline.errors import Conflict, NotFound, StoreUnavailable
+from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
+from batchline.retry import (
+    RETRY_OF,
+    Picked,
+    Picker,
+    RetryRequest,
+    merged_metadata,
+    read_retry_request,
+    retry_filename,
+)
+from batchline.states import TERMINAL, BatchStatus
+from batchline.wire import batch_object
+
+from .answers import json_answer
+from .batches import named_batch
+from .body import read_body
+from .deposit import Deposit
+from .files import expiry_of
+from .forms import BATCH
+from .keys import BLOBS, SETTINGS, STORE, now
+from .once import HEADER, REPLAYED, Once, read_key
+from .room import room_of
+
+
+async def retry(request: web.Request) -> web.Response:
+    """POST /v1/batches/{id}/retry; the body may give a window and metadata.
+
+    The same request under the same Idempotency-Key gets the same batch.
+    """
+    batch = await named_batch(request)
+    wanted = read_retry_request(
+        await read_body(request), min_window_s=request.app[SETTINGS].min_completion_window_s
+    )
+    once = _once(request, batch, wanted)
+    earlier = await once.made(now=now(request)) if once else None
+    if earlier is not None:
+        return json_answer(batch_object(earlier), headers=REPLAYED)
+    _refuse_what_cannot_be(batch)
+    metadata = merged_metadata(batch.metadata, wanted.metadata, batch_id=batch.id)
+    file = await _retried_file(request, batch)
+    created_at = now(request)
+    window_s = wanted.window_s or batch.expires_at - batch.created_at
+    new = NewBatch(
+        id=new_batch_id(),
+        endpoint=batch.endpoint,
+        input_file_id=file.id,
+        input_key=file.blob_key,
+        completion_window=wanted.completion_window or batch.completion_window,
+        created_at=created_at,
+        expires_at=created_at + window_s,
+        metadata=metadata,
+        output_expires_after_s=batch.output_expires_after_s,
+    )
+    made = await _add(request, file, new, once)
+    return json_answer(batch_object(made), headers={} if made.id == new.id else REPLAYED)
+
+
+def _once(request: web.Request, batch: Batch, wanted: RetryRequest) -> Once | None:
+    key = read_key(request.headers.getall(HEADER, ()))
+    if key is None:
+        return None
+    # A key stands for this very batch, so that it cannot be taken for a retry of another.
+    body = msgspec.json.encode({RETRY_OF: batch.id, "wanted": wanted})
+    return Once(request.app[STORE], key, body)
+
+
+async def _add(request: web.Request, file: File, new: NewBatch, once: Once | None) -> Batch:
+    """Make file and batch known together; what is not is not left behind."""
+    store, blobs = request.app[STORE], request.app[BLOBS]
+    used: UsedKey | None = once.use(new) if once else None
+    try:
+        made = await store.add_retry(file, new, used)
+    except StoreUnavailable:
+        await blobs.delete(file.blob_key)
+        raise
+    if made is not None:
+        return made
+    assert once is not None, "only a key can be taken"
+    await blobs.delete(file.blob_key)
+    return await once.winner(new.created_at)
+
+
+def _refuse_what_cannot_be(batch: Batch) -> None:
+    status = batch.status
+    if status not in TERMINAL:
+        raise Conflict(
+            f"Cannot retry a batch with status '{status.value}': it has not ended. Wait for its "
+            "end, or cancel it first."
+        )
+    if status is BatchStatus.FAILED:
+        raise Conflict(
+            "Cannot retry a batch with status 'failed': it has no results. Create a new batch, with "
+            f"the input file mended where GET /v1/batches/{batch.id}/errors says so."
+        )
+    if not batch.counts.total:
+        raise Conflict(
+            f"Nothing to retry: {batch.id} was cancelled before its requests were read. Create a new "
+            f"batch from its input file {batch.input_file_id}."
+        )
+    if batch.error_file_id is None:
+        raise Conflict(f"Nothing to retry: every request of {batch.id} succeeded.")
+
+
+async def _retried_file(request: web.Request, batch: Batch) -> File:
+    """Write the new input file and make its bytes durable."""
+    original = await _file(request, batch, batch.input_file_id, "input")
+    error = await _file(request, batch, batch.error_file_id, "error")
+    file_id = new_file_id()
+    room_of(request).need(0)
+    deposit = Deposit(
+        request.app[BLOBS].create(file_key(file_id)),
+        max_bytes=original.bytes + 1,  # a last line may get its newline
+        room=room_of(request),
+        noun="File",
+    )
+    async with deposit:
+        try:
+            await _copy(request, batch, original, error, deposit)
+        except NotFound as exc:
+            raise Conflict(f"Cannot retry {batch.id}: the bytes of its files are gone.") from exc
+        await deposit.commit()
+    at = now(request)
+    return File(
+        id=file_id,
+        bytes=deposit.size_bytes,
+        created_at=at,
+        expires_at=expiry_of(request, BATCH, None, created_at=at),
+        filename=retry_filename(original.filename),
+        purpose=BATCH,
+        blob_key=file_key(file_id),
+    )
+
+
+async def _file(request: web.Request, batch: Batch, file_id: str | None, kind: str) -> File:
+    file = file_id and await request.app[STORE].get_file(file_id, now=now(request))
+    if not file:
+        raise Conflict(
+            f"Cannot retry {batch.id}: its {kind} file {file_id} was deleted or has expired."
+        )
+    return file
+
+
+async def _copy(
+    request: web.Request, batch: Batch, original: File, error: File, deposit: Deposit
+) -> None:
+    blobs = request.app[BLOBS]
+    picked = Picked(batch.counts.total)
+    async for chunk in blobs.stream(error.blob_key, length=error.bytes):
+        await asyncio.to_thread(picked.feed, chunk)
+    picker = Picker(picked)
+    async for chunk in blobs.stream(original.blob_key, length=original.bytes):
+        await deposit.put(await asyncio.to_thread(picker.feed, chunk))
+    await deposit.put(picker.finish())
+    if picker.count != picked.count:
+        raise StoreUnavailable(
+            f"The input file {original.id} of {batch.id} is not what was run: {picker.count} of "
+            f"{picked.count} lines to retry were found in it."
+        )
