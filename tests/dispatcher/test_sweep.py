@@ -35,6 +35,7 @@ def stored(bench):
     )
 
 
+@pytest.mark.spec("3.2-output-expires-after")
 async def test_results_expire_so_long_after_they_were_made(bench, upstream, clock):
     """`output_expires_after` counts from the creation of the files, not of the batch."""
     upstream.script = half
