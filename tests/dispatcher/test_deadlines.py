@@ -49,7 +49,7 @@ async def check_expired(bench, batch, *, completed):
     assert (ended.counts.completed, ended.counts.failed) == (completed, 0)
 
 
-@pytest.mark.spec("7-partial-output", "7-unrun-written", "7-stops", "6-each-once")
+@pytest.mark.spec("7-stops", "7-partial-output", "7-unrun-written", "3.5-expired")
 async def test_lines_done_in_flight_in_back_off_and_pending_end_exactly_once(
     bench, upstream, clock
 ):
@@ -166,6 +166,7 @@ async def test_a_batch_expires_while_no_backend_answers(bench, upstream, clock):
         await check_expired(bench, batch, completed=5)
 
 
+@pytest.mark.spec("7-partial-output", "7-unrun-written")
 async def test_a_deadline_that_passed_while_no_dispatcher_ran_is_kept_at_its_start(
     bench, upstream, clock
 ):
