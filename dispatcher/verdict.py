@@ -133,7 +133,7 @@ def _judge_break(broken: Broken) -> Verdict:
         case Break.CONNECT:
             return NoBackend(f"the upstream does not accept connections ({broken.detail})")
         case Break.TIMEOUT:
-            message = f"The model server did not answer within {broken.seconds:g} s."
+            message = f"The model server did not answer within {round(broken.seconds, 1):g} s."
             return Retry(NoAnswer(TIMEOUT_CODE, message), Reason.TIMEOUT, FULL_COST)
         case Break.TRUNCATED:
             message = "The model server's answer broke off, on every try."

@@ -13,17 +13,20 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from batchline.compression import split_ending
 from batchline.states import BatchStatus
 
 from .failure import ExitCode, Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
 from .render import clean, put, put_json, say
 from .transfer import Transfer
+from .unpacked import Unpacked
 
 if TYPE_CHECKING:
     from .batch import ApiBatch
@@ -48,7 +51,9 @@ def submit(
     *,
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="JSON Lines file of requests; - reads standard input"),
+        typer.Argument(
+            metavar="FILE", help="JSON Lines file, also .gz or .zst; - reads standard input"
+        ),
     ],
     endpoint: Annotated[
         str | None,
@@ -73,7 +78,7 @@ def submit(
     metadata = read_metadata(meta or [], name=name)
     followed = wait or watch or output is not None
     with _opened(file) as stream:
-        head = first_line(stream, file)
+        head = _look_at(stream, file)
         endpoint = choose_endpoint(head.url, endpoint)
         from .client import Client  # after the check: a bad file is answered at once
 
@@ -110,6 +115,16 @@ def read_metadata(pairs: Sequence[str], *, name: str | None) -> dict[str, str]:
     if name is not None:
         metadata["name"] = name
     return metadata
+
+
+def _look_at(stream: BinaryIO, file: str) -> FirstLine:
+    """Find the first request; a compressed file goes as it is, so it is opened twice."""
+    _, coding = split_ending(file)
+    if coding is None:
+        return first_line(stream, file)
+    with _opened(file) as packed:
+        unpacked = BufferedReader(Unpacked(packed, coding, name=clean(file)))
+        return FirstLine(url=first_line(unpacked, file).url, looked_at=b"")
 
 
 def first_line(stream: BinaryIO, file: str) -> FirstLine:

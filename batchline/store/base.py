@@ -73,7 +73,10 @@ class Intake(Protocol):
         """Return the batch, or None."""
 
     async def list_batches(self, *, after: str | None, limit: int) -> Page[Batch] | None:
-        """Return one page, newest first; None if the cursor `after` is unknown."""
+        """Return one page, newest first; None if the cursor `after` is unknown.
+
+        A batch that is gone is a cursor still, as of files.
+        """
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:
         """Move an open batch to `cancelling`, revoking its slices; return it as it is afterwards.

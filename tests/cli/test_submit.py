@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
 
@@ -9,6 +10,7 @@ import pytest
 from scripted_api import REQUEST, completed, running
 
 from batchline.cli.submit import choose_endpoint, first_line
+from batchline.compression import zstd
 
 
 def test_submit_uploads_the_file_and_writes_only_the_id_to_stdout(batchline, api, lines):
@@ -46,6 +48,34 @@ def test_submit_reads_standard_input(batchline, api, lines):
     assert done.exit_code == 0, done.stderr
     assert api.uploads[0]["content"] == lines.read_bytes()
     assert api.uploads[0]["length"] is None
+
+
+@pytest.mark.parametrize("name", ["lines.jsonl.gz", "lines.jsonl.zst"])
+def test_submit_sends_a_compressed_file_as_it_is(batchline, api, lines, tmp_path, name):
+    """It looks into the file for the endpoint; the server unpacks it by its name."""
+    pack = gzip.compress if name.endswith(".gz") else zstd.compress
+    path = tmp_path / name
+    path.write_bytes(pack(lines.read_bytes()))
+
+    done = batchline("submit", path)
+
+    assert done.exit_code == 0, done.stderr
+    assert api.batches[done.stdout.strip()]["endpoint"] == "/v1/chat/completions"
+    assert api.uploads[0]["content"] == path.read_bytes()
+    assert api.uploads[0]["filename"] == name
+
+
+@pytest.mark.parametrize("cut", [10, -9])
+def test_submit_uploads_no_damaged_compressed_file(batchline, api, lines, tmp_path, cut):
+    """Where its first line cannot be unpacked, nothing is sent."""
+    path = tmp_path / "lines.jsonl.gz"
+    path.write_bytes(gzip.compress(lines.read_bytes().splitlines()[0])[:cut])
+
+    done = batchline("submit", path)
+
+    assert done.exit_code == 2
+    assert "cut short" in done.stderr
+    assert not api.uploads
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ async def check_expired(bench, batch, *, completed):
     assert (ended.counts.completed, ended.counts.failed) == (completed, 0)
 
 
-@pytest.mark.spec("7-stops", "7-partial-output", "7-unrun-written", "3.5-expired")
+@pytest.mark.spec(
+    "7-stops", "7-partial-output", "7-unrun-written", "3.5-expired", "3.5-conservation"
+)
 async def test_lines_done_in_flight_in_back_off_and_pending_end_exactly_once(
     bench, upstream, clock
 ):

@@ -229,22 +229,6 @@ async def test_cancel_aborts_what_is_in_flight_and_names_every_unrun_line(bench,
     assert upstream.disconnects == 16
 
 
-@pytest.mark.spec("3.5-conservation", "7-partial-output", "7-unrun-written")
-async def test_a_batch_past_its_window_expires_with_partial_output(bench, upstream):
-    """What was done is in the output file, the rest is batch_expired."""
-    upstream.script = lambda body, attempt: (
-        HANG if int(body["tag"][1:]) >= 5 else web.json_response(completion())
-    )
-    batch = await bench.submit(20, expires_in_s=2)
-    async with bench.running():
-        ended = await bench.ended(batch)
-        output, errors = await bench.results(ended)
-
-    assert ended.status is BatchStatus.EXPIRED
-    assert (len(output), len(errors)) == (5, 15)
-    assert {e["error"]["code"] for e in errors} == {"batch_expired"}
-
-
 async def test_a_small_batch_does_not_wait_behind_a_big_one(bench, upstream):
     """Ten lines created after thousands finish long before them."""
 

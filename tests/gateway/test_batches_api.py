@@ -512,6 +512,20 @@ async def test_the_stock_client_walks_all_batches_once(gateway):
     assert walked == made[::-1]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 20])
+async def test_a_walk_may_delete_the_batches_it_sees(gateway, limit):
+    """As of files: the next page begins behind a batch that is gone."""
+    made = [(await gateway.create_batch()).id for _ in range(5)]
+    for batch_id in made:
+        await gateway.run(batch_id, OutcomeKind.SUCCEEDED)
+
+    async for batch in gateway.client.batches.list(limit=limit):
+        assert (await gateway.call("DELETE", f"/v1/batches/{batch.id}")).status == 200
+        made.remove(batch.id)
+
+    assert made == []
+
+
 @pytest.mark.spec("3.3-limit-default", "3.3-limit-100", "4-first-last")
 async def test_the_default_page_holds_twenty(gateway):
     """Default limit 20, at most 100."""

@@ -68,7 +68,7 @@ WHERE key = :key AND expires_at > :now;
 SELECT * FROM batches WHERE id = :id;
 
 -- name: batch_seq
-SELECT seq FROM batches WHERE id = :id;
+SELECT seq FROM batches WHERE id = :id UNION ALL SELECT seq FROM gone_batches WHERE id = :id;
 
 -- name: list_batches
 SELECT * FROM batches WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
