@@ -232,8 +232,9 @@ class DuplicateCheck:
         self._tail = b"" if last else lines.pop()
         for line in lines:
             self._number += 1
-            if line.strip() and len(line) <= self._limits.line_bytes:
-                self._look(line.removeprefix(_BOM) if self._number == 1 else line)
+            text = line if self._number > 1 else line.removeprefix(_BOM)
+            if text.strip() and len(text) <= self._limits.line_bytes:
+                self._look(text)
         self._tail = self._tail[-self._limits.line_bytes - 1 :]
 
     def _look(self, line: bytes) -> None:

@@ -52,6 +52,7 @@ class _Body(msgspec.Struct):
 _line_decoder = msgspec.json.Decoder(_Line)
 _body_decoder = msgspec.json.Decoder(_Body)
 _text_decoder = msgspec.json.Decoder(str)
+_any_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +197,21 @@ def _parsed(line: bytes) -> _Line | Fault:
         return unparseable
     try:
         return _line_decoder.decode(line)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError:  # raised at the first byte: the rest may be anything
+        if not _is_json(line):
+            return unparseable
         message = "This line is valid JSON, but not an object with custom_id, method, url and body."
         return Fault("invalid_request", message)
     except (msgspec.DecodeError, RecursionError):
         return unparseable
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        _any_decoder.decode(line)
+    except REFUSED:
+        return False
+    return True
 
 
 def _text(raw: _Field, name: str, faults: list[Fault]) -> str | None:

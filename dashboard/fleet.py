@@ -145,7 +145,9 @@ def notices(
         found.append(Notice("warn", "warning", head, "Its batches wait until one does."))
     if free_bytes is not None and free_bytes < _LOW_DISK_BYTES:
         head = f"The disk is nearly full: {figures.size(free_bytes)} left."
-        text = "Uploads and results stop when it is; delete files that nobody needs."
+        text = (
+            "Before it is full, uploads are refused and dispatch pauses; delete what nobody needs."
+        )
         found.append(Notice("bad", "warning", head, text))
     return sorted(found, key=lambda n: n.tone != "bad")
 

@@ -40,6 +40,9 @@ _READY_AHEAD_LINES = 128
 _CLAIM_AT_MOST = 16  # slices a claim: one transaction feeds about 1,000 lines
 _RENEW_AFTER = 1 / 3
 _LEASE_MARGIN = 0.8
+_BROKE = NoAnswer(
+    "internal_error", "The dispatcher itself broke on this line, on every try: its log tells more."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +362,9 @@ class Pump:
     async def _run(self, line: ReadyLine) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
         batch = line.held.batch
+        if line.spent >= self._limits.max_attempts * FULL_COST:
+            await self._settle(line, OutcomeKind.FAILED, _BROKE, Usage())
+            return True
         reply = await self._upstream.send(
             batch.endpoint,
             bytes(line.body),

@@ -59,7 +59,15 @@ class Broken:
 class Upstream:
     """The long-lived session to nginx (or any OpenAI-compatible server)."""
 
-    def __init__(self, url: str, *, api_key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None,
+        timeout_s: float,
+        max_answer_bytes: int = _MAX_ANSWER_BYTES,
+    ) -> None:
+        self._max_answer_bytes = max_answer_bytes
         self._url = URL(url.rstrip("/"))
         self._api_key = api_key
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
@@ -100,9 +108,9 @@ class Upstream:
                 headers={"X-Request-Id": request_id},
                 allow_redirects=False,
             ) as response:
-                if (response.content_length or 0) > _MAX_ANSWER_BYTES:
+                answer = await self._read(response)
+                if answer is None:
                     return Broken(Break.TOO_LARGE, "answer too large", time.monotonic() - started)
-                answer = await response.read()
                 headers = response.headers
                 tried = headers.get("X-Upstream", "")
                 return Reply(
@@ -115,6 +123,18 @@ class Upstream:
                 )
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as exc:
             return Broken(_how(exc), type(exc).__name__, time.monotonic() - started)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """Read the whole answer; None where it is too large, whether it says so or not."""
+        if response.content_length is not None:
+            fits = response.content_length <= self._max_answer_bytes
+            return await response.read() if fits else None
+        answer = bytearray()
+        async for chunk in response.content.iter_any():
+            answer += chunk
+            if len(answer) > self._max_answer_bytes:
+                return None
+        return bytes(answer)
 
 
 def _how(exc: BaseException) -> Break:

@@ -38,17 +38,18 @@ async def ready(request: web.Request) -> web.Response:
 
 
 def fleet_reasons(report: FleetReport | None, *, now: int) -> list[str]:
-    """Say why no line could be answered at present; empty if one could."""
+    """Say everything that keeps a line from being sent at present; empty if nothing does."""
     if report is None:
         return ["no dispatcher has ever reported: is it running?"]
     age_s = now - report.at
     if age_s > _FRESH_S:
         return [f"the dispatcher last reported {age_s} s ago: is it running?"]
+    reasons = [] if report.paused is None else [f"dispatch is paused: {report.paused}"]
     if report.alive:
-        return []
+        return reasons
     if not report.backends:
-        return ["the dispatcher knows no backend"]
-    return [
+        return [*reasons, "the dispatcher knows no backend"]
+    return reasons + [
         f"backend {backend.name} is not alive: {backend.reason or 'no reason known'}"
         for backend in report.backends
     ]

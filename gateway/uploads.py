@@ -17,6 +17,7 @@ from batchline.blobs.keys import file_key, part_key
 from batchline.compression import split_ending
 from batchline.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from batchline.model import File, new_file_id
+from batchline.parameters import shown
 from batchline.uploads import (
     MAX_PART_BYTES,
     MAX_PARTS,
@@ -212,7 +213,7 @@ async def _pending(request: web.Request) -> Upload:
 async def _named(request: web.Request, upload_id: str) -> Upload:
     upload = await request.app[STORE].get_upload(upload_id, now=now(request))
     if upload is None:
-        raise NotFound(f"No such Upload object: {upload_id}", param="id")
+        raise NotFound(f"No such Upload object: {shown(upload_id)}", param="id")
     return upload
 
 

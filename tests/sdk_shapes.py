@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from openai.pagination import SyncCursorPage, SyncPage
 from openai.types import Batch, FileDeleted, FileObject, Model, Upload
 from openai.types.uploads import UploadPart
 from pydantic import BaseModel
+
+
+class BatchDeleted(FileDeleted):
+    """OpenAI deletes no batches: the answer to an extension, in the form of a deleted file's."""
+
+    object: Literal["batch"]
+
 
 TYPES = {
     "file": FileObject,
@@ -32,7 +41,7 @@ def parse_strictly(body: bytes, told: dict, *, paged=True):
 
 def type_of(told, *, paged):
     if told.get("deleted"):
-        return FileDeleted
+        return BatchDeleted if told["object"] == "batch" else FileDeleted
     if told["object"] != "list":
         return TYPES[told["object"]]
     if not paged:

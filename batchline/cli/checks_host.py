@@ -65,7 +65,7 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
     else:
         new = existing != shown
         yield good("data directory", f"{shown} {'will be created' if new else 'is writable'}")
-    yield _disk(existing)
+    yield _disk(existing, settings.min_free_bytes)
 
 
 def check_store(settings: Settings) -> Iterator[Finding]:
@@ -173,9 +173,14 @@ def check_port(name: str, host: str, port: int, *, ours: bool) -> Iterator[Findi
         yield good(check, f"free for the {name}")
 
 
-def _disk(folder: Path) -> Finding:
+def _disk(folder: Path, min_free_bytes: int) -> Finding:
     usage = shutil.disk_usage(folder)
     detail = f"{figures.size(usage.free)} of {figures.size(usage.total)} free"
+    if usage.free < min_free_bytes:
+        kept = f"below {figures.size(min_free_bytes)} uploads are refused and dispatch pauses"
+        return wrong(
+            "disk", f"{detail}; {kept}", "free some space, or BATCHLINE_MIN_FREE_BYTES down"
+        )
     if usage.free < _EMPTY_BYTES:
         return wrong("disk", detail, "free some space: inputs and results are kept here")
     if usage.free < _LOW_BYTES:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from batchline.errors import StoreUnavailable
 from batchline.settings import Settings
+from batchline.store import last_report
 
 from .client import Client
 from .failure import Failure
@@ -13,6 +15,7 @@ from .findings import Finding, good, warning, wrong
 from .render import clean
 
 _READ_S = 5.0
+_FRESH_S = 15  # a dispatcher that runs has reported since
 _REASONS_SHOWN = 5
 
 
@@ -59,15 +62,16 @@ def check_upstream(settings: Settings) -> Iterator[Finding]:
         yield wrong("upstream", f"{url}: {_reasons(body)}", "start nginx and the model servers")
 
 
-def check_backends(settings: Settings) -> Iterator[Finding]:
-    """Each model server answers and serves a model."""
-    if not settings.backend_urls:
+def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
+    """Each model server answers and serves a model: those of the settings, or of the running fleet."""
+    urls = settings.backend_urls or _reported(settings, now=now)
+    if not urls:
         yield warning(
             "backends",
             "none are named, so their health and load are unknown",
             "name them with BATCHLINE_BACKEND_URLS",
         )
-    for url in settings.backend_urls:
+    for url in urls:
         is_well, body = _look(url, "/health", settings.upstream_api_key)
         if not is_well:
             yield wrong("backend", f"{url}: {_reasons(body)}", "look at this server's log")
@@ -78,6 +82,24 @@ def check_backends(settings: Settings) -> Iterator[Finding]:
             yield good("backend", f"{url} serves {', '.join(models)}")
         else:
             yield wrong("backend", f"{url} serves no model", "look at this server's log")
+
+
+def _reported(settings: Settings, *, now: float) -> Sequence[str]:
+    """Return the backends that the dispatcher of this data directory looks at, if one is running.
+
+    `batchline up` names them to its own processes only.
+    """
+    if not settings.database_path.exists():
+        return ()
+    try:
+        report = last_report(settings.database_path)
+    except StoreUnavailable:
+        return ()  # the check of the database says so
+    if report is None or now - report.at > _FRESH_S:
+        return ()
+    urls = [backend.url for backend in report.backends]
+    # Without named backends the dispatcher looks at the upstream itself, which is checked above.
+    return () if urls == [settings.upstream_url.rstrip("/")] else urls
 
 
 def _look(url: str, path: str, api_key: str | None) -> tuple[bool, Any]:

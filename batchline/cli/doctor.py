@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
@@ -76,7 +77,7 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
     yield from gateway
     yield from dispatcher
     yield from check_upstream(settings)
-    yield from check_backends(settings)
+    yield from check_backends(settings, now=time.time())
 
 
 def _is_well(findings: Iterable[Finding], *addresses: str | None) -> bool:

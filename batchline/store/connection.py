@@ -191,12 +191,21 @@ def known_schema() -> int:
 
 def found_schema(path: Path) -> int:
     """Return the number of the schema of the database at `path`. Raises StoreUnavailable."""
+    row = look(path, "PRAGMA user_version")
+    assert row is not None, "a pragma has its row"
+    return int(row[0])
+
+
+def look(path: Path, sql: str) -> sqlite3.Row | None:
+    """Read one row of a database that other processes own, changing nothing. Raises StoreUnavailable."""
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=_LOOK_S)) as connection:
-            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+            connection.row_factory = sqlite3.Row
+            row: sqlite3.Row | None = connection.execute(sql).fetchone()
     except sqlite3.Error as exc:
         raise StoreUnavailable(f"The database at {path} refuses: {exc}") from exc
+    return row
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:

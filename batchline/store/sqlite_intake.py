@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import aiosql
 
+from batchline.blobs.keys import finish_index_key, owner_of, result_key
 from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
 from batchline.states import SliceState
 
 from . import repo
-from .connection import Database, Transaction
+from .connection import Database, Transaction, look
 
 _SQL_FILE = __file__.rsplit("/", 1)[0] + "/sql/sqlite.sql"
 _LAST_SEQ = 1 << 62
+
+
+@cache
+def _statements() -> Any:
+    return aiosql.from_path(_SQL_FILE, "aiosqlite", mandatory_parameters=False)
+
+
+def _statement(name: str) -> str:
+    text: str = getattr(_statements(), name).sql
+    return text
+
+
+def last_report(path: Path) -> FleetReport | None:
+    """Return what a dispatcher last reported to the database at `path`, which is left as it is.
+
+    For whoever is no part of the running system (`doctor`). Raises StoreUnavailable.
+    """
+    row = look(path, _statement("get_report"))
+    return repo.to_report(row["body"]) if row else None
 
 
 class SqliteParts:
@@ -23,13 +44,24 @@ class SqliteParts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @cached_property
-    def _sql(self) -> Any:
-        return aiosql.from_path(_SQL_FILE, "aiosqlite", mandatory_parameters=False)
-
     def _text(self, name: str) -> str:
-        text: str = getattr(self._sql, name).sql
-        return text
+        return _statement(name)
+
+    async def _discard(self, tx: Transaction, blob_key: str) -> None:
+        """Leave the bytes of a file whose row is gone to the sweep.
+
+        The finish index of a batch goes with the last of its result files.
+        """
+        await tx.run(self._text("add_garbage"), {"key": blob_key})
+        if blob_key.startswith("results/") and (batch_id := owner_of(blob_key)):
+            await tx.run(
+                self._text("finish_index_to_garbage"),
+                {
+                    "key": finish_index_key(batch_id),
+                    "output": result_key(batch_id, "output"),
+                    "error": result_key(batch_id, "error"),
+                },
+            )
 
     async def _revoke(self, tx: Transaction, batch_seq: int, state: SliceState) -> None:
         await tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
@@ -69,7 +101,7 @@ class SqliteIntake(SqliteParts):
         async with self._database.write() as tx:
             row = await tx.row(self._text("delete_file"), {"id": file_id})
             if row:
-                await tx.run(self._text("add_garbage"), {"key": row["blob_key"]})
+                await self._discard(tx, row["blob_key"])
         return row is not None
 
     async def add_batch(self, new: NewBatch) -> Batch:  # noqa: D102

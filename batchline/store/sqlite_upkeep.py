@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -22,7 +22,8 @@ class SqliteUpkeep(SqliteParts):
                 return 0
         async with self._database.write() as tx:
             rows = await tx.rows(self._text("expire_files"), {"now": now, "limit": limit})
-            await self._to_garbage(tx, [row["blob_key"] for row in rows])
+            for row in rows:
+                await self._discard(tx, row["blob_key"])
         return len(rows)
 
     async def garbage(self, *, limit: int) -> list[str]:  # noqa: D102
@@ -58,7 +59,8 @@ class SqliteUpkeep(SqliteParts):
             for row in rows:
                 for file_id in filter(None, (row["output_file_id"], row["error_file_id"])):
                     file = await tx.row(self._text("drop_lasting_file"), {"id": file_id})
-                    await self._to_garbage(tx, [file["blob_key"]] if file else [])
+                    if file:
+                        await self._discard(tx, file["blob_key"])
                 await tx.run(self._text("drop_batch"), {"batch_seq": row["seq"]})
         return len(rows)
 
@@ -107,9 +109,6 @@ class SqliteUpkeep(SqliteParts):
     async def _unnamed(self, tx: Transaction, keys: Sequence[str]) -> list[str]:
         pairs = _json([(key, owner_of(key), is_finish_index(key)) for key in keys])
         return [row["key"] for row in await tx.rows(self._text("unnamed"), {"keys": pairs})]
-
-    async def _to_garbage(self, tx: Transaction, keys: Iterable[str]) -> None:
-        await tx.run_many(self._text("add_garbage"), [{"key": key} for key in keys])
 
 
 def _json(value: Sequence[object]) -> str:

@@ -170,7 +170,6 @@ EXPIRIES = {
     "seconds null": ({"seconds": None}, "seconds", "invalid_type"),
     "seconds a string": ({"seconds": "3600"}, "seconds", "invalid_type"),
     "seconds a decimal": ({"seconds": 3600.5}, "seconds", "invalid_type"),
-    "seconds a whole decimal": ({"seconds": 3600.0}, "seconds", "invalid_type"),
     "seconds true": ({"seconds": True}, "seconds", "invalid_type"),
     "too soon": ({"seconds": 3599}, "seconds", "integer_below_min_value"),
     "negative": ({"seconds": -1}, "seconds", "integer_below_min_value"),

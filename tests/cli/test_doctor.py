@@ -15,6 +15,7 @@ from batchline.cli import checks_host
 from batchline.cli.checks_servers import check_backends, check_gateway, check_upstream
 from batchline.cli.findings import Level
 from batchline.cli.main import app
+from batchline.model import BackendStatus, FleetReport
 from batchline.settings import Settings
 from batchline.store import open_store
 from batchline.store.connection import known_schema
@@ -108,7 +109,72 @@ def test_a_backend_must_answer_and_serve_a_model(serve_app, answers, level):
     """Health alone is not enough."""
     url = serve_app(answering(**answers))
 
-    assert one(check_backends(Settings(backend_urls=(url,)))).level is level
+    assert one(check_backends(Settings(backend_urls=(url,)), now=0)).level is level
+
+
+REPORTED_AT = 1_800_000_000
+
+
+@pytest.fixture
+async def reported(tmp_path):
+    """The settings of a data directory whose dispatcher looks at one backend; `urls` to change."""
+
+    async def report(*urls, upstream_url="http://127.0.0.1:8000"):
+        settings = Settings(data_dir=tmp_path, upstream_url=upstream_url, _env_file=None)
+        backends = [BackendStatus(url, url, alive=True, since=1) for url in urls]
+        async with open_store(settings.database_path, clock_ms=lambda: 0) as store:
+            await store.report(FleetReport(at=REPORTED_AT, backends=backends))
+        return settings
+
+    return report
+
+
+async def test_the_backends_of_a_running_fleet_are_known_without_settings(serve_app, reported):
+    """`batchline up` names them to its own processes only: its dispatcher's report tells them."""
+    url = serve_app(answering(health=(200, {}), v1__models=(200, MODELS)))
+    settings = await reported(url, "http://127.0.0.1:9")
+
+    well, ill = check_backends(settings, now=REPORTED_AT + 15)
+
+    assert (well.level, well.detail) == (Level.OK, f"{url} serves smollm2")
+    assert (ill.level, ill.check) == (Level.WRONG, "backend")
+
+
+async def test_an_old_report_names_no_backends(reported):
+    """What a stopped fleet had says nothing about what should run now."""
+    settings = await reported("http://127.0.0.1:9")
+
+    finding = one(check_backends(settings, now=REPORTED_AT + 16))
+
+    assert (finding.level, finding.check) == (Level.WARNING, "backends")
+
+
+async def test_the_upstream_alone_is_not_taken_for_a_named_backend(reported):
+    """A dispatcher without named backends looks at the upstream itself."""
+    settings = await reported("http://127.0.0.1:9", upstream_url="http://127.0.0.1:9/")
+
+    assert one(check_backends(settings, now=REPORTED_AT)).level is Level.WARNING
+
+
+@pytest.mark.parametrize("content", [None, b"not a database" * 1000], ids=["none", "broken"])
+def test_without_a_readable_database_there_is_only_the_warning(tmp_path, content):
+    """The check of the database says what is wrong with it; nothing is created."""
+    settings = Settings(data_dir=tmp_path, _env_file=None)
+    if content:
+        settings.database_path.write_bytes(content)
+
+    assert one(check_backends(settings, now=0)).level is Level.WARNING
+    assert settings.database_path.exists() is bool(content)
+
+
+def test_less_disk_space_than_shall_be_kept_free_is_wrong(tmp_path):
+    """Doctor says what batchline does about it."""
+    settings = Settings(data_dir=tmp_path, min_free_bytes=1 << 60, _env_file=None)
+
+    *_, disk = checks_host.check_data_dir(settings)
+
+    assert (disk.check, disk.level) == ("disk", Level.WRONG)
+    assert "uploads are refused and dispatch pauses" in disk.detail
 
 
 def test_an_upstream_without_a_backend_is_told(serve_app):

@@ -49,7 +49,9 @@ def answer(body, attempt):
         return web.json_response({"error": REFUSAL}, status=400)
     if asked(body).startswith("WAIT"):
         return HANG
-    return web.json_response(expected(body))
+    # as vLLM writes it: raw, so that line separators arrive unescaped
+    text = json.dumps(expected(body), ensure_ascii=False)
+    return web.Response(text=text, content_type="application/json")
 
 
 def chat_line(custom_id, content, **body):

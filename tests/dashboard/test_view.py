@@ -144,6 +144,11 @@ TROUBLE = {
         "Paused; 1 batch waits",
         "Dispatch is paused: the upstream answers 429.",
     ),
+    "no room": (
+        report(paused="Only 400 kB of disk space are left and 1.0 GB are kept free: make room."),
+        "Paused; 1 batch waits",
+        "Dispatch is paused: Only 400 kB of disk space are left and 1.0 GB are kept free: make room.",
+    ),
     "none alive": (
         report(backends=(backend(0, alive=False, since=NOW - 130),)),
         "1 batch waits: no backend answers",

@@ -53,8 +53,12 @@ class Bench:
     def __init__(self, store, blobs, tmp_path, upstream):
         self.store, self.blobs, self.tmp_path, self.upstream = store, blobs, tmp_path, upstream
         self.metrics = Metrics()
+        self.clock = time.time
+        """What the dispatcher takes for the time; leases count in real time all the same."""
 
-    async def submit(self, content, *, expires_in_s=86400, endpoint="/v1/chat/completions"):
+    async def submit(
+        self, content, *, expires_in_s=86400, endpoint="/v1/chat/completions", **fields
+    ):
         if isinstance(content, int):
             content = "\n".join(request_line(i) for i in range(content))
         data = content.encode() if isinstance(content, str) else content
@@ -62,12 +66,19 @@ class Bench:
         writer = self.blobs.create(file_key(file_id))
         await writer.write(data)
         await writer.commit()
-        now = int(time.time())
+        now = int(self.clock())
         await self.store.add_file(
             File(file_id, len(data), now, None, "in.jsonl", "batch", file_key(file_id))
         )
         new = NewBatch(
-            new_batch_id(), endpoint, file_id, file_key(file_id), "24h", now, now + expires_in_s
+            id=new_batch_id(),
+            endpoint=endpoint,
+            input_file_id=file_id,
+            input_key=file_key(file_id),
+            completion_window="24h",
+            created_at=now,
+            expires_at=now + expires_in_s,
+            **fields,
         )
         return await self.store.add_batch(new)
 
@@ -89,10 +100,12 @@ class Bench:
             Upstream(
                 self.upstream.url, api_key=None, timeout_s=values.request_timeout_s
             ) as upstream,
-            Probe([self.upstream.url], api_key=None, clock=time.time) as probe,
+            Probe([self.upstream.url], api_key=None, clock=self.clock) as probe,
         ):
             blobs = open_blobs(self.tmp_path / "blobs")
-            worker = Dispatcher(values, store, blobs, upstream, probe, metrics=self.metrics)
+            worker = Dispatcher(
+                values, store, blobs, upstream, probe, metrics=self.metrics, clock=self.clock
+            )
             task = asyncio.ensure_future(worker.run(stop))
             try:
                 yield worker
@@ -118,7 +131,7 @@ class Bench:
         """Parse a result file."""
         if file_id is None:
             return []
-        file = await self.store.get_file(file_id, now=int(time.time()))
+        file = await self.store.get_file(file_id, now=int(self.clock()))
         data = await self.blobs.read(file.blob_key)
         assert data.endswith(b"\n")
         return [json.loads(line) for line in data.decode().splitlines()]

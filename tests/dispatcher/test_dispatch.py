@@ -10,6 +10,7 @@ from aiohttp import web
 from scripted import HANG, RESET, TRUNCATE, completion, error
 
 from batchline.states import BatchStatus
+from dispatcher.upstream import Upstream
 
 
 def line(index, **body):
@@ -336,3 +337,24 @@ async def test_bodies_reach_the_upstream_byte_for_byte(bench, upstream):
     assert output[0]["custom_id"] == " \u2028é "
     assert output[0]["response"]["body"]["n"] == 123456789012345678901234567890
     assert output[0]["response"]["body"]["s"] == "a\u2028b\x85c"
+
+
+async def test_a_line_that_breaks_the_dispatcher_itself_ends_as_failed(
+    bench, upstream, monkeypatch
+):
+    """A fault of our own costs that line its tries, and no batch its end."""
+    send = Upstream.send
+
+    async def breaking(self, path, body, **given):
+        if b't1"' in body:
+            raise ValueError("a fault of our own")
+        return await send(self, path, body, **given)
+
+    monkeypatch.setattr(Upstream, "send", breaking)
+    batch = await bench.submit(3)
+    async with bench.running(max_attempts=2):
+        ended = await bench.ended(batch)
+
+    output, errors = await bench.results(ended)
+    assert [r["custom_id"] for r in output] == ["id-0", "id-2"]
+    assert [(e["response"], e["error"]["code"]) for e in errors] == [(None, "internal_error")]

@@ -11,12 +11,14 @@ from scripted import HANG, RESET, completion, error
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 REASONED = {"prompt_tokens_details": {"cached_tokens": 2}, "prompt_tokens": 5}
+ODD_TEXT = "one\u2028two\u0085three\x0b“ü🎉”"
 VECTORS = {"object": "list", "data": [{"embedding": [0.1, -2e-7]}], "model": "m"}
 
 ANSWERS = {
     "lines/success": lambda: web.json_response(completion("Paris", model="m")),
-    "lines/success_odd_text": lambda: web.json_response(
-        completion("one\u2028two\u0085three\x0b“ü🎉”", usage=REASONED)
+    "lines/success_odd_text": lambda: web.Response(  # raw, as vLLM writes it
+        text=json.dumps(completion(ODD_TEXT, usage=REASONED), ensure_ascii=False),
+        content_type="application/json",
     ),
     "lines/refused_400": lambda: error(400, "max_tokens is too large", code="bad"),
     "lines/refused_404": lambda: error(404, "The model `m` does not exist."),

@@ -157,6 +157,16 @@ CASES = {
     "batch_errors/cancel_expired": ("POST", "/v1/batches/{expired}/cancel", {}),
     "batch_errors/pause_completed": ("POST", "/v1/batches/{completed}/pause", {}),
     "batch_errors/resume_completed": ("POST", "/v1/batches/{completed}/resume", {}),
+    "batch_errors/retry_unknown": ("POST", "/v1/batches/batch_none/retry", {}),
+    "batch_errors/retry_open": ("POST", "/v1/batches/{open}/retry", {}),
+    "batch_errors/retry_failed": ("POST", "/v1/batches/{failed}/retry", {}),
+    "batch_errors/retry_of_nothing": ("POST", "/v1/batches/{completed}/retry", {}),
+    "batch_errors/delete_unknown": ("DELETE", "/v1/batches/batch_none", {}),
+    "batch_errors/delete_open": ("DELETE", "/v1/batches/{open}", {}),
+    "batch_errors/results_unknown": ("GET", "/v1/batches/batch_none/results", {}),
+    "batch_errors/results_after_line": ("GET", "/v1/batches/{open}/results?after_line=x", {}),
+    "batch_errors/results_follow": ("GET", "/v1/batches/{open}/results?follow=maybe", {}),
+    "batch_errors/errors_unknown": ("GET", "/v1/batches/batch_none/errors", {}),
     # models and model servers
     "model_errors/unknown": ("GET", "/v1/models/gpt-none", {}),
 }
@@ -184,6 +194,10 @@ async def expired(gateway):
     return batch.id
 
 
+async def open_(gateway):
+    return (await gateway.create_batch()).id
+
+
 async def file(gateway):
     return (await gateway.upload()).id
 
@@ -192,7 +206,9 @@ async def notes(gateway):
     return (await gateway.upload(purpose="user_data")).id
 
 
-THINGS = {made.__name__: made for made in (file, notes, completed, failed, expired)}
+THINGS = {
+    made.__name__.rstrip("_"): made for made in (file, notes, open_, completed, failed, expired)
+}
 
 
 async def filled(value, gateway):

@@ -8,6 +8,8 @@ import pytest
 from goldens import Shapes, names
 from sdk_shapes import parse_strictly
 
+from batchline.blobs.keys import result_key
+from batchline.lines import CANCELLED_CODE, CANCELLED_MESSAGE, error_record
 from batchline.model import Fault
 from batchline.states import BatchStatus, OutcomeKind
 
@@ -76,7 +78,26 @@ async def cancelled(gateway):
     return batch_id
 
 
-STATUSES = (
+async def paused(gateway):
+    batch_id = await in_progress(gateway)
+    await gateway.call("POST", f"/v1/batches/{batch_id}/pause")
+    gateway.clock.advance(10)
+    return batch_id
+
+
+async def retried(gateway):
+    """The batch that a retry makes, of the one line that a cancel kept from running."""
+    batch_id = await cancelled(gateway)
+    writer = gateway.blobs.create(result_key(batch_id, "error"))
+    await writer.write(
+        error_record("batch_req_x", "a", code=CANCELLED_CODE, message=CANCELLED_MESSAGE)
+    )
+    await writer.commit()
+    answer = await gateway.call("POST", f"/v1/batches/{batch_id}/retry")
+    return answer.json["id"]
+
+
+STATES = (
     validating,
     in_progress,
     finalizing,
@@ -85,6 +106,8 @@ STATUSES = (
     expired,
     cancelling,
     cancelled,
+    paused,
+    retried,
 )
 
 
@@ -126,13 +149,14 @@ CASES = {
     "files/list": (three_files, "GET", "/v1/files"),
     "files/list_first_page": (three_files, "GET", "/v1/files?limit=2"),
     "files/list_empty": (no_setup, "GET", "/v1/files"),
+    "batches/deleted": (completed, "DELETE", "/v1/batches/{}"),
     "batches/list": (two_batches, "GET", "/v1/batches"),
     "batches/list_first_page": (two_batches, "GET", "/v1/batches?limit=1"),
     "batches/list_empty": (no_setup, "GET", "/v1/batches"),
     "models/model": (two_models, "GET", "/v1/models/org/n"),
     "models/list": (two_models, "GET", "/v1/models"),
     "models/list_empty": (no_setup, "GET", "/v1/models"),
-} | {f"batches/{make.__name__}": (make, "GET", "/v1/batches/{}") for make in STATUSES}
+} | {f"batches/{make.__name__}": (make, "GET", "/v1/batches/{}") for make in STATES}
 
 
 @pytest.mark.spec(

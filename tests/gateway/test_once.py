@@ -8,8 +8,10 @@ import json
 import openai
 import pytest
 
+from batchline.model import NewBatch, UsedKey
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import open_store
+from gateway.once import body_digest
 
 KEY = "Idempotency-Key"
 DAY_S = 86400
@@ -236,3 +238,19 @@ async def test_the_stock_client_sends_a_key_with_extra_headers(gateway):
     labels = {"route": "/v1/batches", "method": "POST", "code": "409"}
     sample = gateway.metrics.registry.get_sample_value("batchline_http_requests_total", labels)
     assert sample == 1
+
+
+async def test_a_key_whose_batch_was_deleted_runs_nothing_again(gateway):
+    """A late retry of a job that was deleted since is told so."""
+    body = await body_for(gateway)
+    used = UsedKey("k", body_digest(json.dumps(body).encode()), "batch_gone", 2**40)
+    other = await gateway.store.get_batch((await gateway.create_batch()).id)
+    new = NewBatch(
+        "batch_other", other.endpoint, "file-x", "files/x", "24h", other.created_at, 2**40
+    )
+    await gateway.store.add_batch_once(new, used)
+
+    answer = await post(gateway, body, key="k")
+
+    assert (answer.status, answer.headers["x-should-retry"]) == (409, "false")
+    assert "batch_gone was created with it and then deleted" in answer.json["error"]["message"]

@@ -112,6 +112,21 @@ async def test_not_ready_without_any_backend(gateway):
     assert await reasons(gateway) == ["the dispatcher knows no backend"]
 
 
+async def test_not_ready_while_dispatch_is_paused(gateway):
+    """A full disk, for one: the reason is the dispatcher's own, beside what else is wrong."""
+    why = "Only 400 kB of disk space are left and 1.0 GB are kept free."
+    at = int(gateway.clock())
+    backend = BackendStatus("gpu-0", "http://127.0.0.1:8001", alive=True, since=1)
+
+    await gateway.store.report(FleetReport(at=at, backends=[backend], paused=why))
+    alone = await reasons(gateway)
+    await gateway.store.report(FleetReport(at=at, paused=why))
+    beside = await reasons(gateway)
+
+    assert alone == [f"dispatch is paused: {why}"]
+    assert beside == [f"dispatch is paused: {why}", "the dispatcher knows no backend"]
+
+
 async def test_not_ready_when_the_store_refuses(gateway):
     """The store's own words are passed on."""
     await gateway.report()

@@ -84,12 +84,13 @@ async def test_below_the_mark_a_file_is_refused_and_told_why(gateway, disk):
 
 
 @pytest.mark.spec("beyond-disk-full")
-async def test_what_does_not_fit_above_the_mark_is_refused_before_it_is_sent(gateway):
-    """The announced length counts: 6 GB are free, 2 are asked for, 5 must stay."""
+async def test_what_does_not_fit_above_the_mark_is_refused_before_it_is_sent(gateway, disk):
+    """The announced length counts: 5.1 GB are free, 0.2 are asked for, 5 must stay."""
+    disk.free = MIN_FREE + GB // 10
     host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(
-        b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000000\r\n"
+        b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n"
         b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-continue\r\n\r\n"
     )
 

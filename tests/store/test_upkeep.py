@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from batchline.blobs.keys import file_key, result_key, segments_prefix
+from batchline.blobs.keys import file_key, finish_index_key, result_key, segments_prefix
 from batchline.model import File, Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
 
@@ -232,3 +232,24 @@ async def test_the_overview_tells_what_the_database_takes_on_the_disk(tmp_path, 
 
     assert seen.database_bytes == sum(sizes)
     assert len(sizes) == 2
+
+
+async def test_the_finish_index_goes_with_the_last_result_file(store, make_batch):
+    """Whichever way that goes: by its age, or deleted."""
+    batch = await make_batch(lines=4)
+    index = finish_index_key(batch.id)
+    for lease in (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases:
+        lines = range(lease.slice.first, lease.slice.first + lease.slice.count)
+        outcomes = [Outcome(i, OutcomeKind.SUCCEEDED, b"{}\n") for i in lines]
+        ref = SegmentRef("segments/x", 0, 1)
+        await store.settle([Settlement(batch.seq, ref, [(lease, outcomes)])], now=NOW)
+    output = file("file-out", expires_at=NOW + 9, key=result_key(batch.id, "output"))
+    error = file("file-err", key=result_key(batch.id, "error"))
+    assert await store.close(batch, BatchStatus.COMPLETED, output=output, error=error, now=NOW)
+
+    assert await store.expire_files(now=NOW + 9, limit=9) == 1
+    before = await store.garbage(limit=99)
+    assert await store.delete_file("file-err")
+
+    assert index not in before
+    assert index in await store.garbage(limit=99)

@@ -145,8 +145,11 @@ async def test_no_answer_ever_contradicts_the_one_before_it(make_system, upstrea
                 "endpoint": "/v1/chat/completions",
                 "completion_window": window,
             }
-            return Watch(http, system.url, await post("/v1/batches", json=body))
+            watch = Watch(http, system.url, await post("/v1/batches", json=body))
+            asking.append(asyncio.create_task(watch.until_ended()))
+            return watch
 
+        asking = []
         watches = {
             "fine": await submit("fine", 800),
             "mixed": await submit("mixed", 500),
@@ -166,7 +169,7 @@ async def test_no_answer_ever_contradicts_the_one_before_it(make_system, upstrea
             assert shown["cancelling_at"] is not None
 
         async with asyncio.timeout(90):
-            *ends, _ = await asyncio.gather(*(w.until_ended() for w in watches.values()), stop())
+            *ends, _ = await asyncio.gather(*asking, stop())
 
     by_kind = dict(zip(watches, ends, strict=True))
     assert {kind: batch["status"] for kind, batch in by_kind.items()} == {
@@ -190,7 +193,8 @@ async def test_no_answer_ever_contradicts_the_one_before_it(make_system, upstrea
     }
     assert by_kind["bad"]["output_file_id"] is None
     assert by_kind["late"]["expired_at"] >= by_kind["late"]["expires_at"]
-    assert all(watch.answers > 60 for watch in watches.values())
+    assert "in_progress" in watches["stopped"].seen
+    assert all(watch.answers > 50 for watch in watches.values())
 
 
 def resident_peak_mb(process):

@@ -29,6 +29,10 @@ DELETE FROM files WHERE id = :id RETURNING blob_key;
 -- name: add_garbage!
 INSERT OR IGNORE INTO garbage (key) VALUES (:key);
 
+-- name: finish_index_to_garbage!
+INSERT OR IGNORE INTO garbage (key)
+SELECT :key WHERE NOT EXISTS (SELECT 1 FROM files WHERE blob_key IN (:output, :error));
+
 -- name: garbage
 SELECT key FROM garbage g
 WHERE NOT EXISTS (

@@ -1,0 +1,157 @@
+"""What time makes superfluous goes when it should, by the clock that the test moves."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from scripted import completion, error
+
+from batchline.blobs.keys import finish_index_key, result_key
+from batchline.metrics import Metrics
+from batchline.model import File
+from dispatcher.sweep import Sweep
+
+DAY = 86400
+
+
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch, bench, clock):
+    monkeypatch.setattr("dispatcher.sweep._CLEAN_EVERY_S", 0.02)
+    bench.clock = clock
+
+
+def half(body, attempt):
+    """Answer even lines, refuse odd ones."""
+    is_even = int(body["tag"][1:]) % 2 == 0
+    return web.json_response(completion()) if is_even else error(400)
+
+
+def stored(bench):
+    """Every file below the blobs' folder."""
+    return sorted(
+        path.relative_to(bench.tmp_path / "blobs").as_posix()
+        for path in (bench.tmp_path / "blobs").rglob("*")
+        if path.is_file()
+    )
+
+
+async def test_results_expire_so_long_after_they_were_made(bench, upstream, clock):
+    """`output_expires_after` counts from the creation of the files, not of the batch."""
+    upstream.script = half
+    batch = await bench.submit(6, output_expires_after_s=3600)
+    clock.advance(7200)  # the batch waited: its own creation is long past
+    async with bench.running():
+        ended = await bench.ended(batch)
+        ids = (ended.output_file_id, ended.error_file_id)
+        files = [await bench.store.get_file(i, now=int(clock())) for i in ids]
+        clock.advance(3599)
+        last = [await bench.store.get_file(i, now=int(clock())) for i in ids]
+        clock.advance(1)
+        gone = [await bench.store.get_file(i, now=int(clock())) for i in ids]
+
+        async def is_swept():
+            return stored(bench) == [batch.input_key]
+
+        await bench.until(is_swept)
+
+    assert [f.created_at for f in files] == [ended.completed_at] * 2
+    assert [f.expires_at for f in files] == [ended.completed_at + 3600] * 2
+    assert last == files
+    assert gone == [None, None]
+    assert bench.metrics.registry.get_sample_value("batchline_files_expired_total") == 2
+
+
+@pytest.mark.parametrize(("ttl_s", "expires"), [(2 * DAY, True), (0, False)])
+async def test_results_without_a_wish_get_the_age_of_the_settings(bench, clock, ttl_s, expires):
+    """`file_ttl_s`; 0 keeps them."""
+    batch = await bench.submit(1)
+    async with bench.running(file_ttl_s=ttl_s):
+        ended = await bench.ended(batch)
+
+    file = await bench.store.get_file(ended.output_file_id, now=int(clock()))
+    assert file.expires_at == (ended.completed_at + ttl_s if expires else None)
+
+
+async def test_an_input_that_expires_while_its_batch_runs_is_read_to_the_end(
+    bench, upstream, clock
+):
+    """The file is gone for clients at once; its bytes stay until the batch ended, then go."""
+    batch = await bench.submit(50)
+    await bench.store.delete_file(batch.input_file_id)
+    at = int(clock())
+    await bench.store.add_file(
+        File(batch.input_file_id, 1, at, at + 100, "in.jsonl", "batch", batch.input_key)
+    )
+    upstream.health = 503
+    async with bench.running():
+
+        async def is_expired():
+            metric = bench.metrics.registry.get_sample_value
+            return metric("batchline_files_expired_total") == 1
+
+        clock.advance(100)
+        await bench.until(is_expired)
+        kept = stored(bench)
+        upstream.health = 200
+        output, errors = await bench.results(await bench.ended(batch))
+
+        async def is_swept():
+            return batch.input_key not in stored(bench)
+
+        await bench.until(is_swept)
+
+    assert batch.input_key in kept
+    assert (len(output), errors) == (50, [])
+
+
+async def test_an_ended_batch_is_forgotten_at_its_age_and_leaves_no_byte(bench, clock):
+    """`batch_ttl_s` from its end: row, lines, segments and lasting results."""
+    batch = await bench.submit(5)
+    async with bench.running(batch_ttl_s=DAY, file_ttl_s=0):
+        ended = await bench.ended(batch)
+        clock.advance(DAY - 1)
+
+        async def is_pruned():
+            left = [batch.input_key, finish_index_key(batch.id), result_key(batch.id, "output")]
+            return not await bench.store.slices(batch) and stored(bench) == sorted(left)
+
+        await bench.until(is_pruned)
+        kept = await bench.store.get_batch(batch.id)
+        clock.advance(1)
+
+        async def is_forgotten():
+            gone = await bench.store.get_batch(batch.id) is None
+            return gone and stored(bench) == [batch.input_key]
+
+        await bench.until(is_forgotten)
+
+    assert kept == ended
+    assert await bench.store.get_file(ended.output_file_id, now=int(clock())) is None
+    assert not list((bench.tmp_path / "blobs/results").iterdir())
+    assert bench.metrics.registry.get_sample_value("batchline_batches_dropped_total") == 1
+
+
+async def test_ended_batches_are_kept_unless_an_age_is_set(store, blobs, make_batch, clock):
+    """The default: OpenAI keeps them too."""
+    batch = await make_batch(lines=None)
+    await store.cancel_batch(batch.id, now=1)
+    await store.close(batch, "cancelled", output=None, error=None, now=1)
+    sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock)
+    clock.advance(10_000 * DAY)
+
+    await sweep.step()
+
+    assert await store.get_batch(batch.id) is not None
+
+
+async def test_a_full_piece_is_followed_by_the_next_at_once(store, blobs, clock, monkeypatch):
+    """A backlog is worked off in small steps without the usual rest."""
+    monkeypatch.setattr("dispatcher.sweep._FILES_AT_ONCE", 2)
+    for number in range(3):
+        await store.add_file(File(f"file-{number}", 1, 1, 2, "x", "batch", f"files/{number}"))
+    sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock)
+
+    rests = [await sweep.step() for _ in range(2)]
+
+    assert rests == [0.1, 0.02]
+    assert await store.garbage(limit=9) == []

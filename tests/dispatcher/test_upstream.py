@@ -1,0 +1,43 @@
+"""One request to the upstream: how much of an answer is read."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from scripted import TRUNCATE
+
+from dispatcher.upstream import Break, Broken, Reply, Upstream
+
+
+async def send(upstream, answer, **limits):
+    """Post one line and return what came of it."""
+    upstream.script = lambda body, attempt: answer
+    async with Upstream(upstream.url, api_key=None, timeout_s=30, **limits) as session:
+        return await session.send("/v1/x", b"{}", request_id="r")
+
+
+def chunked(text):
+    """Make an answer that does not say how long it is."""
+    response = web.Response(text=text)
+    response.enable_chunked_encoding()
+    return response
+
+
+@pytest.mark.parametrize("make", [chunked, lambda text: web.Response(text=text)])
+async def test_an_answer_at_the_limit_is_read_and_one_above_is_not(upstream, make):
+    """Whether the server says how long it is or not; memory stays bounded."""
+    whole = await send(upstream, make("x" * 1000), max_answer_bytes=1000)
+    above = await send(upstream, make("x" * 1001), max_answer_bytes=1000)
+
+    assert isinstance(whole, Reply)
+    assert whole.body == b"x" * 1000
+    assert isinstance(above, Broken)
+    assert above.how is Break.TOO_LARGE
+
+
+async def test_a_torn_answer_is_truncated(upstream):
+    """What came before the tear is not taken for an answer."""
+    torn = await send(upstream, TRUNCATE)
+
+    assert isinstance(torn, Broken)
+    assert torn.how is Break.TRUNCATED
