@@ -1,7 +1,8 @@
 """Bytes that no row names: left by a crash between a rename and its row, or by a late result.
 
 A pass lists all blobs piece by piece. What no row names is noted, and deleted when a later pass, an hour
-on, finds it still unnamed: a row follows its bytes within seconds. Nothing is read from file times.
+on, finds it still unnamed: a row follows its bytes within seconds. Nothing is read from file times. Beside
+a database that they do not belong to, no bytes are touched at all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from batchline.blobs import Blobs
-from batchline.blobs.keys import PREFIXES
+from batchline.blobs.keys import OWNER_KEY, PREFIXES
+from batchline.errors import NotFound
 from batchline.metrics import Metrics
 from batchline.store import Upkeep
 
@@ -39,6 +41,8 @@ class Orphans:
     async def step(self) -> float:
         """Look at one piece of the blobs."""
         if self._pass is None:
+            if not await self._is_ours():
+                return _PASS_EVERY_S
             await self._drop_abandoned()
             self._pass = self._list()
             self._began_at = int(self._clock())
@@ -54,6 +58,25 @@ class Orphans:
             raise
         self._pass = None
         return _PASS_EVERY_S
+
+    async def _is_ours(self) -> bool:
+        """Check that the bytes belong to this database; the first that comes marks them as its own."""
+        mine = (await self._store.identity()).encode()
+        try:
+            owner = await self._blobs.read(OWNER_KEY)
+        except NotFound:
+            writer = self._blobs.create(OWNER_KEY)
+            await writer.write(mine)
+            await writer.commit()
+            return True
+        if owner != mine:
+            log.error(
+                "The files here belong to another database, so that what looks unneeded may not be: "
+                "none is deleted. If the old database is lost for good, delete the file "
+                "blobs/%s in the data directory.",
+                OWNER_KEY,
+            )
+        return owner == mine
 
     async def _list(self) -> AsyncGenerator[list[str], None]:
         for prefix in PREFIXES:

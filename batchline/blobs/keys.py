@@ -6,6 +6,8 @@ import hashlib
 
 PREFIXES = ("files/", "results/", "segments/", "uploads/")
 """Below these lies everything that rows name."""
+OWNER_KEY = "owner"
+"""Says which database the bytes belong to: another one must not tell which of them are needed."""
 
 
 _FINISH_INDEX = "finished.idx"

@@ -226,15 +226,10 @@ class LocalBlobs:
         return file
 
     def _read_segment_index(self, ref: SegmentRef) -> list[tuple[int, int, int]]:
-        data = self._read(ref.key, ref.offset_bytes, ref.length_bytes)
-        if len(data) != ref.length_bytes or len(data) < _FOOTER.size:
-            raise StoreUnavailable(f"Segment {ref.key}@{ref.offset_bytes} is cut short.")
-        count, checksum, magic = _FOOTER.unpack_from(data, len(data) - _FOOTER.size)
-        body_end = len(data) - _FOOTER.size - count * _ENTRY.size
-        if magic != _MAGIC or body_end < 0 or zlib.crc32(data[: -_FOOTER.size]) != checksum:
-            raise StoreUnavailable(f"Segment {ref.key}@{ref.offset_bytes} fails its checksum.")
+        with _translated(ref.key), self._path(ref.key).open("rb", buffering=0) as file:
+            index = _checked_index(file, ref)
         found, at = [], ref.offset_bytes
-        for line, length in _ENTRY.iter_unpack(data[body_end : -_FOOTER.size]):
+        for line, length in _ENTRY.iter_unpack(index):
             found.append((line, at, length))
             at += length
         return found
@@ -254,6 +249,27 @@ class LocalBlobs:
     def _drop_abandoned(self, at_most: int) -> tuple[int, int]:
         with _translated("tmp/"):
             return drop_abandoned(self._root / "tmp", at_most=at_most)
+
+
+def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
+    """Return a segment's index once all its bytes are known to be right; holds a piece at a time."""
+    name = f"Segment {ref.key}@{ref.offset_bytes}"
+    end = ref.offset_bytes + ref.length_bytes - _FOOTER.size
+    file.seek(max(end, 0))
+    footer = _read_exactly(file, _FOOTER.size)
+    if end < ref.offset_bytes or len(footer) < _FOOTER.size:
+        raise StoreUnavailable(f"{name} is cut short.")
+    count, checksum, magic = _FOOTER.unpack(footer)
+    left = end - count * _ENTRY.size - ref.offset_bytes
+    found = 0
+    file.seek(ref.offset_bytes)
+    while left > 0 and (piece := file.read(min(left, _BUFFER_BYTES))):
+        found = zlib.crc32(piece, found)
+        left -= len(piece)
+    index = _read_exactly(file, count * _ENTRY.size) if left == 0 else b""
+    if magic != _MAGIC or zlib.crc32(index, found) != checksum:
+        raise StoreUnavailable(f"{name} fails its checksum.")
+    return index
 
 
 class _SegmentFile:

@@ -286,6 +286,9 @@ class Upkeep(Protocol):
         Their result files go with them, but those that expire by themselves.
         """
 
+    async def identity(self) -> str:
+        """Return what tells this database from any other: made with it, for ever."""
+
     async def suspect(self, keys: Sequence[str], *, now: int, first_seen_before: int) -> list[str]:
         """Note which of these blobs nothing names; return those noted first by `first_seen_before`."""
 

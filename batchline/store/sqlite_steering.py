@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from batchline.blobs.keys import finish_index_key
 from batchline.model import Batch, File, NewBatch, UsedKey
 
 from . import repo
@@ -32,11 +31,9 @@ class SqliteSteering(SqliteParts):
             files = [gone["output_file_id"], gone["error_file_id"]]
             if await tx.row(self._text("shares_input"), {"input_key": gone["input_key"]}) is None:
                 files.append(gone["input_file_id"])
-            keys = [finish_index_key(batch_id)]
             for file_id in filter(None, files):
-                file = await tx.row(self._text("delete_file"), {"id": file_id})
-                keys += [file["blob_key"]] if file else []
-            await tx.run_many(self._text("add_garbage"), [{"key": key} for key in keys])
+                if file := await tx.row(self._text("delete_file"), {"id": file_id}):
+                    await self._discard(tx, file["blob_key"])
         return True
 
     async def add_retry(self, file: File, new: NewBatch, used: UsedKey | None) -> Batch | None:  # noqa: D102

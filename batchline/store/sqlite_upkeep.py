@@ -64,6 +64,12 @@ class SqliteUpkeep(SqliteParts):
                 await tx.run(self._text("drop_batch"), {"batch_seq": row["seq"]})
         return len(rows)
 
+    async def identity(self) -> str:  # noqa: D102
+        async with self._database.read() as tx:
+            row = await tx.row(self._text("identity"))
+        assert row is not None, "the migration made it"
+        return str(row["id"])
+
     async def suspect(  # noqa: D102
         self, keys: Sequence[str], *, now: int, first_seen_before: int
     ) -> list[str]:

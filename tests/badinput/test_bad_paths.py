@@ -96,8 +96,26 @@ def test_the_dashboards_files_lead_nowhere_else(server, path):
         ("GET", "/v1/files/", "/content", "No such File object: ", "id"),
         ("GET", "/v1/batches/", "", "No batch found with id ", None),
         ("POST", "/v1/batches/", "/cancel", "No batch found with id ", None),
+        ("POST", "/v1/batches/", "/pause", "No batch found with id ", None),
+        ("POST", "/v1/batches/", "/resume", "No batch found with id ", None),
+        ("GET", "/v1/batches/", "/results", "No batch found with id ", None),
+        ("GET", "/v1/batches/", "/errors", "No batch found with id ", None),
+        ("POST", "/v1/batches/", "/retry", "No batch found with id ", None),
+        ("DELETE", "/v1/batches/", "", "No batch found with id ", None),
     ],
-    ids=["file", "delete", "content", "batch", "cancel"],
+    ids=[
+        "file",
+        "delete",
+        "content",
+        "batch",
+        "cancel",
+        "pause",
+        "resume",
+        "results",
+        "errors",
+        "retry",
+        "delete batch",
+    ],
 )
 def test_an_odd_id_is_an_unknown_one(server, method, before, after, says, param, id_):
     """Whatever stands in the place of an id: 404, and no header is injected."""
@@ -108,6 +126,18 @@ def test_an_odd_id_is_an_unknown_one(server, method, before, after, says, param,
         says = "Invalid URL"
     check_refusal(answer, Case(b"", 404, says, param))
     assert "x-injected" not in answer.headers
+
+
+@pytest.mark.parametrize("id_", NO_SUCH.values(), ids=NO_SUCH)
+def test_an_odd_model_is_an_unknown_one(server, id_):
+    """Model names may hold slashes, so nearly anything may stand there."""
+    answer = server.ask(request("GET", f"/v1/models/{id_}"))
+
+    if answer.error["message"].startswith("Invalid URL"):
+        check_refusal(answer, Case(b"", 404, "Invalid URL"))
+    else:
+        says = "The model '.*does not exist"
+        check_refusal(answer, Case(b"", 404, "(?s)" + says, "model", "model_not_found"))
 
 
 METHODS = {

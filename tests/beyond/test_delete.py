@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
 
+from batchline.blobs.keys import OWNER_KEY
 from batchline.model import NewBatch, new_batch_id
 
 
@@ -63,7 +64,8 @@ async def test_everything_of_a_batch_goes_with_it(house, upstream):
     assert answer.json == {"id": batch.id, "object": "batch", "deleted": True}
     assert gone == [404] * 5
     assert (await delete(house, batch)).status == 404
-    assert not [p for p in (house.folder / "blobs").rglob("*") if p.is_file()]
+    files = [p for p in (house.folder / "blobs").rglob("*") if p.is_file()]
+    assert [p for p in files if p.name != OWNER_KEY] == []
     async with house.store._database.read() as tx:
         for table in ("batches", "files", "slices", "outcomes", "segments"):
             assert await tx.rows(f"SELECT * FROM {table}") == [], table

@@ -36,24 +36,37 @@ async def leased(house, batch):
 
 @pytest.mark.spec("beyond-pause", "beyond-resume")
 async def test_a_paused_batch_settles_what_flies_and_goes_on_after_resume(house, upstream):
-    """In-flight lines end and count; the rest waits, its leases released; each line is sent once."""
-    upstream.script = slowly
-    batch = await house.submit(300)
-    async with house.dispatching():
-        await house.finished(batch, 40)
-        paused = (await pause(house, batch)).json
-        async with asyncio.timeout(10):
-            while upstream.in_flight or await leased(house, batch):
-                await asyncio.sleep(0.01)
-        halted = await house.show(batch)
-        sent = sum(upstream.seen.values())
+    """In-flight lines end and count; the rest is given back and waits; each line is sent once."""
+    go = asyncio.Event()
 
+    async def script(body, attempt):
+        if int(body["tag"][1:]) >= 40:
+            await go.wait()
+        return web.json_response(completion())
+
+    upstream.script = script
+    batch = await house.submit(300)
+    async with house.dispatching(), asyncio.timeout(30):
+        await house.finished(batch, 40)
+        while upstream.in_flight < 16:
+            await asyncio.sleep(0.01)
+        held = await leased(house, batch)
+        paused = (await pause(house, batch)).json
+        while await leased(house, batch) == held:  # slices of which nothing flies go back at once
+            await asyncio.sleep(0.01)
+        sent = sum(upstream.seen.values())
+        go.set()
+        while await leased(house, batch):
+            await asyncio.sleep(0.01)
+        halted = await house.show(batch)
+
+        assert sum(upstream.seen.values()) == sent
         resumed = (await resume(house, batch)).json
         ended = await house.ended(batch)
 
     assert paused["status"] == halted["status"] == "in_progress"
     assert paused["paused_at"] == halted["paused_at"] is not None
-    assert 40 <= halted["request_counts"]["completed"] == sent < 300
+    assert halted["request_counts"]["completed"] == sent == 56
     assert resumed["paused_at"] is None
     assert ended.counts.completed == 300
     assert set(upstream.seen.values()) == {1}

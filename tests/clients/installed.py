@@ -58,7 +58,7 @@ def node_with_packages(python: Path) -> Path:
     return node
 
 
-def run_client(*argv, cwd, within_s=90, **variables) -> subprocess.CompletedProcess:
+def run_client(*argv, cwd, within_s=240, **variables) -> subprocess.CompletedProcess:
     """Run a client's script to its end, bounded; what it printed is in the result."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "NO_PROXY": "*"} | variables
     return subprocess.run(

@@ -9,7 +9,7 @@ import pytest
 from echoes import REFUSAL, chat_line, compare, jsonl, odd_lines
 from installed import facts_of, run_client
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1200)]  # the first of them installs them all
 
 SCRIPT = Path(__file__).parent / "outside" / "litellm_calls.py"
 MIXED = [*odd_lines(), chat_line("refused", "REFUSE")]

@@ -10,7 +10,7 @@ import pytest
 from echoes import REFUSAL, chat_line, expected, jsonl, odd_lines
 from installed import NODE_TESTS, run_client
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1200)]  # the first of them installs them all
 
 NAMES = [
     name

@@ -9,7 +9,7 @@ import pytest
 from echoes import CHAT, ODD, REFUSAL, chat_line, compare, jsonl
 from installed import facts_of, run_client
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1200)]  # the first of them installs them all
 
 SCRIPT = Path(__file__).parent / "outside" / "openai_batch_calls.py"
 

@@ -57,7 +57,13 @@ class Bench:
         """What the dispatcher takes for the time; leases count in real time all the same."""
 
     async def submit(
-        self, content, *, expires_in_s=86400, endpoint="/v1/chat/completions", **fields
+        self,
+        content,
+        *,
+        expires_in_s=86400,
+        endpoint="/v1/chat/completions",
+        file_expires_in_s=None,
+        **fields,
     ):
         if isinstance(content, int):
             content = "\n".join(request_line(i) for i in range(content))
@@ -67,8 +73,9 @@ class Bench:
         await writer.write(data)
         await writer.commit()
         now = int(self.clock())
+        file_expires_at = None if file_expires_in_s is None else now + file_expires_in_s
         await self.store.add_file(
-            File(file_id, len(data), now, None, "in.jsonl", "batch", file_key(file_id))
+            File(file_id, len(data), now, file_expires_at, "in.jsonl", "batch", file_key(file_id))
         )
         new = NewBatch(
             id=new_batch_id(),

@@ -49,6 +49,7 @@ async def check_expired(bench, batch, *, completed):
     assert (ended.counts.completed, ended.counts.failed) == (completed, 0)
 
 
+@pytest.mark.spec("7-stops", "7-partial-output", "7-unrun-written", "3.5-expired")
 async def test_lines_done_in_flight_in_back_off_and_pending_end_exactly_once(
     bench, upstream, clock
 ):
@@ -81,6 +82,7 @@ async def test_lines_done_in_flight_in_back_off_and_pending_end_exactly_once(
     assert set(upstream.seen.values()) == {1}
 
 
+@pytest.mark.spec("7-stops")
 async def test_nothing_is_sent_after_the_deadline_even_before_anyone_ended_the_batch(
     bench, upstream, clock, monkeypatch
 ):
@@ -163,6 +165,7 @@ async def test_a_batch_expires_while_no_backend_answers(bench, upstream, clock):
         await check_expired(bench, batch, completed=5)
 
 
+@pytest.mark.spec("7-partial-output", "7-unrun-written")
 async def test_a_deadline_that_passed_while_no_dispatcher_ran_is_kept_at_its_start(
     bench, upstream, clock
 ):

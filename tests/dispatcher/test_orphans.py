@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from batchline.blobs.keys import file_key, result_key, segments_prefix
+from batchline.blobs.keys import OWNER_KEY, file_key, result_key, segments_prefix
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Fault, File
+from batchline.store import open_store
 from dispatcher.orphans import Orphans
 
 HOUR = 3600
@@ -25,6 +26,9 @@ class Breaking:
             self.refusals -= 1
             raise StoreUnavailable("locked")
         return await self.store.suspect(keys, **when)
+
+    async def identity(self):
+        return await self.store.identity()
 
     async def forget_suspects(self, keys, **when):
         await self.store.forget_suspects(keys, **when)
@@ -185,3 +189,36 @@ async def test_temporary_files_of_dead_writers_go_at_once(orphans, blobs, tmp_pa
     assert list((tmp_path / "blobs/tmp").iterdir()) == []
     value = metrics.registry.get_sample_value
     assert value("batchline_orphan_bytes_deleted_total", {"kind": "temporary"}) == 3
+
+
+async def test_bytes_of_another_database_are_never_deleted(
+    orphans, blobs, tmp_path, metrics, clock, caplog
+):
+    """The database was lost and a new one made: what no row names now is all that is left."""
+    treasure = await write(blobs, file_key("file-old"))
+    await one_pass(orphans)
+    async with open_store(tmp_path / "new.sqlite3", clock_ms=clock.ms) as new:
+        beside = Orphans(new, blobs, metrics=metrics, clock=clock)
+        for _ in range(3):
+            await one_pass(beside)
+            clock.advance(HOUR)
+        kept = await present(blobs, treasure)
+        refusals = [r for r in caplog.records if "belong to another database" in r.message]
+
+        await blobs.delete(OWNER_KEY)  # what the message advises
+        for _ in range(2):
+            await one_pass(beside)
+            clock.advance(HOUR)
+
+    assert kept == [True]
+    assert len(refusals) == 3
+    assert await present(blobs, treasure) == [False]
+
+
+async def test_a_database_keeps_its_identity(tmp_path, store, clock):
+    """Over restarts; and no two have the same."""
+    mine = await store.identity()
+    async with open_store(tmp_path / "batchline.sqlite3", clock_ms=clock.ms) as again:
+        assert await again.identity() == mine
+    async with open_store(tmp_path / "other.sqlite3", clock_ms=clock.ms) as other:
+        assert await other.identity() != mine

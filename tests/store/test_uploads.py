@@ -74,7 +74,8 @@ async def test_parts_are_taken_while_they_fit(store, upload):
 async def test_the_number_of_parts_is_bounded(store, upload):
     """However small they are."""
     parts = [(upload.id, new_part_id()) for _ in range(MAX_PARTS)]
-    await store._database._writer.executemany("INSERT INTO upload_parts VALUES (?, ?, 0, 0)", parts)
+    async with store._database.write() as tx:
+        await tx.run_many("INSERT INTO upload_parts VALUES (?, ?, 0, 0)", parts)
 
     assert await add_part(store, upload) is Admission.FULL
 

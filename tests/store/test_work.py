@@ -272,3 +272,19 @@ async def test_the_report_travels_whole(store):
     await store.report(report)
 
     assert await store.fleet_report() == report
+
+
+async def test_nothing_of_a_paused_batch_is_claimed(store, make_batch):
+    """Not a slice until it is resumed; what is held can still be settled."""
+    batch = await make_batch(lines=8)
+    held = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    await store.pause_batch(batch.id, now=NOW)
+
+    paused = await store.claim(batch, slices=9, holder="a", ttl_s=30)
+    settled = await settle_all(store, batch, held)
+    await store.resume_batch(batch.id)
+    resumed = await store.claim(batch, slices=9, holder="a", ttl_s=30)
+
+    assert paused.leases == []
+    assert settled.lines == 4
+    assert [lease.slice.first for lease in resumed.leases] == [4]

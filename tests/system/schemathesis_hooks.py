@@ -28,6 +28,7 @@ NOT_IN_A_SCHEMA = {
         "Must be .jsonl",
     ),
     ("cancelUpload", 400): ("takes nothing any more",),
+    ("retryBatch", 400): ("Invalid 'metadata': too many properties", "Supported values are: '24h'"),
 }
 FINE = {401, 404, 409}
 

@@ -382,6 +382,9 @@ DELETE FROM files WHERE id = :id AND expires_at IS NULL RETURNING blob_key;
 DELETE FROM batches
 WHERE seq = :batch_seq AND status IN ('failed', 'completed', 'expired', 'cancelled');
 
+-- name: identity
+SELECT id FROM identity;
+
 -- name: unnamed
 SELECT json_extract(k.value, '$[0]') AS key FROM json_each(:keys) k
 WHERE NOT EXISTS (
