@@ -12,7 +12,6 @@ NOT_IN_A_SCHEMA = {
     ("createBatch", 400): ("Cannot find file", "Cannot use file", "Supported values are: '24h'"),
     ("downloadFile", 400): ("Not allowed to download files of purpose",),
     ("downloadFile", 416): ("The file has only",),
-    ("retryBatch", 400): ("Supported values are: '24h'",),
     ("readBatchResults", 400): ("integer above maximum value",),
     ("readBatchErrors", 400): ("integer above maximum value", "Errors cannot be followed"),
     ("createFile", 400): ("Must be .jsonl",),
