@@ -41,6 +41,7 @@ async def clean(house):
         await house.blobs.delete(key)
 
 
+@pytest.mark.spec("beyond-delete")
 async def test_everything_of_a_batch_goes_with_it(house, upstream):
     """Batch, files and routes are gone at once; rows and bytes with the next housekeeping."""
     upstream.script = half
@@ -87,6 +88,7 @@ async def test_an_input_that_another_batch_names_stays(house, upstream):
     assert (await house.call("GET", f"/files/{first.input_file_id}")).status == 404
 
 
+@pytest.mark.spec("beyond-delete-open")
 @pytest.mark.parametrize("paused", [False, True])
 async def test_an_open_batch_is_not_deleted(house, upstream, paused):
     """409 with the remedy; after the cancel it can be deleted."""

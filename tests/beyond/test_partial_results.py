@@ -61,6 +61,7 @@ async def follow(house, batch, after=0, *, stop_after=None):
     return [line for line in whole.split(b"\n") if line]
 
 
+@pytest.mark.spec("beyond-results", "2.5-partial-output")
 async def test_what_is_done_so_far_comes_in_input_order_and_in_the_form_of_the_files(
     house, upstream
 ):
@@ -87,6 +88,7 @@ async def test_what_is_done_so_far_comes_in_input_order_and_in_the_form_of_the_f
     assert sorted(after.body.splitlines()) == sorted((output + failed).splitlines())
 
 
+@pytest.mark.spec("beyond-results-after-line")
 async def test_after_line_gives_exactly_what_finished_since(house, upstream):
     """A line that finished late is not lost, though later lines of the input came before it."""
     upstream.script = hold(2, 5)
@@ -104,6 +106,7 @@ async def test_after_line_gives_exactly_what_finished_since(house, upstream):
     assert numbers(rest.body) == [2, 5]
 
 
+@pytest.mark.spec("beyond-results-after-line")
 async def test_every_after_line_cuts_the_same_list(house, upstream):
     """For each number, running or ended: the answer is what finished after it, nothing else."""
     upstream.script = hold(0, 4, 9)
@@ -125,6 +128,7 @@ async def test_every_after_line_cuts_the_same_list(house, upstream):
         assert ended[n] == sorted(order[n])
 
 
+@pytest.mark.spec("beyond-results-follow")
 async def test_following_streams_lines_as_they_finish_and_ends_with_the_batch(house, upstream):
     """Lines come before the batch ends; the last ones too; the stream ends cleanly by itself."""
     upstream.script = hold(0)
@@ -153,6 +157,7 @@ async def test_following_streams_lines_as_they_finish_and_ends_with_the_batch(ho
     assert got[-1] == "id-0"
 
 
+@pytest.mark.spec("beyond-results-after-line", "beyond-results-follow")
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_client_cut_off_anywhere_gets_each_line_exactly_once(house, upstream, seed):
     """Cut at random bytes, before, across and after the end: count the lines, go on, miss nothing."""
@@ -179,6 +184,7 @@ async def test_a_client_cut_off_anywhere_gets_each_line_exactly_once(house, upst
     assert len(set(got)) == ended.counts.total == 400
 
 
+@pytest.mark.spec("beyond-results-follow")
 async def test_lines_that_never_ran_come_last(house, upstream):
     """After a cancel the followers get the unrun lines, as the error file has them."""
     upstream.script = hold(*range(5, 30))
@@ -215,6 +221,7 @@ async def test_results_stay_after_the_rows_are_pruned(house, upstream):
     assert numbers((await results(house, batch)).body) == list(range(300))
 
 
+@pytest.mark.spec("beyond-errors")
 async def test_errors_are_the_failed_lines_so_far_and_then_the_error_file(house, upstream):
     """In input order, by number too; after the end byte for byte the error file."""
     upstream.script = hold(0, failing={1, 5, 8})
@@ -264,6 +271,7 @@ async def test_results_whose_files_are_deleted_are_gone_and_say_so(house, upstre
     assert numbers((await errors(house, batch)).body) == [1]
 
 
+@pytest.mark.spec("beyond-results-bad-query")
 @pytest.mark.parametrize(
     ("path", "param", "says"),
     [
@@ -287,6 +295,7 @@ async def test_bad_queries_are_refused(house, upstream, path, param, says):
     assert says in answer.json["error"]["message"]
 
 
+@pytest.mark.spec("beyond-results-bad-query")
 async def test_an_unknown_batch_has_neither(house):
     """404, as for the batch itself."""
     for path in ("results", "errors", "results?follow=true"):

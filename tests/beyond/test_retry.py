@@ -34,6 +34,7 @@ async def run(house, content, **fields):
         return await house.ended(batch)
 
 
+@pytest.mark.spec("beyond-retry", "beyond-retry-bodies")
 async def test_exactly_the_failed_lines_run_again_byte_for_byte(house, upstream):
     """A new file and a new batch, linked; between them the two batches answer every line."""
     upstream.script = refusing(0, 3, 9)
@@ -67,6 +68,7 @@ async def test_exactly_the_failed_lines_run_again_byte_for_byte(house, upstream)
     assert (await house.store.get_batch(first.id)) == first
 
 
+@pytest.mark.spec("beyond-retry")
 @pytest.mark.parametrize("end", [BatchStatus.CANCELLED, BatchStatus.EXPIRED])
 async def test_lines_that_never_ran_are_retried_too(house, upstream, end):
     """After a cancel or an expiry: what is in the error file, no more and no less."""
@@ -142,6 +144,7 @@ async def test_retrying_twice_makes_two_batches_but_once_under_one_key(house, up
     assert [c.json["error"]["code"] for c in clashes] == ["idempotency_key_reused"] * 2
 
 
+@pytest.mark.spec("beyond-retry-nothing")
 async def test_what_cannot_be_retried_is_refused_with_the_reason(house, upstream):
     """Open, succeeded, failed, never read, files gone, unknown: 409 or 404, nothing left behind."""
     opened = await house.submit(2)

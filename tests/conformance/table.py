@@ -195,22 +195,29 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("[", "\\[").replace("]", "\\]")
 
 
-def faults(contract: Contract, marks: Marks) -> list[str]:
-    """Say what keeps the table from being true."""
+def faults(contract: Contract, marks: Marks, document: str) -> list[str]:
+    """Say what keeps the table from being true: one sentence each, with the remedy."""
     rules = contract.rules
-    return [
-        f"{test} names the unknown rule {rule}"
+    unknown = [
+        f"{test} names the unknown rule {rule}: see tests/conformance/rules.toml"
         for rule, tests in sorted(marks.proofs.items())
         if rule not in rules
         for test in sorted(tests)
     ]
+    unproved = [
+        f"{rule.id} has no test: mark one that proves it, or name why it is a deviation"
+        for rule in rules.values()
+        if rule.deviation is None and not marks.tests(rule.id)
+    ]
+    is_stale = not (unknown or unproved) and document != render(contract, marks)
+    return unknown + unproved + ["docs/conformance.md is stale: run `make docs`"] * is_stale
 
 
 def main(arguments: list[str]) -> int:
     """Write the document, or with `--check` print what is wrong with it."""
     contract, marks = load(), collect()
     if arguments == ["--check"]:
-        found = faults(contract, marks)
+        found = faults(contract, marks, DOCUMENT.read_text("utf-8"))
         sys.stdout.write("".join(f"{fault}\n" for fault in found))
         return bool(found)
     DOCUMENT.write_text(render(contract, marks), "utf-8")

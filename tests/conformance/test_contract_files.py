@@ -8,6 +8,7 @@ import pytest
 from inputs import requests
 from scripted import HANG
 
+import dispatcher.sweep
 from batchline.settings import Settings
 from gateway.paging import FILES, page_query
 
@@ -126,6 +127,12 @@ async def test_one_size_limit_holds_for_every_file(open_api):
                 await api.upload(b"x" * 1001, purpose=purpose)
 
 
+@pytest.mark.spec("8-total-size")
+def test_an_upload_in_parts_may_have_eight_gigabytes():
+    """By default; the setting itself is enforced part by part."""
+    assert Settings(_env_file=None).max_upload_bytes == 8 << 30
+
+
 @pytest.mark.spec("2.2-lines-unread")
 @pytest.mark.parametrize("content", [b"nonsense\n", LINE + b"{broken\n", b"\xff\xfe\x00"])
 async def test_lines_are_not_read_at_upload(api, content):
@@ -199,13 +206,20 @@ async def test_a_deleted_file_starts_no_batch(api):
 
 
 @pytest.mark.spec("2.4-delete-in-use")
-async def test_a_running_batch_keeps_its_input(api):
-    """Deleted in the middle: every line is still read and answered."""
+async def test_a_running_batch_keeps_its_input(api, tmp_path, monkeypatch):
+    """Deleted in the middle, and housekeeping came by: every line is still read and answered."""
+    monkeypatch.setattr(dispatcher.sweep, "_CLEAN_EVERY_S", 0.05)
     api.upstream.script = lambda *_: HANG
-    batch = await api.create(requests(300))
+    batch, unused = await api.create(requests(300)), await api.store(requests(1))
     async with api.dispatching(max_in_flight=4):
         await api.upstream.arrived.wait()
-        assert (await api.client.files.delete(batch["input_file_id"])).deleted
+        for file_id in (batch["input_file_id"], unused):
+            assert (await api.call("DELETE", f"/v1/files/{file_id}")).status == 200
+
+        async def swept():
+            return unused not in {path.name for path in (tmp_path / "blobs").rglob("*")}
+
+        await api.until(swept)
         api.upstream.release.set()
         ended = await api.ended(batch)
 

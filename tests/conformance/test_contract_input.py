@@ -92,10 +92,16 @@ async def test_line_ends_and_blanks_do_not_matter(api, content):
 
 @pytest.mark.spec("5-stream-false")
 async def test_stream_false_and_nulls_pass(api):
-    """Clients send what they do not mean."""
-    content = line(body=body(stream=False, stop=None, response_format=None, tools=None))
+    """Clients send what they do not mean; half of a surrogate pair makes no difference."""
+    given = {"stream": False, "stop": None, "response_format": None, "tools": None}
+    content = b"\n".join(
+        line(custom_id=name, body=body(**given, x=name)) for name in ("a", "\\", "b")
+    ).replace(b'"x": "b"', b'"x": "\\ud800"')
 
-    assert (await answered(api, content))[0]["status"] == "completed"
+    ended, ids, _ = await answered(api, content)
+
+    assert ended["status"] == "completed", ended["errors"]
+    assert ids == ["a", "\\", "b"]
 
 
 @pytest.mark.spec("5-mixed-models")

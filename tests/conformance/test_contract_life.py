@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
@@ -128,21 +130,29 @@ REFUSE = {
 }
 
 
+async def execute(api, statement):
+    """Change the database from outside, in a thread: who holds its lock may need this loop."""
+
+    def run():
+        with closing(sqlite3.connect(api.settings.database_path, timeout=30)) as database:
+            database.execute(statement)
+
+    await asyncio.to_thread(run)
+
+
 @pytest.mark.spec("3.5-atomic-end")
 @pytest.mark.parametrize("part", REFUSE.values(), ids=REFUSE.keys())
 async def test_status_and_files_come_together_or_not_at_all(api, part):
     """While either half cannot be written, neither is seen; later both are."""
     batch = await api.create(requests(3))
-    database = sqlite3.connect(api.settings.database_path, isolation_level=None, timeout=30)
-    database.execute(f"CREATE TRIGGER t {part} BEGIN SELECT RAISE(ABORT, 'not now'); END")
+    await execute(api, f"CREATE TRIGGER t {part} BEGIN SELECT RAISE(ABORT, 'not now'); END")
     async with api.dispatching():
         await api.shows(batch, "finalizing")
         for _ in range(20):
             held = await api.show(batch)
             results = (await api.call("GET", "/v1/files?purpose=batch_output")).json["data"]
             assert (held["status"], held["output_file_id"], results) == ("finalizing", None, [])
-        database.execute("DROP TRIGGER t")
-        database.close()
+        await execute(api, "DROP TRIGGER t")
         ended = await api.ended(batch)
 
     assert ended["status"] == "completed"

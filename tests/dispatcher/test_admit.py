@@ -46,7 +46,7 @@ async def test_several_served_models_may_be_mixed(bench, upstream):
     assert ended.model is None
 
 
-@pytest.mark.spec("5.1-mismatched-model")
+@pytest.mark.spec("5.1-mismatched-model", "beyond-one-model")
 async def test_one_model_per_batch_is_a_setting(bench, upstream):
     """The same file fails where one model is demanded."""
     upstream.models = ["m", "n"]

@@ -138,6 +138,7 @@ async def test_a_batch_expires_while_its_validation_waits_for_room(
     assert not upstream.seen
 
 
+@pytest.mark.spec("beyond-pause-cancel")
 async def test_a_paused_batch_expires_all_the_same(bench, upstream, clock):
     """Pausing does not stop its clock."""
     upstream.script = answer_only(5)

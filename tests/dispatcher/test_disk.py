@@ -68,6 +68,7 @@ async def test_without_a_mark_the_gate_stays_open():
     assert gate.is_open
 
 
+@pytest.mark.spec("beyond-disk-pause")
 async def test_the_reason_names_figures_and_remedy_beside_other_reasons():
     """People see what is left, what is kept, what to do, and what else is wrong."""
     disk, gate = Disk(), Gate()
@@ -91,6 +92,7 @@ async def running_again(bench):
     return (await bench.store.fleet_report()).paused is None
 
 
+@pytest.mark.spec("beyond-disk-pause")
 async def test_dispatch_pauses_stores_what_was_in_flight_and_goes_on(bench, upstream, disk):
     """Sixteen in flight are answered and settled while it pauses; no further line is sent."""
     release = asyncio.Event()

@@ -24,7 +24,7 @@ def line(index, **body):
     return json.dumps(whole)
 
 
-@pytest.mark.spec("6-input-order", "6-each-once", "6-unique-ids", "6-no-empty-file")
+@pytest.mark.spec("6-input-order", "6-each-once", "6-no-empty-file")
 async def test_every_line_is_answered_once_in_input_order(bench, upstream):
     """500 lines: each sent once, written once, in the order of the input."""
     batch = await bench.submit(500)

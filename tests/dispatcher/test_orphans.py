@@ -60,6 +60,7 @@ async def present(blobs, *keys):
     return [await blobs.size(key) is not None for key in keys]
 
 
+@pytest.mark.spec("beyond-orphans")
 async def test_an_upload_that_died_before_its_row_is_deleted_an_hour_later(
     orphans, blobs, metrics, clock
 ):
@@ -79,6 +80,7 @@ async def test_an_upload_that_died_before_its_row_is_deleted_an_hour_later(
     assert value("batchline_orphan_bytes_deleted_total", {"kind": "unnamed"}) == 5
 
 
+@pytest.mark.spec("beyond-orphans")
 async def test_what_rows_name_is_never_touched(orphans, store, blobs, make_batch, clock):
     """A file; an open batch's segments, unpublished results and deleted input."""
     await store.add_file(

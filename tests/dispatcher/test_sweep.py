@@ -62,6 +62,7 @@ async def test_results_expire_so_long_after_they_were_made(bench, upstream, cloc
     assert bench.metrics.registry.get_sample_value("batchline_files_expired_total") == 2
 
 
+@pytest.mark.spec("6-kept-30-days")
 @pytest.mark.parametrize(("ttl_s", "expires"), [(2 * DAY, True), (0, False)])
 async def test_results_without_a_wish_get_the_age_of_the_settings(bench, clock, ttl_s, expires):
     """`file_ttl_s`; 0 keeps them."""
@@ -100,6 +101,7 @@ async def test_an_input_that_expires_while_its_batch_runs_is_read_to_the_end(
     assert (len(output), errors) == (50, [])
 
 
+@pytest.mark.spec("beyond-batch-expiry")
 async def test_an_ended_batch_is_forgotten_at_its_age_and_leaves_no_byte(bench, clock):
     """`batch_ttl_s` from its end: row, lines, segments and lasting results."""
     batch = await bench.submit(5)

@@ -58,7 +58,6 @@ CASES = {
 }
 
 
-@pytest.mark.spec("6-no-nan")
 @pytest.mark.parametrize(("what", "kind"), CASES.values(), ids=CASES)
 def test_each_reply_has_its_verdict(what, kind):
     """The table in the module's docstring."""

@@ -357,6 +357,7 @@ async def test_a_part_over_64_mb_is_refused(gateway, monkeypatch):
     assert gateway.stored() == []
 
 
+@pytest.mark.spec("8-part-size")
 def test_a_part_may_have_what_the_stock_client_sends():
     """The SDK cuts at 64 MiB."""
     from openai.resources.uploads.uploads import DEFAULT_PART_SIZE
