@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,6 @@ _LIMITS = {
     "max_lines": ("Most lines in a batch", ""),
     "max_line_bytes": ("Longest line, largest interactive request", " bytes"),
 }
-_COMMON = 3  # an error that so many operations share is told once, for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +133,7 @@ def reference(document: Node) -> Reference:
         text=document["info"]["description"],
         limits=tuple(_limits(document["info"].get("x-limits", {}))),
         groups=tuple(reader.groups()),
-        problems=tuple(reader.common),
+        problems=tuple(reader.shared()),
         shapes=tuple(reader.shapes()),
     )
 
@@ -151,10 +149,6 @@ class _Reader:
         self._schemas: Node = document["components"]["schemas"]
         sent = set(_sent_names(document["paths"]))
         self._listed = {n for n, s in self._schemas.items() if n not in sent and _is_listed(s)}
-        counted = Counter(
-            problem for _, _, _, operation in self._operations() for problem in _problems(operation)
-        )
-        self.common = [problem for problem, count in counted.items() if count > _COMMON]
 
     def groups(self) -> Iterator[Group]:
         for tag in self._document["tags"]:
@@ -165,6 +159,15 @@ class _Reader:
                 if name in operation["tags"]
             )
             yield Group(f"tag-{_slug(name)}", name, tag.get("description", ""), found)
+
+    def shared(self) -> Iterator[Problem]:
+        """Yield what is told once for all operations, by status."""
+        found = {
+            problem: None
+            for *_, operation in self._operations()
+            for problem in _problems(operation, are_shared=True)
+        }
+        yield from sorted(found, key=lambda problem: problem.status)
 
     def shapes(self) -> Iterator[Shape]:
         for name in sorted(self._listed):
@@ -196,7 +199,7 @@ class _Reader:
             parameters=tuple(self._parameter(self._resolved(node)) for node in given),
             bodies=tuple(self._bodies(operation.get("requestBody", {}))),
             answers=tuple(self._answers(operation)),
-            problems=tuple(p for p in _problems(operation) if p not in self.common),
+            problems=tuple(_problems(operation, are_shared=False)),
             samples=tuple(
                 Sample(sample["label"], sample["source"]) for sample in operation["x-codeSamples"]
             ),
@@ -298,10 +301,12 @@ def _sent_names(paths: Node) -> Iterator[str]:
                 yield str(content["schema"].get("$ref", "")).rpartition("/")[2]
 
 
-def _problems(operation: Node) -> Iterator[Problem]:
+def _problems(operation: Node, *, are_shared: bool) -> Iterator[Problem]:
     for status, answer in operation["responses"].items():
         for content in answer.get("content", {}).values():
             for case in content.get("examples", {}).values():
+                if case.get("x-shared", False) is not are_shared:
+                    continue
                 error = case["value"]["error"]
                 yield Problem(
                     status=status,

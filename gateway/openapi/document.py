@@ -40,7 +40,9 @@ def openapi_document(settings: Settings) -> Tree:
     """Build the document of a server with these settings: its key, its limits."""
     frame: Tree = _read("frame.yaml")
     schemas: Tree = _read("schemas.yaml")
-    common = frame.pop("common")
+    common: Tree = frame.pop("common")
+    for case in chain.from_iterable(c for errors in common.values() for c in errors.values()):
+        case["is_shared"] = True
     components = frame["components"]
     components["schemas"] = component_schemas(schemas, settings)
     components["parameters"] |= component_parameters()
@@ -139,6 +141,7 @@ def _error(status: str, cases: list[Tree], *, schema: str) -> Tree:
                 "examples": {
                     f"case{number}": {
                         "summary": case["when"],
+                        "x-shared": case.get("is_shared", False),
                         "value": {
                             "error": {
                                 "message": case["message"],

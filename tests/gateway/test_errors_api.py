@@ -47,7 +47,7 @@ def test_an_error_of_tomorrow_is_answered_like_its_parent():
         ("DELETE", "/v1/batches", 405, "method_not_supported", "Allowed: GET", "GET,HEAD,POST"),
         ("OPTIONS", "/v1/files", 405, "method_not_supported", "OPTIONS", "GET,HEAD,POST"),
         ("GET", "/v1/batches/b/cancel", 405, "method_not_supported", "Not allowed", "POST"),
-        ("PATCH", "/v1/batches/b", 405, "method_not_supported", "Not allowed", "GET,HEAD"),
+        ("PATCH", "/v1/batches/b", 405, "method_not_supported", "Not allowed", "DELETE,GET,HEAD"),
     ],
 )
 async def test_unknown_routes_and_methods(gateway, method, path, status, code, message, allow):

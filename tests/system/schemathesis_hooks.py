@@ -19,6 +19,7 @@ NOT_IN_A_SCHEMA = {
     ("createUpload", 507): ("There is too little disk space",),
     ("addUploadPart", 400): ("The part is empty", "takes nothing any more", "is full"),
     ("completeUpload", 400): (
+        "a part may be named only once",  # what is drawn from a dictionary forgets uniqueItems
         "has no part",
         "The parts add up to",
         "The MD5 of the parts",

@@ -125,7 +125,7 @@ async def test_three_thousand_requests_refute_nothing(make_system, tmp_path):
     system = make_system(max_concurrent_batches=64)
     await asyncio.to_thread(system.wait_ready)
 
-    status, printed = await run(system, tmp_path, "--max-examples", "75")
+    status, printed = await run(system, tmp_path, "--max-examples", "80")
 
     counted = answered(system)
     assert status == 0, printed
