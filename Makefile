@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests that need the machine to themselves, or install things; all others share its cores.
+ALONE := e2e or browser or clients
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install system run test check lint fast e2e compose-test bench docs lock clean
@@ -24,7 +27,8 @@ run: install system ## Start two real vLLM CPU servers (or one per GPU) and answ
 
 test: install ## Run every test, the end-to-end ones on real vLLM included
 	@sh tools/system-packages.sh nginx libnuma1 chromium
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(PARALLEL) -m "not ($(ALONE))"
+	@$(BIN)/pytest -m "$(ALONE)"
 
 check: lint fast ## Lint, type-check and run the fast tests
 
@@ -32,7 +36,7 @@ lint: install ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fast: install system
-	@$(BIN)/pytest -q -m "not e2e and not browser and not clients and not slow"
+	@$(BIN)/pytest -q $(PARALLEL) -m "not ($(ALONE) or slow)"
 
 e2e: install system ## Run the end-to-end tests on real vLLM and real nginx
 	@$(BIN)/pytest -m e2e

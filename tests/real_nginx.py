@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from contextlib import asynccontextmanager
 
 import aiohttp
+from ports import free_port
 
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
-
-
-def find_free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
 async def running_nginx(servers, folder):
     """Run nginx before the model servers, given as host:port; yield its address."""
-    port = find_free_port()
+    port = free_port()
     config = folder / "nginx.conf"
     config.write_text(
         render_nginx(

@@ -16,7 +16,8 @@ import openai
 import pytest
 from echoes import answer
 from installed import client_python, node_with_packages
-from processes import System, free_port
+from ports import free_port
+from processes import System
 from scripted import Scripted
 
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx

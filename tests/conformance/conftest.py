@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from contextlib import asynccontextmanager
 from functools import cached_property
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import aiohttp
 import openai
 import pytest
 from inputs import requests
+from ports import free_port
 from scripted import Scripted
 
 import dispatcher.app
@@ -165,12 +165,6 @@ async def serving(serve, settings):
     finally:
         stop.set()
         await task
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(autouse=True)

@@ -112,7 +112,7 @@ async def test_the_filename_is_no_path(api, tmp_path, name):
     file = await api.upload(LINE, name=name)
 
     assert file.filename == "escape.jsonl"
-    assert [p for p in tmp_path.parent.rglob("*") if "escape" in p.name] == []
+    assert [p for p in tmp_path.parent.rglob("*") if p.name == "escape.jsonl"] == []
     assert await api.raw(file.id) == LINE
 
 

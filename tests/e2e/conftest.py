@@ -17,6 +17,7 @@ from pathlib import Path
 import openai
 import psutil
 import pytest
+from ports import free_port
 
 from batchline.errors import BatchlineError
 from batchline.fleet.cpu import install_cpu_build
@@ -38,7 +39,7 @@ class Fleet:
     def __init__(self, folder: Path, *options: str, servers: int = 2) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
-        ports = free_ports(3)
+        ports = [free_port() for _ in range(3)]
         self.port, self.nginx_port, self.dispatcher_port = ports
         self.backend_ports = free_run_of_ports(servers)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -199,18 +200,6 @@ def start_fleet(cpu_build, tmp_path):
     for running in started:
         running.kill_everything()
         running.process.wait(30)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def free_run_of_ports(count: int) -> list[int]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from real_nginx import find_free_port, running_nginx
+from ports import free_port
+from real_nginx import running_nginx
 
 Script = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 
@@ -29,7 +30,7 @@ class Backend:
         self.headers: list = []
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
-        self.port = find_free_port()
+        self.port = free_port()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -61,12 +62,6 @@ class Backend:
         except asyncio.CancelledError:
             self.left.set()
             raise
-
-
-@pytest.fixture
-def free_port():
-    """Return a function that finds free ports."""
-    return find_free_port
 
 
 class Proxy:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from ports import free_port
 
 from batchline.fleet.health import is_healthy
 
@@ -22,7 +23,7 @@ async def test_only_200_counts(backends, status, expected):
     assert await is_healthy("127.0.0.1", backends[0].port, "/health") is expected
 
 
-async def test_a_closed_port_is_not_healthy(free_port):
+async def test_a_closed_port_is_not_healthy():
     """Refused is an answer."""
     assert await is_healthy("127.0.0.1", free_port(), "/health") is False
 

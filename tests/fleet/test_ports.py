@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 
 import pytest
+from ports import free_port
 
 from batchline.errors import Invalid
 from batchline.fleet.ports import Port, check_ports
 
 
-def test_free_ports_pass(free_port):
+def test_free_ports_pass():
     """Nothing is said and nothing stays open."""
     port = Port("nginx", "127.0.0.1", free_port(), "choose another")
 
@@ -18,7 +19,7 @@ def test_free_ports_pass(free_port):
     check_ports([port])
 
 
-def test_every_port_in_use_is_named_with_its_remedy(free_port):
+def test_every_port_in_use_is_named_with_its_remedy():
     """One message for all, so that the user mends them at once."""
     with socket.socket() as one, socket.socket() as two:
         for listener in (one, two):
@@ -40,7 +41,7 @@ def test_every_port_in_use_is_named_with_its_remedy(free_port):
     assert "--port" in message
 
 
-def test_one_port_for_two_parts_is_refused(free_port):
+def test_one_port_for_two_parts_is_refused():
     """Each would be free on its own."""
     number = free_port()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 
 from batchline.errors import Unavailable
 from batchline.fleet.plan import Program
@@ -43,7 +44,7 @@ WITH_HELPER = (
 
 
 @pytest.fixture
-def make_program(tmp_path, free_port):
+def make_program(tmp_path):
     """Build a Program out of a script's text."""
 
     def make(name: str, script: str = SERVER, **fields) -> Program:
@@ -223,7 +224,7 @@ async def test_children_survive_ctrl_c_meant_for_their_parent(make_program, supe
 
 
 @pytest.mark.parametrize("script", [SERVER, WITH_HELPER], ids=["server", "server-with-helper"])
-def test_no_child_survives_a_killed_supervisor(tmp_path, free_port, script):
+def test_no_child_survives_a_killed_supervisor(tmp_path, script):
     """Kill -9 of the parent: the kernel and the leash end the rest."""
     port = free_port()
     parent = subprocess.Popen(

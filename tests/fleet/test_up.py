@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 
 from batchline.cli.demo import answers_of, prompts_of, use_model
 from batchline.errors import Invalid
@@ -24,7 +25,7 @@ QUICKSTART = (ROOT / "examples" / "quickstart.jsonl").read_bytes()
 
 
 @pytest.fixture
-def batchline(tmp_path, free_port):
+def batchline(tmp_path):
     """Run the command in a folder of its own, on ports of its own."""
 
     def run(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -75,7 +76,7 @@ def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
         find_nginx()
 
 
-def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path, free_port):
+def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
     """Gateway and dispatcher answer; after SIGINT the exit code is 0 and nobody is left."""
     port, ops_port = free_port(), free_port()
     process = subprocess.Popen(

@@ -12,7 +12,8 @@ import httpx
 import openai
 import pytest
 from aiohttp import web
-from real_nginx import find_free_port, running_nginx
+from ports import free_port
+from real_nginx import running_nginx
 from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
 
 from batchline.settings import ENDPOINTS, Settings
@@ -337,7 +338,7 @@ class TestBreaks:
     @pytest.mark.spec("1-retry-after", "beyond-proxy-no-backend")
     async def test_nobody_there_is_a_503_to_come_back_to(self, starts):
         """The stock client does so by itself."""
-        gateway = await starts(upstream_url=f"http://127.0.0.1:{find_free_port()}")
+        gateway = await starts(upstream_url=f"http://127.0.0.1:{free_port()}")
 
         answer = await gateway.call("POST", CHAT, json=ASK)
 
@@ -575,7 +576,7 @@ async def test_answers_are_counted_by_route_and_status_and_timed(gateway, upstre
 
 async def test_a_stop_lets_a_stream_finish(tmp_path, upstream):
     """Within the grace; the session to the upstream is closed last."""
-    gate, stop, port = asyncio.Event(), asyncio.Event(), find_free_port()
+    gate, stop, port = asyncio.Event(), asyncio.Event(), free_port()
     upstream.script = lambda body, attempt: events(b"one", b"two", gate=gate)
     settings = Settings(data_dir=tmp_path, port=port, upstream_url=upstream.url, grace_s=20)
     async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as http:

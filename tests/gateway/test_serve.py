@@ -17,6 +17,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from ports import free_port
 
 from batchline.errors import Unavailable
 from batchline.settings import Settings
@@ -38,13 +39,6 @@ set_up_logging()
 raise SystemExit(run_service(lambda stop: serve(load_settings(), stop)))
 """
 _PATIENCE_S = 60
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @asynccontextmanager
@@ -80,11 +74,12 @@ async def test_a_taken_port_is_said_clearly(tmp_path):
             await serve(settings, asyncio.Event())
 
 
-async def test_it_serves_the_api_and_the_dashboard_until_stopped(tmp_path, free_port):
+async def test_it_serves_the_api_and_the_dashboard_until_stopped(tmp_path):
     """All routes are there; after the stop the port is free and what was stored stays."""
     stop = asyncio.Event()
-    settings = Settings(data_dir=tmp_path, port=free_port, grace_s=5)
-    url = f"http://127.0.0.1:{free_port}"
+    port = free_port()
+    settings = Settings(data_dir=tmp_path, port=port, grace_s=5)
+    url = f"http://127.0.0.1:{port}"
     async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as http:
         tasks.create_task(serve(settings, stop))
         await answering(http, f"{url}/health")
@@ -96,7 +91,7 @@ async def test_it_serves_the_api_and_the_dashboard_until_stopped(tmp_path, free_
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", free_port))
+        probe.bind(("127.0.0.1", port))
     assert [p.name for p in stored(tmp_path)] == [file["id"]]
 
 
