@@ -226,7 +226,13 @@ def _unknown_names() -> list[str]:
 
 
 COMPOSE_ONLY = ("BATCHLINE_COMPOSE_", "BATCHLINE_TEST_")
-"""Prefixes read by the compose files and the tests, not by the processes."""
+"""Prefixes read by the compose files and the tests; of them the processes know `FAILPOINTS` alone."""
+FAILPOINTS = "BATCHLINE_TEST_FAILPOINTS"
+
+
+def armed_failpoints() -> str:
+    """Return what `failpoints.arm` takes: empty but in tests that break the process."""
+    return os.environ.get(FAILPOINTS, "")
 
 
 def settings_table() -> str:

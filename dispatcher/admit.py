@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from batchline.blobs import Blobs
 from batchline.errors import NotFound
+from batchline.failpoints import failpoint
 from batchline.input_file import DuplicateCheck, Faults, FileCheck, Limits, Report
 from batchline.line_check import Rules
 from batchline.model import Batch, Fault, Slice
@@ -65,6 +66,7 @@ class Admission:
             if await self._store.reject(batch, report.faults, now=now):
                 log.info("%s failed validation: %d faults", batch.id, len(report.faults))
         elif await self._store.accept(batch, total=report.total, model=report.model, now=now):
+            failpoint("admit.accepted")
             log.info("%s accepted: %d requests", batch.id, report.total)
 
     async def _check(self, batch: Batch) -> Report | None:
@@ -83,6 +85,7 @@ class Admission:
         waiting += await asyncio.to_thread(check.finish)
         if waiting and not await self._store.add_slices(waiting):
             return None
+        failpoint("admit.chunk")
         return check.report(await self._duplicates(batch, check, rules))
 
     async def _duplicates(self, batch: Batch, check: FileCheck, rules: Rules) -> Faults | None:

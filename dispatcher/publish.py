@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from batchline.blobs import Blobs, BlobWriter
 from batchline.blobs.keys import finish_index_key, result_key
+from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
 from batchline.model import Batch, File, new_file_id
 from batchline.states import BatchStatus, OutcomeKind
@@ -59,6 +60,7 @@ class Publisher:
         now = int(self._clock())
         output, error = (self._file(batch, w, now) if w else None for w in written)
         if await self._store.close(batch, end, output=output, error=error, now=now):
+            failpoint("publish.closed")
             self._metrics.batches_finished.labels(end).inc()
             left = batch.counts.total - batch.counts.finished
             self._metrics.finished.labels(unrun).inc(left)

@@ -22,6 +22,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from batchline.blobs import Blobs
 from batchline.errors import NotFound, StoreUnavailable
+from batchline.failpoints import failpoint
 from batchline.lines import answer_record, decode_requests, error_record
 from batchline.metrics import Metrics
 from batchline.model import Batch, Lease, Outcome, Usage, request_id
@@ -268,10 +269,15 @@ class Pump:
         claim = await self._store.claim(
             batch, slices=count, holder=self._limits.holder, ttl_s=self._limits.lease_s
         )
+        failpoint("claim.leased")
         if len(claim.leases) < count:
             self._exhausted.add(batch.seq)
-        for lease in claim.leases:
-            await self._take(batch, lease, asked_at + claim.ttl_s * _LEASE_MARGIN)
+        for taken, lease in enumerate(claim.leases):
+            try:
+                await self._take(batch, lease, asked_at + claim.ttl_s * _LEASE_MARGIN)
+            except StoreUnavailable:
+                await self._store.release(claim.leases[taken:])
+                raise
         self._kick()
 
     async def _take(self, batch: Batch, lease: Lease, trusted_until: float) -> None:
@@ -287,6 +293,7 @@ class Pump:
         if len(requests) != piece.count:
             self.broken[batch.seq] = "The input file is not what was validated."
             return
+        failpoint("claim.read")
         held = Held(batch, lease, piece.count - len(lease.done), trusted_until)
         self._held[held.key] = held
         self._ready.extend(
@@ -365,11 +372,13 @@ class Pump:
         if line.spent >= self._limits.max_attempts * FULL_COST:
             await self._settle(line, OutcomeKind.FAILED, _BROKE, Usage())
             return True
+        failpoint("send.before")
         reply = await self._upstream.send(
             batch.endpoint,
             bytes(line.body),
             request_id=request_id(batch.id, line.index),
         )
+        failpoint("send.answered")
         verdict = judge(reply, now=self._clock())
         self._measure(verdict, reply.seconds)
         match verdict:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from batchline.blobs import Blobs
 from batchline.blobs.keys import segments_prefix
 from batchline.errors import StoreUnavailable
+from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
 from batchline.model import Accepted, Batch, Lease, Outcome, Settlement
 from batchline.states import OutcomeKind
@@ -111,7 +112,9 @@ class Settler:
         for item in group:
             by_batch.setdefault(item[0].id, []).append(item)
         settlements = [await self._put_segment(items) for items in by_batch.values()]
+        failpoint("settle.synced")
         accepted = await self._store.settle(settlements, now=int(self._clock()))
+        failpoint("settle.committed")
         self._measure(group, accepted, time.monotonic() - started)
 
     async def _put_segment(self, items: Sequence[Pending]) -> Settlement:

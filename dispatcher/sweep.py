@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from batchline.blobs import Blobs
+from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
 from batchline.store import Upkeep, Work
 
@@ -102,5 +103,6 @@ class Sweep:
         for key in keys:
             await self._blobs.delete(key)
         if keys:
+            failpoint("sweep.deleted")
             await self._store.forget_garbage(keys)
         return len(keys) >= _KEYS_AT_ONCE

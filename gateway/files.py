@@ -7,6 +7,7 @@ from aiohttp import web
 from batchline.blobs.keys import file_key
 from batchline.bodies import FileForm, read_file_form
 from batchline.errors import Invalid, NotFound, StoreUnavailable
+from batchline.failpoints import failpoint
 from batchline.model import File, new_file_id
 from batchline.parameters import shown
 from batchline.wire import DeletedObject, file_list, file_object
@@ -27,6 +28,7 @@ async def create(request: web.Request) -> web.Response:
     except StoreUnavailable:
         await request.app[BLOBS].delete(file.blob_key)
         raise
+    failpoint("upload.stored")
     request.app[METRICS].uploaded_bytes.inc(file.bytes)
     return json_answer(file_object(file))
 

@@ -37,11 +37,12 @@ class System:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="unused", max_retries=8)
 
-    def start(self, *names):
+    def start(self, *names, failpoints=""):
+        environment = self.environment | {"BATCHLINE_TEST_FAILPOINTS": failpoints}
         for name in names:
             log = (self.folder / f"{name}.log").open("a")
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "batchline.cli.main", name], env=self.environment, stderr=log
+                [sys.executable, "-m", "batchline.cli.main", name], env=environment, stderr=log
             )
 
     def kill(self, name, number=signal.SIGKILL):
@@ -77,6 +78,13 @@ class System:
                 return
             time.sleep(0.1)
         raise TimeoutError(f"not ready: {text}\n{self.logs()}")
+
+    def until_logged(self, text, within_s=60):
+        deadline = time.monotonic() + within_s
+        while text not in self.logs():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{text!r} was never logged:\n{self.logs()}")
+            time.sleep(0.05)
 
     def submit(self, content, endpoint="/v1/chat/completions"):
         file = self.client.files.create(file=content, purpose="batch")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchline.errors import DiskFull, NotFound, StoreUnavailable
+from batchline.failpoints import crash_if_torn, failpoint, written
 from batchline.model import SegmentRef
 
 from .folders import create_claimed, drop_abandoned, move, remove, walk
@@ -96,9 +97,11 @@ class LocalWriter:
         with _translated(self._key):
             assert self._file is not None, "a flush opens the file"
             os.fsync(self._file.fileno())
+            failpoint("blob.written")
             move(self._temporary, self._target)
             self._file.close()  # not sooner: the open file says whose it is
             _sync_folder(self._target.parent)
+            failpoint("blob.renamed")
 
     def _abort(self) -> None:
         with suppress(FileNotFoundError):
@@ -289,7 +292,10 @@ class _SegmentFile:
     def append(self, data: bytes) -> int:
         offset = self._size_bytes
         self._failed = True  # until proved otherwise: what lies behind a torn write is unknown
-        _write_all(self._file, data)
+        part = written("segment.append", data)
+        _write_all(self._file, part)
+        crash_if_torn(part, data)
+        failpoint("segment.appended")
         os.fdatasync(self._file.fileno())
         self._failed = False
         self._size_bytes += len(data)

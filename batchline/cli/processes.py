@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from batchline.failpoints import arm
 from batchline.service import run_service, set_up_logging
-from batchline.settings import Settings, load_settings
+from batchline.settings import Settings, armed_failpoints, load_settings
 
 Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
@@ -60,4 +61,5 @@ def dispatcher(
 def _run(serve: Serve, **overrides: Any) -> None:
     settings = load_settings(**overrides)
     set_up_logging(settings.log_level, as_json=settings.log_json)
+    arm(armed_failpoints())
     raise typer.Exit(run_service(lambda stop: serve(settings, stop)))

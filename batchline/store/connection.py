@@ -19,6 +19,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from batchline.errors import DiskFull, NewerStore, StoreUnavailable
+from batchline.failpoints import failpoint
 
 _BUSY_MS = (
     15_000  # the other process holds the write lock for one commit at most, even on a slow disk
@@ -216,6 +217,7 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
             if await _schema_version(connection) < number:
                 for statement in _statements(text):
                     await connection.execute(statement)
+                    failpoint("migrate.statement")
                 await connection.execute(f"PRAGMA user_version = {number}")
             await connection.execute("COMMIT")
         except BaseException:

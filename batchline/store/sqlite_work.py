@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from batchline.blobs.keys import segments_prefix
+from batchline.failpoints import failpoint
 from batchline.model import (
     Accepted,
     Batch,
@@ -135,7 +136,9 @@ class SqliteWork(SqliteParts):
 
     async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:  # noqa: D102
         async with self._database.write() as tx:
-            return sum([await self._settle_one(tx, s, now) for s in settlements], Accepted())
+            accepted = sum([await self._settle_one(tx, s, now) for s in settlements], Accepted())
+            failpoint("settle.rows")
+            return accepted
 
     async def lapse(self, *, now: int) -> list[str]:  # noqa: D102
         async with self._database.write() as tx:
@@ -180,6 +183,7 @@ class SqliteWork(SqliteParts):
                 for file in filter(None, (output, error)):
                     await tx.run(self._text("add_file"), repo.file_row(file))
                 await self._discard_work(tx, batch)
+            failpoint("publish.rows")
         return moved > 0
 
     async def report(self, report: FleetReport) -> None:  # noqa: D102

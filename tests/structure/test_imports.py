@@ -18,6 +18,7 @@ ONLY_IN = {
     "sqlite3": {"batchline/store/connection.py"},
     "prometheus_client": {"batchline/metrics.py", "gateway/ops.py", "dispatcher/ops.py"},
     "signal": {
+        "batchline/failpoints.py",
         "batchline/service.py",
         "batchline/fleet/supervise.py",
         "batchline/fleet/watchdog.py",

@@ -17,10 +17,10 @@ async def upstream():
 def make_system(tmp_path, upstream):
     made = []
 
-    def make(**settings):
+    def make(*, started=("gateway", "dispatcher"), **settings):
         system = System(tmp_path, upstream.url, **settings)
         made.append(system)
-        system.start("gateway", "dispatcher")
+        system.start(*started)
         return system
 
     yield make
