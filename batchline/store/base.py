@@ -161,7 +161,10 @@ class Work(Protocol):
         """Publish what the dispatcher sees, for the gateway and the dashboard."""
 
     async def wait_for_work(self, *, timeout_s: float) -> None:
-        """Return when another process may have changed something, or after `timeout_s`."""
+        """Return when something may have changed, or after `timeout_s`.
+
+        That is: another process wrote, or a batch changed its status through this store.
+        """
 
 
 class Results(Protocol):

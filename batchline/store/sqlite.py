@@ -5,6 +5,7 @@ Composed of one part per kind of user; the contracts are in `base`, the statemen
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ class SqliteStore(
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
         super().__init__(database)
         self._clock_ms = clock_ms
+        self._moved = asyncio.Event()
 
     async def close_store(self) -> None:
         """Close the connections."""

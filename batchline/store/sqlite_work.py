@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ class SqliteWork(SqliteParts):
 
     _clock_ms: Callable[[], int]
     _version_seen: int | None = None
+    _moved: asyncio.Event
+    """Set when a batch changed its status here: the database tells of other processes only."""
 
     async def hold(  # noqa: D102 - contract in base
         self, role: str, *, holder: str, ttl_s: float, take_over: bool = False
@@ -136,9 +139,11 @@ class SqliteWork(SqliteParts):
 
     async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:  # noqa: D102
         async with self._database.write() as tx:
-            accepted = sum([await self._settle_one(tx, s, now) for s in settlements], Accepted())
+            settled = [await self._settle_one(tx, s, now) for s in settlements]
             failpoint("settle.rows")
-            return accepted
+        if any(has_drained for _, has_drained in settled):
+            self._moved.set()
+        return sum((accepted for accepted, _ in settled), Accepted())
 
     async def lapse(self, *, now: int) -> list[str]:  # noqa: D102
         async with self._database.write() as tx:
@@ -196,9 +201,11 @@ class SqliteWork(SqliteParts):
             version = await self._database.version_seen()
             changed, self._version_seen = version != self._version_seen, version
             left = deadline - time.monotonic()
-            if changed or left <= 0:
+            if changed or left <= 0 or self._moved.is_set():
+                self._moved.clear()
                 return
-            await asyncio.sleep(min(_LOOK_S, left))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), min(_LOOK_S, left))
 
     async def _is_claimable(self, batch: Batch, now_ms: int) -> bool:
         async with self._database.read() as tx:
@@ -219,12 +226,15 @@ class SqliteWork(SqliteParts):
             done = frozenset(r["line"] for r in found)
         return Lease(repo.to_slice(row), row["token"], done)
 
-    async def _settle_one(self, tx: Transaction, settlement: Settlement, now: int) -> Accepted:
+    async def _settle_one(
+        self, tx: Transaction, settlement: Settlement, now: int
+    ) -> tuple[Accepted, bool]:
+        """Return what was accepted, and whether it was the last of its batch."""
         seq = settlement.batch_seq
         accepted = await self._under_their_token(tx, settlement)
         outcomes = [outcome for _, group in accepted for outcome in group]
         if not outcomes:
-            return Accepted()
+            return Accepted(), False
         segment = await tx.row(
             self._text("add_segment"),
             {
@@ -255,8 +265,8 @@ class SqliteWork(SqliteParts):
             repo.usage_row(taken.usage)
             | {"batch_seq": seq, "completed": taken.succeeded, "failed": taken.failed},
         )
-        await tx.run(self._text("drain"), {"batch_seq": seq, "now": now})
-        return taken
+        drained = await tx.run(self._text("drain"), {"batch_seq": seq, "now": now})
+        return taken, drained > 0
 
     async def _under_their_token(
         self, tx: Transaction, settlement: Settlement
@@ -281,7 +291,10 @@ class SqliteWork(SqliteParts):
 
     async def _move(self, statement: str, batch: Batch, **params: Any) -> bool:
         async with self._database.write() as tx:
-            return await tx.run(self._text(statement), {"batch_seq": batch.seq} | params) > 0
+            moved = await tx.run(self._text(statement), {"batch_seq": batch.seq} | params) > 0
+        if moved:
+            self._moved.set()
+        return moved
 
     async def _discard_work(self, tx: Transaction, batch: Batch) -> None:
         await self._revoke(tx, batch.seq, SliceState.CANCELLED)

@@ -263,6 +263,20 @@ async def test_wait_for_work_returns_when_another_process_commits(tmp_path, stor
         await asyncio.wait_for(waiting, 20)
 
 
+async def test_wait_for_work_returns_when_a_batch_moves_on_here(store, make_batch):
+    """Accepting and settling the last line: the next step need not wait for the next look."""
+    batch = await make_batch(lines=8)
+    await store.wait_for_work(timeout_s=60)
+    first, last = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+
+    await settle_all(store, batch, first)
+    still = asyncio.ensure_future(store.wait_for_work(timeout_s=60))
+    await asyncio.wait([still], timeout=0.3)
+    assert not still.done()
+    await settle_all(store, batch, last)
+    await asyncio.wait_for(still, 20)
+
+
 async def test_the_report_travels_whole(store):
     """What the dispatcher reports is what the dashboard reads."""
     from batchline.model import BackendStatus
