@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -75,6 +76,13 @@ async def test_slices_whose_bodies_cannot_be_read_are_given_back(make_system, up
     await check(make_system, upstream, "dispatcher", "claim.read=error", dies=False, lease_s=600)
 
 
+def until(condition, within_s=30):
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
 async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2):
     system = make_system(started=(), max_in_flight=IN_FLIGHT, lease_s=lease_s, retry_max_s=0.2)
     point = failpoints.partition("=")[0]
@@ -90,6 +98,8 @@ async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2):
             batch = system.ended(system.submit(requests(LINES)))
             results = system.results(batch)
             system.until_logged(f"failpoint {point}")
+            if dies:  # it may have been the last thing it did
+                until(lambda: codes)
             return batch, *results, codes
 
     batch, output, errors, codes = await asyncio.to_thread(drive)
