@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.errors import StoreUnavailable
+from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
@@ -216,6 +216,8 @@ class Dispatcher:
                 await loop()
             except StoreUnavailable as exc:
                 log.warning("%s waits: %s", name, exc)
+            except NewerStore:
+                raise  # an upgrade: this version has nothing more to do here
             except Exception:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
