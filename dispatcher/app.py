@@ -35,6 +35,7 @@ from .gate import Cause, Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
+from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
 from .pump import ClaimLimits, Pump
@@ -136,8 +137,10 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         self._governor = Governor.start(bound=settings.max_in_flight)
+        self._placement = Placement(settings.upstream_url, settings.backend_urls)
         self._flight = Flight(
             upstream,
+            self._placement,
             retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
@@ -228,6 +231,7 @@ class Dispatcher:
         while True:
             backends = await self._probe.look()
             alive = any(b.alive for b in backends)
+            self._placement.looked(backends)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
                 self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")

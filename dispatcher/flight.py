@@ -3,7 +3,8 @@
     ready ─► in flight ─► the settler
       ▲          │ retry: later; no backend: when the gate opens
       └──────────┘
-What a reply means is `verdict`'s decision, how many may fly is `governor`'s, whose lines come is `pump`'s.
+What a reply means is `verdict`'s decision, where a line goes `placement`'s, how many may fly `governor`'s,
+whose lines come `pump`'s.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from batchline.states import OutcomeKind
 
 from .gate import Cause, Gate
 from .held import Held, ReadyLine
+from .placement import Berth, Placement
 from .settle import Settler
-from .upstream import Upstream
+from .upstream import Reply, Upstream
 from .verdict import (
     FULL_COST,
     Answer,
@@ -61,6 +63,7 @@ class Flight:
     def __init__(
         self,
         upstream: Upstream,
+        placement: Placement,
         *,
         retry: RetryLimits,
         gate: Gate,
@@ -68,6 +71,7 @@ class Flight:
         clock: Callable[[], float],
     ) -> None:
         self._upstream = upstream
+        self._placement = placement
         self._limits = retry
         self._gate = gate
         self._metrics = metrics
@@ -115,8 +119,13 @@ class Flight:
         """Send what may be sent."""
         while self._may_send():
             line = self._ready.popleft()
-            if line.held.may_send:
-                self._start(line)
+            if not line.held.may_send:
+                continue
+            berth = self._placement.choose(avoid=line.avoid)
+            if berth is None:
+                self._ready.appendleft(line)
+                break
+            self._start(line, berth)
         if self.room:
             self.hungry.set()
 
@@ -154,16 +163,18 @@ class Flight:
         has_room = len(self._tasks) < self.limit
         return bool(self._ready) and has_room and not self._is_draining and self._gate.is_open
 
-    def _start(self, line: ReadyLine) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(line))
+    def _start(self, line: ReadyLine, berth: Berth) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(line, berth))
         self._tasks.add(task)
+        berth.in_flight += 1
         line.held.tasks.add(task)
         line.held.under_way += 1
         self._by_batch[line.held.batch.id] += 1
-        task.add_done_callback(lambda done: self._ended(done, line))
+        task.add_done_callback(lambda done: self._ended(done, line, berth))
 
-    def _ended(self, task: asyncio.Task[bool], line: ReadyLine) -> None:
+    def _ended(self, task: asyncio.Task[bool], line: ReadyLine, berth: Berth) -> None:
         self._tasks.discard(task)
+        berth.in_flight -= 1
         line.held.tasks.discard(task)
         if task.cancelled() or task.exception() or not task.result():
             line.held.under_way -= 1  # else when it is durable
@@ -180,7 +191,7 @@ class Flight:
             self._later(line, self._limits.max_s)
         self.kick()
 
-    async def _run(self, line: ReadyLine) -> bool:
+    async def _run(self, line: ReadyLine, berth: Berth) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
         batch = line.held.batch
         if line.spent >= self._limits.max_attempts * FULL_COST:
@@ -191,6 +202,7 @@ class Flight:
             batch.endpoint,
             bytes(line.body),
             request_id=request_id(batch.id, line.index),
+            backend=berth.pin,
         )
         failpoint("send.answered")
         verdict = judge(reply, now=self._clock())
@@ -201,9 +213,12 @@ class Flight:
             case Failed(result, _):
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
+                line.avoid = berth
                 return await self._retry(line, verdict)
             case NoBackend(detail):
-                self._gate.close(Cause.NO_BACKEND, f"No model server can be reached: {detail}.")
+                is_left = isinstance(reply, Reply) and self._placement.refused(berth)
+                if not is_left:
+                    self._gate.close(Cause.NO_BACKEND, f"No model server can be reached: {detail}.")
                 self._ready.appendleft(line)
                 return False
         return True
