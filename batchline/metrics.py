@@ -108,6 +108,24 @@ class Metrics:
         self.backend_up = Gauge(
             "batchline_backend_up", "1 where the backend answers", ["backend"], registry=r
         )
+        self.backend_circuit = Gauge(
+            "batchline_backend_circuit",
+            "1 at the circuit's state: closed (the backend gets its share), half_open (a few), open (none)",
+            ["backend", "state"],
+            registry=r,
+        )
+        self.backend_in_flight = Gauge(
+            "batchline_backend_requests_in_flight",
+            "Lines sent to the backend and not yet answered",
+            ["backend"],
+            registry=r,
+        )
+        self.backend_hangs = Counter(
+            "batchline_backend_hangs_total",
+            "Times that lines were taken away from a backend that hung",
+            ["backend"],
+            registry=r,
+        )
         for kind in OutcomeKind:
             self.finished.labels(kind)
 

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -23,12 +23,13 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
-from batchline.model import FleetReport
+from batchline.model import BackendStatus, FleetReport
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
+from .circuit import State
 from .conduct import Conductor
 from .flight import Flight, RetryLimits
 from .gate import Cause, Gate
@@ -38,6 +39,7 @@ from .ops import serve_ops
 from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
+from .pulse import HangLimits
 from .pump import ClaimLimits, Pump
 from .settle import Settler
 from .upstream import Upstream
@@ -137,7 +139,13 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         self._governor = Governor.start(bound=settings.max_in_flight)
-        self._placement = Placement(settings.upstream_url, settings.backend_urls)
+        self._placement = Placement(
+            settings.upstream_url,
+            settings.backend_urls,
+            hang=HangLimits(settings.hang_after_s or None),
+            knows_models=settings.refuse_unknown_models,
+            clock=clock,
+        )
         self._flight = Flight(
             upstream,
             self._placement,
@@ -230,26 +238,33 @@ class Dispatcher:
     async def _watch_fleet(self) -> None:
         while True:
             backends = await self._probe.look()
-            alive = any(b.alive for b in backends)
-            self._placement.looked(backends)
-            if not alive:
-                why = "; ".join(f"{b.name} {b.reason}" for b in backends)
-                self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")
-            elif self._gate.has(Cause.NO_BACKEND):
+            for berth in self._placement.looked(backends, self._probe.pulses):
+                self._metrics.backend_hangs.labels(berth.name).inc()
+                self._flight.abort(berth)
+            if trouble := self._placement.trouble:
+                self._gate.close(Cause.NO_BACKEND, f"No model server takes lines: {trouble}.")
+            else:
                 self._gate.open(Cause.NO_BACKEND)
-                self._governor = self._governor.restart()
             self._governor = self._governor.step(backends, in_flight=self._flight.in_flight)
             self._flight.set_limit(self._governor.limit)
-            for backend in backends:
-                self._metrics.backend_up.labels(backend.name).set(backend.alive)
-            self._metrics.limit.set(self._governor.limit)
-            self._metrics.in_flight.set(self._flight.in_flight)
-            for cause in Cause:
-                self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
+            backends = self._placement.described(backends)
+            self._measure(backends)
             await self._report(backends, paused=self._gate.reason)
             await asyncio.sleep(self._settings.probe_interval_s)
 
-    async def _report(self, backends: list[Any], *, paused: str | None) -> None:
+    def _measure(self, backends: Sequence[BackendStatus]) -> None:
+        for backend in backends:
+            self._metrics.backend_up.labels(backend.name).set(backend.alive)
+            self._metrics.backend_in_flight.labels(backend.name).set(backend.in_flight)
+            for state in State:
+                is_it = backend.circuit == state
+                self._metrics.backend_circuit.labels(backend.name, state).set(is_it)
+        self._metrics.limit.set(self._governor.limit)
+        self._metrics.in_flight.set(self._flight.in_flight)
+        for cause in Cause:
+            self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
+
+    async def _report(self, backends: Sequence[BackendStatus], *, paused: str | None) -> None:
         await self._store.report(
             FleetReport(
                 at=int(self._clock()),
@@ -257,6 +272,7 @@ class Dispatcher:
                 in_flight=self._flight.in_flight_by_batch(),
                 limit=self._governor.limit,
                 paused=paused,
+                unserved=self._placement.unserved(self._pump.models),
             )
         )
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -23,11 +24,13 @@ from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage, request_id
 from batchline.states import OutcomeKind
 
-from .gate import Cause, Gate
+from .gate import Gate
 from .held import Held, ReadyLine
-from .placement import Berth, Placement
+from .placement import Berth, Placement, Stay
+from .ready import AHEAD_LINES, Ready
 from .settle import Settler
-from .upstream import Reply, Upstream
+from .sign import sign_of, why_of
+from .upstream import Break, Broken, Reply, Upstream
 from .verdict import (
     FULL_COST,
     Answer,
@@ -42,7 +45,6 @@ from .verdict import (
 
 log = logging.getLogger(__name__)
 
-_READY_AHEAD_LINES = 128
 _BROKE = NoAnswer(
     "internal_error", "The dispatcher itself broke on this line, on every try: its log tells more."
 )
@@ -78,8 +80,9 @@ class Flight:
         self._clock = clock
         self._settler: Settler | None = None
         self._backoff = wait_random_exponential(multiplier=retry.base_s, max=retry.max_s)
-        self._ready: deque[ReadyLine] = deque()
-        self._tasks: set[asyncio.Task[bool]] = set()
+        self._ready = Ready(placement)
+        self._tasks: dict[asyncio.Task[bool], Stay] = {}
+        self._again: asyncio.TimerHandle | None = None
         self._by_batch: Counter[str] = Counter()
         self._idle = asyncio.Event()
         self._is_draining = False
@@ -104,30 +107,36 @@ class Flight:
         """How many more lines are wanted: none while nothing may be sent."""
         if self._is_draining or not self._gate.is_open:
             return 0
-        return max(0, max(_READY_AHEAD_LINES, self.limit) - len(self._ready))
+        return max(0, max(AHEAD_LINES, self.limit) - len(self._ready))
 
     def set_limit(self, limit: int) -> None:
         """Allow this many requests in flight."""
         self.limit = limit
+        self._placement.set_limit(limit)
         self.kick()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
         """Take lines that are to be sent; `kick` sends them."""
-        self._ready.extend(lines)
+        self._ready.add(lines)
 
     def kick(self) -> None:
         """Send what may be sent."""
-        while self._may_send():
-            line = self._ready.popleft()
-            if not line.held.may_send:
-                continue
-            berth = self._placement.choose(avoid=line.avoid)
-            if berth is None:
-                self._ready.appendleft(line)
-                break
-            self._start(line, berth)
+        while self._may_send() and (found := self._ready.next()) is not None:
+            self._start(*found)
+        self._come_back()
         if self.room:
             self.hungry.set()
+
+    def wants(self, model: str | None) -> bool:
+        """Whether lines for this model shall be claimed: not while nobody may take more of them."""
+        return self._ready.wants(model)
+
+    def abort(self, berth: Berth) -> None:
+        """Take the lines away from a backend that hangs: they are tried elsewhere."""
+        for task, stay in self._tasks.items():
+            if stay.berth is berth and stay.hung is None:
+                stay.hung = berth.circuit.reason or "hangs"
+                task.cancel()
 
     def drop(self, held: Held) -> None:
         """Abort what is in flight of a slice that is lost: nothing of it can be settled."""
@@ -160,21 +169,29 @@ class Flight:
     # -- sending
 
     def _may_send(self) -> bool:
-        has_room = len(self._tasks) < self.limit
-        return bool(self._ready) and has_room and not self._is_draining and self._gate.is_open
+        return len(self._tasks) < self.limit and not self._is_draining and self._gate.may_try
 
-    def _start(self, line: ReadyLine, berth: Berth) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(line, berth))
-        self._tasks.add(task)
-        berth.in_flight += 1
+    def _come_back(self) -> None:
+        """Kick again when an open circuit may be tried, if lines wait for that."""
+        if self._again is not None or not self._ready or not self._may_send():
+            return
+        if (delay_s := self._placement.opens_in_s()) is not None:
+            self._again = asyncio.get_running_loop().call_later(delay_s, self._came_back)
+
+    def _came_back(self) -> None:
+        self._again = None
+        self.kick()
+
+    def _start(self, line: ReadyLine, stay: Stay) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(line, stay))
+        self._tasks[task] = stay
         line.held.tasks.add(task)
         line.held.under_way += 1
         self._by_batch[line.held.batch.id] += 1
-        task.add_done_callback(lambda done: self._ended(done, line, berth))
+        task.add_done_callback(lambda done: self._ended(done, line))
 
-    def _ended(self, task: asyncio.Task[bool], line: ReadyLine, berth: Berth) -> None:
-        self._tasks.discard(task)
-        berth.in_flight -= 1
+    def _ended(self, task: asyncio.Task[bool], line: ReadyLine) -> None:
+        self._placement.left(self._tasks.pop(task))
         line.held.tasks.discard(task)
         if task.cancelled() or task.exception() or not task.result():
             line.held.under_way -= 1  # else when it is durable
@@ -191,37 +208,54 @@ class Flight:
             self._later(line, self._limits.max_s)
         self.kick()
 
-    async def _run(self, line: ReadyLine, berth: Berth) -> bool:
+    async def _run(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
-        batch = line.held.batch
         if line.spent >= self._limits.max_attempts * FULL_COST:
             await self._settle(line, OutcomeKind.FAILED, _BROKE, Usage())
             return True
         failpoint("send.before")
-        reply = await self._upstream.send(
-            batch.endpoint,
-            bytes(line.body),
-            request_id=request_id(batch.id, line.index),
-            backend=berth.pin,
-        )
+        reply = await self._send(line, stay)
         failpoint("send.answered")
         verdict = judge(reply, now=self._clock())
         self._measure(verdict, reply.seconds)
+        self._tell(stay, reply, verdict)
         match verdict:
             case Succeeded(answer, usage):
                 await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
             case Failed(result, _):
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
-                line.avoid = berth
+                line.avoid = stay.berth
                 return await self._retry(line, verdict)
-            case NoBackend(detail):
-                is_left = isinstance(reply, Reply) and self._placement.refused(berth)
-                if not is_left:
-                    self._gate.close(Cause.NO_BACKEND, f"No model server can be reached: {detail}.")
-                self._ready.appendleft(line)
+            case NoBackend():
+                self._ready.add_first(line)
                 return False
         return True
+
+    async def _send(self, line: ReadyLine, stay: Stay) -> Reply | Broken:
+        """Send the line; where its backend hangs that is its end, as if the connection were lost."""
+        batch, started = line.held.batch, time.monotonic()
+        try:
+            return await self._upstream.send(
+                batch.endpoint,
+                bytes(line.body),
+                request_id=request_id(batch.id, line.index),
+                backend=stay.berth.pin,
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if stay.hung is None or task is None or task.uncancel():
+                raise
+            seconds = time.monotonic() - started
+            return Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
+
+    def _tell(self, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
+        """Let the circuits hear of it; a loss on the way there is no backend's."""
+        sign, why = sign_of(reply, verdict), why_of(reply)
+        if isinstance(reply, Broken) and reply.backend is None:
+            self._placement.lost_way(stay, sign, why=f"nginx {why}")
+        else:
+            self._placement.heard(stay, sign, backend=reply.backend, why=why)
 
     # -- retrying
 
@@ -243,7 +277,7 @@ class Flight:
 
         def again() -> None:
             timers.discard(timer)
-            self._ready.appendleft(line)
+            self._ready.add_first(line)
             self.kick()
 
         timer = asyncio.get_running_loop().call_later(delay_s, again)

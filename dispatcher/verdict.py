@@ -14,6 +14,7 @@ resend to another backend) is visible here as the number of backends in the repl
     could not connect                       no backend   no
     reset, truncated                        retry        yes, then failed without an answer
     timed out                               retry        yes, then request_timeout
+    its backend hangs                       retry        yes, then upstream_hung
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     TIMEOUT = "timeout"
     TOO_LARGE = "too_large"
+    HUNG = "hung"
     NO_BACKEND = "no_backend"
 
 
@@ -141,6 +143,9 @@ def _judge_break(broken: Broken) -> Verdict:
         case Break.TOO_LARGE:
             message = "The model server's answer is too large to be stored."
             return Failed(NoAnswer("answer_too_large", message), Reason.TOO_LARGE)
+        case Break.HUNG:
+            message = f"The model server hung, on every try: it {broken.detail}."
+            return Retry(NoAnswer("upstream_hung", message), Reason.HUNG, FULL_COST)
         case Break.RESET:
             message = "The connection to the model server was lost, on every try."
             return Retry(NoAnswer("upstream_lost", message), Reason.RESET, FULL_COST)
