@@ -30,7 +30,7 @@ from batchline.store import Work, open_store
 from .admit import Admission
 from .alone import alone
 from .conduct import Conductor
-from .flight import Flight, RetryLimits
+from .flight import Flight
 from .gate import Cause, Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
@@ -38,6 +38,7 @@ from .ops import serve_ops
 from .probe import Probe
 from .publish import Publisher
 from .pump import ClaimLimits, Pump
+from .retrying import RetryLimits
 from .settle import Settler
 from .upstream import Upstream
 
@@ -105,6 +106,11 @@ def _claim_limits(settings: Settings, holder: str) -> ClaimLimits:
     )
 
 
+def _is_proxied(settings: Settings) -> bool:
+    """Whether nginx stands before the model servers: then they are named beside it."""
+    return any(url != settings.upstream_url for url in settings.backend_urls)
+
+
 def _retry_limits(settings: Settings) -> RetryLimits:
     return RetryLimits(
         max_attempts=settings.max_attempts,
@@ -135,6 +141,8 @@ class Dispatcher:
         self._clock = clock
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
+        self._models: frozenset[str] = frozenset()
+        """What the live backends listed when they were looked at last."""
         self._governor = Governor.start(bound=settings.max_in_flight)
         self._flight = Flight(
             upstream,
@@ -142,6 +150,8 @@ class Dispatcher:
             gate=self._gate,
             metrics=metrics,
             clock=clock,
+            is_proxied=_is_proxied(settings),
+            is_served=self._is_served,
         )
         self._pump = Pump(store, blobs, self._flight, limits=_claim_limits(settings, self._holder))
         self._settler = Settler(
@@ -226,6 +236,7 @@ class Dispatcher:
         while True:
             backends = await self._probe.look()
             alive = any(b.alive for b in backends)
+            self._models = frozenset(m for b in backends if b.alive for m in b.models)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
                 self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")
@@ -242,6 +253,9 @@ class Dispatcher:
                 self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
             await self._report(backends, paused=self._gate.reason)
             await asyncio.sleep(self._settings.probe_interval_s)
+
+    def _is_served(self, model: str | None) -> bool:
+        return model in self._models
 
     async def _report(self, backends: list[Any], *, paused: str | None) -> None:
         await self._store.report(

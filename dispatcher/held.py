@@ -54,3 +54,5 @@ class ReadyLine:
     body: msgspec.Raw
     spent: int = 0
     tries: int = 0
+    was_stale: bool = False
+    """It was sent again at once because its connection was stale: that is free only once."""
