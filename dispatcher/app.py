@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.errors import StoreUnavailable
+from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
@@ -35,6 +35,7 @@ from .gate import Cause, Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
+from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
 from .pump import ClaimLimits, Pump
@@ -106,11 +107,6 @@ def _claim_limits(settings: Settings, holder: str) -> ClaimLimits:
     )
 
 
-def _is_proxied(settings: Settings) -> bool:
-    """Whether nginx stands before the model servers: then they are named beside it."""
-    return any(url != settings.upstream_url for url in settings.backend_urls)
-
-
 def _retry_limits(settings: Settings) -> RetryLimits:
     return RetryLimits(
         max_attempts=settings.max_attempts,
@@ -144,13 +140,14 @@ class Dispatcher:
         self._models: frozenset[str] = frozenset()
         """What the live backends listed when they were looked at last."""
         self._governor = Governor.start(bound=settings.max_in_flight)
+        self._placement = Placement(settings.upstream_url, settings.backend_urls)
         self._flight = Flight(
             upstream,
+            self._placement,
             retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
             clock=clock,
-            is_proxied=_is_proxied(settings),
             is_served=self._is_served,
         )
         self._pump = Pump(store, blobs, self._flight, limits=_claim_limits(settings, self._holder))
@@ -226,6 +223,8 @@ class Dispatcher:
                 await loop()
             except StoreUnavailable as exc:
                 log.warning("%s waits: %s", name, exc)
+            except NewerStore:
+                raise  # an upgrade: this version has nothing more to do here
             except Exception:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
@@ -237,6 +236,7 @@ class Dispatcher:
             backends = await self._probe.look()
             alive = any(b.alive for b in backends)
             self._models = frozenset(m for b in backends if b.alive for m in b.models)
+            self._placement.looked(backends)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
                 self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")

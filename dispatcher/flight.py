@@ -3,7 +3,8 @@
     ready ─► in flight ─► the settler
       ▲          │ retry: later; no backend: when the gate opens
       └──────────┘
-What a reply means is `verdict`'s decision, how many may fly is `governor`'s, whose lines come is `pump`'s.
+What a reply means is `verdict`'s decision, where a line goes `placement`'s, how many may fly `governor`'s,
+whose lines come `pump`'s.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from batchline.states import OutcomeKind
 
 from .gate import Cause, Gate
 from .held import Held, ReadyLine
+from .placement import Berth, Placement
 from .policy import Reason
 from .retrying import RetryLimits
 from .settle import Settler
-from .upstream import Upstream
+from .upstream import Reply, Upstream
 from .verdict import (
     Answer,
     Failed,
@@ -49,17 +51,17 @@ class Flight:
     def __init__(
         self,
         upstream: Upstream,
+        placement: Placement,
         *,
         retry: RetryLimits,
         gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
-        is_proxied: bool,
         is_served: Callable[[str | None], bool],
     ) -> None:
-        self._is_proxied = is_proxied
         self._is_served = is_served
         self._upstream = upstream
+        self._placement = placement
         self._limits = retry
         self._gate = gate
         self._metrics = metrics
@@ -106,8 +108,13 @@ class Flight:
         """Send what may be sent."""
         while self._may_send():
             line = self._ready.popleft()
-            if line.held.may_send:
-                self._start(line)
+            if not line.held.may_send:
+                continue
+            berth = self._placement.choose(avoid=line.avoid)
+            if berth is None:
+                self._ready.appendleft(line)
+                break
+            self._start(line, berth)
         if self.room:
             self.hungry.set()
 
@@ -145,16 +152,18 @@ class Flight:
         has_room = len(self._tasks) < self.limit
         return bool(self._ready) and has_room and not self._is_draining and self._gate.is_open
 
-    def _start(self, line: ReadyLine) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(line))
+    def _start(self, line: ReadyLine, berth: Berth) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(line, berth))
         self._tasks.add(task)
+        berth.in_flight += 1
         line.held.tasks.add(task)
         line.held.under_way += 1
         self._by_batch[line.held.batch.id] += 1
-        task.add_done_callback(lambda done: self._ended(done, line))
+        task.add_done_callback(lambda done: self._ended(done, line, berth))
 
-    def _ended(self, task: asyncio.Task[bool], line: ReadyLine) -> None:
+    def _ended(self, task: asyncio.Task[bool], line: ReadyLine, berth: Berth) -> None:
         self._tasks.discard(task)
+        berth.in_flight -= 1
         line.held.tasks.discard(task)
         if task.cancelled() or task.exception() or not task.result():
             line.held.under_way -= 1  # else when it is durable
@@ -170,7 +179,7 @@ class Flight:
             self._broke(line)
         self.kick()
 
-    async def _run(self, line: ReadyLine) -> bool:
+    async def _run(self, line: ReadyLine, berth: Berth) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
         batch = line.held.batch
         if line.spent >= self._limits.budget:
@@ -181,6 +190,7 @@ class Flight:
             batch.endpoint,
             bytes(line.body),
             request_id=request_id(batch.id, line.index),
+            backend=berth.pin,
         )
         failpoint("send.answered")
         verdict = judge(reply, self._setting(line))
@@ -191,9 +201,12 @@ class Flight:
             case Failed(result, _):
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
+                line.avoid = berth
                 return await self._retry(line, verdict)
             case NoBackend(detail):
-                self._gate.close(Cause.NO_BACKEND, f"No model server can be reached: {detail}.")
+                is_left = isinstance(reply, Reply) and self._placement.refused(berth)
+                if not is_left:
+                    self._gate.close(Cause.NO_BACKEND, f"No model server can be reached: {detail}.")
                 self._ready.appendleft(line)
                 return False
         return True
@@ -201,7 +214,6 @@ class Flight:
     def _setting(self, line: ReadyLine) -> Setting:
         return Setting(
             now=self._clock(),
-            is_proxied=self._is_proxied,
             may_be_stale=not line.was_stale,
             is_served=lambda: self._is_served(line.held.batch.model),
         )

@@ -122,8 +122,6 @@ class Setting:
 
     now: float
     """Unix seconds, for Retry-After dates."""
-    is_proxied: bool = False
-    """nginx stands in between: it answers 502 where a server breaks off, and closes nothing itself."""
     may_be_stale: bool = True
     """The line was not sent again for a stale connection before."""
     is_served: Callable[[], bool] = _never
@@ -148,7 +146,7 @@ def our_fault() -> Retry:
 
 def _judge_break(broken: Broken, setting: Setting) -> Verdict:
     reason = BREAKS[broken.how]
-    if reason is Reason.RESET and setting.is_proxied:
+    if reason is Reason.RESET and broken.backend is None:
         reason = Reason.PROXY_LOST
     elif reason is Reason.RESET and setting.may_be_stale and broken.seconds < _STALE_S:
         reason = Reason.STALE

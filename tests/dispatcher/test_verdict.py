@@ -22,7 +22,6 @@ from dispatcher.verdict import (
 )
 
 HERE = Setting(now=0)
-PROXIED = Setting(now=0, is_proxied=True)
 SERVED = Setting(now=0, is_served=lambda: True)
 GOOD = {
     "choices": [{"index": 0}],
@@ -94,8 +93,8 @@ CASES = {
     "529": (reply(529), Reason.OVERLOADED),
     "connect": (Broken(Break.CONNECT, "x", 0), Reason.NO_BACKEND),
     "too large": (Broken(Break.TOO_LARGE, "x", 0), Reason.TOO_LARGE),
-    "reset": (Broken(Break.RESET, "x", 3), Reason.RESET),
-    "reset at once": (Broken(Break.RESET, "x", 0.01), Reason.STALE),
+    "reset": (Broken(Break.RESET, "x", 3, "a:1"), Reason.RESET),
+    "reset at once": (Broken(Break.RESET, "x", 0.01, "a:1"), Reason.STALE),
     "truncated": (Broken(Break.TRUNCATED, "x", 0), Reason.TRUNCATED),
     "timeout": (Broken(Break.TIMEOUT, "x", 60), Reason.TIMEOUT),
 }
@@ -134,13 +133,13 @@ def test_a_stale_connection_is_free_only_once():
     """A server that resets at once each time is a broken one."""
     again = Setting(now=0, may_be_stale=False)
 
-    assert judge(Broken(Break.RESET, "x", 0.01), again).reason is Reason.RESET
+    assert judge(Broken(Break.RESET, "x", 0.01, "a:1"), again).reason is Reason.RESET
 
 
 def test_a_connection_that_nginx_closed_is_no_fault_of_the_line():
     """A server that breaks off is a 502 of nginx, which closes connections only when reloaded."""
-    assert judge(Broken(Break.RESET, "x", 3), PROXIED).reason is Reason.PROXY_LOST
-    assert judge(Broken(Break.TRUNCATED, "x", 3), PROXIED).reason is Reason.TRUNCATED
+    assert judge(Broken(Break.RESET, "x", 3, None), HERE).reason is Reason.PROXY_LOST
+    assert judge(Broken(Break.TRUNCATED, "x", 3, None), HERE).reason is Reason.TRUNCATED
 
 
 def test_a_model_that_a_live_server_lists_is_asked_for_again():
