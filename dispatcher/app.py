@@ -137,8 +137,6 @@ class Dispatcher:
         self._clock = clock
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
-        self._models: frozenset[str] = frozenset()
-        """What the live backends listed when they were looked at last."""
         self._governor = Governor.start(bound=settings.max_in_flight)
         self._placement = Placement(settings.upstream_url, settings.backend_urls)
         self._flight = Flight(
@@ -148,7 +146,6 @@ class Dispatcher:
             gate=self._gate,
             metrics=metrics,
             clock=clock,
-            is_served=self._is_served,
         )
         self._pump = Pump(store, blobs, self._flight, limits=_claim_limits(settings, self._holder))
         self._settler = Settler(
@@ -235,7 +232,6 @@ class Dispatcher:
         while True:
             backends = await self._probe.look()
             alive = any(b.alive for b in backends)
-            self._models = frozenset(m for b in backends if b.alive for m in b.models)
             self._placement.looked(backends)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
@@ -253,9 +249,6 @@ class Dispatcher:
                 self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
             await self._report(backends, paused=self._gate.reason)
             await asyncio.sleep(self._settings.probe_interval_s)
-
-    def _is_served(self, model: str | None) -> bool:
-        return model in self._models
 
     async def _report(self, backends: list[Any], *, paused: str | None) -> None:
         await self._store.report(

@@ -57,9 +57,7 @@ class Flight:
         gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
-        is_served: Callable[[str | None], bool],
     ) -> None:
-        self._is_served = is_served
         self._upstream = upstream
         self._placement = placement
         self._limits = retry
@@ -215,7 +213,7 @@ class Flight:
         return Setting(
             now=self._clock(),
             may_be_stale=not line.was_stale,
-            is_served=lambda: self._is_served(line.held.batch.model),
+            is_served=lambda: self._placement.serves(line.held.batch.model),
         )
 
     # -- retrying
