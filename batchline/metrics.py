@@ -21,6 +21,7 @@ class Metrics:
         self.cell = cell
         self._declare_service(self.registry)
         self._declare_work(self.registry)
+        self._declare_backends(self.registry)
         self._declare_storage(self.registry)
         self._declare_housekeeping(self.registry)
 
@@ -105,6 +106,10 @@ class Metrics:
         self.completion_tokens = Counter(
             "batchline_completion_tokens_total", "Generated tokens of finished lines", registry=r
         )
+        for kind in OutcomeKind:
+            self.finished.labels(kind)
+
+    def _declare_backends(self, r: CollectorRegistry) -> None:
         self.backend_up = Gauge(
             "batchline_backend_up", "1 where the backend answers", ["backend"], registry=r
         )
@@ -126,8 +131,6 @@ class Metrics:
             ["backend"],
             registry=r,
         )
-        for kind in OutcomeKind:
-            self.finished.labels(kind)
 
     def _declare_storage(self, r: CollectorRegistry) -> None:
         self.settle_seconds = Histogram(

@@ -1,7 +1,7 @@
 """The dispatcher process: opens what it needs, runs its loops, stops them in order.
 
     conduct   every batch to where its status belongs: admission, pump, publisher (conduct.py)
-    fleet     looks at the backends, moves the limit and the gate, reports to the store
+    fleet     looks at the backends, moves circuits, limit and gate (fleet.py), reports to the store
     duties    housekeeping: deadlines, sweep, orphans, disk, compaction
     feed, keep_leases (pump), run (settler); the lines themselves fly in `flight`
 
@@ -14,7 +14,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -23,16 +23,15 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
-from batchline.model import BackendStatus, FleetReport
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
-from .circuit import State
 from .conduct import Conductor
-from .flight import Flight, RetryLimits
-from .gate import Cause, Gate
+from .fleet import Fleet
+from .flight import Flight
+from .gate import Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
@@ -41,6 +40,7 @@ from .probe import Probe
 from .publish import Publisher
 from .pulse import HangLimits
 from .pump import ClaimLimits, Pump
+from .retrying import RetryLimits
 from .settle import Settler
 from .upstream import Upstream
 
@@ -108,6 +108,16 @@ def _claim_limits(settings: Settings, holder: str) -> ClaimLimits:
     )
 
 
+def _placement(settings: Settings, *, clock: Callable[[], float]) -> Placement:
+    return Placement(
+        settings.upstream_url,
+        settings.backend_urls,
+        hang=HangLimits(settings.hang_after_s or None),
+        knows_models=settings.refuse_unknown_models,
+        clock=clock,
+    )
+
+
 def _retry_limits(settings: Settings) -> RetryLimits:
     return RetryLimits(
         max_attempts=settings.max_attempts,
@@ -132,23 +142,14 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._blobs = blobs
-        self._probe = probe
         self._metrics = metrics
         self._clock = clock
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
-        self._governor = Governor.start(bound=settings.max_in_flight)
-        self._placement = Placement(
-            settings.upstream_url,
-            settings.backend_urls,
-            hang=HangLimits(settings.hang_after_s or None),
-            knows_models=settings.refuse_unknown_models,
-            clock=clock,
-        )
+        placement = _placement(settings, clock=clock)
         self._flight = Flight(
             upstream,
-            self._placement,
+            placement,
             retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
@@ -165,6 +166,8 @@ class Dispatcher:
             on_settled=self._pump.settled,
         )
         self._flight.use(self._settler)
+        governor = Governor.start(bound=settings.max_in_flight)
+        self._fleet = Fleet(probe, placement, self._flight, governor, self._gate, metrics)
         self._conductor = Conductor(
             store,
             self._pump,
@@ -202,7 +205,7 @@ class Dispatcher:
             await settling
             with suppress(StoreUnavailable):
                 await self._pump.give_back()
-                await self._report([], paused="The dispatcher was stopped.")
+                await self._store.report(self._fleet.stopped(at=int(self._clock())))
 
     def _loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         return {
@@ -233,50 +236,12 @@ class Dispatcher:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
 
-    # -- the fleet
-
     async def _watch_fleet(self) -> None:
         while True:
-            backends = await self._probe.look()
-            for berth in self._placement.looked(backends, self._probe.pulses):
-                self._metrics.backend_hangs.labels(berth.name).inc()
-                self._flight.abort(berth)
-            if trouble := self._placement.trouble:
-                self._gate.close(Cause.NO_BACKEND, f"No model server takes lines: {trouble}.")
-            else:
-                self._gate.open(Cause.NO_BACKEND)
-            self._governor = self._governor.step(backends, in_flight=self._flight.in_flight)
-            self._flight.set_limit(self._governor.limit)
-            backends = self._placement.described(backends)
-            self._measure(backends)
-            await self._report(backends, paused=self._gate.reason)
+            await self._fleet.look()
+            models = self._pump.models
+            await self._store.report(self._fleet.report(models, at=int(self._clock())))
             await asyncio.sleep(self._settings.probe_interval_s)
-
-    def _measure(self, backends: Sequence[BackendStatus]) -> None:
-        for backend in backends:
-            self._metrics.backend_up.labels(backend.name).set(backend.alive)
-            self._metrics.backend_in_flight.labels(backend.name).set(backend.in_flight)
-            for state in State:
-                is_it = backend.circuit == state
-                self._metrics.backend_circuit.labels(backend.name, state).set(is_it)
-        self._metrics.limit.set(self._governor.limit)
-        self._metrics.in_flight.set(self._flight.in_flight)
-        for cause in Cause:
-            self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
-
-    async def _report(self, backends: Sequence[BackendStatus], *, paused: str | None) -> None:
-        await self._store.report(
-            FleetReport(
-                at=int(self._clock()),
-                backends=backends,
-                in_flight=self._flight.in_flight_by_batch(),
-                limit=self._governor.limit,
-                paused=paused,
-                unserved=self._placement.unserved(self._pump.models),
-            )
-        )
-
-    # -- itself
 
     async def _keep_role(self) -> None:
         while True:

@@ -39,12 +39,16 @@ class Sign(StrEnum):
     LOST = "lost"
     """It broke off while it had the line."""
     SOUR = "sour"
-    """A server error: the line's fault or the backend's; many in a row are the backend's."""
+    """An error, or full: the line's fault or the backend's; many in a row are the backend's."""
     REFUSED = "refused"
     """It took no connection, or says that it is leaving: nothing was lost."""
     HUNG = "hung"
+    """It was taken out for that; its lines bring no news."""
     NOTHING = "nothing"
-    """Full, slow, or it never got there."""
+    """Slow, or it never got there."""
+
+
+_NO_NEWS = frozenset({Sign.NOTHING, Sign.HUNG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Circuit:
         """Take in how a line ended that was sent in `epoch`. `share`: lines it may have when closed."""
         if sign is Sign.WELL:
             return self._answered(share)
-        if sign is Sign.NOTHING or self.state is State.OPEN or epoch != self.epoch:
+        if sign in _NO_NEWS or self.state is State.OPEN or epoch != self.epoch:
             return self
         if sign is Sign.SOUR:
             return self._soured(now)

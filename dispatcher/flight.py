@@ -14,9 +14,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-
-from tenacity import RetryCallState, wait_random_exponential
 
 from batchline.failpoints import failpoint
 from batchline.lines import answer_record, error_record
@@ -27,36 +24,27 @@ from batchline.states import OutcomeKind
 from .gate import Gate
 from .held import Held, ReadyLine
 from .placement import Berth, Placement, Stay
+from .policy import Reason
 from .ready import AHEAD_LINES, Ready
+from .retrying import RetryLimits
 from .settle import Settler
-from .sign import sign_of, why_of
 from .upstream import Break, Broken, Reply, Upstream
 from .verdict import (
-    FULL_COST,
     Answer,
     Failed,
     NoAnswer,
     NoBackend,
     Retry,
+    Setting,
     Succeeded,
     Verdict,
     judge,
+    our_fault,
+    sign_of,
+    why_of,
 )
 
 log = logging.getLogger(__name__)
-
-_BROKE = NoAnswer(
-    "internal_error", "The dispatcher itself broke on this line, on every try: its log tells more."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLimits:
-    """How often and how soon a line is sent again."""
-
-    max_attempts: int
-    base_s: float
-    max_s: float
 
 
 class Flight:
@@ -79,7 +67,6 @@ class Flight:
         self._metrics = metrics
         self._clock = clock
         self._settler: Settler | None = None
-        self._backoff = wait_random_exponential(multiplier=retry.base_s, max=retry.max_s)
         self._ready = Ready(placement)
         self._tasks: dict[asyncio.Task[bool], Stay] = {}
         self._again: asyncio.TimerHandle | None = None
@@ -204,19 +191,18 @@ class Flight:
             self._idle.set()
         if not task.cancelled() and (exc := task.exception()):
             log.error("line %d of %s broke", line.index, line.held.batch.id, exc_info=exc)
-            line.spent += FULL_COST
-            self._later(line, self._limits.max_s)
+            self._broke(line)
         self.kick()
 
     async def _run(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
-        if line.spent >= self._limits.max_attempts * FULL_COST:
-            await self._settle(line, OutcomeKind.FAILED, _BROKE, Usage())
+        if line.spent >= self._limits.budget:
+            await self._settle(line, OutcomeKind.FAILED, our_fault().result, Usage())
             return True
         failpoint("send.before")
         reply = await self._send(line, stay)
         failpoint("send.answered")
-        verdict = judge(reply, now=self._clock())
+        verdict = judge(reply, self._setting(line, stay, reply))
         self._measure(verdict, reply.seconds)
         self._tell(stay, reply, verdict)
         match verdict:
@@ -251,24 +237,43 @@ class Flight:
 
     def _tell(self, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
         """Let the circuits hear of it; a loss on the way there is no backend's."""
-        sign, why = sign_of(reply, verdict), why_of(reply)
+        sign, why = sign_of(verdict), why_of(reply)
         if isinstance(reply, Broken) and reply.backend is None:
             self._placement.lost_way(stay, sign, why=f"nginx {why}")
         else:
             self._placement.heard(stay, sign, backend=reply.backend, why=why)
+
+    def _setting(self, line: ReadyLine, stay: Stay, reply: Reply | Broken) -> Setting:
+        return Setting(
+            now=self._clock(),
+            may_be_stale=not line.was_stale,
+            is_served=lambda: self._is_served_elsewhere(line, stay, reply),
+        )
+
+    def _is_served_elsewhere(self, line: ReadyLine, stay: Stay, reply: Reply | Broken) -> bool:
+        """Whether another backend lists the model that this one, as it says, does not know."""
+        model = self._ready.model_of(line)
+        if model is None or not isinstance(reply, Reply) or model.encode() not in reply.body:
+            return False
+        return self._placement.misses(stay, model)
 
     # -- retrying
 
     async def _retry(self, line: ReadyLine, verdict: Retry) -> bool:
         line.spent += verdict.cost
         line.tries += 1
-        if line.spent >= self._limits.max_attempts * FULL_COST:
+        line.was_stale |= verdict.reason is Reason.STALE
+        if line.spent >= self._limits.budget:
             await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
             return True
-        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        state.attempt_number = line.tries
-        self._later(line, max(self._backoff(state), verdict.after_s or 0.0))
+        self._later(line, self._limits.delay_s(verdict, tries=line.tries))
         return False
+
+    def _broke(self, line: ReadyLine) -> None:
+        """Count a try at which the dispatcher itself broke; the last is settled when its turn comes."""
+        verdict = our_fault()
+        line.spent += verdict.cost
+        self._later(line, self._limits.delay_s(verdict, tries=1))
 
     def _later(self, line: ReadyLine, delay_s: float) -> None:
         if not line.held.may_send:
@@ -308,7 +313,7 @@ class Flight:
                 word, reason = "failed", str(why)
             case Retry(_, why):
                 word, reason = "retry", str(why)
-            case NoBackend():
-                word, reason = "no_backend", "no_backend"
+            case NoBackend(_, why):
+                word, reason = "no_backend", str(why)
         self._metrics.attempts.labels(word, reason).inc()
         self._metrics.attempt_seconds.observe(seconds)

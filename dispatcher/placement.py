@@ -20,6 +20,8 @@ from .pulse import HangLimits, Pulse
 
 log = logging.getLogger(__name__)
 
+_LACKS_S = 30.0  # its list is read anew within this time
+
 
 @dataclass(slots=True, eq=False)
 class Berth:
@@ -41,8 +43,8 @@ class Berth:
     hung_at: float = 0.0
     models: frozenset[str] = frozenset()
     """What it lists; empty: unknown."""
-    lacks: set[str] = field(default_factory=set)
-    """What it lists and did not know when it was asked for it."""
+    lacks: dict[str, float] = field(default_factory=dict)
+    """What it did not know when it was asked for it, and until when it is not asked again."""
 
     def serves(self, model: str | None) -> bool:
         """Whether a line for this model may be sent here."""
@@ -72,7 +74,7 @@ class Placement:
         *,
         hang: HangLimits,
         knows_models: bool = True,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         urls = [url.rstrip("/") for url in backend_urls]
@@ -131,14 +133,6 @@ class Placement:
         """Whether some backend is known to serve it, or none is known not to; alive or not."""
         model = self._asked(model)
         return any(berth.serves(model) for berth in self.berths)
-
-    def is_listed(self, model: str | None, *, but: Berth) -> bool:
-        """Whether a backend in service other than `but` lists this model."""
-        return any(
-            model in berth.models and berth.serves(model)
-            for berth in self.berths
-            if berth is not but and berth.circuit.state is not State.OPEN
-        )
 
     def _asked(self, model: str | None) -> str | None:
         """Leave the model aside where models that nobody lists are served, too."""
@@ -205,10 +199,17 @@ class Placement:
         """Take in that nginx took no connection, or broke one off: no backend is to blame."""
         self._hear_way(stay, sign, why)
 
-    def misses(self, stay: Stay, model: str | None) -> None:
-        """Note that a backend does not know this model, whatever it lists."""
-        if model is not None:
-            stay.berth.lacks.add(model)
+    def misses(self, stay: Stay, model: str) -> bool:
+        """Note for a while that a backend does not know this model; tell whether another one does."""
+        is_listed = any(
+            model in berth.models and berth.serves(model)
+            for berth in self.berths
+            if berth is not stay.berth and berth.circuit.state is not State.OPEN
+        )
+        if is_listed:
+            log.warning("backend %s does not know the model %s", stay.berth.name, model)
+            stay.berth.lacks[model] = self._monotonic() + _LACKS_S
+        return is_listed
 
     def looked(self, backends: Sequence[BackendStatus], pulses: Mapping[str, Pulse]) -> list[Berth]:
         """Take in what the probe saw; return the berths whose lines are to be taken away."""
@@ -237,9 +238,8 @@ class Placement:
             if pulse.silent_since is None or berth.answered_at <= pulse.silent_since:
                 self._set(berth, circuit.seen_dead(status.reason or "is not alive"))
             return False
-        if (models := frozenset(status.models)) != berth.models:
-            berth.models = models
-            berth.lacks.clear()
+        berth.models = frozenset(status.models)
+        berth.lacks = {model: until for model, until in berth.lacks.items() if until > now}
         quiet_since = max(berth.answered_at, berth.busy_since)
         stillness = self._hang.stillness(
             pulse, in_flight=berth.in_flight, quiet_since=quiet_since, now=now
