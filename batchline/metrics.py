@@ -94,6 +94,18 @@ class Metrics:
             ["verdict", "reason"],
             registry=r,
         )
+        self.retries_waiting = Gauge(
+            "batchline_retries_waiting",
+            "Lines that wait for another try: for their back-off, for a token of their batch's "
+            "retry budget, for their turn alone with a server",
+            ["why"],
+            registry=r,
+        )
+        self.retries_held_back = Counter(
+            "batchline_retries_held_back_total",
+            "Retries that found their batch's retry budget empty and waited",
+            registry=r,
+        )
         self.attempt_seconds = Histogram(
             "batchline_request_duration_seconds",
             "One try of one line, send to last byte",

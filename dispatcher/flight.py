@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from batchline.failpoints import failpoint
 from batchline.lines import answer_record, error_record
@@ -24,9 +24,8 @@ from batchline.states import OutcomeKind
 from .gate import Gate
 from .held import Held, ReadyLine
 from .placement import Berth, Placement, Stay
-from .policy import Reason
 from .ready import AHEAD_LINES, Ready
-from .retrying import RetryLimits
+from .retrying import Retrying, RetryLimits
 from .settle import Settler
 from .upstream import Break, Broken, Reply, Upstream
 from .verdict import (
@@ -62,7 +61,7 @@ class Flight:
     ) -> None:
         self._upstream = upstream
         self._placement = placement
-        self._limits = retry
+        self._retrying = Retrying(retry, metrics=metrics, clock=clock, on_ripe=self.kick)
         self._gate = gate
         self._metrics = metrics
         self._clock = clock
@@ -74,6 +73,7 @@ class Flight:
         self._idle = asyncio.Event()
         self._is_draining = False
         self.limit = 1
+        self._is_all = False
         self.hungry = asyncio.Event()
 
     def use(self, settler: Settler) -> None:
@@ -100,19 +100,30 @@ class Flight:
         """Allow this many requests in flight."""
         self.limit = limit
         self._placement.set_limit(limit)
+        self._retrying.measure()
         self.kick()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
         """Take lines that are to be sent; `kick` sends them."""
         self._ready.add(lines)
 
+    def claimed(self, *, is_all: bool) -> None:
+        """Take note whether there is nothing left to claim: then retries may have idle places."""
+        self._is_all = is_all
+        self._send_ready()
+
     def kick(self) -> None:
         """Send what may be sent."""
-        while self._may_send() and (found := self._ready.next()) is not None:
-            self._start(*found)
-        self._come_back()
+        self._send_ready()
         if self.room:
             self.hungry.set()
+
+    def _send_ready(self) -> None:
+        for line in self._retrying.ripe():
+            self._ready.add_first(line)
+        while self._may_send() and (found := self._next()) is not None:
+            self._start(*found)
+        self._come_back()
 
     def wants(self, model: str | None) -> bool:
         """Whether lines for this model shall be claimed: not while nobody may take more of them."""
@@ -153,7 +164,20 @@ class Flight:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def keep_only(self, batch_ids: Collection[str]) -> None:
+        """Forget what is known of batches that do not run any more."""
+        self._retrying.keep_only(batch_ids)
+
     # -- sending
+
+    def _next(self) -> tuple[ReadyLine, Stay] | None:
+        if (
+            self._is_all
+            and not self._ready
+            and (line := self._retrying.next_for_idle_place()) is not None
+        ):
+            self._ready.add_first(line)
+        return self._ready.next()
 
     def _may_send(self) -> bool:
         return len(self._tasks) < self.limit and not self._is_draining and self._gate.may_try
@@ -170,6 +194,7 @@ class Flight:
         self.kick()
 
     def _start(self, line: ReadyLine, stay: Stay) -> None:
+        self._retrying.sent(line)
         task = asyncio.get_running_loop().create_task(self._run(line, stay))
         self._tasks[task] = stay
         line.held.tasks.add(task)
@@ -191,12 +216,12 @@ class Flight:
             self._idle.set()
         if not task.cancelled() and (exc := task.exception()):
             log.error("line %d of %s broke", line.index, line.held.batch.id, exc_info=exc)
-            self._broke(line)
+            self._retrying.take(line, our_fault())
         self.kick()
 
     async def _run(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
-        if line.spent >= self._limits.budget:
+        if self._retrying.is_spent(line):
             await self._settle(line, OutcomeKind.FAILED, our_fault().result, Usage())
             return True
         failpoint("send.before")
@@ -207,12 +232,15 @@ class Flight:
         self._tell(stay, reply, verdict)
         match verdict:
             case Succeeded(answer, usage):
+                self._retrying.succeeded(line)
                 await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
             case Failed(result, _):
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
                 line.avoid = stay.berth
-                return await self._retry(line, verdict)
+                if self._retrying.take(line, verdict):
+                    return False
+                await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
             case NoBackend():
                 self._ready.add_first(line)
                 return False
@@ -227,6 +255,7 @@ class Flight:
                 bytes(line.body),
                 request_id=request_id(batch.id, line.index),
                 backend=stay.berth.pin,
+                within_s=self._retrying.left_s(line),
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -256,37 +285,6 @@ class Flight:
         if model is None or not isinstance(reply, Reply) or model.encode() not in reply.body:
             return False
         return self._placement.misses(stay, model)
-
-    # -- retrying
-
-    async def _retry(self, line: ReadyLine, verdict: Retry) -> bool:
-        line.spent += verdict.cost
-        line.tries += 1
-        line.was_stale |= verdict.reason is Reason.STALE
-        if line.spent >= self._limits.budget:
-            await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
-            return True
-        self._later(line, self._limits.delay_s(verdict, tries=line.tries))
-        return False
-
-    def _broke(self, line: ReadyLine) -> None:
-        """Count a try at which the dispatcher itself broke; the last is settled when its turn comes."""
-        verdict = our_fault()
-        line.spent += verdict.cost
-        self._later(line, self._limits.delay_s(verdict, tries=1))
-
-    def _later(self, line: ReadyLine, delay_s: float) -> None:
-        if not line.held.may_send:
-            return
-        timers = line.held.timers
-
-        def again() -> None:
-            timers.discard(timer)
-            self._ready.add_first(line)
-            self.kick()
-
-        timer = asyncio.get_running_loop().call_later(delay_s, again)
-        timers.add(timer)
 
     # -- outcomes
 

@@ -58,5 +58,7 @@ class ReadyLine:
     tries: int = 0
     was_stale: bool = False
     """It was sent again at once because its connection was stale: that is free only once."""
+    is_last: bool = False
+    """No time is left for a try after this one."""
     avoid: Berth | None = None
     """The backend that it was just lost on."""
