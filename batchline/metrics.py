@@ -106,6 +106,17 @@ class Metrics:
             "Retries that found their batch's retry budget empty and waited",
             registry=r,
         )
+        self.trials = Counter(
+            "batchline_trials_total",
+            "Tries of suspects, lines that servers died on, with a server to themselves, by result",
+            ["result"],
+            registry=r,
+        )
+        self.condemned = Counter(
+            "batchline_requests_condemned_total",
+            "Lines failed because they kill model servers",
+            registry=r,
+        )
         self.attempt_seconds = Histogram(
             "batchline_request_duration_seconds",
             "One try of one line, send to last byte",

@@ -24,9 +24,11 @@ from batchline.states import OutcomeKind
 from .gate import Gate
 from .held import Held, ReadyLine
 from .placement import Berth, Placement, Stay
+from .policy import Counts
 from .ready import AHEAD_LINES, Ready
 from .retrying import Retrying, RetryLimits
 from .settle import Settler
+from .trials import Trials
 from .upstream import Break, Broken, Reply, Upstream
 from .verdict import (
     Answer,
@@ -61,12 +63,19 @@ class Flight:
     ) -> None:
         self._upstream = upstream
         self._placement = placement
-        self._retrying = Retrying(retry, metrics=metrics, clock=clock, on_ripe=self.kick)
         self._gate = gate
         self._metrics = metrics
         self._clock = clock
         self._settler: Settler | None = None
         self._ready = Ready(placement)
+        self.trials = Trials(placement, metrics=metrics, model_of=self._ready.model_of)
+        self._retrying = Retrying(
+            retry,
+            metrics=metrics,
+            clock=clock,
+            on_ripe=self.kick,
+            on_suspect=self.trials.add,
+        )
         self._tasks: dict[asyncio.Task[bool], Stay] = {}
         self._again: asyncio.TimerHandle | None = None
         self._by_batch: Counter[str] = Counter()
@@ -100,7 +109,7 @@ class Flight:
         """Allow this many requests in flight."""
         self.limit = limit
         self._placement.set_limit(limit)
-        self._retrying.measure()
+        self._retrying.measure(suspects=len(self.trials))
         self.kick()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
@@ -121,6 +130,9 @@ class Flight:
     def _send_ready(self) -> None:
         for line in self._retrying.ripe():
             self._ready.add_first(line)
+        if self._may_send():
+            for line, stay in self.trials.next(at_most=self.limit - len(self._tasks)):
+                self._start(line, stay)
         while self._may_send() and (found := self._next()) is not None:
             self._start(*found)
         self._come_back()
@@ -214,6 +226,7 @@ class Flight:
             del self._by_batch[line.held.batch.id]
         if not self._tasks:
             self._idle.set()
+        self.trials.undecided(line)  # unless it has ended already
         if not task.cancelled() and (exc := task.exception()):
             log.error("line %d of %s broke", line.index, line.held.batch.id, exc_info=exc)
             self._retrying.take(line, our_fault())
@@ -221,8 +234,8 @@ class Flight:
 
     async def _run(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
-        if self._retrying.is_spent(line):
-            await self._settle(line, OutcomeKind.FAILED, our_fault().result, Usage())
+        if self._retrying.is_spent(line) and line.fails_with is not None:
+            await self._settle(line, OutcomeKind.FAILED, line.fails_with, Usage())
             return True
         failpoint("send.before")
         reply = await self._send(line, stay)
@@ -232,19 +245,39 @@ class Flight:
         self._tell(stay, reply, verdict)
         match verdict:
             case Succeeded(answer, usage):
+                self.trials.answered(line)
                 self._retrying.succeeded(line)
                 await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
             case Failed(result, _):
+                self.trials.answered(line)
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
                 line.avoid = stay.berth
-                if self._retrying.take(line, verdict):
-                    return False
-                await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
+                return await self._retry(line, verdict, reply.seconds)
             case NoBackend():
-                self._ready.add_first(line)
+                self.trials.undecided(line)
+                self._return(line)
                 return False
         return True
+
+    async def _retry(self, line: ReadyLine, verdict: Retry, seconds: float) -> bool:
+        """Try it again later or, if that is over, settle it; tell which."""
+        result: Answer | NoAnswer | None
+        if line.is_on_trial and verdict.policy.counts is Counts.LOSS:
+            result = self.trials.lost(line, seconds)
+        else:
+            self.trials.undecided(line)
+            result = None if self._retrying.take(line, verdict, seconds=seconds) else verdict.result
+        if result is not None:
+            await self._settle(line, OutcomeKind.FAILED, result, Usage())
+        return result is not None
+
+    def _return(self, line: ReadyLine) -> None:
+        """Put a line back that nobody took."""
+        if self.trials.wants(line):
+            self.trials.add(line)
+        else:
+            self._ready.add_first(line)
 
     async def _send(self, line: ReadyLine, stay: Stay) -> Reply | Broken:
         """Send the line; where its backend hangs that is its end, as if the connection were lost."""

@@ -41,10 +41,16 @@ class Berth:
     busy_since: float = 0.0
     """When the first of those in flight was sent to what had been idle."""
     hung_at: float = 0.0
+    is_reserved: bool = False
+    """Only trials of suspects are sent here (`trials`)."""
     models: frozenset[str] = frozenset()
     """What it lists; empty: unknown."""
     lacks: dict[str, float] = field(default_factory=dict)
     """What it did not know when it was asked for it, and until when it is not asked again."""
+
+    def takes(self, model: str | None) -> bool:
+        """Whether an ordinary line for this model may be sent here now, if the circuit lets it."""
+        return not self.is_reserved and self.serves(model)
 
     def serves(self, model: str | None) -> bool:
         """Whether a line for this model may be sent here."""
@@ -106,8 +112,10 @@ class Placement:
     def place(self, model: str | None = None, *, avoid: Berth | None = None) -> Stay | None:
         """Give a line its berth, until `left`. None: none may take it now."""
         berth = self._find(model, avoid)
-        if berth is None:
-            return None
+        return None if berth is None else self.place_at(berth)
+
+    def place_at(self, berth: Berth) -> Stay:
+        """Give a line a place at this berth, which has `room_at` it."""
         if not berth.in_flight:
             berth.busy_since = self._monotonic()
         berth.in_flight += 1
@@ -123,6 +131,22 @@ class Placement:
             berth.fresh -= 1
         if stay.way_epoch == self._way.epoch:
             self._way_fresh -= 1
+
+    def is_usable(self, berth: Berth) -> bool:
+        """Whether its circuit lets any line through."""
+        now = self._monotonic()
+        if berth.circuit.until <= now:
+            self._set(berth, berth.circuit.at(now))
+        return self._has_looked and berth.circuit.state is not State.OPEN
+
+    def room_at(self, berth: Berth) -> int:
+        """How many lines may be sent to this berth now."""
+        if not self.is_usable(berth) or not self._is_way_open(self._monotonic()):
+            return 0
+        room = self._share - berth.in_flight
+        if berth.circuit.state is not State.CLOSED:
+            room = min(room, berth.circuit.allowance - berth.fresh)
+        return max(0, room)
 
     @property
     def has_room(self) -> bool:
@@ -152,7 +176,7 @@ class Placement:
             if berth.circuit.until <= now:
                 self._set(berth, berth.circuit.at(now))
             circuit = berth.circuit
-            if circuit.state is State.OPEN or berth is avoid or not berth.serves(model):
+            if circuit.state is State.OPEN or berth is avoid or not berth.takes(model):
                 continue
             has_others |= not circuit.is_mild
             if not _has_room(berth, share) or (best and best.in_flight <= berth.in_flight):
@@ -160,7 +184,7 @@ class Placement:
             best = berth
         if best is not None or has_others:
             return best
-        if avoid is not None and avoid.circuit.state is not State.OPEN and avoid.serves(model):
+        if avoid is not None and avoid.circuit.state is not State.OPEN and avoid.takes(model):
             return avoid if _has_room(avoid, share) else None
         return self._find_mild(model, avoid)
 
@@ -169,7 +193,7 @@ class Placement:
         mild = [
             berth
             for berth in self.berths
-            if berth.circuit.is_mild and berth.in_flight < self._share and berth.serves(model)
+            if berth.circuit.is_mild and berth.in_flight < self._share and berth.takes(model)
         ]
         return min(mild, key=lambda berth: (berth is avoid, berth.in_flight), default=None)
 

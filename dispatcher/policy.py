@@ -73,7 +73,7 @@ class Counts(StrEnum):
     LOSS = "a loss"
 
 
-_COSTS = {Counts.NOTHING: 0, Counts.PATIENCE: 1, Counts.ATTEMPT: FULL_COST, Counts.LOSS: FULL_COST}
+_COSTS = {Counts.NOTHING: 0, Counts.PATIENCE: 1, Counts.ATTEMPT: FULL_COST, Counts.LOSS: 0}
 
 
 class Wait(StrEnum):
@@ -105,7 +105,10 @@ class Policy:
 
     @property
     def cost(self) -> int:
-        """What one such try takes of the FULL_COST × max_attempts of a line."""
+        """What one such try takes of the FULL_COST × max_attempts of a line.
+
+        A loss is counted later and elsewhere (`retrying`, `poison`).
+        """
         return _COSTS[self.counts]
 
 

@@ -19,6 +19,8 @@ from batchline.metrics import Metrics
 
 from .budget import Budget
 from .held import ReadyLine
+from .placement import Berth
+from .poison import LOSSES
 from .policy import FULL_COST, Counts, Reason, Wait
 from .verdict import Retry
 
@@ -72,6 +74,16 @@ def plan(delay_s: float, left_s: float) -> Plan | None:
     return Plan(random.uniform(left_s / 4, left_s / 2), is_last=True)  # noqa: S311 - no secret
 
 
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """A line's server was lost, or only the connection to it: that shows a little later."""
+
+    berth: Berth
+    epoch: int
+    at: float
+    seconds: float
+
+
 @dataclass(slots=True)
 class _Account:
     """One batch's budget, and the lines that wait for a token of it."""
@@ -90,11 +102,13 @@ class Retrying:
         metrics: Metrics,
         clock: Callable[[], float],
         on_ripe: Callable[[], None],
+        on_suspect: Callable[[ReadyLine], None],
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
         self._on_ripe = on_ripe
+        self._on_suspect = on_suspect
         self._accounts: dict[str, _Account] = {}
         self._ripe: deque[ReadyLine] = deque()
         self._timers: set[asyncio.TimerHandle] = set()
@@ -107,10 +121,14 @@ class Retrying:
         """Return how long the line's batch still runs; no try takes longer."""
         return max(_TOO_LATE_S, line.held.batch.expires_at - self._clock())
 
-    def take(self, line: ReadyLine, verdict: Retry) -> bool:
-        """Let the line be tried again as the table says; False where its tries are spent."""
+    def take(self, line: ReadyLine, verdict: Retry, *, seconds: float = 0.0) -> bool:
+        """Let the line be tried again as the table says; False where its tries are spent.
+
+        `seconds`: how long it was under way.
+        """
         line.spent += verdict.cost
         line.tries += 1
+        line.fails_with = verdict.result
         line.was_stale |= verdict.reason is Reason.STALE
         left_s = line.held.batch.expires_at - self._clock()
         then = plan(self._limits.delay_s(verdict, tries=line.tries), left_s)
@@ -120,7 +138,7 @@ class Retrying:
             return False
         if line.held.may_send and not line.is_last:
             line.is_last = then.is_last
-            self._back_off(line, then.delay_s, is_costly=verdict.policy.counts in _COSTLY)
+            self._back_off(line, then.delay_s, verdict, seconds)
         return True
 
     def sent(self, line: ReadyLine) -> None:
@@ -155,32 +173,54 @@ class Retrying:
         for gone in self._accounts.keys() - set(batch_ids):
             del self._accounts[gone]
 
-    def measure(self) -> None:
+    def measure(self, *, suspects: int) -> None:
         """Show how many lines wait, and what for."""
         waiting = sum(len(account.waiting) for account in self._accounts.values())
         self._timers = {timer for timer in self._timers if not timer.cancelled()}
         self._metrics.retries_waiting.labels("back_off").set(len(self._timers))
         self._metrics.retries_waiting.labels("budget").set(waiting)
+        self._metrics.retries_waiting.labels("trial").set(suspects)
 
-    def _back_off(self, line: ReadyLine, delay_s: float, *, is_costly: bool) -> None:
+    def _back_off(self, line: ReadyLine, delay_s: float, verdict: Retry, seconds: float) -> None:
         timers = line.held.timers
+        loss = None
+        if verdict.policy.counts is Counts.LOSS and line.avoid is not None:
+            loss = _Loss(line.avoid, line.avoid.circuit.epoch, time.monotonic(), seconds)
 
         def again() -> None:
             timers.discard(timer)
             self._timers.discard(timer)
-            if is_costly and not self._account(line).budget.take(time.monotonic()):
-                self._metrics.retries_held_back.inc()
-                self._account(line).waiting.append(line)
-            else:
-                self._ripe.append(line)
+            if loss is not None:
+                _count(loss, line)
+            self._ripen(line, is_costly=verdict.policy.counts in _COSTLY)
             self._on_ripe()
 
         timer = asyncio.get_running_loop().call_later(delay_s, again)
         timers.add(timer)
         self._timers.add(timer)
 
+    def _ripen(self, line: ReadyLine, *, is_costly: bool) -> None:
+        """Let a line that has waited go on, to where it belongs."""
+        if line.losses >= LOSSES:
+            self._on_suspect(line)
+        elif is_costly and not self._account(line).budget.take(time.monotonic()):
+            self._metrics.retries_held_back.inc()
+            self._account(line).waiting.append(line)
+        else:
+            self._ripe.append(line)
+
     def _account(self, line: ReadyLine) -> _Account:
         batch_id = line.held.batch.id
         if batch_id not in self._accounts:
             self._accounts[batch_id] = _Account(Budget(time.monotonic()))
         return self._accounts[batch_id]
+
+
+def _count(loss: _Loss, line: ReadyLine) -> None:
+    """Count a loss; as a try if its server answered others since: then it was only the connection."""
+    circuit = loss.berth.circuit
+    if loss.berth.answered_at > loss.at and circuit.epoch == loss.epoch:
+        line.spent += FULL_COST
+    else:
+        line.losses += 1
+        line.quickest_s = min(line.quickest_s, loss.seconds)
