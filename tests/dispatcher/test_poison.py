@@ -114,3 +114,45 @@ async def test_poison_lines_fail_and_nobody_else(bench, tmp_path, count, number)
         assert "died" in errors[0]["error"]["message"]
         print("DEATHS", count, number, deaths(there), [s.deaths for s in there.servers])
         assert deaths(there) <= 8 * number
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_servers_killed_by_hand_condemn_nobody(bench, tmp_path, count):
+    """However often each of them goes down under its lines, every line is answered."""
+    async with fleet(bench, tmp_path / "nginx", count) as there:
+        killing(there.servers, poison=())
+
+        async def kill_again_and_again():
+            while True:
+                await asyncio.sleep(random.uniform(0.3, 0.6))
+                await random.choice(there.servers).die()
+
+        batch = await bench.submit(3000)
+        async with bench.running(**there.settings, max_in_flight=16 * count):
+            killer = asyncio.ensure_future(kill_again_and_again())
+            ended = await bench.ended(batch, within_s=110)
+            killer.cancel()
+        print("DEATHS", deaths(there), "resent", sum(seen(there).values()) - 3000)
+
+    assert (ended.counts.completed, ended.counts.failed) == (3000, 0)
+
+
+async def test_poison_and_servers_killed_by_hand_together(bench, tmp_path):
+    """Three poison lines among 1,000, servers killed on top: the innocent are answered."""
+    poison = {100, 101, 500}
+    async with fleet(bench, tmp_path / "nginx", 3) as there:
+        killing(there.servers, poison)
+
+        async def kill_again_and_again():
+            while True:
+                await asyncio.sleep(random.uniform(0.5, 1.5))
+                await random.choice(there.servers).die()
+
+        batch = await bench.submit(1000)
+        async with bench.running(**there.settings, max_in_flight=48):
+            killer = asyncio.ensure_future(kill_again_and_again())
+            ended = await bench.ended(batch, within_s=110)
+            killer.cancel()
+        _, errors = await bench.results(ended)
+
+    assert {e["custom_id"] for e in errors} == {f"id-{n}" for n in poison}
