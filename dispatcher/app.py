@@ -167,7 +167,8 @@ class Dispatcher:
         )
         self._flight.use(self._settler)
         governor = Governor.start(bound=settings.max_in_flight)
-        self._fleet = Fleet(probe, placement, self._flight, governor, self._gate, metrics)
+        flight, gate = self._flight, self._gate
+        self._fleet = Fleet(probe, placement, flight, governor, gate=gate, metrics=metrics)
         self._conductor = Conductor(
             store,
             self._pump,
