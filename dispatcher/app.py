@@ -3,7 +3,7 @@
     conduct   every batch to where its status belongs: admission, pump, publisher (conduct.py)
     fleet     looks at the backends, moves the limit and the gate, reports to the store
     duties    housekeeping: deadlines, sweep, orphans, disk, compaction
-    feed, keep_leases (pump), run (settler)
+    feed, keep_leases (pump), run (settler); the lines themselves fly in `flight`
 
 Stopping: no new claims → drain for grace_s → abort → settle what came → release → close.
 """
@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.errors import StoreUnavailable
+from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
@@ -30,13 +30,15 @@ from batchline.store import Work, open_store
 from .admit import Admission
 from .alone import alone
 from .conduct import Conductor
+from .flight import Flight, RetryLimits
 from .gate import Cause, Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
+from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
-from .pump import Pump, PumpLimits
+from .pump import ClaimLimits, Pump
 from .settle import Settler
 from .upstream import Upstream
 
@@ -96,14 +98,19 @@ async def _unknown() -> None:
     """Know no models: none is refused."""
 
 
-def _pump_limits(settings: Settings, holder: str) -> PumpLimits:
-    return PumpLimits(
+def _claim_limits(settings: Settings, holder: str) -> ClaimLimits:
+    return ClaimLimits(
         holder=holder,
         lease_s=settings.lease_s,
-        max_attempts=settings.max_attempts,
         max_concurrent_batches=settings.max_concurrent_batches,
-        retry_base_s=settings.retry_base_s,
-        retry_max_s=settings.retry_max_s,
+    )
+
+
+def _retry_limits(settings: Settings) -> RetryLimits:
+    return RetryLimits(
+        max_attempts=settings.max_attempts,
+        base_s=settings.retry_base_s,
+        max_s=settings.retry_max_s,
     )
 
 
@@ -130,15 +137,16 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         self._governor = Governor.start(bound=settings.max_in_flight)
-        self._pump = Pump(
-            store,
-            blobs,
+        self._placement = Placement(settings.upstream_url, settings.backend_urls)
+        self._flight = Flight(
             upstream,
-            limits=_pump_limits(settings, self._holder),
+            self._placement,
+            retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
             clock=clock,
         )
+        self._pump = Pump(store, blobs, self._flight, limits=_claim_limits(settings, self._holder))
         self._settler = Settler(
             store,
             blobs,
@@ -148,7 +156,7 @@ class Dispatcher:
             clock=clock,
             on_settled=self._pump.settled,
         )
-        self._pump.use(self._settler)
+        self._flight.use(self._settler)
         self._conductor = Conductor(
             store,
             self._pump,
@@ -164,7 +172,7 @@ class Dispatcher:
             blobs,
             gate=self._gate,
             metrics=metrics,
-            is_idle=lambda: not self._pump.in_flight,
+            is_idle=lambda: not self._flight.in_flight,
             clock=clock,
         )
 
@@ -178,7 +186,7 @@ class Dispatcher:
                 for name, loop in self._loops().items()
             ]
             await stop.wait()
-            await self._pump.drain(self._settings.grace_s)
+            await self._flight.drain(self._settings.grace_s)
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
@@ -211,6 +219,8 @@ class Dispatcher:
                 await loop()
             except StoreUnavailable as exc:
                 log.warning("%s waits: %s", name, exc)
+            except NewerStore:
+                raise  # an upgrade: this version has nothing more to do here
             except Exception:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
@@ -221,18 +231,19 @@ class Dispatcher:
         while True:
             backends = await self._probe.look()
             alive = any(b.alive for b in backends)
+            self._placement.looked(backends)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
                 self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")
             elif self._gate.has(Cause.NO_BACKEND):
                 self._gate.open(Cause.NO_BACKEND)
                 self._governor = self._governor.restart()
-            self._governor = self._governor.step(backends, in_flight=self._pump.in_flight)
-            self._pump.set_limit(self._governor.limit)
+            self._governor = self._governor.step(backends, in_flight=self._flight.in_flight)
+            self._flight.set_limit(self._governor.limit)
             for backend in backends:
                 self._metrics.backend_up.labels(backend.name).set(backend.alive)
             self._metrics.limit.set(self._governor.limit)
-            self._metrics.in_flight.set(self._pump.in_flight)
+            self._metrics.in_flight.set(self._flight.in_flight)
             for cause in Cause:
                 self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
             await self._report(backends, paused=self._gate.reason)
@@ -243,7 +254,7 @@ class Dispatcher:
             FleetReport(
                 at=int(self._clock()),
                 backends=backends,
-                in_flight=self._pump.in_flight_by_batch(),
+                in_flight=self._flight.in_flight_by_batch(),
                 limit=self._governor.limit,
                 paused=paused,
             )

@@ -2,7 +2,7 @@
 
 Bytes before rows: a group's records are appended and synced, then one transaction inserts its outcomes.
 While the disk or the database refuses, the group is kept and tried again; nothing is lost, and a full
-queue holds the pump back.
+queue holds sending back.
 """
 
 from __future__ import annotations

@@ -1,0 +1,60 @@
+"""What the dispatcher has in its hands: slices held under a lease, and their lines."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import msgspec
+
+from batchline.model import Batch, Lease
+
+from .placement import Berth
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A slice this process holds, until its last line is settled."""
+
+    batch: Batch
+    lease: Lease
+    left: int
+    trusted_until: float
+    tasks: set[asyncio.Task[bool]] = field(default_factory=set)
+    timers: set[asyncio.TimerHandle] = field(default_factory=set)
+    under_way: int = 0
+    """Lines sent and not yet durable."""
+    is_dropped: bool = False
+    """Lost: what is in flight is aborted, nothing of it can be settled."""
+    is_leaving: bool = False
+    """Its batch was paused: what is in flight is settled, then the rest is given back."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether its ready lines may still be sent."""
+        return not (self.is_dropped or self.is_leaving)
+
+    def forget_timers(self) -> None:
+        """Let no line that waits for its retry come back."""
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What names it in the store."""
+        return self.lease.slice.batch_seq, self.lease.slice.first
+
+
+@dataclass(slots=True, eq=False)
+class ReadyLine:
+    """A line waiting for its turn. `spent` counts tries, each FULL_COST or less."""
+
+    held: Held
+    index: int
+    custom_id: str
+    body: msgspec.Raw
+    spent: int = 0
+    tries: int = 0
+    avoid: Berth | None = None
+    """The backend that it was just lost on."""
