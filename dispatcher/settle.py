@@ -92,10 +92,12 @@ class Settler:
                 self._arrived.set()
 
     async def _store_durably(self, group: Sequence[Pending]) -> None:
+        is_repeated = False
         while True:
             try:
-                await self._store_group(group)
+                await self._store_group(group, is_repeated=is_repeated)
             except StoreUnavailable as exc:
+                is_repeated = True
                 self._gate.close(Cause.STORAGE, f"Results cannot be stored: {exc}")
                 if self._stopping:
                     log.error("%d results are given up and will be asked for again", len(group))  # noqa: TRY400
@@ -106,14 +108,16 @@ class Settler:
                 self._on_settled(group)
                 return
 
-    async def _store_group(self, group: Sequence[Pending]) -> None:
+    async def _store_group(self, group: Sequence[Pending], *, is_repeated: bool) -> None:
         started = time.monotonic()
         by_batch: dict[str, list[Pending]] = {}
         for item in group:
             by_batch.setdefault(item[0].id, []).append(item)
         settlements = [await self._put_segment(items) for items in by_batch.values()]
         failpoint("settle.synced")
-        accepted = await self._store.settle(settlements, now=int(self._clock()))
+        accepted = await self._store.settle(
+            settlements, now=int(self._clock()), is_repeated=is_repeated
+        )
         failpoint("settle.committed")
         self._measure(group, accepted, time.monotonic() - started)
 

@@ -133,11 +133,14 @@ class Work(Protocol):
     async def release_all(self, holder_prefix: str) -> int:
         """Give back every slice leased by a holder with this prefix: its process is known dead."""
 
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:
+    async def settle(
+        self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False
+    ) -> Accepted:
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
         Outcomes whose slice no longer holds their token are left out; returns what was accepted.
-        Raises AssertionError if an accepted line had an outcome already.
+        Raises AssertionError if an accepted line had an outcome already; where the settle `is_repeated`
+        after an error, that line is left out too: the error may have come after the commit.
         """
 
     async def lapse(self, *, now: int) -> list[str]:
