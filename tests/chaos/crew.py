@@ -197,6 +197,9 @@ class Kept:
         self.is_up.set()
 
     def _open_down(self, *, is_bidden):
+        if self._down is not None and self._down.code is not None:  # it died again while starting
+            self._down.ended_at = time.monotonic()
+            self._down = None
         if self._down is None:
             self._down = Disturbance("down", self.role.name, time.monotonic(), None, is_bidden)
             self._disturbances.append(self._down)

@@ -62,7 +62,7 @@ def _settings(random: Random, *, disk_mib: int, second: str) -> tuple[tuple[str,
         "probe_interval_s": random.choice(("0.1", "0.3")),
         "flush_s": random.choice(("0.003", "0.03", "0.1")),
         "grace_s": random.choice(("0.1", "3")),
-        "lease_s": "1.5" if second == "rival" else random.choice(("6", "20")),
+        "lease_s": "1.5" if second == "rival" else random.choice(("20", "60")),
         "min_free_bytes": str(4 << 20) if disk_mib else "0",
         "min_completion_window_s": "1",
     }

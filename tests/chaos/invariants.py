@@ -178,7 +178,7 @@ def batches_end_as_they_must(history: History) -> Iterator[str]:
             allowed = {"cancelled"}
         elif _was_asked_to_cancel(history, result.name):
             allowed |= {"cancelled"}
-        if windows.get(result.name, "24h") != "24h":
+        if windows.get(result.name.partition("-")[0], "24h") != "24h":  # a retry's is its parent's
             allowed |= {"expired"}
         if status not in allowed:
             yield f"{result.name} ended {status}: {result.final.get('errors')}"

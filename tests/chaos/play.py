@@ -25,6 +25,8 @@ LIMIT_S = 90.0
 """A history that takes longer hangs."""
 _TAIL_LINES = 25
 _TICK_S = 0.05
+_START_S = 2.0  # what it usually takes until everything stands
+_FAILPOINT_S = 1.5
 _BUSY_S = 0.5
 _LOOK_S = 0.25
 _HOUSEKEEPING_S = 20.0
@@ -51,7 +53,9 @@ class Stage:
         self.disk = None
         self.clock = None
         self.over = asyncio.Event()
-        self.began_at = time.monotonic()
+        self.began_at = self._works_since = time.monotonic()
+        self._slowness = 1.0
+        """How much slower than usual this machine is at present: the latest moments of acts follow it."""
 
     async def run(self):
         """Play and record; a history that hangs or breaks says so in `stuck`."""
@@ -149,6 +153,8 @@ class Stage:
     # -- the history itself
 
     async def _perform(self):
+        self._works_since = time.monotonic()
+        self._slowness = max(1.0, (self._works_since - self.began_at) / _START_S)
         watching = [
             asyncio.create_task(task)
             for task in (
@@ -210,7 +216,7 @@ class Stage:
         await again.fetch()
 
     async def _until(self, share, *, latest_s):
-        due = self.began_at_work + latest_s
+        due = self._works_since + latest_s * self._slowness
         wanted = share * self.schedule.lines
         while self.witness.seen() < wanted and time.monotonic() < due:
             self.witness.moved.clear()
@@ -218,17 +224,12 @@ class Stage:
                 async with asyncio.timeout(max(0.0, due - time.monotonic())):
                     await self.witness.moved.wait()
 
-    @property
-    def began_at_work(self):
-        """When everything stood and the clients began."""
-        if not hasattr(self, "_began_at_work"):
-            self._began_at_work = time.monotonic()
-        return self._began_at_work
-
     # -- acts
 
     async def _act(self, act: Act):
         await self._until(act.at, latest_s=act.latest_s)
+        if act.verb in {Verb.KILL, Verb.TERM, Verb.READ_ONLY}:
+            await self._let_failpoints_happen()
         if act.target.startswith("upstream"):
             await self._act_on_upstream(
                 act, self.upstreams[int(act.target.removeprefix("upstream"))]
@@ -243,6 +244,13 @@ class Stage:
             self._start_second()
         else:
             await self._act_on_process(act, self.kept[act.target])
+
+    async def _let_failpoints_happen(self):
+        """Wait a little for the failpoint that this seed is about, or a death would disarm it."""
+        point, action = self.schedule.pair
+        due = time.monotonic() + _FAILPOINT_S * self._slowness
+        while (point, action) not in fired(self._logs()) and time.monotonic() < due:
+            await asyncio.sleep(_TICK_S)
 
     async def _act_on_process(self, act, kept):
         match act.verb:
