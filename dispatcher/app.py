@@ -44,6 +44,7 @@ from .upstream import Upstream
 log = logging.getLogger(__name__)
 
 _RESTART_S = 1.0
+_NEWS_AGAIN_S = 60.0  # a loop that ran for so long and stops again is worth a line in the log
 _ROLE = "dispatch"
 _ROLE_TTL_S = 30.0
 
@@ -89,6 +90,19 @@ def _admission(
         limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
         one_model=settings.one_model_per_batch,
         served=probe.served if settings.refuse_unknown_models else _unknown,
+        clock=clock,
+    )
+
+
+def _publisher(
+    settings: Settings, store: Work, blobs: Blobs, metrics: Metrics, *, clock: Callable[[], float]
+) -> Publisher:
+    return Publisher(
+        store,
+        blobs,
+        min_free_bytes=settings.min_free_bytes,
+        metrics=metrics,
+        file_ttl_s=settings.file_ttl_s,
         clock=clock,
     )
 
@@ -158,7 +172,7 @@ class Dispatcher:
             store,
             self._pump,
             _admission(settings, store, blobs, probe, clock=clock),
-            Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
+            _publisher(settings, store, blobs, metrics, clock=clock),
             gate=self._gate,
             metrics=metrics,
             clock=clock,
@@ -211,11 +225,16 @@ class Dispatcher:
             log.info("took back %d slices of a dispatcher that died", freed)
 
     async def _supervise(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        told = ""
         while True:
+            began = time.monotonic()
             try:
                 await loop()
             except StoreUnavailable as exc:
-                log.warning("%s waits: %s", name, exc)
+                is_news = str(exc) != told or time.monotonic() - began > _NEWS_AGAIN_S
+                if is_news:  # a disk may refuse for hours, once a second
+                    log.warning("%s waits: %s", name, exc)
+                told = str(exc)
             except Exception:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
@@ -251,6 +270,7 @@ class Dispatcher:
                 in_flight=self._flight.in_flight_by_batch(),
                 limit=self._governor.limit,
                 paused=paused,
+                waiting=dict(self._conductor.waiting),
             )
         )
 
