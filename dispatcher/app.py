@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.errors import StoreUnavailable
+from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
@@ -30,14 +30,16 @@ from batchline.store import Work, open_store
 from .admit import Admission
 from .alone import alone
 from .conduct import Conductor
-from .flight import Flight, RetryLimits
+from .flight import Flight
 from .gate import Cause, Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
+from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
 from .pump import ClaimLimits, Pump
+from .retrying import RetryLimits
 from .settle import Settler
 from .upstream import Upstream
 
@@ -150,8 +152,10 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         self._governor = Governor.start(bound=settings.max_in_flight)
+        self._placement = Placement(settings.upstream_url, settings.backend_urls)
         self._flight = Flight(
             upstream,
+            self._placement,
             retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
@@ -235,6 +239,8 @@ class Dispatcher:
                 if is_news:  # a disk may refuse for hours, once a second
                     log.warning("%s waits: %s", name, exc)
                 told = str(exc)
+            except NewerStore:
+                raise  # an upgrade: this version has nothing more to do here
             except Exception:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
@@ -245,6 +251,7 @@ class Dispatcher:
         while True:
             backends = await self._probe.look()
             alive = any(b.alive for b in backends)
+            self._placement.looked(backends)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
                 self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")

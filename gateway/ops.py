@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from batchline import __version__
-from batchline.errors import StoreUnavailable
+from batchline.errors import NewerStore, StoreUnavailable
 from batchline.model import FleetReport
 
 from .keys import BLOBS, METRICS, STORE, now
@@ -31,7 +31,7 @@ async def ready(request: web.Request) -> web.Response:
     try:
         await store.check_writable()
         report = await store.fleet_report()
-    except StoreUnavailable as exc:
+    except (StoreUnavailable, NewerStore) as exc:
         # The dispatcher cannot report then: what it last said would mislead.
         return _not_ready([f"the store refuses: {exc}"])
     if reasons := fleet_reasons(report, now=now(request)):
