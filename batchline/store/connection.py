@@ -20,7 +20,9 @@ import aiosqlite
 
 from batchline.errors import NewerStore
 from batchline.failpoints import failpoint
-from batchline.refusal import database_refusal, disk_refusal
+from batchline.refusal import disk_refusal
+
+from .refusal import database_refusal
 
 _BUSY_MS = (
     15_000  # the other process holds the write lock for one commit at most, even on a slow disk

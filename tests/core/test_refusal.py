@@ -9,7 +9,8 @@ import sqlite3
 import pytest
 
 from batchline.errors import DiskFull
-from batchline.refusal import database_refusal, disk_refusal
+from batchline.refusal import disk_refusal
+from batchline.store.refusal import database_refusal
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
