@@ -24,6 +24,7 @@ from batchline.errors import StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
+from batchline.presence import DISPATCHER_LOCK
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 
@@ -53,7 +54,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics(cell=settings.cell)
     async with AsyncExitStack() as stack:
         is_alone = await stack.enter_async_context(
-            alone(settings.data_dir / "dispatcher.lock", stop)
+            alone(settings.data_dir / DISPATCHER_LOCK, stop)
         )
         if not is_alone:
             return
