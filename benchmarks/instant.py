@@ -63,8 +63,12 @@ class Instant(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             self._buffer = self._buffer[end + 4 + length :]
-            assert self._transport is not None
-            self._transport.write(_answer(head))
+            self.answer(head)
+
+    def answer(self, head: bytes) -> None:
+        """Answer one request by its head in lower case."""
+        assert self._transport is not None
+        self._transport.write(_answer(head))
 
 
 def _answer(head: bytes) -> bytes:

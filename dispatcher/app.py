@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.errors import StoreUnavailable
+from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
@@ -31,14 +31,16 @@ from batchline.store import Work, open_store
 from .admit import Admission
 from .alone import alone
 from .conduct import Conductor
-from .flight import Flight, RetryLimits
+from .flight import Flight
 from .gate import Cause, Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
+from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
 from .pump import ClaimLimits, Pump
+from .retrying import RetryLimits
 from .settle import Settler
 from .upstream import Upstream
 
@@ -53,9 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the dispatcher until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
     metrics = Metrics(cell=settings.cell)
     async with AsyncExitStack() as stack:
-        is_alone = await stack.enter_async_context(
-            alone(settings.data_dir / DISPATCHER_LOCK, stop)
-        )
+        is_alone = await stack.enter_async_context(alone(settings.data_dir / DISPATCHER_LOCK, stop))
         if not is_alone:
             return
         store = await stack.enter_async_context(
@@ -137,8 +137,10 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         self._governor = Governor.start(bound=settings.max_in_flight)
+        self._placement = Placement(settings.upstream_url, settings.backend_urls)
         self._flight = Flight(
             upstream,
+            self._placement,
             retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
@@ -217,6 +219,8 @@ class Dispatcher:
                 await loop()
             except StoreUnavailable as exc:
                 log.warning("%s waits: %s", name, exc)
+            except NewerStore:
+                raise  # an upgrade: this version has nothing more to do here
             except Exception:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
@@ -227,6 +231,7 @@ class Dispatcher:
         while True:
             backends = await self._probe.look()
             alive = any(b.alive for b in backends)
+            self._placement.looked(backends)
             if not alive:
                 why = "; ".join(f"{b.name} {b.reason}" for b in backends)
                 self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")

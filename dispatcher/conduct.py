@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from batchline.errors import NotFound, StoreUnavailable
+from batchline.errors import NewerStore, NotFound, StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Batch, Fault
 from batchline.states import OPEN, PUBLISHABLE, BatchStatus
@@ -109,7 +109,7 @@ class Conductor:
             await step(batch)
         except NotFound as exc:
             return f"Bytes that this batch needs are gone: {exc.message}"
-        except StoreUnavailable:
+        except (StoreUnavailable, NewerStore):
             raise
         except Exception as exc:
             log.exception("%s of %s broke", step.__name__, batch.id)

@@ -9,6 +9,8 @@ import msgspec
 
 from batchline.model import Batch, Lease
 
+from .placement import Berth
+
 
 @dataclass(slots=True, eq=False)
 class Held:
@@ -54,3 +56,7 @@ class ReadyLine:
     body: msgspec.Raw
     spent: int = 0
     tries: int = 0
+    was_stale: bool = False
+    """It was sent again at once because its connection was stale: that is free only once."""
+    avoid: Berth | None = None
+    """The backend that it was just lost on."""

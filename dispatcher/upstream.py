@@ -16,6 +16,8 @@ import aiohttp
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
+BACKEND_HEADER = "X-Batchline-Backend"
+"""Tells our nginx which backend shall get a line."""
 NGINX_GROUP = "batchline_backends"
 """The name of nginx's upstream group: it stands in X-Upstream when no server could be tried."""
 
@@ -45,6 +47,8 @@ class Reply:
     backends: tuple[str, ...]
     """Every backend that nginx tried, the last one answered. Empty without nginx."""
     seconds: float
+    backend: str | None = None
+    """Who answered: the backend that was asked for, or None where that is not certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Broken:
     how: Break
     detail: str
     seconds: float
+    backend: str | None = None
+    """Who broke off; None where it was the way there (nginx went away) or is not certain."""
 
 
 class Upstream:
@@ -69,6 +75,7 @@ class Upstream:
     ) -> None:
         self._max_answer_bytes = max_answer_bytes
         self._url = URL(url.rstrip("/"))
+        self._name = self._url.authority
         self._api_key = api_key
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         self._paths: dict[str, URL] = {}
@@ -96,33 +103,50 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, path: str, body: bytes, *, request_id: str) -> Reply | Broken:
-        """Post `body` to `path` and read the whole answer. Cancelling it aborts the request."""
+    async def send(
+        self, path: str, body: bytes, *, request_id: str, backend: str | None = None
+    ) -> Reply | Broken:
+        """Post `body` to `path` and read the whole answer. Cancelling it aborts the request.
+
+        `backend`: the one behind nginx that shall get it, as host:port; None leaves the choice to nginx.
+        """
         assert self._session is not None, "use it as `async with`"
         url = self._paths.get(path) or self._paths.setdefault(path, self._url.join(URL(path)))
+        given = {"X-Request-Id": request_id}
+        if backend is not None:
+            given[BACKEND_HEADER] = backend
+        # Until it is known to have reached the backend, a loss is nginx's.
+        who = self._name if backend is None else None
         started = time.monotonic()
         try:
             async with self._session.post(
                 url,
                 data=BytesPayload(body, content_type="application/json"),
-                headers={"X-Request-Id": request_id},
+                headers=given,
                 allow_redirects=False,
             ) as response:
-                answer = await self._read(response)
-                if answer is None:
-                    return Broken(Break.TOO_LARGE, "answer too large", time.monotonic() - started)
                 headers = response.headers
-                tried = headers.get("X-Upstream", "")
+                tried = tuple(headers.get("X-Upstream", "").replace(" ", "").split(","))
+                if backend is not None and tried == (backend,):
+                    who = backend
+                answer = await self._read(response)
+                seconds = time.monotonic() - started
+                if answer is None:
+                    return Broken(Break.TOO_LARGE, "answer too large", seconds, who)
                 return Reply(
                     status=response.status,
                     body=answer,
                     request_id=headers.get("X-Request-Id", request_id),
                     retry_after=headers.get("Retry-After"),
-                    backends=tuple(tried.replace(" ", "").split(",")) if tried else (),
-                    seconds=time.monotonic() - started,
+                    backends=tried if tried != ("",) else (),
+                    seconds=seconds,
+                    backend=who,
                 )
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as exc:
-            return Broken(_how(exc), type(exc).__name__, time.monotonic() - started)
+            how = _how(exc)
+            if how is Break.TIMEOUT:
+                who = backend or self._name
+            return Broken(how, type(exc).__name__, time.monotonic() - started, who)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """Read the whole answer; None where it is too large, whether it says so or not."""

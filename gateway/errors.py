@@ -88,7 +88,9 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
         code="insufficient_storage",
         headers={"x-should-retry": "false"},
     ),
-    NewerStore: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    NewerStore: Answer(  # an upgrade is under way: this process is about to be restarted
+        HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
+    ),
     BatchlineError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER),
 }
 _UNEXPECTED = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER)

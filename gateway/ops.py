@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from batchline import __version__
-from batchline.errors import StoreUnavailable
+from batchline.errors import NewerStore, StoreUnavailable
 from batchline.model import FleetReport
 
 from .keys import BLOBS, METRICS, STORE, now
@@ -28,7 +28,7 @@ async def ready(request: web.Request) -> web.Response:
     try:
         await store.check_writable()
         reasons = fleet_reasons(await store.fleet_report(), now=now(request))
-    except StoreUnavailable as exc:
+    except (StoreUnavailable, NewerStore) as exc:
         reasons = [f"the store refuses: {exc}"]
     if reasons:
         return web.json_response(

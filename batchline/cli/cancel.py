@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from batchline import figures
 
 from .batch import ApiBatch
 from .client import Client
-from .failure import ExitCode, Failure
+from .confirm import confirm
 from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
 from .render import clean, put, put_json, status_words
 from .resolve import resolve
@@ -41,9 +40,4 @@ def _ask(batch: ApiBatch) -> None:
     kept = f"{figures.count(batch.finished)} finished lines are kept"
     stopped = f"{figures.count(batch.total - batch.finished)} are not answered"
     question = f"Cancel {clean(batch.name, limit=80)}? {kept}, {stopped}."
-    if not sys.stdin.isatty():
-        raise Failure(
-            "Nobody is here to confirm.", why=question, remedy="give --yes to cancel without asking"
-        )
-    if not typer.confirm(question, err=True):
-        raise Failure("Not cancelled; the batch goes on.", code=ExitCode.USAGE)
+    confirm(question, to_go_on="cancel", declined="Not cancelled; the batch goes on.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from .batch import ApiBatch
 from .client import Client
-from .failure import ExitCode, Failure
+from .confirm import confirm
 from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
 from .render import clean, put, put_json, status_words
 from .resolve import resolve
@@ -60,9 +59,4 @@ def _show(batch: ApiBatch, *, as_json: bool) -> None:
 
 def _ask(batch: ApiBatch) -> None:
     question = f"Delete {clean(batch.name, limit=80)} and its files? They cannot be brought back."
-    if not sys.stdin.isatty():
-        raise Failure(
-            "Nobody is here to confirm.", why=question, remedy="give --yes to delete without asking"
-        )
-    if not typer.confirm(question, err=True):
-        raise Failure("Not deleted.", code=ExitCode.USAGE)
+    confirm(question, to_go_on="delete", declined="Not deleted.")

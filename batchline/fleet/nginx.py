@@ -1,7 +1,7 @@
 """The nginx configuration: one template for `batchline up` and for the two committed files.
 
 Owns every number in it. Starting nginx is the supervisor's; who retries what is decided in
-docs/decisions/002-who-retries.md.
+docs/decisions/002-who-retries.md and 012-placement.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from batchline.errors import Invalid
 
 GROUP = "batchline_backends"
 """Name of the upstream group. Alone in X-Upstream: no server took a byte of the request."""
+
+BACKEND_HEADER = "X-Batchline-Backend"
+"""Names the one server, as host:port, that shall get a request; nginx does not pass it on."""
 
 READ_TIMEOUT_S = 7200
 """How long nginx waits for a server: longer than the dispatcher waits for one try of a line."""
@@ -57,6 +60,8 @@ def render_nginx(
     return environment.get_template("nginx.conf.j2").render(
         upstreams=upstreams,
         group=GROUP,
+        pool="batchline_backend_",
+        header=BACKEND_HEADER,
         listen=listen,
         run_dir=run_dir,
         error_log=error_log,

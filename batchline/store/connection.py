@@ -26,13 +26,13 @@ _BUSY_MS = (
 )
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_MS}",
-    "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit that returned survives a power cut
     "PRAGMA cache_size = -16000",
     "PRAGMA temp_store = MEMORY",
 )
 _PRAGMAS_OF_READERS = (f"PRAGMA busy_timeout = {_BUSY_MS}", "PRAGMA cache_size = -64000")
+_BEFORE_THE_FIRST_TABLE = "PRAGMA auto_vacuum = INCREMENTAL"  # afterwards it only waits and writes
 _LOOK_S = 5.0
 
 Params = Mapping[str, Any] | Sequence[Any]
@@ -92,15 +92,20 @@ class Database:
         self._path = path
         self._writer = writer
         self._reader = reader
+        self._schema = known_schema()
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        """Run the body as one durable transaction; any exception rolls it back."""
+        """Run the body as one durable transaction; any exception rolls it back.
+
+        Raises NewerStore once a newer version has migrated the database under this process.
+        """
         async with self._lock:
             with _translated():
                 try:
                     await self._writer.execute("BEGIN IMMEDIATE")
+                    await self._refuse_newer()
                     yield Transaction(self._writer)
                     await self._writer.execute("COMMIT")
                 except BaseException:
@@ -166,6 +171,15 @@ class Database:
         await self._reader.close()
         await self._writer.close()
 
+    async def _refuse_newer(self) -> None:
+        found = await _schema_version(self._writer)
+        if found > self._schema:
+            raise NewerStore(
+                f"A newer batchline has brought the database to schema {found} while this process, "
+                f"which knows up to {self._schema}, was running. It reads on but writes nothing: "
+                "restart it with the new version."
+            )
+
     async def _roll_back(self) -> None:
         # Always asked for: a cancelled BEGIN may still be under way in the connection's thread, and
         # what is queued behind it runs after it.
@@ -184,11 +198,12 @@ async def open_database(path: Path, *, migrate: bool = True) -> Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         else:
             await asyncio.to_thread(path.stat)
-        writer = await _connect(path)
+        found = await asyncio.to_thread(_schema_before, path)
+        _check_known(found, path)  # before any change
+        writer = await _connect(path, *([] if found else [_BEFORE_THE_FIRST_TABLE]))
         try:
             if migrate:
-                await _migrate(writer)
-            await _refuse_newer(writer, path)
+                await _migrate(writer, path)
             return Database(path, writer, await _connect(path))
         except BaseException:
             await writer.close()
@@ -214,10 +229,14 @@ async def one_moment(path: Path) -> AsyncIterator[Moment]:
         await connection.close()
 
 
-async def _connect(path: Path) -> aiosqlite.Connection:
+def _schema_before(path: Path) -> int:
+    return found_schema(path) if path.exists() else 0
+
+
+async def _connect(path: Path, *more: str) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None)
     connection.row_factory = sqlite3.Row
-    for pragma in _PRAGMAS:
+    for pragma in (*more, *_PRAGMAS):
         await connection.execute(pragma)
     return connection
 
@@ -258,23 +277,31 @@ def _read_only(path: Path) -> str:
     return f"file:{quote(str(path.absolute()))}?mode=ro"
 
 
-async def _migrate(connection: aiosqlite.Connection) -> None:
-    for number, text in migrations():
-        await connection.execute("BEGIN IMMEDIATE")  # another process may be migrating too
-        try:
-            if await _schema_version(connection) < number:
-                for statement in _statements(text):
-                    await connection.execute(statement)
-                    failpoint("migrate.statement")
-                await connection.execute(f"PRAGMA user_version = {number}")
-            await connection.execute("COMMIT")
-        except BaseException:
-            await connection.execute("ROLLBACK")
-            raise
+async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
+    known = migrations()
+    if await _schema_version(connection) < known[-1][0]:
+        for number, text in known:
+            await _migrate_to(connection, number, text)
+    _check_known(await _schema_version(connection), path)
 
 
-async def _refuse_newer(connection: aiosqlite.Connection, path: Path) -> None:
-    found, known = await _schema_version(connection), known_schema()
+async def _migrate_to(connection: aiosqlite.Connection, number: int, text: str) -> None:
+    """Do one migration whole or not at all, unless another process has done it."""
+    await connection.execute("BEGIN IMMEDIATE")
+    try:
+        if await _schema_version(connection) < number:
+            for statement in _statements(text):
+                await connection.execute(statement)
+                failpoint("migrate.statement")
+            await connection.execute(f"PRAGMA user_version = {number}")
+        await connection.execute("COMMIT")
+    except BaseException:
+        await connection.execute("ROLLBACK")
+        raise
+
+
+def _check_known(found: int, path: Path) -> None:
+    known = known_schema()
     if found > known:
         raise NewerStore(
             f"{path} has schema {found}, this version knows up to {known}: "

@@ -146,6 +146,9 @@ class SqliteWork(SqliteParts):
         return sum((accepted for accepted, _ in settled), Accepted())
 
     async def lapse(self, *, now: int) -> list[str]:  # noqa: D102
+        async with self._database.read() as tx:
+            if await tx.row(self._text("has_lapsed"), {"now": now}) is None:
+                return []
         async with self._database.write() as tx:
             moved = await tx.rows(self._text("lapse"), {"now": now})
             for row in moved:

@@ -70,12 +70,12 @@ async def test_results_and_errors_of_a_running_batch(house, upstream, batchline,
     """Successes or failures as the files will have them; --follow goes on to the end."""
     upstream.script = script
     batch = await house.submit(5)
-    async with house.dispatching():
+    async with house.running():
         await house.finished(batch, 4)
         so_far = await batchline("results", batch.id)
         failed = await batchline("errors", batch.id)
         same = await batchline("results", batch.id, "--errors")
-        refused = await batchline("results", batch.id, "-o", house.folder / "out.jsonl")
+        refused = await batchline("results", batch.id, "-o", house.tmp_path / "out.jsonl")
         following = await start("results", batch.id, "--follow")
         first = [await following.stdout.readline() for _ in range(3)]
         upstream.release.set()
@@ -97,7 +97,7 @@ async def test_results_and_errors_of_a_running_batch(house, upstream, batchline,
 async def test_errors_of_a_refused_file_are_its_faults(house, upstream, batchline):
     """One JSON object a line, as the route has them."""
     batch = await house.submit("nonsense\n")
-    async with house.dispatching():
+    async with house.running():
         await house.ended(batch)
     found = await batchline("errors", batch.id)
 
@@ -109,7 +109,7 @@ async def test_pause_resume_retry_and_rm(house, upstream, batchline):
     """A batch through all of them; each says what it did, refusals exit with 2."""
     upstream.script = script
     batch = await house.submit(5)
-    async with house.dispatching():
+    async with house.running():
         await house.finished(batch, 4)
         paused = await batchline("pause", batch.id)
         listed = await batchline("ls")
@@ -144,7 +144,7 @@ async def test_following_goes_on_where_a_broken_connection_left_it(house, upstre
     running = house.server.app[RUNNING]
     upstream.script = script
     batch = await house.submit(40)
-    async with house.dispatching(), asyncio.timeout(60):
+    async with house.running(), asyncio.timeout(60):
         await house.finished(batch, 39)
         process = await start("results", batch.id, "--follow")
         got = [await process.stdout.readline() for _ in range(38)]

@@ -46,7 +46,7 @@ async def test_everything_of_a_batch_goes_with_it(house, upstream):
     """Batch, files and routes are gone at once; rows and bytes with the next housekeeping."""
     upstream.script = half
     batch = await house.submit(20)
-    async with house.dispatching():
+    async with house.running():
         batch = await house.ended(batch)
 
     answer = await delete(house, batch)
@@ -65,7 +65,7 @@ async def test_everything_of_a_batch_goes_with_it(house, upstream):
     assert answer.json == {"id": batch.id, "object": "batch", "deleted": True}
     assert gone == [404] * 5
     assert (await delete(house, batch)).status == 404
-    files = [p for p in (house.folder / "blobs").rglob("*") if p.is_file()]
+    files = [p for p in (house.tmp_path / "blobs").rglob("*") if p.is_file()]
     assert [p for p in files if p.name != OWNER_KEY] == []
     async with house.store._database.read() as tx:
         for table in ("batches", "files", "slices", "outcomes", "segments"):
@@ -76,7 +76,7 @@ async def test_an_input_that_another_batch_names_stays(house, upstream):
     """The file goes with the last batch that names it."""
     first = await house.submit(4)
     second = await again(house, first)
-    async with house.dispatching():
+    async with house.running():
         await house.ended(first)
         await house.ended(second)
 
@@ -94,7 +94,7 @@ async def test_an_open_batch_is_not_deleted(house, upstream, paused):
     """409 with the remedy; after the cancel it can be deleted."""
     upstream.script = lambda body, attempt: HANG
     batch = await house.submit(3)
-    async with house.dispatching():
+    async with house.running():
         await upstream.arrived.wait()
         if paused:
             await house.call("POST", f"/batches/{batch.id}/pause")
@@ -110,7 +110,7 @@ async def test_an_open_batch_is_not_deleted(house, upstream, paused):
 async def test_files_deleted_before_do_not_matter(house, upstream):
     """Whoever cleaned up by hand can still delete the batch."""
     batch = await house.submit(2)
-    async with house.dispatching():
+    async with house.running():
         batch = await house.ended(batch)
     await house.call("DELETE", f"/files/{batch.input_file_id}")
     await house.call("DELETE", f"/files/{batch.output_file_id}")

@@ -68,7 +68,7 @@ async def test_what_is_done_so_far_comes_in_input_order_and_in_the_form_of_the_f
     """Successes and failures alike, while others are still in flight; later the very same bytes."""
     upstream.script = hold(0, 7, failing={3})
     batch = await house.submit(12)
-    async with house.dispatching():
+    async with house.running():
         await house.finished(batch, 10)
         running = await results(house, batch)
         upstream.release.set()
@@ -93,7 +93,7 @@ async def test_after_line_gives_exactly_what_finished_since(house, upstream):
     """A line that finished late is not lost, though later lines of the input came before it."""
     upstream.script = hold(2, 5)
     batch = await house.submit(10)
-    async with house.dispatching():
+    async with house.running():
         await house.finished(batch, 8)
         first = await results(house, batch)
         again = await results(house, batch, "?after_line=8")
@@ -111,7 +111,7 @@ async def test_every_after_line_cuts_the_same_list(house, upstream):
     """For each number, running or ended: the answer is what finished after it, nothing else."""
     upstream.script = hold(0, 4, 9)
     batch = await house.submit(10)
-    async with house.dispatching():
+    async with house.running():
         await house.finished(batch, 7)
         running = [
             numbers((await results(house, batch, f"?after_line={n}")).body) for n in range(8)
@@ -145,7 +145,7 @@ async def test_following_streams_lines_as_they_finish_and_ends_with_the_batch(ho
                 if len(got) == 19:
                     seen.set()
 
-    async with house.dispatching(), asyncio.timeout(30):
+    async with house.running(), asyncio.timeout(30):
         reading = asyncio.ensure_future(read())
         await seen.wait()
         early = await house.store.get_batch(batch.id)
@@ -172,7 +172,7 @@ async def test_a_client_cut_off_anywhere_gets_each_line_exactly_once(house, upst
     upstream.script = any_time
     batch = await house.submit(400)
     got, cuts = [], 0
-    async with house.dispatching(), asyncio.timeout(60):
+    async with house.running(), asyncio.timeout(60):
         while len(got) < 400:
             cuts += 1
             got += await follow(house, batch, len(got), stop_after=chance.randrange(1, 20_000))
@@ -189,7 +189,7 @@ async def test_lines_that_never_ran_come_last(house, upstream):
     """After a cancel the followers get the unrun lines, as the error file has them."""
     upstream.script = hold(*range(5, 30))
     batch = await house.submit(30)
-    async with house.dispatching(), asyncio.timeout(30):
+    async with house.running(), asyncio.timeout(30):
         await house.finished(batch, 5)
         following = asyncio.ensure_future(follow(house, batch))
         await house.call("POST", f"/batches/{batch.id}/cancel")
@@ -208,7 +208,7 @@ async def test_results_stay_after_the_rows_are_pruned(house, upstream):
     """Once segments and rows are gone, the files and their index answer all the same."""
     upstream.script = hold(failing=set(range(0, 300, 7)))
     batch = await house.submit(300)
-    async with house.dispatching():
+    async with house.running():
         await house.ended(batch)
         before = [await follow(house, batch, n) for n in (0, 100, 299)]
     while await house.store.prune(limit=50):
@@ -226,7 +226,7 @@ async def test_errors_are_the_failed_lines_so_far_and_then_the_error_file(house,
     """In input order, by number too; after the end byte for byte the error file."""
     upstream.script = hold(0, failing={1, 5, 8})
     batch = await house.submit(10)
-    async with house.dispatching():
+    async with house.running():
         await house.finished(batch, 9)
         running = await errors(house, batch)
         none_since = await errors(house, batch, "?after_line=9")
@@ -242,7 +242,7 @@ async def test_errors_are_the_failed_lines_so_far_and_then_the_error_file(house,
 async def test_a_failed_batch_has_no_results_and_its_faults_as_errors(house, upstream):
     """Faults come in the form of result lines, each with its line and param."""
     batch = await house.submit('{"custom_id": "a"}\nnonsense\n')
-    async with house.dispatching():
+    async with house.running():
         ended = await house.ended(batch)
     lines = [json.loads(line) for line in (await errors(house, batch)).body.splitlines()]
 
@@ -259,7 +259,7 @@ async def test_results_whose_files_are_deleted_are_gone_and_say_so(house, upstre
     """404 naming the file; the other kind is still there."""
     upstream.script = hold(failing={1})
     batch = await house.submit(3)
-    async with house.dispatching():
+    async with house.running():
         ended = await house.ended(batch)
     await house.call("DELETE", f"/files/{ended.output_file_id}")
     for query in ("", "?follow=true", "?after_line=1"):
@@ -287,7 +287,7 @@ async def test_results_whose_files_are_deleted_are_gone_and_say_so(house, upstre
 async def test_bad_queries_are_refused(house, upstream, path, param, says):
     """400 naming the parameter and what is allowed."""
     batch = await house.submit(3)
-    async with house.dispatching():
+    async with house.running():
         await house.ended(batch)
     answer = await house.call("GET", f"/batches/{batch.id}/{path}")
 
@@ -371,7 +371,7 @@ async def test_a_batch_that_ends_under_a_reader_is_read_on_from_its_files(house,
         HANG if body["tag"] == "t0" else web.json_response(completion(body["tag"] + "x" * 60_000))
     )
     batch = await house.submit(60)
-    async with house.dispatching():
+    async with house.running():
         batch = await house.finished(batch, 59)
         reader = Reader(house.store, house.blobs, clock=time.time)
         by_input = reader.snapshot(batch, Window(0, 59))
@@ -395,7 +395,7 @@ async def test_lost_bytes_of_a_running_batch_are_an_error_not_a_short_answer(hou
     """Segments that vanish while their batch is open: 503, nothing that looks whole."""
     upstream.script = hold(0)
     batch = await house.submit(5)
-    async with house.dispatching():
+    async with house.running():
         await house.finished(batch, 4)
         await house.blobs.delete(segments_prefix(batch.id))
         answers = [await results(house, batch, query) for query in ("", "?follow=true")]
@@ -434,7 +434,7 @@ async def test_the_finish_index_is_named_as_long_as_one_result_file_is(house, up
     """It is neither an orphan nor garbage until both files are gone."""
     upstream.script = hold(failing={1})
     batch = await house.submit(3)
-    async with house.dispatching():
+    async with house.running():
         ended = await house.ended(batch)
     key = finish_index_key(batch.id)
 

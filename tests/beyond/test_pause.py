@@ -46,7 +46,7 @@ async def test_a_paused_batch_settles_what_flies_and_goes_on_after_resume(house,
 
     upstream.script = script
     batch = await house.submit(300)
-    async with house.dispatching(), asyncio.timeout(30):
+    async with house.running(), asyncio.timeout(30):
         await house.finished(batch, 40)
         while upstream.in_flight < 16:
             await asyncio.sleep(0.01)
@@ -78,7 +78,7 @@ async def test_a_line_waiting_for_its_retry_does_not_hold_a_paused_slice(house, 
         error(503, **{"Retry-After": "600"}) if attempt == 1 else web.json_response(completion())
     )
     batch = await house.submit(5)
-    async with house.dispatching():
+    async with house.running():
         async with asyncio.timeout(10):
             while sum(upstream.seen.values()) < 5:
                 await asyncio.sleep(0.01)
@@ -98,7 +98,7 @@ async def test_other_batches_take_the_room_of_a_paused_one(house, upstream):
     first = await house.submit(50)
     await pause(house, first)
     second = await house.submit(50)
-    async with house.dispatching(max_concurrent_batches=1):
+    async with house.running(max_concurrent_batches=1):
         assert (await house.ended(second)).counts.completed == 50
 
     assert (await house.show(first))["request_counts"] == {"total": 50, "completed": 0, "failed": 0}
@@ -109,8 +109,8 @@ async def test_a_pause_survives_a_restart_and_begins_before_validation_ends(hous
     batch = await house.submit(5)
     await pause(house, batch)
     for _ in range(2):
-        async with house.dispatching():
-            await house.until(batch, lambda b: b.status is BatchStatus.IN_PROGRESS)
+        async with house.running():
+            await house.reached(batch, lambda b: b.status is BatchStatus.IN_PROGRESS)
             other = await house.submit(3)
             await house.ended(other)  # whoever claims at all would have claimed by now
 
@@ -124,7 +124,7 @@ async def test_a_paused_batch_can_be_cancelled(house, upstream):
     """Cancel ends it as ever, and nothing says paused any more."""
     upstream.script = lambda body, attempt: HANG
     batch = await house.submit(5)
-    async with house.dispatching():
+    async with house.running():
         await upstream.arrived.wait()
         await pause(house, batch)
         await house.call("POST", f"/batches/{batch.id}/cancel")
@@ -139,7 +139,7 @@ async def test_a_paused_batch_still_expires(house, upstream):
     """The deadline keeps running while a batch is paused."""
     batch = await house.submit(5, expires_in_s=2)
     await pause(house, batch)
-    async with house.dispatching():
+    async with house.running():
         ended = await house.ended(batch)
 
     assert ended.status is BatchStatus.EXPIRED
@@ -163,7 +163,7 @@ async def test_pausing_and_resuming_are_idempotent(house):
 async def test_what_has_ended_or_never_was_is_refused(house, verb):
     """An ended batch: 409, final; an unknown one: 404."""
     batch = await house.submit(2)
-    async with house.dispatching():
+    async with house.running():
         await house.ended(batch)
     ended = await house.call("POST", f"/batches/{batch.id}/{verb}")
     unknown = await house.call("POST", f"/batches/batch_x/{verb}")

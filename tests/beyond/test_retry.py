@@ -30,7 +30,7 @@ async def retry(house, batch, **kwargs):
 
 async def run(house, content, **fields):
     batch = await house.submit(content, **fields)
-    async with house.dispatching():
+    async with house.running():
         return await house.ended(batch)
 
 
@@ -44,7 +44,7 @@ async def test_exactly_the_failed_lines_run_again_byte_for_byte(house, upstream)
     first = await run(house, content, metadata={"name": "nightly"}, output_expires_after_s=7200)
 
     made = (await retry(house, first)).json
-    async with house.dispatching():
+    async with house.running():
         second = await house.ended(await house.store.get_batch(made["id"]))
 
     sent = await house.content(made["input_file_id"])
@@ -77,7 +77,7 @@ async def test_lines_that_never_ran_are_retried_too(house, upstream, end):
     )
     window = {} if end is BatchStatus.CANCELLED else {"expires_in_s": 2}
     batch = await house.submit(30, **window)
-    async with house.dispatching(max_in_flight=40):
+    async with house.running(max_in_flight=40):
         await house.finished(batch, 10)
         if end is BatchStatus.CANCELLED:
             await house.call("POST", f"/batches/{batch.id}/cancel")
@@ -96,7 +96,7 @@ async def test_a_retry_of_a_retry_is_linked_to_the_latest(house, upstream):
     upstream.script = lambda body, attempt: error(400, "no")
     first = await run(house, 3, metadata={"a": "1", "b": "2"})
     second = (await retry(house, first)).json
-    async with house.dispatching():
+    async with house.running():
         ended = await house.ended(await house.store.get_batch(second["id"]))
     body = {"completion_window": "2d", "metadata": {"a": None, "c": "3"}}
 
@@ -148,7 +148,7 @@ async def test_retrying_twice_makes_two_batches_but_once_under_one_key(house, up
 async def test_what_cannot_be_retried_is_refused_with_the_reason(house, upstream):
     """Open, succeeded, failed, never read, files gone, unknown: 409 or 404, nothing left behind."""
     opened = await house.submit(2)
-    async with house.dispatching():
+    async with house.running():
         succeeded = await house.ended(opened)
         broken = await house.ended(await house.submit("nonsense"))
         upstream.script = lambda body, attempt: error(400, "no")
@@ -157,13 +157,13 @@ async def test_what_cannot_be_retried_is_refused_with_the_reason(house, upstream
     opened, unread = await house.submit(2), await house.submit(2)
     await house.call("POST", f"/batches/{unread.id}/cancel")
     unread_still_closing = await retry(house, unread)
-    async with house.dispatching():
+    async with house.running():
         unread = await house.ended(unread)
         await house.call("DELETE", f"/files/{no_error.error_file_id}")
         await house.call("DELETE", f"/files/{no_input.input_file_id}")
         await house.ended(opened)
     paused = await house.submit(2)
-    blobs = sorted((house.folder / "blobs").rglob("*"))
+    blobs = sorted((house.tmp_path / "blobs").rglob("*"))
 
     said = {
         "open": await retry(house, paused),
@@ -184,7 +184,7 @@ async def test_what_cannot_be_retried_is_refused_with_the_reason(house, upstream
     assert f"its error file {no_error.error_file_id} was deleted" in messages["no error file"]
     assert f"its input file {no_input.input_file_id} was deleted" in messages["no input file"]
     assert (await house.call("POST", "/batches/batch_x/retry")).status == 404
-    assert sorted((house.folder / "blobs").rglob("*")) == blobs
+    assert sorted((house.tmp_path / "blobs").rglob("*")) == blobs
 
 
 @pytest.mark.parametrize(
@@ -220,4 +220,4 @@ async def test_an_input_file_that_is_not_what_was_run_is_noticed(house, upstream
     assert "bytes of its files are gone" in gone.json["error"]["message"]
     assert "1 of 3 lines" in other.json["error"]["message"]
     assert len((await house.call("GET", "/batches")).json["data"]) == 1
-    assert not [p for p in (house.folder / "blobs" / "tmp").rglob("*") if p.is_file()]
+    assert not [p for p in (house.tmp_path / "blobs" / "tmp").rglob("*") if p.is_file()]

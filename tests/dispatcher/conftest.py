@@ -1,156 +1,12 @@
-"""A dispatcher running in this process over a real store, real blobs and a scripted upstream."""
+"""The bench of every test in this folder."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
-from contextlib import asynccontextmanager
-
 import pytest
+from bench import Bench, opened
 from scripted import Scripted
 
 from batchline.blobs import open_blobs
-from batchline.blobs.keys import file_key
-from batchline.metrics import Metrics
-from batchline.model import File, NewBatch, new_batch_id, new_file_id
-from batchline.settings import Settings
-from batchline.states import TERMINAL
-from batchline.store import open_store
-from dispatcher.app import Dispatcher
-from dispatcher.probe import Probe
-from dispatcher.upstream import Upstream
-
-FAST = {
-    "max_in_flight": 16,
-    "retry_base_s": 0.005,
-    "retry_max_s": 0.02,
-    "flush_s": 0.005,
-    "probe_interval_s": 0.05,
-    "grace_s": 0.2,
-    "lease_s": 5,
-}
-
-
-def request_line(index, **body):
-    body = {
-        "model": "m",
-        "messages": [{"role": "user", "content": f"q{index}"}],
-        "tag": f"t{index}",
-    } | body
-    line = {
-        "custom_id": f"id-{index}",
-        "method": "POST",
-        "url": "/v1/chat/completions",
-        "body": body,
-    }
-    return json.dumps(line)
-
-
-class Bench:
-    """What a test drives: submit a file, run a dispatcher, read results."""
-
-    def __init__(self, store, blobs, tmp_path, upstream):
-        self.store, self.blobs, self.tmp_path, self.upstream = store, blobs, tmp_path, upstream
-        self.metrics = Metrics()
-        self.clock = time.time
-        """What the dispatcher takes for the time; leases count in real time all the same."""
-
-    async def submit(
-        self,
-        content,
-        *,
-        expires_in_s=86400,
-        endpoint="/v1/chat/completions",
-        file_expires_in_s=None,
-        **fields,
-    ):
-        if isinstance(content, int):
-            content = "\n".join(request_line(i) for i in range(content))
-        data = content.encode() if isinstance(content, str) else content
-        file_id = new_file_id()
-        writer = self.blobs.create(file_key(file_id))
-        await writer.write(data)
-        await writer.commit()
-        now = int(self.clock())
-        file_expires_at = None if file_expires_in_s is None else now + file_expires_in_s
-        await self.store.add_file(
-            File(file_id, len(data), now, file_expires_at, "in.jsonl", "batch", file_key(file_id))
-        )
-        new = NewBatch(
-            id=new_batch_id(),
-            endpoint=endpoint,
-            input_file_id=file_id,
-            input_key=file_key(file_id),
-            completion_window="24h",
-            created_at=now,
-            expires_at=now + expires_in_s,
-            **fields,
-        )
-        return await self.store.add_batch(new)
-
-    @asynccontextmanager
-    async def running(self, **settings):
-        """Run a dispatcher while the body runs; then stop it gracefully."""
-        values = Settings(
-            data_dir=self.tmp_path,
-            upstream_url=self.upstream.url,
-            **(FAST | settings),
-            _env_file=None,
-        )
-        stop = asyncio.Event()
-        # its own store: another process would have one too
-        async with (
-            open_store(
-                self.tmp_path / "batchline.sqlite3", clock_ms=lambda: int(time.time() * 1000)
-            ) as store,
-            Upstream(
-                self.upstream.url, api_key=None, timeout_s=values.request_timeout_s
-            ) as upstream,
-            Probe([self.upstream.url], api_key=None, clock=self.clock) as probe,
-        ):
-            blobs = open_blobs(self.tmp_path / "blobs")
-            worker = Dispatcher(
-                values, store, blobs, upstream, probe, metrics=self.metrics, clock=self.clock
-            )
-            task = asyncio.ensure_future(worker.run(stop))
-            try:
-                yield worker
-            finally:
-                stop.set()
-                await task
-
-    async def ended(self, batch, within_s=60):
-        """Wait until the batch is terminal and return it."""
-        async with asyncio.timeout(within_s):
-            while True:
-                found = await self.store.get_batch(batch.id)
-                if found.status in TERMINAL:
-                    return found
-                await asyncio.sleep(0.02)
-
-    async def until(self, condition, within_s=30):
-        async with asyncio.timeout(within_s):
-            while not await condition():
-                await asyncio.sleep(0.01)
-
-    async def lines(self, file_id):
-        """Parse a result file."""
-        if file_id is None:
-            return []
-        file = await self.store.get_file(file_id, now=int(self.clock()))
-        data = await self.blobs.read(file.blob_key)
-        assert data.endswith(b"\n")
-        return [json.loads(line) for line in data.decode().splitlines()]
-
-    async def results(self, batch):
-        """Return (output lines, error lines), checking that every id is there exactly once."""
-        output = await self.lines(batch.output_file_id)
-        errors = await self.lines(batch.error_file_id)
-        ids = [line["custom_id"] for line in output + errors]
-        assert len(ids) == len(set(ids)) == batch.counts.total
-        assert len(output) == batch.counts.completed
-        return output, errors
 
 
 @pytest.fixture
@@ -161,7 +17,5 @@ async def upstream():
 
 @pytest.fixture
 async def bench(tmp_path, upstream):
-    async with open_store(
-        tmp_path / "batchline.sqlite3", clock_ms=lambda: int(time.time() * 1000)
-    ) as store:
+    async with opened(tmp_path) as store:
         yield Bench(store, open_blobs(tmp_path / "blobs"), tmp_path, upstream)

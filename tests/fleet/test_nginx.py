@@ -47,7 +47,7 @@ def test_the_committed_file_is_what_the_template_renders(name):
 )
 def test_a_committed_file_names_each_server_once(name, count):
     """One server line per vLLM container, numbered from 0."""
-    found = re.findall(r"server (vllm-\d+:8000) ", (ROOT / "nginx" / name).read_text())
+    found = re.findall(r"server (vllm-\d+:8000) max_fails=1 ", (ROOT / "nginx" / name).read_text())
 
     assert found == [f"vllm-{n}:8000" for n in range(count)]
 

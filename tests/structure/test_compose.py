@@ -101,7 +101,7 @@ def test_every_service_is_watched_restarted_and_its_log_bounded(name):
 def test_nginx_lists_exactly_the_servers_of_the_compose_file(name):
     """Nginx spreads over every server of its compose file, and its file is the one mounted."""
     nginx = compose(name)["services"]["nginx"]
-    listed = re.findall(r"^\s*server ([\w-]+:\d+)", text(NGINX[name]), re.MULTILINE)
+    listed = re.findall(r"^\s*server ([\w-]+:\d+) max_fails=1", text(NGINX[name]), re.MULTILINE)
 
     assert nginx["volumes"] == [f"./{NGINX[name]}:/etc/nginx/nginx.conf:ro"]
     assert listed == [f"{server}:8000" for server in servers(name)]

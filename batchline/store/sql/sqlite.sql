@@ -140,9 +140,11 @@ WHERE seq = :batch_seq AND status IN ('validating', 'in_progress', 'finalizing',
 UPDATE tokens SET last = last + 1 WHERE id = 1 RETURNING last;
 
 -- name: claimable
-SELECT 1 FROM slices
-WHERE batch_seq = :batch_seq
-  AND (state = 'open' OR (state = 'leased' AND leased_until_ms <= :now_ms)) LIMIT 1;
+SELECT 1 WHERE EXISTS (
+    SELECT 1 FROM slices INDEXED BY slices_open WHERE batch_seq = :batch_seq AND state = 'open')
+OR EXISTS (
+    SELECT 1 FROM slices INDEXED BY slices_leased
+    WHERE batch_seq = :batch_seq AND state = 'leased' AND leased_until_ms <= :now_ms);
 
 -- name: lapse_leases!
 UPDATE slices SET state = 'open', holder = NULL
@@ -152,7 +154,7 @@ WHERE state = 'leased' AND leased_until_ms <= :now_ms;
 UPDATE slices
 SET state = 'leased', token = :token, holder = :holder, leased_until_ms = :until_ms
 WHERE (batch_seq, first) IN (
-    SELECT s.batch_seq, s.first FROM slices s
+    SELECT s.batch_seq, s.first FROM slices s INDEXED BY slices_open
     WHERE s.batch_seq = :batch_seq AND s.state = 'open'
       AND EXISTS (
           SELECT 1 FROM batches b
@@ -211,6 +213,11 @@ WHERE seq = :batch_seq;
 -- name: drain!
 UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)
 WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total;
+
+-- name: has_lapsed
+SELECT 1 FROM batches
+WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')  -- the index's words
+  AND status = 'in_progress' AND expires_at <= :now LIMIT 1;
 
 -- name: lapse
 UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)

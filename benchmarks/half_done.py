@@ -1,0 +1,133 @@
+"""A data directory with a batch half done, made through blobs, admission and store as they are.
+
+`make_half_done` ends as a process does that was killed: nothing is closed, the write-ahead log is full.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchline.blobs import Blobs, open_blobs
+from batchline.blobs.keys import file_key, segments_prefix
+from batchline.input_file import Limits
+from batchline.lines import answer_record
+from batchline.model import (
+    Batch,
+    File,
+    Lease,
+    NewBatch,
+    Outcome,
+    Settlement,
+    Usage,
+    new_batch_id,
+    new_file_id,
+    request_id,
+)
+from batchline.states import BatchStatus, OutcomeKind
+from batchline.store import Store, open_store
+from dispatcher.admit import Admission
+
+_ENDPOINT = "/v1/chat/completions"
+_WINDOW_S = 7 * 86400
+_LIMITS = Limits(lines=10_000_000, line_bytes=16 << 20, faults=200)
+_SLICES_AT_ONCE = 4  # about what 30 ms of a busy dispatcher settle
+
+
+@dataclass(frozen=True, slots=True)
+class HalfDone:
+    """What was made."""
+
+    batch_id: str
+    lines: int
+    done: int
+    input_bytes: int
+    log_bytes: int
+
+
+async def make_half_done(data: Path, *, lines: int, done: int, kilobytes: float) -> HalfDone:
+    """Make a batch of `lines` of which at least the first `done` have their results."""
+    path = data / "batchline.sqlite3"
+    blobs = open_blobs(data / "blobs")
+    async with open_store(path, clock_ms=lambda: int(time.time() * 1000)) as store:
+        batch = await _running(store, blobs, lines=lines, kilobytes=kilobytes)
+        answer = json.dumps({"choices": [{"index": 0}], "text": "x" * int(kilobytes * 1000)})
+        while batch.counts.finished < done:
+            left = -(-(done - batch.counts.finished) // 64)
+            claim = await store.claim(
+                batch, slices=min(_SLICES_AT_ONCE, left), holder="local/dead", ttl_s=3600
+            )
+            await _settle(store, blobs, batch, claim.leases, answer.encode())
+            batch = await _again(store, batch)
+        file = await store.get_file(batch.input_file_id, now=0)
+        assert file is not None
+        log_bytes = path.with_name(path.name + "-wal").stat().st_size
+        return HalfDone(batch.id, lines, batch.counts.finished, file.bytes, log_bytes)
+
+
+async def _running(store: Store, blobs: Blobs, *, lines: int, kilobytes: float) -> Batch:
+    now = int(time.time())
+    file_id = new_file_id()
+    writer = blobs.create(file_key(file_id))
+    for piece in _requests(lines, kilobytes):
+        await writer.write(piece)
+    await writer.commit()
+    key = file_key(file_id)
+    await store.add_file(File(file_id, writer.size_bytes, now, None, "in.jsonl", "batch", key))
+    batch = await store.add_batch(
+        NewBatch(new_batch_id(), _ENDPOINT, file_id, key, "7d", now, now + _WINDOW_S)
+    )
+    admission = Admission(
+        store, blobs, limits=_LIMITS, one_model=False, served=_unknown, clock=time.time
+    )
+    await admission.admit(batch)
+    batch = await _again(store, batch)
+    assert batch.status is BatchStatus.IN_PROGRESS
+    assert batch.counts.total == lines
+    return batch
+
+
+def _requests(count: int, kilobytes: float) -> Iterator[bytes]:
+    text = "The quick brown fox jumps over the lazy dog. " * max(1, int(kilobytes * 1000 / 45) - 3)
+    content = json.dumps(text)
+    for number in range(count):
+        yield (
+            b'{"custom_id": "request-%d", "method": "POST", "url": "%s", "body": {"model": "m", '
+            b'"messages": [{"role": "user", "content": %s}]}}\n'
+            % (number, _ENDPOINT.encode(), content.encode())
+        )
+
+
+async def _settle(
+    store: Store, blobs: Blobs, batch: Batch, leases: list[Lease], answer: bytes
+) -> None:
+    outcomes = {
+        lease.slice.first: [
+            _outcome(batch, line, answer)
+            for line in range(lease.slice.first, lease.slice.first + lease.slice.count)
+        ]
+        for lease in leases
+    }
+    records = [(o.index, o.record) for group in outcomes.values() for o in group]
+    segment = await blobs.put_segment(segments_prefix(batch.id), records)
+    groups = [(lease, outcomes[lease.slice.first]) for lease in leases]
+    await store.settle([Settlement(batch.seq, segment, groups)], now=int(time.time()))
+
+
+def _outcome(batch: Batch, line: int, answer: bytes) -> Outcome:
+    name = request_id(batch.id, line)
+    record = answer_record(name, f"request-{line}", status=200, upstream_id=name, body=answer)
+    return Outcome(line, OutcomeKind.SUCCEEDED, record, Usage(7, 0, 3, 0, 10))
+
+
+async def _again(store: Store, batch: Batch) -> Batch:
+    found = await store.get_batch(batch.id)
+    assert found is not None
+    return found
+
+
+async def _unknown() -> None:
+    """Know no models: none is refused."""
