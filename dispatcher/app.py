@@ -24,6 +24,7 @@ from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
+from batchline.presence import DISPATCHER_LOCK
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 
@@ -55,9 +56,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the dispatcher until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
     metrics = Metrics(cell=settings.cell)
     async with AsyncExitStack() as stack:
-        is_alone = await stack.enter_async_context(
-            alone(settings.data_dir / "dispatcher.lock", stop)
-        )
+        is_alone = await stack.enter_async_context(alone(settings.data_dir / DISPATCHER_LOCK, stop))
         if not is_alone:
             return
         store = await stack.enter_async_context(
