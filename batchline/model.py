@@ -294,6 +294,8 @@ class FleetReport:
     """Why dispatch is paused, in words, or None."""
     unserved: Sequence[str] = ()
     """Models of running batches that no backend in service serves: their lines wait."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Batch id -> why it cannot be validated or published at present, whatever the others do."""
 
     @property
     def models(self) -> list[str]:
@@ -338,3 +340,5 @@ class Overview:
     files: int
     files_bytes: int
     database_bytes: int
+    refusal: str | None = None
+    """Why nothing can be written, where a dispatcher is silent for that reason: it cannot even report."""

@@ -52,6 +52,8 @@ class Conductor:
         self._clock = clock
         self._busy: set[str] = set()
         self._crashes: Counter[str] = Counter()
+        self.waiting: dict[str, str] = {}
+        """Open batches (by id) whose next step the disk or the database refuses, and why."""
 
     async def run(self) -> None:
         """Look again whenever something may have changed; never returns."""
@@ -70,6 +72,8 @@ class Conductor:
         now = self._clock()
         # Past its deadline a batch sends nothing more, whenever the sweep comes to end it.
         self._pump.update([b for b in running if b.expires_at > now])
+        for gone in self.waiting.keys() - {b.id for b in batches}:
+            del self.waiting[gone]
         for batch in batches:
             if batch.id not in self._busy:
                 await self._move_on(batch, steps)
@@ -79,12 +83,10 @@ class Conductor:
         if batch.status is BatchStatus.IN_PROGRESS:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
-        elif self._gate.has(Cause.DISK):
-            return  # both write: they wait for room instead of failing
-        elif batch.status is BatchStatus.VALIDATING:
-            self._begin(batch, self._admission.admit, steps)
-        elif batch.status in PUBLISHABLE:
+        elif batch.status in PUBLISHABLE:  # it asks for room by itself
             self._begin(batch, self._publisher.publish, steps)
+        elif batch.status is BatchStatus.VALIDATING and not self._gate.has(Cause.DISK):
+            self._begin(batch, self._admission.admit, steps)
 
     def _begin(
         self, batch: Batch, step: Callable[[Batch], Awaitable[None]], steps: asyncio.TaskGroup
@@ -100,8 +102,12 @@ class Conductor:
             if fault is not None:
                 await self._fail(batch, fault)
         except StoreUnavailable as exc:
-            log.warning("%s of %s waits: %s", step.__name__, batch.id, exc)
+            if self.waiting.get(batch.id) != str(exc):
+                log.warning("%s of %s waits: %s", step.__name__, batch.id, exc)
+            self.waiting[batch.id] = str(exc)
             await asyncio.sleep(_AGAIN_S)
+        else:
+            self.waiting.pop(batch.id, None)
 
     async def _attempt(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> str | None:
         """Return why the batch can never go on, or None."""

@@ -92,10 +92,13 @@ class Settler:
                 self._arrived.set()
 
     async def _store_durably(self, group: Sequence[Pending]) -> None:
+        settlements: list[Settlement] = []
+        is_repeated = False
         while True:
             try:
-                await self._store_group(group)
+                await self._store_group(group, settlements, is_repeated=is_repeated)
             except StoreUnavailable as exc:
+                is_repeated = True
                 self._gate.close(Cause.STORAGE, f"Results cannot be stored: {exc}")
                 if self._stopping:
                     log.error("%d results are given up and will be asked for again", len(group))  # noqa: TRY400
@@ -106,14 +109,20 @@ class Settler:
                 self._on_settled(group)
                 return
 
-    async def _store_group(self, group: Sequence[Pending]) -> None:
+    async def _store_group(
+        self, group: Sequence[Pending], settlements: list[Settlement], *, is_repeated: bool
+    ) -> None:
+        """Store the group. `settlements` keeps what is durable of it: trying again writes no byte twice."""
         started = time.monotonic()
         by_batch: dict[str, list[Pending]] = {}
         for item in group:
             by_batch.setdefault(item[0].id, []).append(item)
-        settlements = [await self._put_segment(items) for items in by_batch.values()]
+        for items in list(by_batch.values())[len(settlements) :]:
+            settlements.append(await self._put_segment(items))  # noqa: PERF401 - each counts at once
         failpoint("settle.synced")
-        accepted = await self._store.settle(settlements, now=int(self._clock()))
+        accepted = await self._store.settle(
+            settlements, now=int(self._clock()), is_repeated=is_repeated
+        )
         failpoint("settle.committed")
         self._measure(group, accepted, time.monotonic() - started)
 
