@@ -17,6 +17,7 @@ from batchline.model import Batch, Fault
 from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work
 
+from . import suspects
 from .admit import Admission
 from .gate import Cause, Gate
 from .publish import Publisher
@@ -39,11 +40,13 @@ class Conductor:
         admission: Admission,
         publisher: Publisher,
         *,
+        holder: str,
         gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
+        self._holder = holder
         self._pump = pump
         self._gate = gate
         self._admission = admission
@@ -65,7 +68,7 @@ class Conductor:
                     await asyncio.sleep(_AGAIN_S)
 
     async def _look(self, steps: asyncio.TaskGroup) -> None:
-        batches = await self._store.open_batches()
+        batches = suspects.may_run(await self._store.open_batches())
         running = [b for b in batches if b.status is BatchStatus.IN_PROGRESS]
         now = self._clock()
         # Past its deadline a batch sends nothing more, whenever the sweep comes to end it.
@@ -76,7 +79,9 @@ class Conductor:
         self._count(batches, running)
 
     async def _move_on(self, batch: Batch, steps: asyncio.TaskGroup) -> None:
-        if batch.status is BatchStatus.IN_PROGRESS:
+        if fault := suspects.verdict(batch):
+            await self._stop(batch, fault)
+        elif batch.status is BatchStatus.IN_PROGRESS:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
         elif self._gate.has(Cause.DISK):
@@ -96,6 +101,7 @@ class Conductor:
     async def _guarded(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
         """Run the step; whatever breaks in it is this batch's affair and no other's."""
         try:
+            await self._store.begin(batch, holder=self._holder)
             fault = await self._attempt(batch, step)
             if fault is not None:
                 await self._fail(batch, fault)
@@ -126,6 +132,15 @@ class Conductor:
         log.error("%s fails: %s", batch.id, reason)
         fault = Fault("internal_error", reason)
         await self._store.break_batch(batch, fault, now=int(self._clock()))
+
+    async def _stop(self, batch: Batch, fault: Fault) -> None:
+        """Work no more on a batch that the dispatcher dies on; keep what there is of it."""
+        log.error("%s is set aside: %s", batch.id, fault.message)
+        now = int(self._clock())
+        if batch.status is BatchStatus.IN_PROGRESS:
+            await self._store.set_aside(batch, fault, now=now)
+        else:
+            await self._store.break_batch(batch, fault, now=now)
 
     def _count(self, batches: Sequence[Batch], running: Sequence[Batch]) -> None:
         by_status = Counter(b.status for b in batches)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -133,12 +134,12 @@ class SqliteWork(SqliteParts):
         async with self._database.write() as tx:
             await tx.run_many(self._text("release"), [_key(lease) for lease in leases])
 
-    async def release_all(self, holder_prefix: str) -> int:  # noqa: D102
+    async def settle(  # noqa: D102
+        self, settlements: Sequence[Settlement], *, now: int, again: bool = False
+    ) -> Accepted:
         async with self._database.write() as tx:
-            return await tx.run(self._text("release_all"), {"prefix": holder_prefix})
-
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:  # noqa: D102
-        async with self._database.write() as tx:
+            if again:
+                settlements = [await self._not_settled(tx, s) for s in settlements]
             settled = [await self._settle_one(tx, s, now) for s in settlements]
             failpoint("settle.rows")
         if any(has_drained for _, has_drained in settled):
@@ -288,6 +289,19 @@ class SqliteWork(SqliteParts):
             for lease, group in settlement.outcomes
             if (lease.slice.first, lease.token) in held
         ]
+
+    async def _not_settled(self, tx: Transaction, settlement: Settlement) -> Settlement:
+        lines = [outcome.index for _, group in settlement.outcomes for outcome in group]
+        rows = await tx.rows(
+            self._text("which_settled"),
+            {"batch_seq": settlement.batch_seq, "lines": msgspec.json.encode(lines).decode()},
+        )
+        there = {row["line"] for row in rows}
+        groups = [
+            (lease, [o for o in group if o.index not in there])
+            for lease, group in settlement.outcomes
+        ]
+        return replace(settlement, outcomes=[(lease, group) for lease, group in groups if group])
 
     async def _is_validating(self, tx: Transaction, batch_seq: int) -> bool:
         return await tx.row(self._text("is_validating"), {"batch_seq": batch_seq}) is not None
