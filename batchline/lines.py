@@ -43,6 +43,7 @@ _REPLACEMENT = rb"\ufffd"
 _STRAY = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|-?\bNaN\b', re.DOTALL)
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 _SHOWN_BYTES = 500
+_ABORT = b'"abort"'
 _MOST_TOKENS = 1 << 40  # beyond it a count is nonsense, and sums would not fit into the store
 
 
@@ -84,9 +85,14 @@ class AnswerBody(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
 _request_decoder = msgspec.json.Decoder(RequestLine)
 _answer_decoder = msgspec.json.Decoder(AnswerBody)
 _usage_decoder = msgspec.json.Decoder(_UsageBody)
+_choice_decoder = msgspec.json.Decoder(_Choice)
 
 
 def without_lone_surrogates(text: bytes) -> bytes:
@@ -176,6 +182,20 @@ def read_usage(answer: AnswerBody) -> Usage:
         reasoning_tokens=(reasoning and reasoning.reasoning_tokens) or 0,
         total_tokens=usage.total_tokens or prompt + output,
     )
+
+
+def is_given_up(answer: ReadAnswer) -> bool:
+    """Whether the engine broke the generation off: vLLM calls it `abort`, in a 200 (its issue 57082)."""
+    if _ABORT not in answer.text:
+        return False
+    return any(_finish_reason(choice) == "abort" for choice in answer.shape.choices or ())
+
+
+def _finish_reason(choice: msgspec.Raw) -> str | None:
+    try:
+        return _choice_decoder.decode(choice).finish_reason
+    except msgspec.DecodeError:
+        return None
 
 
 def answer_record(

@@ -24,13 +24,14 @@ from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.model import FleetReport
+from batchline.presence import DISPATCHER_LOCK
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
 from .conduct import Conductor
-from .flight import Flight, RetryLimits
+from .flight import Flight
 from .gate import Cause, Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
@@ -39,6 +40,7 @@ from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
 from .pump import ClaimLimits, Pump
+from .retrying import RetryLimits
 from .settle import Settler
 from .upstream import Upstream
 
@@ -53,9 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the dispatcher until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
     metrics = Metrics(cell=settings.cell)
     async with AsyncExitStack() as stack:
-        is_alone = await stack.enter_async_context(
-            alone(settings.data_dir / "dispatcher.lock", stop)
-        )
+        is_alone = await stack.enter_async_context(alone(settings.data_dir / DISPATCHER_LOCK, stop))
         if not is_alone:
             return
         store = await stack.enter_async_context(

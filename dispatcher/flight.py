@@ -13,9 +13,6 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-
-from tenacity import RetryCallState, wait_random_exponential
 
 from batchline.failpoints import failpoint
 from batchline.lines import answer_record, error_record
@@ -26,35 +23,26 @@ from batchline.states import OutcomeKind
 from .gate import Cause, Gate
 from .held import Held, ReadyLine
 from .placement import Berth, Placement
+from .policy import Reason
+from .retrying import RetryLimits
 from .settle import Settler
 from .upstream import Reply, Upstream
 from .verdict import (
-    FULL_COST,
     Answer,
     Failed,
     NoAnswer,
     NoBackend,
     Retry,
+    Setting,
     Succeeded,
     Verdict,
     judge,
+    our_fault,
 )
 
 log = logging.getLogger(__name__)
 
 _READY_AHEAD_LINES = 128
-_BROKE = NoAnswer(
-    "internal_error", "The dispatcher itself broke on this line, on every try: its log tells more."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLimits:
-    """How often and how soon a line is sent again."""
-
-    max_attempts: int
-    base_s: float
-    max_s: float
 
 
 class Flight:
@@ -77,7 +65,6 @@ class Flight:
         self._metrics = metrics
         self._clock = clock
         self._settler: Settler | None = None
-        self._backoff = wait_random_exponential(multiplier=retry.base_s, max=retry.max_s)
         self._ready: deque[ReadyLine] = deque()
         self._tasks: set[asyncio.Task[bool]] = set()
         self._by_batch: Counter[str] = Counter()
@@ -187,15 +174,14 @@ class Flight:
             self._idle.set()
         if not task.cancelled() and (exc := task.exception()):
             log.error("line %d of %s broke", line.index, line.held.batch.id, exc_info=exc)
-            line.spent += FULL_COST
-            self._later(line, self._limits.max_s)
+            self._broke(line)
         self.kick()
 
     async def _run(self, line: ReadyLine, berth: Berth) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
         batch = line.held.batch
-        if line.spent >= self._limits.max_attempts * FULL_COST:
-            await self._settle(line, OutcomeKind.FAILED, _BROKE, Usage())
+        if line.spent >= self._limits.budget:
+            await self._settle(line, OutcomeKind.FAILED, our_fault().result, Usage())
             return True
         failpoint("send.before")
         reply = await self._upstream.send(
@@ -205,7 +191,7 @@ class Flight:
             backend=berth.pin,
         )
         failpoint("send.answered")
-        verdict = judge(reply, now=self._clock())
+        verdict = judge(reply, self._setting(line))
         self._measure(verdict, reply.seconds)
         match verdict:
             case Succeeded(answer, usage):
@@ -223,18 +209,30 @@ class Flight:
                 return False
         return True
 
+    def _setting(self, line: ReadyLine) -> Setting:
+        return Setting(
+            now=self._clock(),
+            may_be_stale=not line.was_stale,
+            is_served=lambda: self._placement.serves(line.held.batch.model),
+        )
+
     # -- retrying
 
     async def _retry(self, line: ReadyLine, verdict: Retry) -> bool:
         line.spent += verdict.cost
         line.tries += 1
-        if line.spent >= self._limits.max_attempts * FULL_COST:
+        line.was_stale |= verdict.reason is Reason.STALE
+        if line.spent >= self._limits.budget:
             await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
             return True
-        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        state.attempt_number = line.tries
-        self._later(line, max(self._backoff(state), verdict.after_s or 0.0))
+        self._later(line, self._limits.delay_s(verdict, tries=line.tries))
         return False
+
+    def _broke(self, line: ReadyLine) -> None:
+        """Count a try at which the dispatcher itself broke; the last is settled when its turn comes."""
+        verdict = our_fault()
+        line.spent += verdict.cost
+        self._later(line, self._limits.delay_s(verdict, tries=1))
 
     def _later(self, line: ReadyLine, delay_s: float) -> None:
         if not line.held.may_send:
@@ -274,7 +272,7 @@ class Flight:
                 word, reason = "failed", str(why)
             case Retry(_, why):
                 word, reason = "retry", str(why)
-            case NoBackend():
-                word, reason = "no_backend", "no_backend"
+            case NoBackend(_, why):
+                word, reason = "no_backend", str(why)
         self._metrics.attempts.labels(word, reason).inc()
         self._metrics.attempt_seconds.observe(seconds)

@@ -56,5 +56,7 @@ class ReadyLine:
     body: msgspec.Raw
     spent: int = 0
     tries: int = 0
+    was_stale: bool = False
+    """It was sent again at once because its connection was stale: that is free only once."""
     avoid: Berth | None = None
     """The backend that it was just lost on."""

@@ -7,7 +7,7 @@ obeys. Otherwise there is one berth, the upstream itself. Sends nothing; `flight
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ class Placement:
         urls = [url.rstrip("/") for url in backend_urls]
         is_pinned = bool(urls) and upstream_url.rstrip("/") not in urls
         names = [urlsplit(url).netloc for url in (urls if is_pinned else [upstream_url])]
+        self._models: frozenset[str] = frozenset()
         self.berths = tuple(Berth(name, name if is_pinned else None) for name in names)
 
     def choose(self, *, avoid: Berth | None) -> Berth | None:
@@ -55,9 +56,14 @@ class Placement:
             log.warning("backend %s takes no connections", berth.name)
         return any(not other.is_out for other in self.berths)
 
-    def looked(self, backends: Iterable[BackendStatus]) -> None:
+    def looked(self, backends: Sequence[BackendStatus]) -> None:
         """Take in what the probe saw."""
         alive = {backend.name: backend.alive for backend in backends}
+        self._models = frozenset(m for b in backends if b.alive for m in b.models)
         for berth in self.berths:
             if berth.pin is not None:
                 berth.is_out = not alive.get(berth.name, True)
+
+    def serves(self, model: str | None) -> bool:
+        """Whether a live backend listed `model` when they were looked at last."""
+        return model in self._models

@@ -1,65 +1,49 @@
 """What an upstream's reply means for a line: settled, tried again, or not its fault at all.
 
-Pure: a reply or a break in, a verdict out. This is the retry policy; nginx's part of it (one immediate
-resend to another backend) is visible here as the number of backends in the reply.
-
-    reply                                   verdict      counted
-    2xx, a well-formed answer               succeeded
-    2xx with an error object or no choices  retry        yes, then failed as 502
-    408 409 425 500 502 504                 retry        yes, then failed with the upstream's answer
-    429 503                                 retry        a quarter each: full, not broken
-    502 503 of nginx, no backend tried      no backend   no
-    404 without an OpenAI error object      failed       (the fleet lacks this endpoint)
-    other 4xx, 3xx                          failed
-    could not connect                       no backend   no
-    reset, truncated                        retry        yes, then failed without an answer
-    timed out                               retry        yes, then request_timeout
+Pure: a reply or a break in, a verdict out. Here a reply is recognised as one of the table's rows
+(`policy`), and what goes into the result line is made; what a row leads to stands in the table. nginx's
+part (one immediate resend to another backend) is visible as the number of backends in the reply.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 
 from batchline.lines import (
-    TIMEOUT_CODE,
+    ReadAnswer,
     error_body,
     error_object,
+    is_given_up,
     quoted,
     read_answer,
     read_usage,
 )
 from batchline.model import Usage
 
-from .upstream import NGINX_GROUP, Break, Broken, Reply
+from .policy import BREAKS, POLICIES, Policy, Reason, Then, Wait, of_status
+from .upstream import NGINX_GROUP, Broken, Reply
 
-FULL_COST = 4
-"""One try costs this much; a 'come back later' costs 1. A line may spend FULL_COST × max_attempts."""
-
-_RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_PATIENT = frozenset({429, 503})
 _MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
 _BAD_GATEWAY = 502
+_SERVER_ERRORS = 500
+_STALE_S = 0.1
+"""A server that closes an idle connection does so before it could have read the request."""
+_SHOWN_BYTES = 4096
 
-
-class Reason(StrEnum):
-    """Why a line was not answered: bounded, for metrics and logs."""
-
-    NONE = "none"
-    CLIENT_ERROR = "client_error"
-    ENDPOINT = "endpoint_not_supported"
-    RATE_LIMITED = "rate_limited"
-    OVERLOADED = "overloaded"
-    SERVER_ERROR = "server_error"
-    MALFORMED = "malformed_answer"
-    RESET = "reset"
-    TRUNCATED = "truncated"
-    TIMEOUT = "timeout"
-    TOO_LARGE = "too_large"
-    NO_BACKEND = "no_backend"
+_SHUTTING_DOWN = (b"cannot schedule new futures after",)
+_ENGINE_DEAD = (
+    b"EngineCore encountered an issue",
+    b"EngineDeadError",
+    b"Engine core proc",
+    b"Background loop has errored",
+    b"Engine loop is not running",
+)
+"""What vLLM says in a 500 while it goes down (its V1 engine, then those before)."""
+_FAULT_BACKEND_FAILED = b'"code":"backend_failed"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +85,20 @@ class Retry:
 
     result: Answer | NoAnswer
     reason: Reason
-    cost: int
     after_s: float | None = None
+    """What Retry-After asks for, where the row heeds it."""
+    sends: int = 1
+    """How often it was sent: nginx may have sent it to two backends."""
+
+    @property
+    def policy(self) -> Policy:
+        """The row of the table."""
+        return POLICIES[self.reason]
+
+    @property
+    def cost(self) -> int:
+        """What this try took of the line's FULL_COST × max_attempts."""
+        return self.sends * self.policy.cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,40 +106,60 @@ class NoBackend:
     """Nobody was there to try it: pause, and burn no attempt."""
 
     detail: str
+    reason: Reason = Reason.NO_BACKEND
 
 
 Verdict = Succeeded | Failed | Retry | NoBackend
 
 
-def judge(reply: Reply | Broken, *, now: float) -> Verdict:
-    """Decide what a reply means. `now` is Unix seconds, for Retry-After dates."""
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What judging must know besides the reply."""
+
+    now: float
+    """Unix seconds, for Retry-After dates."""
+    may_be_stale: bool = True
+    """The line was not sent again for a stale connection before."""
+    is_served: Callable[[], bool] = _never
+    """Whether a live server lists the line's model."""
+
+
+def judge(reply: Reply | Broken, setting: Setting) -> Verdict:
+    """Decide what a reply means."""
     if isinstance(reply, Broken):
-        return _judge_break(reply)
+        return _judge_break(reply, setting)
     if 200 <= reply.status < 300:  # noqa: PLR2004
         return _judge_success(reply)
     if reply.status in (502, 503) and reply.backends == (NGINX_GROUP,):
         return NoBackend("nginx has no live backend")
-    if reply.status in _RETRYABLE:
-        return _judge_retryable(reply, now)
-    return _judge_refusal(reply)
+    return _judge_error(reply, setting)
 
 
-def _judge_break(broken: Broken) -> Verdict:
-    match broken.how:
-        case Break.CONNECT:
-            return NoBackend(f"the upstream does not accept connections ({broken.detail})")
-        case Break.TIMEOUT:
-            message = f"The model server did not answer within {round(broken.seconds, 1):g} s."
-            return Retry(NoAnswer(TIMEOUT_CODE, message), Reason.TIMEOUT, FULL_COST)
-        case Break.TRUNCATED:
-            message = "The model server's answer broke off, on every try."
-            return Retry(NoAnswer("upstream_truncated", message), Reason.TRUNCATED, FULL_COST)
-        case Break.TOO_LARGE:
-            message = "The model server's answer is too large to be stored."
-            return Failed(NoAnswer("answer_too_large", message), Reason.TOO_LARGE)
-        case Break.RESET:
-            message = "The connection to the model server was lost, on every try."
-            return Retry(NoAnswer("upstream_lost", message), Reason.RESET, FULL_COST)
+def our_fault() -> Retry:
+    """Return the verdict on a line at which the dispatcher itself broke."""
+    return _without_answer(Reason.OUR_FAULT)
+
+
+def _judge_break(broken: Broken, setting: Setting) -> Verdict:
+    reason = BREAKS[broken.how]
+    if reason is Reason.RESET and broken.backend is None:
+        reason = Reason.PROXY_LOST
+    elif reason is Reason.RESET and setting.may_be_stale and broken.seconds < _STALE_S:
+        reason = Reason.STALE
+    row = POLICIES[reason]
+    if row.then is Then.PAUSE:
+        return NoBackend(f"the upstream does not accept connections ({broken.detail})")
+    verdict = _without_answer(reason, seconds=round(broken.seconds, 1))
+    return verdict if row.then is Then.RETRY else Failed(verdict.result, reason)
+
+
+def _without_answer(reason: Reason, **figures: float) -> Retry:
+    row = POLICIES[reason]
+    return Retry(NoAnswer(row.code or str(reason), row.message.format(**figures)), reason)
 
 
 def _judge_success(reply: Reply) -> Verdict:
@@ -156,37 +172,72 @@ def _judge_success(reply: Reply) -> Verdict:
         return _malformed(reply, text)
     shape = answer.shape
     if bytes(shape.error) not in (b"", b"null"):
-        text = f"The model server answered {reply.status} with an error.{quoted(reply.body)}"
-        body = answer.text if bytes(shape.error)[:1] == b"{" else None
-        return _malformed(reply, text, body)
+        return _judge_error_in_200(reply, answer)
     if shape.choices is not None and not shape.choices:
         return _malformed(reply, "The model server answered without any choice.")
+    if is_given_up(answer):
+        text = "The engine gave the generation up (finish_reason abort), on every try."
+        return _malformed(reply, text, reason=Reason.ABORTED)
     return Succeeded(Answer(reply.status, answer.text, reply.request_id), read_usage(shape))
 
 
-def _malformed(reply: Reply, message: str, body: bytes | None = None) -> Retry:
+def _judge_error_in_200(reply: Reply, answer: ReadAnswer) -> Retry:
+    text = f"The model server answered {reply.status} with an error.{quoted(reply.body)}"
+    body = answer.text if bytes(answer.shape.error)[:1] == b"{" else None
+    reason = _of_engine(reply.body) or Reason.ERROR_IN_200
+    return _malformed(reply, text, body, reason=reason)
+
+
+def _malformed(
+    reply: Reply, message: str, body: bytes | None = None, *, reason: Reason = Reason.MALFORMED
+) -> Retry:
     body = body or error_body(message, kind="server_error", code=Reason.MALFORMED)
-    result = Answer(_BAD_GATEWAY, body, reply.request_id)
-    return Retry(result, Reason.MALFORMED, FULL_COST)
+    return Retry(Answer(_BAD_GATEWAY, body, reply.request_id), reason)
 
 
-def _judge_retryable(reply: Reply, now: float) -> Retry:
-    patient = reply.status in _PATIENT
-    sends = max(1, len(reply.backends))
-    reason = Reason.SERVER_ERROR
-    if patient:
-        reason = Reason.RATE_LIMITED if reply.status == 429 else Reason.OVERLOADED  # noqa: PLR2004
-    return Retry(
-        Answer(reply.status, error_object(reply.status, reply.body), reply.request_id),
-        reason,
-        cost=sends * (1 if patient else FULL_COST),
-        after_s=parse_retry_after(reply.retry_after, now=now),
-    )
+def _judge_error(reply: Reply, setting: Setting) -> Retry | Failed:
+    reason = _of_error(reply, setting)
+    row = POLICIES[reason]
+    if row.then is Then.FAIL:
+        return _judge_refusal(reply)
+    if row.code is not None:
+        result: Answer | NoAnswer = NoAnswer(row.code, row.message)
+    else:
+        body = error_object(reply.status, reply.body)
+        result = Answer(reply.status, body, reply.request_id)
+    asked = parse_retry_after(reply.retry_after, now=setting.now)
+    after_s = asked if row.wait is Wait.ASKED else None
+    return Retry(result, reason, after_s, sends=max(1, len(reply.backends)))
+
+
+def _of_error(reply: Reply, setting: Setting) -> Reason:
+    """Name the row of an error answer: what it says counts for more than its status."""
+    reason = of_status(reply.status)
+    if reply.status >= _SERVER_ERRORS:
+        return _of_engine(reply.body) or (
+            Reason.BACKEND_FAILED
+            if reason is Reason.BAD_GATEWAY and _FAULT_BACKEND_FAILED in reply.body[:_SHOWN_BYTES]
+            else reason
+        )
+    if reply.status == _NOT_FOUND and _has_error(reply.body) and setting.is_served():
+        return Reason.MODEL_ELSEWHERE
+    return reason
+
+
+def _of_engine(body: bytes) -> Reason | None:
+    said = body[:_SHOWN_BYTES]
+    if any(text in said for text in _SHUTTING_DOWN):
+        return Reason.SHUTTING_DOWN
+    return Reason.ENGINE_DEAD if any(text in said for text in _ENGINE_DEAD) else None
+
+
+def _has_error(body: bytes) -> bool:
+    answer = read_answer(body)
+    return answer is not None and bool(bytes(answer.shape.error))
 
 
 def _judge_refusal(reply: Reply) -> Failed:
-    answer = read_answer(reply.body)
-    if reply.status == _NOT_FOUND and (answer is None or not bytes(answer.shape.error)):
+    if reply.status == _NOT_FOUND and not _has_error(reply.body):
         message = "The model servers do not offer this endpoint (they answered 404 Not Found)."
         body = error_body(message, kind="invalid_request_error", code=Reason.ENDPOINT)
         return Failed(Answer(_NOT_FOUND, body, reply.request_id), Reason.ENDPOINT)

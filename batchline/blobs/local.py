@@ -26,7 +26,7 @@ from batchline.errors import DiskFull, NotFound, StoreUnavailable
 from batchline.failpoints import crash_if_torn, failpoint, written
 from batchline.model import SegmentRef
 
-from .folders import create_claimed, drop_abandoned, move, remove, walk
+from .folders import abandoned, create_claimed, drop_abandoned, move, remove, walk
 
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<II4s")
@@ -177,6 +177,10 @@ class LocalBlobs:
         while piece := await asyncio.to_thread(_next_keys, found, at_once, skip):
             yield piece
 
+    async def abandoned(self) -> tuple[int, int]:
+        """Look at the temporary files of processes that died."""
+        return await asyncio.to_thread(self._abandoned)
+
     async def drop_abandoned(self, *, at_most: int) -> tuple[int, int]:
         """Delete temporary files of processes that died."""
         return await asyncio.to_thread(self._drop_abandoned, at_most)
@@ -248,6 +252,11 @@ class LocalBlobs:
                     file.close()
                 if self._path(key).is_dir():
                     shutil.rmtree(self._path(key))
+
+    def _abandoned(self) -> tuple[int, int]:
+        with _translated("tmp/"):
+            sizes = list(abandoned(self._root / "tmp"))
+        return len(sizes), sum(sizes)
 
     def _drop_abandoned(self, at_most: int) -> tuple[int, int]:
         with _translated("tmp/"):

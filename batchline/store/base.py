@@ -296,7 +296,10 @@ class Upkeep(Protocol):
         """
 
     async def garbage(self, *, limit: int) -> list[str]:
-        """Return blob keys (or prefixes ending in /) that nothing needs any more."""
+        """Return blob keys (or prefixes ending in /) that nothing needs any more.
+
+        None while somebody keeps bytes (`custody`).
+        """
 
     async def forget_garbage(self, keys: Sequence[str]) -> None:
         """Drop keys whose blobs are deleted."""

@@ -31,6 +31,7 @@ _PRAGMAS = (
     "PRAGMA cache_size = -16000",
     "PRAGMA temp_store = MEMORY",
 )
+_PRAGMAS_OF_READERS = (f"PRAGMA busy_timeout = {_BUSY_MS}", "PRAGMA cache_size = -64000")
 _BEFORE_THE_FIRST_TABLE = "PRAGMA auto_vacuum = INCREMENTAL"  # afterwards it only waits and writes
 _LOOK_S = 5.0
 
@@ -61,6 +62,15 @@ class Transaction:
         """Run one statement and return its first row, or None."""
         rows = await self.rows(sql, params)
         return rows[0] if rows else None
+
+
+class Moment(Transaction):
+    """A read transaction on a connection of its own: all statements see one moment, errors translated."""
+
+    async def rows(self, sql: str, params: Params = ()) -> list[sqlite3.Row]:
+        """Run one statement and return its rows. Raises StoreUnavailable."""
+        with _translated():
+            return await super().rows(sql, params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,17 @@ class Database:
                 await self._writer.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
                 return max(0, before - await _number(self._writer, count))
 
+    async def copy_into(self, path: Path) -> None:
+        """Write what is committed now into a new database at `path`, compact; not synced.
+
+        Nobody is kept from writing meanwhile.
+        """
+        with _translated(path):
+            async with aiosqlite.connect(self._path, isolation_level=None) as own:
+                for pragma in _PRAGMAS_OF_READERS:
+                    await own.execute_fetchall(pragma)
+                await own.execute_fetchall("VACUUM INTO ?", (str(path),))
+
     async def checkpoint(self) -> bool:
         """Move the log into the database and shorten its file; False if somebody was in the way.
 
@@ -166,22 +187,46 @@ class Database:
             await self._writer.execute("ROLLBACK")
 
 
-async def open_database(path: Path) -> Database:
+async def open_database(path: Path, *, migrate: bool = True) -> Database:
     """Open (or create) the database at `path` and bring its schema up to date.
 
-    Raises NewerStore if a newer version wrote it, StoreUnavailable if it cannot be opened.
+    Without `migrate` it is taken as it is, and must exist. Raises NewerStore if a newer version wrote
+    it, StoreUnavailable if it cannot be opened.
     """
     with _translated(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if migrate:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            await asyncio.to_thread(path.stat)
         found = await asyncio.to_thread(_schema_before, path)
         _check_known(found, path)  # before any change
         writer = await _connect(path, *([] if found else [_BEFORE_THE_FIRST_TABLE]))
         try:
-            await _migrate(writer, path)
+            if migrate:
+                await _migrate(writer, path)
             return Database(path, writer, await _connect(path))
         except BaseException:
             await writer.close()
             raise
+
+
+@asynccontextmanager
+async def one_moment(path: Path) -> AsyncIterator[Moment]:
+    """See the database at `path` as it is now for as long as the body runs; changes nothing.
+
+    Nobody is kept from writing, but the log grows meanwhile. Raises StoreUnavailable.
+    """
+    with _translated(path):
+        connection = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None)
+    try:
+        with _translated(path):
+            connection.row_factory = sqlite3.Row
+            # The last one is the first to read, and that is the moment.
+            for statement in (*_PRAGMAS_OF_READERS, "BEGIN", "PRAGMA schema_version"):
+                await connection.execute_fetchall(statement)
+        yield Moment(connection)
+    finally:
+        await connection.close()
 
 
 def _schema_before(path: Path) -> int:
@@ -219,14 +264,17 @@ def found_schema(path: Path) -> int:
 
 def look(path: Path, sql: str) -> sqlite3.Row | None:
     """Read one row of a database that other processes own, changing nothing. Raises StoreUnavailable."""
-    address = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=_LOOK_S)) as connection:
+        with closing(sqlite3.connect(_read_only(path), uri=True, timeout=_LOOK_S)) as connection:
             connection.row_factory = sqlite3.Row
             row: sqlite3.Row | None = connection.execute(sql).fetchone()
     except sqlite3.Error as exc:
         raise StoreUnavailable(f"The database at {path} refuses: {exc}") from exc
     return row
+
+
+def _read_only(path: Path) -> str:
+    return f"file:{quote(str(path.absolute()))}?mode=ro"
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:

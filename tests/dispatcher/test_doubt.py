@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
+from aiohttp import web
+from scripted import completion
 
 from batchline.failpoints import arm
 from batchline.states import BatchStatus
@@ -14,12 +18,24 @@ def disarmed():
     arm("")
 
 
-async def test_results_reported_as_not_stored_though_they_are_do_no_harm(bench, upstream):
-    """The dispatcher offers them again in place; none is counted or sent twice."""
+async def test_results_reported_as_not_stored_though_they_are_do_no_harm(
+    bench, upstream, caplog
+):
+    """The dispatcher offers them again in place, with those of a slice half done; none counts twice."""
+
+    async def some_later(body, attempt):
+        if int(body["tag"][1:]) >= 10:
+            await upstream.release.wait()
+        return web.json_response(completion())
+
+    caplog.set_level(logging.INFO)
+    upstream.script = some_later
     made = await bench.submit(100)
-    arm("settle.committed=error@2")
+    arm("settle.committed=error@1")
 
     async with bench.running():
+        await bench.until(lambda: bench.holds("dispatch goes on" in caplog.text))
+        upstream.release.set()
         ended = await bench.ended(made)
 
     assert ended.status is BatchStatus.COMPLETED

@@ -1,4 +1,4 @@
-"""The retry policy as a table: each reply and each break has its verdict."""
+"""Each reply and each break is recognised as a row of the retry policy."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import json
 import pytest
 
 from batchline.model import Usage
+from dispatcher.policy import FULL_COST, POLICIES, Reason, Then
 from dispatcher.upstream import NGINX_GROUP, Break, Broken, Reply
 from dispatcher.verdict import (
-    FULL_COST,
+    Answer,
     Failed,
+    NoAnswer,
     NoBackend,
-    Reason,
     Retry,
+    Setting,
     Succeeded,
     judge,
     parse_retry_after,
 )
 
+HERE = Setting(now=0)
+SERVED = Setting(now=0, is_served=lambda: True)
 GOOD = {
     "choices": [{"index": 0}],
     "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
@@ -30,63 +34,164 @@ def reply(status, body=GOOD, *, retry_after=None, backends=()):
     return Reply(status, data, "req", retry_after, backends, 0.1)
 
 
+def failed_by_nginx(*backends):
+    body = {"error": {"message": "x", "type": "y", "param": None, "code": "backend_failed"}}
+    text = json.dumps(body, separators=(",", ":")).encode()
+    return reply(502, text, backends=backends)
+
+
+def vllm_error(message, status=500):
+    return reply(status, {"error": {"message": message, "type": "x", "param": None, "code": 500}})
+
+
+DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+GONE = {"error": {"message": "The model `x` does not exist.", "code": 404}}
+ABORTED = {"choices": [{"index": 0, "finish_reason": "abort", "message": {"content": "ha"}}]}
+SAYS_ABORT = {"choices": [{"finish_reason": "stop", "message": {"content": "abort", "x": "abort"}}]}
+
 CASES = {
-    "good": (reply(200), Succeeded),
-    "embedding": (reply(200, {"data": [], "usage": {"prompt_tokens": 1}}), Succeeded),
-    "error null": (reply(200, GOOD | {"error": None}), Succeeded),
-    "html": (reply(200, b"<html>"), Retry),
-    "truncated": (reply(200, b'{"choices": ['), Retry),
-    "array": (reply(200, b"[]"), Retry),
-    "NaN": (reply(200, b'{"x": NaN}'), Succeeded),
-    "bad utf-8": (reply(200, b'{"x": "\xff"}'), Retry),
-    "error in 200": (reply(200, {"error": {"message": "x"}}), Retry),
-    "no choices": (reply(200, {"choices": []}), Retry),
-    "redirect": (reply(307), Failed),
-    "400": (reply(400, {"error": {"message": "x"}}), Failed),
-    "401": (reply(401, {"error": "Unauthorized"}), Failed),
-    "404 model": (reply(404, {"error": {"message": "x", "code": 404}}), Failed),
-    "404 route": (reply(404, {"detail": "Not Found"}), Failed),
-    "413": (reply(413, b"too big"), Failed),
-    "500": (reply(500), Retry),
-    "502 nginx": (reply(502, backends=("a:1", "b:1")), Retry),
-    "502 none": (reply(502, backends=(NGINX_GROUP,)), NoBackend),
-    "503 none": (reply(503, backends=(NGINX_GROUP,)), NoBackend),
-    "503": (reply(503), Retry),
-    "connect": (Broken(Break.CONNECT, "x", 0), NoBackend),
-    "too large": (Broken(Break.TOO_LARGE, "x", 0), Failed),
-    **{how: (Broken(how, "x", 0), Retry) for how in (Break.RESET, Break.TRUNCATED, Break.TIMEOUT)},
+    "good": (reply(200), Reason.NONE),
+    "embedding": (reply(200, {"data": [], "usage": {"prompt_tokens": 1}}), Reason.NONE),
+    "error null": (reply(200, GOOD | {"error": None}), Reason.NONE),
+    "NaN": (reply(200, b'{"x": NaN}'), Reason.NONE),
+    "the word abort": (reply(200, SAYS_ABORT), Reason.NONE),
+    "odd choices": (reply(200, b'{"choices": ["abort", 1]}'), Reason.NONE),
+    "aborted": (reply(200, ABORTED), Reason.ABORTED),
+    "html": (reply(200, b"<html>"), Reason.MALFORMED),
+    "cut JSON": (reply(200, b'{"choices": ['), Reason.MALFORMED),
+    "array": (reply(200, b"[]"), Reason.MALFORMED),
+    "bad utf-8": (reply(200, b'{"x": "\xff"}'), Reason.MALFORMED),
+    "no choices": (reply(200, {"choices": []}), Reason.MALFORMED),
+    "error in 200": (reply(200, {"error": {"message": "x"}}), Reason.ERROR_IN_200),
+    "dead in 200": (vllm_error(DEAD, 200), Reason.ENGINE_DEAD),
+    "redirect": (reply(307), Reason.CLIENT_ERROR),
+    "400": (reply(400, {"error": {"message": "x"}}), Reason.CLIENT_ERROR),
+    "400 that quotes it": (vllm_error(DEAD, 400), Reason.CLIENT_ERROR),
+    "401": (reply(401, {"error": "Unauthorized"}), Reason.CLIENT_ERROR),
+    "404 model": (reply(404, GONE), Reason.CLIENT_ERROR),
+    "404 route": (reply(404, {"detail": "Not Found"}), Reason.ENDPOINT),
+    "408": (reply(408), Reason.REQUEST_TIMEOUT),
+    "409": (reply(409), Reason.CONFLICT),
+    "413": (reply(413, b"too big"), Reason.CLIENT_ERROR),
+    "425": (reply(425), Reason.TOO_EARLY),
+    "429": (reply(429), Reason.RATE_LIMITED),
+    "500": (reply(500), Reason.SERVER_ERROR),
+    "500 dead": (vllm_error(DEAD), Reason.ENGINE_DEAD),
+    "500 going": (
+        vllm_error("cannot schedule new futures after shutdown"),
+        Reason.SHUTTING_DOWN,
+    ),
+    "501": (reply(501), Reason.CLIENT_ERROR),
+    "502": (reply(502, b"<html>"), Reason.BAD_GATEWAY),
+    "502 nginx": (failed_by_nginx("a:1", "b:1"), Reason.BACKEND_FAILED),
+    "502 none": (reply(502, backends=(NGINX_GROUP,)), Reason.NO_BACKEND),
+    "503 none": (reply(503, backends=(NGINX_GROUP,)), Reason.NO_BACKEND),
+    "503": (reply(503), Reason.OVERLOADED),
+    "503 dead": (vllm_error(DEAD, 503), Reason.ENGINE_DEAD),
+    "504": (reply(504), Reason.GATEWAY_TIMEOUT),
+    "507": (reply(507), Reason.SERVER_ERROR),
+    "529": (reply(529), Reason.OVERLOADED),
+    "connect": (Broken(Break.CONNECT, "x", 0), Reason.NO_BACKEND),
+    "too large": (Broken(Break.TOO_LARGE, "x", 0), Reason.TOO_LARGE),
+    "reset": (Broken(Break.RESET, "x", 3, "a:1"), Reason.RESET),
+    "reset at once": (Broken(Break.RESET, "x", 0.01, "a:1"), Reason.STALE),
+    "truncated": (Broken(Break.TRUNCATED, "x", 0), Reason.TRUNCATED),
+    "timeout": (Broken(Break.TIMEOUT, "x", 60), Reason.TIMEOUT),
 }
 
 
-@pytest.mark.parametrize(("what", "kind"), CASES.values(), ids=CASES)
-def test_each_reply_has_its_verdict(what, kind):
-    """The table in the module's docstring."""
-    assert isinstance(judge(what, now=0), kind)
+def reason_of(verdict):
+    return Reason.NONE if isinstance(verdict, Succeeded) else verdict.reason
+
+
+KINDS = {Then.RETRY: Retry, Then.FAIL: Failed, Then.PAUSE: NoBackend}
+
+
+@pytest.mark.parametrize(("what", "reason"), CASES.values(), ids=CASES)
+def test_each_reply_is_a_row_of_the_table(what, reason):
+    """And becomes what the row says."""
+    verdict = judge(what, HERE)
+
+    assert reason_of(verdict) is reason
+    if reason is not Reason.NONE:
+        assert isinstance(verdict, KINDS[POLICIES[reason].then])
 
 
 @pytest.mark.parametrize("status", range(200, 600))
-def test_the_table_is_total(status):
-    """Every status of HTTP is judged."""
-    assert judge(reply(status), now=0)
+def test_every_status_of_http_is_judged(status):
+    """No status is missing."""
+    assert judge(reply(status), HERE)
+
+
+@pytest.mark.parametrize("how", Break)
+def test_every_break_is_judged(how):
+    """No kind of break is missing."""
+    assert judge(Broken(how, "x", 1), HERE)
+
+
+def test_a_stale_connection_is_free_only_once():
+    """A server that resets at once each time is a broken one."""
+    again = Setting(now=0, may_be_stale=False)
+
+    assert judge(Broken(Break.RESET, "x", 0.01, "a:1"), again).reason is Reason.RESET
+
+
+def test_a_connection_that_nginx_closed_is_no_fault_of_the_line():
+    """A server that breaks off is a 502 of nginx, which closes connections only when reloaded."""
+    assert judge(Broken(Break.RESET, "x", 3, None), HERE).reason is Reason.PROXY_LOST
+    assert judge(Broken(Break.TRUNCATED, "x", 3, None), HERE).reason is Reason.TRUNCATED
+
+
+def test_a_model_that_a_live_server_lists_is_asked_for_again():
+    """One server of the fleet serves another model; a missing route stays a missing route."""
+    assert judge(reply(404, GONE), SERVED).reason is Reason.MODEL_ELSEWHERE
+    assert judge(reply(404, {"detail": "Not Found"}), SERVED).reason is Reason.ENDPOINT
+    assert judge(reply(400, GONE), SERVED).reason is Reason.CLIENT_ERROR
+
+
+def test_what_it_fails_with_at_last_is_the_servers_answer_if_there_is_one():
+    """Form 1 of the error file where a server answered, else form 2."""
+    refused = judge(reply(500, {"error": {"message": "sad"}}), HERE).result
+    assert (refused.status, b"sad" in refused.body) == (500, True)
+    assert judge(reply(200, b"<html>"), HERE).result.status == 502
+    timed_out = judge(Broken(Break.TIMEOUT, "x", 60.04), HERE).result
+    assert timed_out == NoAnswer("request_timeout", "The model server did not answer within 60 s.")
+
+
+@pytest.mark.parametrize(("what", "reason"), CASES.values(), ids=CASES)
+def test_a_row_with_a_code_has_no_answer_and_others_have_one(what, reason):
+    """What the table says under `fails at last with` is what is written."""
+    verdict = judge(what, HERE)
+    if isinstance(verdict, Retry | Failed) and reason not in (Reason.STALE, Reason.ENGINE_DEAD):
+        code = POLICIES[reason].code
+        assert isinstance(verdict.result, NoAnswer if code else Answer)
+        assert code is None or verdict.result.code == code
 
 
 def test_each_backend_that_nginx_tried_counts_as_one_send():
     """A poison line is not multiplied by nginx's resend."""
-    assert judge(reply(502, backends=("a:1", "b:1")), now=0).cost == 2 * FULL_COST
-    assert judge(reply(429, backends=("a:1",)), now=0).cost == 1
+    assert judge(failed_by_nginx("a:1", "b:1"), HERE).cost == 2 * FULL_COST
+    assert judge(reply(429, backends=("a:1",)), HERE).cost == 1
+    assert judge(vllm_error("cannot schedule new futures after shutdown"), HERE).cost == 0
+
+
+def test_retry_after_is_heeded_where_the_row_says_so():
+    """A 429 asks for patience; an answer that is nonsense has nothing to ask for."""
+    assert judge(reply(429, retry_after="7"), HERE).after_s == 7
+    assert judge(reply(200, b"<html>", retry_after="7"), HERE).after_s is None
 
 
 @pytest.mark.spec("6-failure-body")
 def test_a_foreign_error_body_becomes_an_openai_error():
     """HTML and other shapes never reach the error file."""
-    body = json.loads(judge(reply(400, b"<html>"), now=0).result.body)
+    body = json.loads(judge(reply(400, b"<html>"), HERE).result.body)
 
     assert set(body["error"]) == {"message", "type", "param", "code"}
 
 
 def test_a_missing_endpoint_says_so():
     """The line's error names the reason."""
-    verdict = judge(reply(404, {"detail": "Not Found"}), now=0)
+    verdict = judge(reply(404, {"detail": "Not Found"}), HERE)
 
     assert verdict.reason is Reason.ENDPOINT
 
@@ -102,9 +207,9 @@ def test_usage_is_read_in_both_spellings():
             "output_tokens_details": {"reasoning_tokens": 2},
         }
     }
-    assert judge(reply(200), now=0).usage == Usage(2, 0, 3, 0, 5)
-    assert judge(reply(200, responses), now=0).usage == Usage(4, 1, 6, 2, 10)
-    assert judge(reply(200, {"usage": {"prompt_tokens": "x"}}), now=0).usage == Usage()
+    assert judge(reply(200), HERE).usage == Usage(2, 0, 3, 0, 5)
+    assert judge(reply(200, responses), HERE).usage == Usage(4, 1, 6, 2, 10)
+    assert judge(reply(200, {"usage": {"prompt_tokens": "x"}}), HERE).usage == Usage()
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,18 @@ class Fleet:
         ]
         return found
 
+    def engine_process(self, number: int) -> psutil.Process:
+        """The process in which one server's engine works."""
+        server = self.server_process(number)
+        return next(p for p in server.children(recursive=True) if "EngineCore" in p.name())
+
+    def nginx_process(self) -> psutil.Process:
+        """The nginx that `up` watches over (the master, whose children do the work)."""
+        # found by its parent: nginx writes its title over its environment, the marker with it
+        children = psutil.Process(self.process.pid).children()
+        (master,) = [p for p in children if p.name() == "nginx"]
+        return master
+
     def served(self) -> list[float]:
         """How many requests each server has answered since its own start."""
         return [sum_of(f"{url}/metrics", "vllm:request_success_total") for url in self.backend_urls]

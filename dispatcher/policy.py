@@ -1,0 +1,240 @@
+"""The retry policy as data: one row for each way in which a try of a line can end badly.
+
+`verdict` says which row a reply belongs to, `flight` does what the row says. docs/retries.md shows the
+table (a test holds the two together) and tells why; the statuses of HTTP are mapped here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batchline.lines import TIMEOUT_CODE
+
+from .upstream import Break
+
+FULL_COST = 4
+"""One try costs this much; a 'come back later' costs 1. A line may spend FULL_COST × max_attempts."""
+
+
+class Reason(StrEnum):
+    """Why a line was not answered: bounded, for metrics and logs."""
+
+    NONE = "none"
+    # nobody was there
+    NO_BACKEND = "no_backend"
+    STALE = "stale_connection"
+    PROXY_LOST = "proxy_lost"
+    SHUTTING_DOWN = "shutting_down"
+    # the server was lost while it worked on the line
+    RESET = "reset"
+    TRUNCATED = "truncated"
+    BACKEND_FAILED = "backend_failed"
+    ENGINE_DEAD = "engine_dead"
+    # it has no time now
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    ABORTED = "aborted"
+    # it tried, and something went wrong
+    TIMEOUT = "timeout"
+    REQUEST_TIMEOUT = "request_timeout"
+    CONFLICT = "conflict"
+    TOO_EARLY = "too_early"
+    SERVER_ERROR = "server_error"
+    BAD_GATEWAY = "bad_gateway"
+    GATEWAY_TIMEOUT = "gateway_timeout"
+    MALFORMED = "malformed_answer"
+    ERROR_IN_200 = "error_in_200"
+    MODEL_ELSEWHERE = "model_elsewhere"
+    OUR_FAULT = "internal_error"
+    # trying again would not help
+    CLIENT_ERROR = "client_error"
+    ENDPOINT = "endpoint_not_supported"
+    TOO_LARGE = "too_large"
+
+
+class Then(StrEnum):
+    """What becomes of the line."""
+
+    RETRY = "retry"
+    PAUSE = "pause"
+    """Nobody can be reached: it waits at the head until somebody can."""
+    FAIL = "fail"
+
+
+class Counts(StrEnum):
+    """Which of a line's counters moves. Each is bounded, but for NOTHING."""
+
+    NOTHING = "nothing"
+    PATIENCE = "a quarter"
+    ATTEMPT = "a try"
+    LOSS = "a loss"
+
+
+_COSTS = {Counts.NOTHING: 0, Counts.PATIENCE: 1, Counts.ATTEMPT: FULL_COST, Counts.LOSS: FULL_COST}
+
+
+class Wait(StrEnum):
+    """How long until the next try."""
+
+    NONE = "none"
+    BACK_OFF = "back-off"
+    """Full jitter: at random between nothing and `retry_base_s`, doubled each time to `retry_max_s`."""
+    ASKED = "back-off or Retry-After"
+    """The longer of the two."""
+    LONGEST = "longest"
+    """`retry_max_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One row."""
+
+    seen: str
+    """What is observed, in words."""
+    then: Then
+    counts: Counts = Counts.NOTHING
+    wait: Wait = Wait.NONE
+    blames_backend: bool = False
+    """Whether the circuit of the backend hears of it."""
+    code: str | None = None
+    """What the line fails with at last where it has no answer; None: the model server's answer."""
+    message: str = ""
+
+    @property
+    def cost(self) -> int:
+        """What one such try takes of the FULL_COST × max_attempts of a line."""
+        return _COSTS[self.counts]
+
+
+def _nobody(seen: str, wait: Wait = Wait.BACK_OFF, *, blames_backend: bool = False) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.NOTHING, wait, blames_backend)
+
+
+def _loss(seen: str, code: str, message: str) -> Policy:
+    return Policy(
+        seen,
+        Then.RETRY,
+        Counts.LOSS,
+        Wait.BACK_OFF,
+        blames_backend=True,
+        code=code,
+        message=message,
+    )
+
+
+def _later(seen: str, wait: Wait = Wait.ASKED) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.PATIENCE, wait)
+
+
+def _try(seen: str, wait: Wait = Wait.ASKED, *, blames_backend: bool = False) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, blames_backend)
+
+
+_LOST = "The connection to the model server was lost, on every try."
+_BROKE_OFF = "The model server's answer broke off, on every try."
+_SLOW = "The model server did not answer within {seconds:g} s."
+_OURS = "The dispatcher itself broke on this line, on every try: its log tells more."
+_HUGE = "The model server's answer is too large to be stored."
+
+POLICIES: dict[Reason, Policy] = {
+    Reason.NO_BACKEND: Policy(
+        "connection refused; nginx has no live backend", Then.PAUSE, blames_backend=True
+    ),
+    Reason.STALE: _nobody(
+        "connection closed at once, before any byte of an answer (once a line)", Wait.NONE
+    ),
+    Reason.PROXY_LOST: _nobody("nginx closed the connection before any byte of an answer"),
+    Reason.SHUTTING_DOWN: _nobody(
+        "5xx: the server is shutting down and takes nothing more", blames_backend=True
+    ),
+    Reason.RESET: _loss(
+        "connection lost before any byte of an answer (without nginx)", "upstream_lost", _LOST
+    ),
+    Reason.TRUNCATED: _loss("the answer broke off", "upstream_truncated", _BROKE_OFF),
+    Reason.BACKEND_FAILED: _loss("nginx: the server broke off (502)", "upstream_lost", _LOST),
+    Reason.ENGINE_DEAD: _loss("5xx: the engine behind the server died", "upstream_lost", _LOST),
+    Reason.RATE_LIMITED: _later("429"),
+    Reason.OVERLOADED: _later("503, 529"),
+    Reason.ABORTED: _later("200 whose generation the engine gave up (`abort`)", Wait.BACK_OFF),
+    Reason.TIMEOUT: Policy(
+        "no whole answer within `request_timeout_s`",
+        Then.RETRY,
+        Counts.ATTEMPT,
+        Wait.BACK_OFF,
+        code=TIMEOUT_CODE,
+        message=_SLOW,
+    ),
+    Reason.REQUEST_TIMEOUT: _try("408"),
+    Reason.CONFLICT: _try("409"),
+    Reason.TOO_EARLY: _try("425"),
+    Reason.SERVER_ERROR: _try("500, and every other 5xx but 501", blames_backend=True),
+    Reason.BAD_GATEWAY: _try("502 of the server's own", blames_backend=True),
+    Reason.GATEWAY_TIMEOUT: _try("504"),
+    Reason.MALFORMED: _try("200 with HTML, no JSON object, or no choices", Wait.BACK_OFF),
+    Reason.ERROR_IN_200: _try("200 with an error object", Wait.BACK_OFF),
+    Reason.MODEL_ELSEWHERE: _try(
+        "404 with an error object, while a live server lists the model",
+        Wait.BACK_OFF,
+        blames_backend=True,
+    ),
+    Reason.OUR_FAULT: Policy(
+        "the dispatcher's own bug",
+        Then.RETRY,
+        Counts.ATTEMPT,
+        Wait.LONGEST,
+        code="internal_error",
+        message=_OURS,
+    ),
+    Reason.CLIENT_ERROR: Policy("any other 3xx or 4xx, 501", Then.FAIL),
+    Reason.ENDPOINT: Policy("404 without an error object", Then.FAIL),
+    Reason.TOO_LARGE: Policy(
+        "an answer too large to be stored", Then.FAIL, code="answer_too_large", message=_HUGE
+    ),
+}
+"""The table: total over Reason (but NONE), by test."""
+
+BREAKS: dict[Break, Reason] = {
+    Break.CONNECT: Reason.NO_BACKEND,
+    Break.RESET: Reason.RESET,
+    Break.TRUNCATED: Reason.TRUNCATED,
+    Break.TIMEOUT: Reason.TIMEOUT,
+    Break.TOO_LARGE: Reason.TOO_LARGE,
+}
+"""What each kind of break is; total over Break, by test."""
+
+_STATUSES = {
+    408: Reason.REQUEST_TIMEOUT,
+    409: Reason.CONFLICT,
+    425: Reason.TOO_EARLY,
+    429: Reason.RATE_LIMITED,
+    501: Reason.CLIENT_ERROR,
+    502: Reason.BAD_GATEWAY,
+    503: Reason.OVERLOADED,
+    504: Reason.GATEWAY_TIMEOUT,
+    529: Reason.OVERLOADED,
+}
+
+
+def of_status(status: int) -> Reason:
+    """Name the row of an HTTP status that is no 2xx."""
+    if status in _STATUSES:
+        return _STATUSES[status]
+    return Reason.SERVER_ERROR if status >= 500 else Reason.CLIENT_ERROR  # noqa: PLR2004
+
+
+def retry_table() -> str:
+    """Render the Markdown table of docs/retries.md."""
+    rows = ["| seen | reason | then | counts | wait | circuit | fails at last with |"]
+    rows.append("|---|---|---|---|---|---|---|")
+    for reason, row in POLICIES.items():
+        hears = "hears" if row.blames_backend else "–"
+        wait = row.wait if row.then is Then.RETRY else "–"
+        end = "–" if not _can_fail(row) else f"`{row.code}`" if row.code else "the server's answer"
+        cells = (row.seen, f"`{reason}`", row.then, row.counts, wait, hears, end)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _can_fail(row: Policy) -> bool:
+    return row.then is Then.FAIL or row.counts is not Counts.NOTHING

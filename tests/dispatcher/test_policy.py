@@ -1,0 +1,65 @@
+"""The retry policy's table is total, and docs/retries.md shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dispatcher.policy import BREAKS, POLICIES, Counts, Reason, Then, Wait, of_status, retry_table
+from dispatcher.retrying import RetryLimits
+from dispatcher.upstream import Break
+from dispatcher.verdict import Answer, Retry, our_fault
+
+DOC = Path(__file__).parents[2] / "docs" / "retries.md"
+LIMITS = RetryLimits(max_attempts=5, base_s=0.5, max_s=30.0)
+
+
+def retry(reason, after_s=None):
+    return Retry(Answer(500, b"{}", "r"), reason, after_s)
+
+
+def test_the_tables_are_total():
+    """Every reason has a row, every kind of break its reason."""
+    assert set(POLICIES) == set(Reason) - {Reason.NONE}
+    assert set(BREAKS) == set(Break)
+
+
+@pytest.mark.parametrize("status", [*range(300, 400), *range(400, 600)])
+def test_every_error_status_has_a_row(status):
+    """A status that nobody thought of is no hole."""
+    assert of_status(status) in POLICIES
+
+
+@pytest.mark.parametrize("row", POLICIES.values(), ids=POLICIES)
+def test_the_rows_are_sensible(row):
+    """Only a retry counts or waits; what never ends is no fault of the line."""
+    if row.then is not Then.RETRY:
+        assert (row.counts, row.wait) == (Counts.NOTHING, Wait.NONE)
+    assert bool(row.code) == bool(row.message)
+    assert (row.cost > 0) == (row.counts is not Counts.NOTHING)
+
+
+def test_the_document_shows_the_table():
+    """Run `python -c 'from dispatcher.policy import *; print(retry_table())'` and put it there."""
+    assert retry_table() in DOC.read_text("utf-8")
+
+
+def test_the_back_off_doubles_up_to_its_cap_with_full_jitter():
+    """Anything between nothing and the cap, so that many lines do not come back together."""
+    drawn = {
+        n: [LIMITS.delay_s(retry(Reason.SERVER_ERROR), tries=n) for _ in range(400)]
+        for n in (1, 3, 90)
+    }
+
+    for tries, cap in ((1, 0.5), (3, 2.0), (90, 30.0)):
+        assert cap / 2 < max(drawn[tries]) <= cap
+        assert min(drawn[tries]) < cap / 4
+
+
+def test_each_kind_of_wait_is_kept():
+    """At once, the longest, what the server asks for if that is longer."""
+    assert LIMITS.delay_s(retry(Reason.STALE), tries=9) == 0
+    assert LIMITS.delay_s(our_fault(), tries=1) == 30
+    assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 90.0), tries=1) == 90
+    assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 0.0), tries=9) > 0
