@@ -18,9 +18,7 @@ def disarmed():
     arm("")
 
 
-async def test_results_reported_as_not_stored_though_they_are_do_no_harm(
-    bench, upstream, caplog
-):
+async def test_results_reported_as_not_stored_though_they_are_do_no_harm(bench, upstream, caplog):
     """The dispatcher offers them again in place, with those of a slice half done; none counts twice."""
 
     async def some_later(body, attempt):
