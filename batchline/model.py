@@ -287,6 +287,8 @@ class FleetReport:
     """Requests the dispatcher allows in flight at present."""
     paused: str | None = None
     """Why dispatch is paused, in words, or None."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Batch id -> why it cannot be validated or published at present, whatever the others do."""
 
     @property
     def models(self) -> list[str]:
@@ -331,3 +333,5 @@ class Overview:
     files: int
     files_bytes: int
     database_bytes: int
+    refusal: str | None = None
+    """Why nothing can be written, where a dispatcher is silent for that reason: it cannot even report."""

@@ -100,7 +100,7 @@ class Settler:
         has_tried = False
         while True:
             try:
-                settlements = settlements or await self._put_segments(group)
+                await self._put_segments(group, settlements)
                 has_tried, again = True, has_tried
                 await self._settle(group, settlements, again=again)
             except StoreUnavailable as exc:
@@ -114,11 +114,13 @@ class Settler:
                 self._on_settled(group)
                 return
 
-    async def _put_segments(self, group: Sequence[Pending]) -> list[Settlement]:
+    async def _put_segments(self, group: Sequence[Pending], settlements: list[Settlement]) -> None:
+        """Make the group's bytes durable; `settlements` keeps what is, so that no byte is written twice."""
         by_batch: dict[str, list[Pending]] = {}
         for item in group:
             by_batch.setdefault(item[0].id, []).append(item)
-        return [await self._put_segment(items) for items in by_batch.values()]
+        for items in list(by_batch.values())[len(settlements) :]:
+            settlements.append(await self._put_segment(items))  # noqa: PERF401 - each counts at once
 
     async def _settle(
         self, group: Sequence[Pending], settlements: Sequence[Settlement], *, again: bool

@@ -136,6 +136,9 @@ class Bench:
     async def is_paused(self, batch):
         return (await self.store.get_batch(batch.id)).paused_at is not None
 
+    async def has_finished(self, batch, lines):
+        return (await self.store.get_batch(batch.id)).counts.finished >= lines
+
     async def holds(self, value):
         return value
 

@@ -88,7 +88,7 @@ class Intake(Protocol):
         """Return what the dispatcher last reported, or None if none ever did."""
 
     async def check_writable(self) -> None:
-        """Write and roll back. Raises StoreUnavailable with the reason."""
+        """Write something, durably, that changes nothing. Raises StoreUnavailable with the reason."""
 
 
 class Work(Protocol):
@@ -274,13 +274,16 @@ class Steering(Protocol):
 
 
 class View(Protocol):
-    """What the dashboard reads."""
+    """What the dashboard asks."""
 
     async def overview(self, *, finished_limit: int, now: int) -> Overview:
         """Return the open batches (oldest first), the last finished, the fleet and the storage."""
 
     async def get_batch(self, batch_id: str) -> Batch | None:
         """Return the batch, or None."""
+
+    async def check_writable(self) -> None:
+        """Write something, durably, that changes nothing. Raises StoreUnavailable with the reason."""
 
 
 class Upkeep(Protocol):
