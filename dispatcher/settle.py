@@ -97,13 +97,12 @@ class Settler:
         What failed may have been stored all the same, so it is offered as it was, bytes and all.
         """
         settlements: list[Settlement] = []
-        has_tried = False
+        is_repeated = False
         while True:
             try:
-                await self._put_segments(group, settlements)
-                has_tried, again = True, has_tried
-                await self._settle(group, settlements, again=again)
+                await self._store_group(group, settlements, is_repeated=is_repeated)
             except StoreUnavailable as exc:
+                is_repeated = True
                 self._gate.close(Cause.STORAGE, f"Results cannot be stored: {exc}")
                 if self._stopping:
                     log.error("%d results are given up and will be asked for again", len(group))  # noqa: TRY400
@@ -114,20 +113,20 @@ class Settler:
                 self._on_settled(group)
                 return
 
-    async def _put_segments(self, group: Sequence[Pending], settlements: list[Settlement]) -> None:
-        """Make the group's bytes durable; `settlements` keeps what is, so that no byte is written twice."""
+    async def _store_group(
+        self, group: Sequence[Pending], settlements: list[Settlement], *, is_repeated: bool
+    ) -> None:
+        """Store the group. `settlements` keeps what is durable of it: trying again writes no byte twice."""
+        started = time.monotonic()
         by_batch: dict[str, list[Pending]] = {}
         for item in group:
             by_batch.setdefault(item[0].id, []).append(item)
         for items in list(by_batch.values())[len(settlements) :]:
             settlements.append(await self._put_segment(items))  # noqa: PERF401 - each counts at once
-
-    async def _settle(
-        self, group: Sequence[Pending], settlements: Sequence[Settlement], *, again: bool
-    ) -> None:
-        started = time.monotonic()
         failpoint("settle.synced")
-        accepted = await self._store.settle(settlements, now=int(self._clock()), again=again)
+        accepted = await self._store.settle(
+            settlements, now=int(self._clock()), is_repeated=is_repeated
+        )
         failpoint("settle.committed")
         self._measure(group, accepted, time.monotonic() - started)
 

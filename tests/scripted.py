@@ -45,7 +45,7 @@ class Scripted:
         self.disconnects = 0
         self.health = 200
         self.models = ["m"]  # None: there is no such route; HANG: it never answers
-        self.models_asked = asyncio.Event()
+        self.models_asked = 0
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -83,7 +83,7 @@ class Scripted:
     async def _models(self, request):
         if self.models is None:
             raise web.HTTPNotFound
-        self.models_asked.set()
+        self.models_asked += 1
         if self.models == HANG:
             await self.release.wait()
         data = [{"id": name, "object": "model"} for name in self.models]

@@ -149,13 +149,13 @@ class Work(Protocol):
         """Pause a running batch on our own account, with the reason as its fault; resuming forgets it."""
 
     async def settle(
-        self, settlements: Sequence[Settlement], *, now: int, again: bool = False
+        self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False
     ) -> Accepted:
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
         Outcomes whose slice no longer holds their token are left out; returns what was accepted.
-        `again` is for a caller that tried before and does not know what came of it: lines that have
-        their outcome are left out too. Else an accepted line that has one raises AssertionError.
+        Raises AssertionError if an accepted line had an outcome already; where the settle `is_repeated`
+        after an error, that line is left out too: the error may have come after the commit.
         """
 
     async def lapse(self, *, now: int) -> list[str]:

@@ -22,6 +22,7 @@ from batchline.model import (
     File,
     FleetReport,
     Lease,
+    Outcome,
     SegmentRef,
     Settlement,
     Slice,
@@ -135,11 +136,11 @@ class SqliteWork(SqliteParts):
             await tx.run_many(self._text("release"), [_key(lease) for lease in leases])
 
     async def settle(  # noqa: D102
-        self, settlements: Sequence[Settlement], *, now: int, again: bool = False
+        self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False
     ) -> Accepted:
         async with self._database.write() as tx:
-            if again:
-                settlements = [await self._not_settled(tx, s) for s in settlements]
+            if is_repeated:
+                settlements = [await self._without_settled(tx, s) for s in settlements]
             settled = [await self._settle_one(tx, s, now) for s in settlements]
             failpoint("settle.rows")
         if any(has_drained for _, has_drained in settled):
@@ -290,18 +291,22 @@ class SqliteWork(SqliteParts):
             if (lease.slice.first, lease.token) in held
         ]
 
-    async def _not_settled(self, tx: Transaction, settlement: Settlement) -> Settlement:
-        lines = [outcome.index for _, group in settlement.outcomes for outcome in group]
-        rows = await tx.rows(
-            self._text("which_settled"),
-            {"batch_seq": settlement.batch_seq, "lines": msgspec.json.encode(lines).decode()},
-        )
-        there = {row["line"] for row in rows}
-        groups = [
-            (lease, [o for o in group if o.index not in there])
-            for lease, group in settlement.outcomes
-        ]
-        return replace(settlement, outcomes=[(lease, group) for lease, group in groups if group])
+    async def _without_settled(self, tx: Transaction, settlement: Settlement) -> Settlement:
+        outcomes: list[tuple[Lease, Sequence[Outcome]]] = []
+        for lease, group in settlement.outcomes:
+            piece = lease.slice
+            rows = await tx.rows(
+                self._text("settled_lines"),
+                {
+                    "batch_seq": settlement.batch_seq,
+                    "start": piece.first,
+                    "stop": piece.first + piece.count,
+                },
+            )
+            settled = {row["line"] for row in rows}
+            if left := [outcome for outcome in group if outcome.index not in settled]:
+                outcomes.append((lease, left))
+        return replace(settlement, outcomes=outcomes)
 
     async def _is_validating(self, tx: Transaction, batch_seq: int) -> bool:
         return await tx.row(self._text("is_validating"), {"batch_seq": batch_seq}) is not None

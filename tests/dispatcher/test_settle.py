@@ -30,6 +30,12 @@ class FullDisk:
         return await self.blobs.put_segment(prefix, records)
 
 
+@pytest.fixture(autouse=True)
+def _disarmed():
+    yield
+    failpoints.arm("")
+
+
 @pytest.fixture
 def make_settler(store, clock):
     def make(blobs):
@@ -93,6 +99,27 @@ async def test_what_the_disk_refuses_is_kept_and_stored_later(
 
     assert any(r and "No space left" in r for r in reasons)
     assert gate.is_open
+    assert (await store.get_batch(batch.id)).counts.completed == 1
+
+
+async def test_an_error_after_the_commit_settles_nothing_twice(
+    store, blobs, make_batch, make_settler, monkeypatch
+):
+    """The group is tried again, as after any error; part of a slice stays leased meanwhile."""
+    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
+    failpoints.arm("settle.committed=error")
+    settler, _, settled = make_settler(blobs)
+    batch = await make_batch(lines=4)
+    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    running = asyncio.ensure_future(settler.run())
+    await settler.put(batch, lease, outcome(0))
+
+    async with asyncio.timeout(20):
+        while not settled and not running.done():
+            await asyncio.sleep(0.002)
+    settler.stop()
+    await running
+
     assert (await store.get_batch(batch.id)).counts.completed == 1
 
 

@@ -124,6 +124,20 @@ async def test_settling_a_line_twice_is_a_broken_invariant(store, make_batch):
     assert (await store.get_batch(batch.id)).counts.completed == 1
 
 
+async def test_a_settle_repeated_after_an_error_takes_only_what_is_not_settled(store, make_batch):
+    """The error may have come after the commit: nothing is counted twice, nothing is lost."""
+    batch = await make_batch(lines=4)
+    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    await store.settle([settlement(batch, (lease, [answered(0)]))], now=NOW)
+
+    accepted = await store.settle(
+        [settlement(batch, (lease, [answered(0), answered(1)]))], now=NOW, is_repeated=True
+    )
+
+    assert accepted.lines == 1
+    assert (await store.get_batch(batch.id)).counts.completed == 2
+
+
 @pytest.mark.spec("3.5-cancelled-counts")
 async def test_cancel_revokes_slices_so_that_late_results_do_not_count(store, make_batch):
     """After a cancel nothing settles and nothing is claimed."""
@@ -302,19 +316,6 @@ async def test_nothing_of_a_paused_batch_is_claimed(store, make_batch):
     assert paused.leases == []
     assert settled.lines == 4
     assert [lease.slice.first for lease in resumed.leases] == [4]
-
-
-async def test_what_may_have_been_settled_is_settled_once(store, make_batch):
-    """Offered again in doubt: lines that are there are left out, the others are taken."""
-    batch = await make_batch(lines=4)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
-    await store.settle([settlement(batch, (lease, [answered(0), answered(1)]))], now=NOW)
-
-    again = [settlement(batch, (lease, [answered(1), answered(2)]))]
-    taken = await store.settle(again, now=NOW, again=True)
-
-    assert taken.lines == 1
-    assert (await store.get_batch(batch.id)).counts.completed == 3
 
 
 async def test_a_holder_gives_back_what_it_does_not_know_of(store, make_batch):

@@ -221,10 +221,6 @@ SELECT seq, :key, :offset_bytes, :length_bytes, completed + failed, :lines
 FROM batches WHERE seq = :batch_seq
 RETURNING id;
 
--- name: which_settled
-SELECT line FROM outcomes
-WHERE batch_seq = :batch_seq AND line IN (SELECT value FROM json_each(:lines));
-
 -- name: add_outcome!
 INSERT INTO outcomes (batch_seq, line, kind, segment)
 VALUES (?, ?, ?, ?);
