@@ -47,6 +47,7 @@ from .upstream import Upstream
 log = logging.getLogger(__name__)
 
 _RESTART_S = 1.0
+_NEWS_AGAIN_S = 60.0  # a loop that ran for so long and stops again is worth a line in the log
 _ROLE = "dispatch"
 _ROLE_TTL_S = 30.0
 
@@ -90,6 +91,19 @@ def _admission(
         limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
         one_model=settings.one_model_per_batch,
         served=probe.served if settings.refuse_unknown_models else _unknown,
+        clock=clock,
+    )
+
+
+def _publisher(
+    settings: Settings, store: Work, blobs: Blobs, metrics: Metrics, *, clock: Callable[[], float]
+) -> Publisher:
+    return Publisher(
+        store,
+        blobs,
+        min_free_bytes=settings.min_free_bytes,
+        metrics=metrics,
+        file_ttl_s=settings.file_ttl_s,
         clock=clock,
     )
 
@@ -161,7 +175,8 @@ class Dispatcher:
             store,
             self._pump,
             _admission(settings, store, blobs, probe, clock=clock),
-            Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
+            _publisher(settings, store, blobs, metrics, clock=clock),
+            holder=self._holder,
             gate=self._gate,
             metrics=metrics,
             clock=clock,
@@ -193,7 +208,7 @@ class Dispatcher:
             self._settler.stop()
             await settling
             with suppress(StoreUnavailable):
-                await self._pump.give_back()
+                await self._store.recover(self._holder, died=False)
                 await self._report([], paused="The dispatcher was stopped.")
 
     def _loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -208,17 +223,22 @@ class Dispatcher:
     async def _take_over(self) -> None:
         """Take back what a dead dispatcher of this host held: we own the host's lock."""
         await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S, take_over=True)
-        freed = await self._store.release_all(f"{self._settings.cell}/")
+        freed = await self._store.recover(f"{self._settings.cell}/", died=True)
         if freed:
             self._metrics.recovered.inc(freed)
             log.info("took back %d slices of a dispatcher that died", freed)
 
     async def _supervise(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        told = ""
         while True:
+            began = time.monotonic()
             try:
                 await loop()
             except StoreUnavailable as exc:
-                log.warning("%s waits: %s", name, exc)
+                is_news = str(exc) != told or time.monotonic() - began > _NEWS_AGAIN_S
+                if is_news:  # a disk may refuse for hours, once a second
+                    log.warning("%s waits: %s", name, exc)
+                told = str(exc)
             except NewerStore:
                 raise  # an upgrade: this version has nothing more to do here
             except Exception:
@@ -257,6 +277,7 @@ class Dispatcher:
                 in_flight=self._flight.in_flight_by_batch(),
                 limit=self._governor.limit,
                 paused=paused,
+                waiting=dict(self._conductor.waiting),
             )
         )
 

@@ -67,6 +67,12 @@ class System:
         except urllib.error.HTTPError as exc:
             return exc.code, exc.read().decode()
 
+    def post(self, path):
+        """POST without a body; return the status."""
+        request = urllib.request.Request(self.url + path, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+
     def wait_ready(self, within_s=60):
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:

@@ -18,8 +18,11 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from batchline.errors import DiskFull, NewerStore, StoreUnavailable
+from batchline.errors import NewerStore
 from batchline.failpoints import failpoint
+from batchline.refusal import disk_refusal
+
+from .refusal import database_refusal
 
 _BUSY_MS = (
     15_000  # the other process holds the write lock for one commit at most, even on a slow disk
@@ -270,7 +273,7 @@ def look(path: Path, sql: str) -> sqlite3.Row | None:
             connection.row_factory = sqlite3.Row
             row: sqlite3.Row | None = connection.execute(sql).fetchone()
     except sqlite3.Error as exc:
-        raise StoreUnavailable(f"The database at {path} refuses: {exc}") from exc
+        raise database_refusal(exc, where=f" at {path}") from exc
     return row
 
 
@@ -344,9 +347,6 @@ def _translated(path: Path | None = None) -> Iterator[None]:
         raise AssertionError(f"the database refused a row that must be new: {exc}") from exc
     except (sqlite3.Error, OSError) as exc:
         where = f" at {path}" if path else ""
-        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DiskFull(
-                f"The database{where} cannot grow: the disk is full. Delete files that are no longer "
-                "needed, or give the data directory more room."
-            ) from exc
-        raise StoreUnavailable(f"The database{where} refuses: {exc}") from exc
+        if isinstance(exc, sqlite3.Error):
+            raise database_refusal(exc, where=where) from exc
+        raise disk_refusal(exc, what=f"the database{where}") from exc

@@ -151,6 +151,8 @@ class SqliteIntake(SqliteParts):
 
     async def check_writable(self) -> None:  # noqa: D102
         async with self._database.write() as tx:
+            # An update to the same value would write no page, and a full disk go unnoticed.
+            await tx.run(self._text("add_garbage"), {"key": ""})
             await tx.run(self._text("forget_garbage"), {"key": ""})
 
     async def overview(self, *, finished_limit: int, now: int) -> Overview:  # noqa: D102
