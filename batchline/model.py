@@ -294,7 +294,7 @@ class FleetReport:
     """Requests the dispatcher allows in flight at present."""
     paused: str | None = None
     """Why dispatch is paused, in words, or None."""
-    unserved: Sequence[str] = ()
+    unserved: Sequence[str] = field(default_factory=list)
     """Models of running batches that no backend in service serves: their lines wait."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Batch id -> why it cannot be validated or published at present, whatever the others do."""
