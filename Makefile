@@ -4,11 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests that need the machine to themselves, or install things; all others share its cores.
-ALONE := e2e or browser or clients
+ALONE := e2e or browser or clients or chaos
+# What make chaos plays: SEEDS histories from seed FROM on, JOBS at once (all cores, unless told).
+SEEDS ?= 40
+FROM ?= 0
+JOBS ?=
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install system run test check lint fast e2e compose-test bench docs lock clean
+.PHONY: help install system run test check lint fast e2e chaos compose-test bench docs lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +30,7 @@ run: install system ## Start two real vLLM CPU servers (or one per GPU) and answ
 	@$(BIN)/batchline up --demo examples/quickstart.jsonl
 
 test: install ## Run every test, the end-to-end ones on real vLLM included
-	@sh tools/system-packages.sh nginx libnuma1 chromium
+	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime
 	@$(BIN)/pytest $(PARALLEL) -m "not ($(ALONE))"
 	@$(BIN)/pytest -m "$(ALONE)"
 
@@ -40,6 +44,10 @@ fast: install system
 
 e2e: install system ## Run the end-to-end tests on real vLLM and real nginx
 	@$(BIN)/pytest -m e2e
+
+chaos: install ## Kill and break everything at random, SEEDS=40 histories, and check what must hold
+	@sh tools/system-packages.sh nginx libfaketime
+	@PYTHONPATH=tests $(BIN)/python -m chaos --seeds $(SEEDS) --from $(FROM) $(if $(JOBS),--jobs $(JOBS))
 
 compose-test: install ## Run the compose files for real (needs a Docker engine)
 	@sh tests/compose/run.sh

@@ -119,6 +119,8 @@ class Batch:
     cancelled_at: int | None = None
     paused_at: int | None = None
     """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
+    deaths: int = 0
+    """Dispatchers that died on it in a row since a line of it was last finished."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 
@@ -292,8 +294,10 @@ class FleetReport:
     """Requests the dispatcher allows in flight at present."""
     paused: str | None = None
     """Why dispatch is paused, in words, or None."""
-    unserved: Sequence[str] = ()
+    unserved: Sequence[str] = field(default_factory=list)
     """Models of running batches that no backend in service serves: their lines wait."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Batch id -> why it cannot be validated or published at present, whatever the others do."""
 
     @property
     def models(self) -> list[str]:
@@ -338,3 +342,5 @@ class Overview:
     files: int
     files_bytes: int
     database_bytes: int
+    refusal: str | None = None
+    """Why nothing can be written, where a dispatcher is silent for that reason: it cannot even report."""

@@ -6,6 +6,7 @@
                 └─cancel──────────────┴──────► cancelling ◄──────┘
                                                    └─publish─► cancelled
             any open state ─break─► failed
+            finalizing ─reopen─► in_progress     (only by `fsck --repair`, where results were damaged)
 
     slice   open ─claim─► leased ─settle the last line─► done
               ▲ release / lease lost │        open | leased ─revoke─► cancelled | expired
@@ -46,6 +47,7 @@ class BatchEvent(StrEnum):
     PUBLISH_EXPIRED = "publish_expired"
     PUBLISH_CANCELLED = "publish_cancelled"
     BREAK = "break"
+    REOPEN = "reopen"
 
 
 class SliceState(StrEnum):
@@ -92,6 +94,7 @@ TRANSITIONS: dict[BatchEvent, tuple[frozenset[BatchStatus], BatchStatus]] = {
     _E.PUBLISH_EXPIRED: (frozenset({_S.FINALIZING}), _S.EXPIRED),
     _E.PUBLISH_CANCELLED: (frozenset({_S.CANCELLING}), _S.CANCELLED),
     _E.BREAK: (OPEN, _S.FAILED),
+    _E.REOPEN: (frozenset({_S.FINALIZING}), _S.IN_PROGRESS),
 }
 
 

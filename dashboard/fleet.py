@@ -68,13 +68,17 @@ class Halt(StrEnum):
     """Why nothing can move at present, whatever the batch."""
 
     ABSENT = "for a dispatcher"
+    REFUSED = "nothing can be written"
     SILENT = "the dispatcher is silent"
     PAUSED = "paused"
     NO_BACKEND = "no backend answers"
 
 
-def halt(report: FleetReport | None, *, now: float) -> Halt | None:
+def halt(seen: Overview, *, now: float) -> Halt | None:
     """Return what stops all work, or None. Without named backends their health is not judged."""
+    report = seen.report
+    if seen.refusal is not None:
+        return Halt.REFUSED
     if report is None:
         return Halt.ABSENT
     if silent_for_s(report, now=now) is not None:
@@ -136,6 +140,7 @@ def notices(
     found += _dispatcher_notices(seen, now=now)
     if seen.report is not None and silent_for_s(seen.report, now=now) is None:
         found += _backend_notices(seen.report, now=now)
+        found += _waiting_notices(seen)
     for batch, still_s in stalled:
         flying = seen.report.in_flight.get(batch.id, 0) if seen.report else 0
         head = f"{batch.name} has finished nothing for {spell(still_s)}."
@@ -144,16 +149,35 @@ def notices(
         head = f"No backend serves {short_model(model)}."
         found.append(Notice("warn", "warning", head, "Its batches wait until one does."))
     if free_bytes is not None and free_bytes < _LOW_DISK_BYTES:
-        head = f"The disk is nearly full: {figures.size(free_bytes)} left."
-        text = (
-            "Before it is full, uploads are refused and dispatch pauses; delete what nobody needs."
-        )
-        found.append(Notice("bad", "warning", head, text))
+        found.append(_disk_notice(free_bytes))
     return sorted(found, key=lambda n: n.tone != "bad")
+
+
+def _disk_notice(free_bytes: int) -> Notice:
+    if not free_bytes:
+        text = (
+            "Uploads are refused, and results wait until there is room; delete what nobody needs."
+        )
+        return Notice("bad", "warning", "The disk is full.", text)
+    head = f"The disk is nearly full: {figures.size(free_bytes)} left."
+    text = "Before it is full, uploads are refused and dispatch pauses; delete what nobody needs."
+    return Notice("bad", "warning", head, text)
+
+
+def _waiting_notices(seen: Overview) -> list[Notice]:
+    waiting = seen.report.waiting if seen.report else {}
+    return [
+        Notice("warn", "clock", f"{batch.name} waits.", waiting[batch.id])
+        for batch in seen.open_batches
+        if batch.id in waiting
+    ]
 
 
 def _dispatcher_notices(seen: Overview, *, now: float) -> list[Notice]:
     report = seen.report
+    if seen.refusal is not None:
+        text = f"{seen.refusal} Nothing is lost: what is unsaved is held, and sent again at worst."
+        return [Notice("bad", "warning", "Nothing can be stored.", text)]
     if report is None:
         text = "Batches are accepted and wait until a dispatcher runs on this data directory."
         return [Notice("warn", "clock", "No dispatcher has reported yet.", text)]

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchline.blobs.base import Blobs
 from batchline.errors import Unavailable
@@ -19,6 +19,7 @@ from batchline.model import Overview
 from batchline.store.base import View
 
 from . import view as page
+from .fleet import silent_for_s
 from .history import STEP_S, History
 
 WATCHED_S = 1.0
@@ -95,6 +96,8 @@ class Live:
             now = self._clock()
             try:
                 seen = await self._view.overview(finished_limit=FINISHED_SHOWN, now=int(now))
+                if silent_for_s(seen.report, now=now) is not None:
+                    seen = replace(seen, refusal=await self._refusal())
                 await self._look_at_disk(now)
             except Unavailable as exc:
                 self._note_fault(exc, now)
@@ -169,6 +172,14 @@ class Live:
         if now - self._free_read_at >= _DISK_S:
             self._free_bytes = await asyncio.to_thread(self._blobs.free_bytes)
             self._free_read_at = now
+
+    async def _refusal(self) -> str | None:
+        """Ask the store why a dispatcher may be unable to report."""
+        try:
+            await self._view.check_writable()
+        except Unavailable as exc:
+            return str(exc)
+        return None
 
     def _note_fault(self, exc: Unavailable, now: float) -> None:
         if self._fault is None:

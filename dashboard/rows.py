@@ -109,6 +109,7 @@ _DOING = {
 }
 HALTED = {
     Halt.ABSENT: WAITING,
+    Halt.REFUSED: PAUSED,
     Halt.SILENT: WAITING,
     Halt.PAUSED: PAUSED,
     Halt.NO_BACKEND: Pill("No backend", "warning", "bad"),
@@ -156,7 +157,7 @@ def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
         return PILLS[batch.status]
     if batch.paused_at is not None:
         return PAUSED
-    report, halted = seen.report, halt(seen.report, now=now)
+    report, halted = seen.report, halt(seen, now=now)
     if report is None or halted is not None:
         return HALTED[halted or Halt.ABSENT]
     if report.models and batch.model and batch.model not in report.models:
@@ -274,6 +275,8 @@ def _end(
 def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
     if batch.status in _DOING:
         return _DOING[batch.status]
+    if batch.paused_at is not None and batch.faults:
+        return "the dispatcher died on it again and again: resume or cancel it"
     if batch.paused_at is not None:
         return f"for {spell(now - batch.paused_at)}"
     if pill is NO_MODEL and batch.model:

@@ -192,7 +192,7 @@ def _idle_sentence(seen: Overview, *, out: dict[str, str]) -> Sentence:
 def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
     """Word what keeps all work from going on, or nothing."""
     waiting = f"{plural(len(seen.open_batches), 'batch')} {_verb(seen, 'waits', 'wait')}"
-    match fleet.halt(seen.report, now=now):
+    match fleet.halt(seen, now=now):
         case fleet.Halt.ABSENT:
             return f"{waiting} for a dispatcher"
         case fleet.Halt.PAUSED:

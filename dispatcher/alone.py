@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from batchline.errors import StoreUnavailable
+from batchline.refusal import disk_refusal
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ async def alone(path: Path, stop: asyncio.Event) -> AsyncIterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as exc:
-        raise StoreUnavailable(f"The lock file {path} cannot be opened: {exc}") from exc
+        raise disk_refusal(exc, what=f"the lock file {path}") from exc
     with file:
         waiting = False
         while not stop.is_set():

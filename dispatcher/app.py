@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
+from batchline.presence import DISPATCHER_LOCK
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 
@@ -47,6 +49,7 @@ from .upstream import Upstream
 log = logging.getLogger(__name__)
 
 _RESTART_S = 1.0
+_NEWS_AGAIN_S = 60.0  # a loop that ran for so long and stops again is worth a line in the log
 _ROLE = "dispatch"
 _ROLE_TTL_S = 30.0
 
@@ -55,9 +58,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the dispatcher until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
     metrics = Metrics(cell=settings.cell)
     async with AsyncExitStack() as stack:
-        is_alone = await stack.enter_async_context(
-            alone(settings.data_dir / "dispatcher.lock", stop)
-        )
+        is_alone = await stack.enter_async_context(alone(settings.data_dir / DISPATCHER_LOCK, stop))
         if not is_alone:
             return
         store = await stack.enter_async_context(
@@ -92,6 +93,19 @@ def _admission(
         limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
         one_model=settings.one_model_per_batch,
         served=probe.served if settings.refuse_unknown_models else _unknown,
+        clock=clock,
+    )
+
+
+def _publisher(
+    settings: Settings, store: Work, blobs: Blobs, metrics: Metrics, *, clock: Callable[[], float]
+) -> Publisher:
+    return Publisher(
+        store,
+        blobs,
+        min_free_bytes=settings.min_free_bytes,
+        metrics=metrics,
+        file_ttl_s=settings.file_ttl_s,
         clock=clock,
     )
 
@@ -167,12 +181,14 @@ class Dispatcher:
         )
         self._flight.use(self._settler)
         governor = Governor.start(bound=settings.max_in_flight)
-        self._fleet = Fleet(probe, placement, self._flight, governor, self._gate, metrics)
+        flight, gate = self._flight, self._gate
+        self._fleet = Fleet(probe, placement, flight, governor, gate=gate, metrics=metrics)
         self._conductor = Conductor(
             store,
             self._pump,
             _admission(settings, store, blobs, probe, clock=clock),
-            Publisher(store, blobs, metrics=metrics, file_ttl_s=settings.file_ttl_s, clock=clock),
+            _publisher(settings, store, blobs, metrics, clock=clock),
+            holder=self._holder,
             gate=self._gate,
             metrics=metrics,
             clock=clock,
@@ -204,7 +220,7 @@ class Dispatcher:
             self._settler.stop()
             await settling
             with suppress(StoreUnavailable):
-                await self._pump.give_back()
+                await self._store.recover(self._holder, died=False)
                 await self._store.report(self._fleet.stopped(at=int(self._clock())))
 
     def _loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -219,17 +235,22 @@ class Dispatcher:
     async def _take_over(self) -> None:
         """Take back what a dead dispatcher of this host held: we own the host's lock."""
         await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S, take_over=True)
-        freed = await self._store.release_all(f"{self._settings.cell}/")
+        freed = await self._store.recover(f"{self._settings.cell}/", died=True)
         if freed:
             self._metrics.recovered.inc(freed)
             log.info("took back %d slices of a dispatcher that died", freed)
 
     async def _supervise(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        told = ""
         while True:
+            began = time.monotonic()
             try:
                 await loop()
             except StoreUnavailable as exc:
-                log.warning("%s waits: %s", name, exc)
+                is_news = str(exc) != told or time.monotonic() - began > _NEWS_AGAIN_S
+                if is_news:  # a disk may refuse for hours, once a second
+                    log.warning("%s waits: %s", name, exc)
+                told = str(exc)
             except NewerStore:
                 raise  # an upgrade: this version has nothing more to do here
             except Exception:
@@ -239,8 +260,8 @@ class Dispatcher:
     async def _watch_fleet(self) -> None:
         while True:
             await self._fleet.look()
-            models = self._pump.models
-            await self._store.report(self._fleet.report(models, at=int(self._clock())))
+            seen = self._fleet.report(self._pump.models, at=int(self._clock()))
+            await self._store.report(replace(seen, waiting=dict(self._conductor.waiting)))
             await asyncio.sleep(self._settings.probe_interval_s)
 
     async def _keep_role(self) -> None:

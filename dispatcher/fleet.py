@@ -27,6 +27,7 @@ class Fleet:
         placement: Placement,
         flight: Flight,
         governor: Governor,
+        *,
         gate: Gate,
         metrics: Metrics,
     ) -> None:

@@ -256,7 +256,7 @@ class Placement:
         now, circuit = self._monotonic(), berth.circuit
         if silence := self._hang.silence(pulse, now=now):
             self._set(berth, circuit.seen_dead(silence, is_wary=True))
-            return berth.in_flight > 0
+            return berth.circuit.epoch != circuit.epoch
         if not status.alive:
             # Busy servers are late: while lines are answered, only the question was unlucky.
             if pulse.silent_since is None or berth.answered_at <= pulse.silent_since:
@@ -271,7 +271,7 @@ class Placement:
         if stillness is not None:
             berth.hung_at = now
             self._set(berth, circuit.hung(stillness, until=now + (self._hang.after_s or 0.0)))
-            return True
+            return berth.circuit.epoch != circuit.epoch
         if pulse.moved_at > berth.hung_at:
             circuit = circuit.moved()
         self._set(berth, circuit.seen_alive(share=self._share))

@@ -19,6 +19,7 @@ from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import Work
 
 from .merge import Merge
+from .room import Room
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,14 @@ class Publisher:
         store: Work,
         blobs: Blobs,
         *,
+        min_free_bytes: int,
         metrics: Metrics,
         file_ttl_s: int,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._blobs = blobs
+        self._room = Room(store, blobs, min_free_bytes=min_free_bytes)
         self._metrics = metrics
         self._file_ttl_s = file_ttl_s
         self._clock = clock
@@ -53,10 +56,17 @@ class Publisher:
     async def publish(self, batch: Batch) -> None:
         """Bring a finalizing or cancelling batch to its end. A lost race ends it quietly.
 
-        Raises NotFound if bytes it needs are gone, AssertionError if its lines do not add up.
+        Raises NotFound if bytes it needs are gone, AssertionError if its lines do not add up, DiskFull
+        if its files would not fit.
         """
+        if not batch.counts.total:
+            await self._close(batch, (None, None))
+            return
+        async with self._room.reserved(batch):
+            await self._close(batch, await self._write(batch, ending(batch)[1]))
+
+    async def _close(self, batch: Batch, written: tuple[_Written | None, _Written | None]) -> None:
         end, unrun = ending(batch)
-        written = await self._write(batch, unrun) if batch.counts.total else (None, None)
         now = int(self._clock())
         output, error = (self._file(batch, w, now) if w else None for w in written)
         if await self._store.close(batch, end, output=output, error=error, now=now):

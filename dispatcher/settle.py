@@ -92,10 +92,17 @@ class Settler:
                 self._arrived.set()
 
     async def _store_durably(self, group: Sequence[Pending]) -> None:
+        """Store the group once, however often that takes.
+
+        What failed may have been stored all the same, so it is offered as it was, bytes and all.
+        """
+        settlements: list[Settlement] = []
+        is_repeated = False
         while True:
             try:
-                await self._store_group(group)
+                await self._store_group(group, settlements, is_repeated=is_repeated)
             except StoreUnavailable as exc:
+                is_repeated = True
                 self._gate.close(Cause.STORAGE, f"Results cannot be stored: {exc}")
                 if self._stopping:
                     log.error("%d results are given up and will be asked for again", len(group))  # noqa: TRY400
@@ -106,14 +113,20 @@ class Settler:
                 self._on_settled(group)
                 return
 
-    async def _store_group(self, group: Sequence[Pending]) -> None:
+    async def _store_group(
+        self, group: Sequence[Pending], settlements: list[Settlement], *, is_repeated: bool
+    ) -> None:
+        """Store the group. `settlements` keeps what is durable of it: trying again writes no byte twice."""
         started = time.monotonic()
         by_batch: dict[str, list[Pending]] = {}
         for item in group:
             by_batch.setdefault(item[0].id, []).append(item)
-        settlements = [await self._put_segment(items) for items in by_batch.values()]
+        for items in list(by_batch.values())[len(settlements) :]:
+            settlements.append(await self._put_segment(items))  # noqa: PERF401 - each counts at once
         failpoint("settle.synced")
-        accepted = await self._store.settle(settlements, now=int(self._clock()))
+        accepted = await self._store.settle(
+            settlements, now=int(self._clock()), is_repeated=is_repeated
+        )
         failpoint("settle.committed")
         self._measure(group, accepted, time.monotonic() - started)
 
@@ -122,9 +135,9 @@ class Settler:
         segment = await self._blobs.put_segment(
             segments_prefix(batch.id), [(outcome.index, outcome.record) for _, _, outcome in items]
         )
-        by_lease: dict[int, tuple[Lease, list[Outcome]]] = {}
+        by_lease: dict[tuple[int, int], tuple[Lease, list[Outcome]]] = {}
         for _, lease, outcome in items:
-            by_lease.setdefault(lease.slice.first, (lease, []))[1].append(outcome)
+            by_lease.setdefault((lease.slice.first, lease.token), (lease, []))[1].append(outcome)
         return Settlement(batch.seq, segment, list(by_lease.values()))
 
     def _measure(self, group: Sequence[Pending], accepted: Accepted, seconds: float) -> None:
@@ -132,7 +145,10 @@ class Settler:
         metrics.settle_seconds.observe(seconds)
         metrics.settled_per_group.observe(len(group))
         if accepted.lines < len(group):
-            log.info("%d results came after their lease was lost", len(group) - accepted.lines)
+            log.info(
+                "%d results were stored before, or came after their lease was lost",
+                len(group) - accepted.lines,
+            )
         metrics.finished.labels(OutcomeKind.FAILED).inc(accepted.failed)
         metrics.finished.labels(OutcomeKind.SUCCEEDED).inc(accepted.succeeded)
         metrics.prompt_tokens.inc(accepted.usage.input_tokens)

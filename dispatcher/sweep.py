@@ -60,14 +60,16 @@ class Sweep:
 
     async def step(self) -> float:
         """Do one piece of each; come back at once while a piece was full."""
-        is_more = [
-            await self._expire_files(),
-            await self._expire_uploads(),
-            await self._prune_rows(),
-            await self._drop_batches(),
-            await self._delete_garbage(),
-        ]
-        return _MORE_S if any(is_more) else _CLEAN_EVERY_S
+        try:
+            is_more = [
+                await self._expire_files(),
+                await self._expire_uploads(),
+                await self._prune_rows(),
+                await self._drop_batches(),
+            ]
+        finally:  # also where no row can be written, as on a full disk: this makes room
+            has_garbage = await self._delete_garbage()
+        return _MORE_S if any(is_more) or has_garbage else _CLEAN_EVERY_S
 
     async def _expire_files(self) -> bool:
         expired = await self._store.expire_files(now=int(self._clock()), limit=_FILES_AT_ONCE)

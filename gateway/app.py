@@ -15,6 +15,7 @@ from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
+from batchline.presence import present
 from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
@@ -113,6 +114,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     Raises StoreUnavailable, NewerStore; Unavailable if the port is taken.
     """
     async with AsyncExitStack() as stack:
+        if not await stack.enter_async_context(present(settings.data_dir, stop)):
+            return
         blobs = open_blobs(settings.blobs_dir)
         store = await stack.enter_async_context(
             open_store(settings.database_path, clock_ms=_clock_ms)

@@ -23,18 +23,26 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /ready: 200, or 503 with every reason why a batch would not run at present."""
+    """GET /ready: 200, or 503 with every reason why a batch would not run at present.
+
+    A batch that waits by itself, for room to publish its results, is named and makes nothing unready.
+    """
     store = request.app[STORE]
     try:
         await store.check_writable()
-        reasons = fleet_reasons(await store.fleet_report(), now=now(request))
+        report = await store.fleet_report()
     except (StoreUnavailable, NewerStore) as exc:
-        reasons = [f"the store refuses: {exc}"]
-    if reasons:
-        return web.json_response(
-            {"status": "not ready", "reasons": reasons}, status=HTTPStatus.SERVICE_UNAVAILABLE
-        )
-    return web.json_response({"status": "ready"})
+        # The dispatcher cannot report then: what it last said would mislead.
+        return _not_ready([f"the store refuses: {exc}"])
+    if reasons := fleet_reasons(report, now=now(request)):
+        return _not_ready(reasons)
+    waiting = report.waiting if report else {}
+    return web.json_response({"status": "ready"} | ({"waiting": waiting} if waiting else {}))
+
+
+def _not_ready(reasons: list[str]) -> web.Response:
+    body = {"status": "not ready", "reasons": reasons}
+    return web.json_response(body, status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def fleet_reasons(report: FleetReport | None, *, now: int) -> list[str]:

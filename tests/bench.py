@@ -103,7 +103,9 @@ class Bench:
             Upstream(
                 self.upstream.url, api_key=None, timeout_s=values.request_timeout_s
             ) as upstream,
-            Probe([self.upstream.url], api_key=None, clock=self.clock) as probe,
+            Probe(
+                values.backend_urls or [self.upstream.url], api_key=None, clock=self.clock
+            ) as probe,
         ):
             blobs = open_blobs(self.tmp_path / "blobs")
             worker = Dispatcher(
@@ -129,6 +131,18 @@ class Bench:
         async with asyncio.timeout(within_s):
             while not await condition():
                 await asyncio.sleep(0.01)
+
+    async def is_in(self, batch, status):
+        return (await self.store.get_batch(batch.id)).status is status
+
+    async def is_paused(self, batch):
+        return (await self.store.get_batch(batch.id)).paused_at is not None
+
+    async def has_finished(self, batch, lines):
+        return (await self.store.get_batch(batch.id)).counts.finished >= lines
+
+    async def holds(self, value):
+        return value
 
     async def lines(self, file_id):
         """Parse a result file."""

@@ -9,6 +9,7 @@ import socket
 _BELOW_EPHEMERAL = range(12_000, 32_000)  # Linux gives outgoing connections ports from 32768 on
 _random = random.Random(os.getpid())
 _given: set[int] = set()
+os.register_at_fork(after_in_child=lambda: _random.seed(os.getpid()))  # ports of its own
 
 
 def free_port() -> int:

@@ -16,6 +16,18 @@ from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
 async def running_nginx(servers, folder):
     """Run nginx before the model servers, given as host:port; yield its address."""
     port = free_port()
+    process = await asyncio.create_subprocess_exec(*nginx_command(servers, folder, port))
+    try:
+        await _until_healthy(f"http://127.0.0.1:{port}/nginx-health", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def nginx_command(servers, folder, port):
+    """Write its configuration into the folder; return the command that runs it on `port`."""
     config = folder / "nginx.conf"
     config.write_text(
         render_nginx(
@@ -27,16 +39,7 @@ async def running_nginx(servers, folder):
             user="root" if os.geteuid() == 0 else None,
         )
     )
-    process = await asyncio.create_subprocess_exec(
-        *nginx_argv(find_nginx(), config, error_log=folder / "error.log")
-    )
-    try:
-        await _until_healthy(f"http://127.0.0.1:{port}/nginx-health", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+    return nginx_argv(find_nginx(), config, error_log=folder / "error.log")
 
 
 async def _until_healthy(url: str, process) -> None:

@@ -44,13 +44,16 @@ class Scripted:
         self.most_in_flight = 0
         self.disconnects = 0
         self.health = 200
-        self.models = ["m"]  # None: there is no such route
+        self.models = ["m"]  # None: there is no such route; HANG: it never answers
+        self.models_asked = 0
+        self.metrics = ""
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
     async def __aenter__(self):
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/{tail:.*}", self._answer)
         self.runner = web.AppRunner(
@@ -79,9 +82,15 @@ class Scripted:
     async def _health(self, request):
         return web.Response(status=self.health)
 
+    async def _metrics(self, request):
+        return web.Response(text=self.metrics)
+
     async def _models(self, request):
         if self.models is None:
             raise web.HTTPNotFound
+        self.models_asked += 1
+        if self.models == HANG:
+            await self.release.wait()
         data = [{"id": name, "object": "model"} for name in self.models]
         return web.json_response({"object": "list", "data": data})
 

@@ -68,6 +68,9 @@ class Blobs(Protocol):
         What is written or deleted meanwhile may be missing or not.
         """
 
+    async def abandoned(self) -> tuple[int, int]:
+        """Return how many blobs writers left that died before `commit` or `abort`, and their bytes."""
+
     async def drop_abandoned(self, *, at_most: int) -> tuple[int, int]:
         """Delete what writers that died before `commit` or `abort` left; return how many, how many bytes.
 

@@ -26,19 +26,25 @@ def create_claimed(path: Path) -> BinaryIO:
         file.close()  # swept away between its creation and the claim
 
 
+def abandoned(folder: Path) -> Iterator[int]:
+    """Yield the size of each file whose process is gone."""
+    return (size for path in walk(folder) if (size := _size_if_abandoned(path, drop=False)) >= 0)
+
+
 def drop_abandoned(folder: Path, *, at_most: int) -> tuple[int, int]:
     """Delete up to `at_most` files whose process is gone; return how many and their bytes."""
-    dropped = (size_bytes for path in walk(folder) if (size_bytes := _drop_if_abandoned(path)) >= 0)
+    dropped = (size for path in walk(folder) if (size := _size_if_abandoned(path, drop=True)) >= 0)
     sizes = list(islice(dropped, at_most))
     return len(sizes), sum(sizes)
 
 
-def _drop_if_abandoned(path: str) -> int:
-    """Return the size of the file that was deleted, or -1."""
+def _size_if_abandoned(path: str, *, drop: bool) -> int:
+    """Return the size of a file that was left over, or -1."""
     with suppress(FileNotFoundError, BlockingIOError), Path(path).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size_bytes = os.fstat(file.fileno()).st_size
-        os.unlink(path)  # noqa: PTH108 - no longer there if it was committed just now
+        if drop:
+            os.unlink(path)  # noqa: PTH108 - no longer there if it was committed just now
         return size_bytes
     return -1
 

@@ -9,7 +9,6 @@ has no row and so does not exist. Each segment ends with its own index and check
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import secrets
 import shutil
@@ -22,15 +21,15 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from batchline.errors import DiskFull, NotFound, StoreUnavailable
+from batchline.errors import NotFound, StoreUnavailable
 from batchline.failpoints import crash_if_torn, failpoint, written
 from batchline.model import SegmentRef
+from batchline.refusal import disk_refusal
 
-from .folders import create_claimed, drop_abandoned, move, remove, walk
+from .folders import abandoned, create_claimed, drop_abandoned, move, remove, walk
 
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<II4s")
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAGIC = b"BLS1"
 _BUFFER_BYTES = 1 << 20
 _ROTATE_BYTES = 256 << 20  # small enough that one batch's files are deleted piecemeal
@@ -43,12 +42,7 @@ def _translated(key: str) -> Iterator[None]:
     except FileNotFoundError as exc:
         raise NotFound(f"There are no bytes under {key}.") from exc
     except OSError as exc:
-        if exc.errno in _FULL:
-            raise DiskFull(
-                "The disk of the data directory is full. Delete files that are no longer needed, or "
-                "give the data directory more room."
-            ) from exc
-        raise StoreUnavailable(f"The disk refuses {key}: {exc.strerror or exc}") from exc
+        raise disk_refusal(exc, what=key) from exc
 
 
 class LocalWriter:
@@ -177,6 +171,10 @@ class LocalBlobs:
         while piece := await asyncio.to_thread(_next_keys, found, at_once, skip):
             yield piece
 
+    async def abandoned(self) -> tuple[int, int]:
+        """Look at the temporary files of processes that died."""
+        return await asyncio.to_thread(self._abandoned)
+
     async def drop_abandoned(self, *, at_most: int) -> tuple[int, int]:
         """Delete temporary files of processes that died."""
         return await asyncio.to_thread(self._drop_abandoned, at_most)
@@ -249,6 +247,11 @@ class LocalBlobs:
                 if self._path(key).is_dir():
                     shutil.rmtree(self._path(key))
 
+    def _abandoned(self) -> tuple[int, int]:
+        with _translated("tmp/"):
+            sizes = list(abandoned(self._root / "tmp"))
+        return len(sizes), sum(sizes)
+
     def _drop_abandoned(self, at_most: int) -> tuple[int, int]:
         with _translated("tmp/"):
             return drop_abandoned(self._root / "tmp", at_most=at_most)
@@ -276,30 +279,46 @@ def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
 
 
 class _SegmentFile:
-    """An append-only file of this process; unusable after a failed append."""
+    """An append-only file of this process. A failed append is taken back; if it cannot be, no other is."""
 
     def __init__(self, key: str, path: Path) -> None:
         self.key = key
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = path.open("xb", buffering=0)
-        _sync_folder(path.parent)
         self._size_bytes = 0
         self._failed = False
+        try:
+            _sync_folder(path.parent)
+        except BaseException:
+            self._file.close()
+            path.unlink()
+            raise
 
     def is_usable(self) -> bool:
         return not self._failed and self._size_bytes < _ROTATE_BYTES
 
     def append(self, data: bytes) -> int:
         offset = self._size_bytes
-        self._failed = True  # until proved otherwise: what lies behind a torn write is unknown
-        part = written("segment.append", data)
-        _write_all(self._file, part)
-        crash_if_torn(part, data)
-        failpoint("segment.appended")
-        os.fdatasync(self._file.fileno())
-        self._failed = False
+        try:
+            part = written("segment.append", data)
+            _write_all(self._file, part)
+            crash_if_torn(part, data)
+            failpoint("segment.appended")
+            os.fdatasync(self._file.fileno())
+        except BaseException:
+            self._failed = True  # until proved otherwise: what lies behind a torn write is unknown
+            self._take_back(offset)
+            raise
         self._size_bytes += len(data)
         return offset
+
+    def _take_back(self, offset: int) -> None:
+        """Cut off what a full disk left of an append, so that trying again takes no more room."""
+        with suppress(OSError):
+            os.ftruncate(self._file.fileno(), offset)
+            self._file.seek(offset)
+            os.fdatasync(self._file.fileno())
+            self._failed = False
 
     def close(self) -> None:
         self._file.close()

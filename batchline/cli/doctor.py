@@ -21,9 +21,9 @@ from .checks_host import (
 )
 from .checks_servers import check_backends, check_dispatcher, check_gateway, check_upstream
 from .failure import ExitCode
-from .findings import MARKS, Finding, Level, any_wrong, good, wrong
+from .findings import Finding, Level, any_wrong, finding_line, good, wrong
 from .options import ApiKey, AsJson
-from .render import clean, put, put_json, say
+from .render import put, put_json, say
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - looked up, not bound
 
@@ -42,7 +42,7 @@ def doctor(
     for finding in examine(url=url, api_key=api_key):
         found.append(finding)
         if not as_json:
-            put(_line(finding))
+            put(finding_line(finding))
     if as_json:
         put_json({"ok": not any_wrong(found), "findings": [f.as_json() for f in found]})
     elif any_wrong(found):
@@ -83,15 +83,3 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
 def _is_well(findings: Iterable[Finding], *addresses: str | None) -> bool:
     ours = len({a for a in addresses if a}) <= 1  # a gateway elsewhere says nothing about this port
     return ours and next(iter(findings)).level is Level.OK
-
-
-def _line(finding: Finding) -> str:
-    head = f"{MARKS[finding.level]} {finding.check:<15} "
-    rows = _clean_lines(finding.detail)
-    rows += [f"→ {finding.remedy}"] if finding.remedy else []
-    return head + ("\n" + " " * len(head)).join(rows)
-
-
-def _clean_lines(text: str) -> list[str]:
-    """Return the lines of a text, each inert."""
-    return [clean(line) for line in text.splitlines()] or [""]

@@ -1,4 +1,4 @@
-"""What `batchline doctor` finds: one line each, with what is wrong and how to mend it."""
+"""What `batchline doctor` and `fsck` find: one line each, with what is wrong and how to mend it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from .render import clean
 
 
 class Level(StrEnum):
@@ -52,3 +54,11 @@ def wrong(check: str, detail: str, remedy: str) -> Finding:
 def any_wrong(findings: Iterable[Finding]) -> bool:
     """Whether something must be mended."""
     return any(f.level is Level.WRONG for f in findings)
+
+
+def finding_line(finding: Finding) -> str:
+    """Write a finding for people, its further lines below its first."""
+    head = f"{MARKS[finding.level]} {finding.check:<15} "
+    rows = [clean(line) for line in finding.detail.splitlines()] or [""]
+    rows += [f"→ {clean(finding.remedy)}"] if finding.remedy else []
+    return head + ("\n" + " " * len(head)).join(rows)

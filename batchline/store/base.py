@@ -88,7 +88,7 @@ class Intake(Protocol):
         """Return what the dispatcher last reported, or None if none ever did."""
 
     async def check_writable(self) -> None:
-        """Write and roll back. Raises StoreUnavailable with the reason."""
+        """Write something, durably, that changes nothing. Raises StoreUnavailable with the reason."""
 
 
 class Work(Protocol):
@@ -130,14 +130,32 @@ class Work(Protocol):
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give unfinished slices back; leases lost meanwhile are left alone."""
 
-    async def release_all(self, holder_prefix: str) -> int:
-        """Give back every slice leased by a holder with this prefix: its process is known dead."""
+    async def begin(self, batch: Batch, *, holder: str) -> None:
+        """Note who works on a batch that is not in progress: there the leases tell."""
 
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:
+    async def recover(self, holder_prefix: str, *, died: bool) -> int:
+        """Give back every slice leased by a holder with this prefix: its process is known to be gone.
+
+        If it `died`, that counts against the batches it worked on (`Batch.deaths`). Returns how many slices.
+        """
+
+    async def release_others(self, holder: str, keep: Sequence[Lease]) -> int:
+        """Give back slices that this very holder leased and knows nothing of; return how many.
+
+        Such are left by a claim whose answer was lost.
+        """
+
+    async def set_aside(self, batch: Batch, fault: Fault, *, now: int) -> bool:
+        """Pause a running batch on our own account, with the reason as its fault; resuming forgets it."""
+
+    async def settle(
+        self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False
+    ) -> Accepted:
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
         Outcomes whose slice no longer holds their token are left out; returns what was accepted.
-        Raises AssertionError if an accepted line had an outcome already.
+        Raises AssertionError if an accepted line had an outcome already; where the settle `is_repeated`
+        after an error, that line is left out too: the error may have come after the commit.
         """
 
     async def lapse(self, *, now: int) -> list[str]:
@@ -256,13 +274,16 @@ class Steering(Protocol):
 
 
 class View(Protocol):
-    """What the dashboard reads."""
+    """What the dashboard asks."""
 
     async def overview(self, *, finished_limit: int, now: int) -> Overview:
         """Return the open batches (oldest first), the last finished, the fleet and the storage."""
 
     async def get_batch(self, batch_id: str) -> Batch | None:
         """Return the batch, or None."""
+
+    async def check_writable(self) -> None:
+        """Write something, durably, that changes nothing. Raises StoreUnavailable with the reason."""
 
 
 class Upkeep(Protocol):
@@ -278,7 +299,10 @@ class Upkeep(Protocol):
         """
 
     async def garbage(self, *, limit: int) -> list[str]:
-        """Return blob keys (or prefixes ending in /) that nothing needs any more."""
+        """Return blob keys (or prefixes ending in /) that nothing needs any more.
+
+        None while somebody keeps bytes (`custody`).
+        """
 
     async def forget_garbage(self, keys: Sequence[str]) -> None:
         """Drop keys whose blobs are deleted."""

@@ -18,8 +18,11 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from batchline.errors import DiskFull, NewerStore, StoreUnavailable
+from batchline.errors import NewerStore
 from batchline.failpoints import failpoint
+from batchline.refusal import disk_refusal
+
+from .refusal import database_refusal
 
 _BUSY_MS = (
     15_000  # the other process holds the write lock for one commit at most, even on a slow disk
@@ -31,6 +34,7 @@ _PRAGMAS = (
     "PRAGMA cache_size = -16000",
     "PRAGMA temp_store = MEMORY",
 )
+_PRAGMAS_OF_READERS = (f"PRAGMA busy_timeout = {_BUSY_MS}", "PRAGMA cache_size = -64000")
 _BEFORE_THE_FIRST_TABLE = "PRAGMA auto_vacuum = INCREMENTAL"  # afterwards it only waits and writes
 _LOOK_S = 5.0
 
@@ -61,6 +65,15 @@ class Transaction:
         """Run one statement and return its first row, or None."""
         rows = await self.rows(sql, params)
         return rows[0] if rows else None
+
+
+class Moment(Transaction):
+    """A read transaction on a connection of its own: all statements see one moment, errors translated."""
+
+    async def rows(self, sql: str, params: Params = ()) -> list[sqlite3.Row]:
+        """Run one statement and return its rows. Raises StoreUnavailable."""
+        with _translated():
+            return await super().rows(sql, params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,22 +179,58 @@ class Database:
             await self._writer.execute("ROLLBACK")
 
 
-async def open_database(path: Path) -> Database:
+async def open_database(path: Path, *, migrate: bool = True) -> Database:
     """Open (or create) the database at `path` and bring its schema up to date.
 
-    Raises NewerStore if a newer version wrote it, StoreUnavailable if it cannot be opened.
+    Without `migrate` it is taken as it is, and must exist. Raises NewerStore if a newer version wrote
+    it, StoreUnavailable if it cannot be opened.
     """
     with _translated(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if migrate:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            await asyncio.to_thread(path.stat)
         found = await asyncio.to_thread(_schema_before, path)
         _check_known(found, path)  # before any change
         writer = await _connect(path, *([] if found else [_BEFORE_THE_FIRST_TABLE]))
         try:
-            await _migrate(writer, path)
+            if migrate:
+                await _migrate(writer, path)
             return Database(path, writer, await _connect(path))
         except BaseException:
             await writer.close()
             raise
+
+
+@asynccontextmanager
+async def one_moment(path: Path) -> AsyncIterator[Moment]:
+    """See the database at `path` as it is now for as long as the body runs; changes nothing.
+
+    Nobody is kept from writing, but the log grows meanwhile. Raises StoreUnavailable.
+    """
+    with _translated(path):
+        connection = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None)
+    try:
+        with _translated(path):
+            connection.row_factory = sqlite3.Row
+            # The last one is the first to read, and that is the moment.
+            for statement in (*_PRAGMAS_OF_READERS, "BEGIN", "PRAGMA schema_version"):
+                await connection.execute_fetchall(statement)
+        yield Moment(connection)
+    finally:
+        await connection.close()
+
+
+async def copy_database(path: Path, target: Path) -> None:
+    """Write what is committed at `path` now into a new database at `target`: compact, not synced.
+
+    Nobody is kept from writing meanwhile. Raises StoreUnavailable, DiskFull.
+    """
+    with _translated(path):
+        async with aiosqlite.connect(_read_only(path), uri=True, isolation_level=None) as own:
+            for pragma in _PRAGMAS_OF_READERS:
+                await own.execute_fetchall(pragma)
+            await own.execute_fetchall("VACUUM INTO ?", (str(target),))
 
 
 def _schema_before(path: Path) -> int:
@@ -219,14 +268,17 @@ def found_schema(path: Path) -> int:
 
 def look(path: Path, sql: str) -> sqlite3.Row | None:
     """Read one row of a database that other processes own, changing nothing. Raises StoreUnavailable."""
-    address = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=_LOOK_S)) as connection:
+        with closing(sqlite3.connect(_read_only(path), uri=True, timeout=_LOOK_S)) as connection:
             connection.row_factory = sqlite3.Row
             row: sqlite3.Row | None = connection.execute(sql).fetchone()
     except sqlite3.Error as exc:
-        raise StoreUnavailable(f"The database at {path} refuses: {exc}") from exc
+        raise database_refusal(exc, where=f" at {path}") from exc
     return row
+
+
+def _read_only(path: Path) -> str:
+    return f"file:{quote(str(path.absolute()))}?mode=ro"
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
@@ -295,9 +347,6 @@ def _translated(path: Path | None = None) -> Iterator[None]:
         raise AssertionError(f"the database refused a row that must be new: {exc}") from exc
     except (sqlite3.Error, OSError) as exc:
         where = f" at {path}" if path else ""
-        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DiskFull(
-                f"The database{where} cannot grow: the disk is full. Delete files that are no longer "
-                "needed, or give the data directory more room."
-            ) from exc
-        raise StoreUnavailable(f"The database{where} refuses: {exc}") from exc
+        if isinstance(exc, sqlite3.Error):
+            raise database_refusal(exc, where=where) from exc
+        raise disk_refusal(exc, what=f"the database{where}") from exc

@@ -24,7 +24,8 @@ def _statements() -> Any:
     return aiosql.from_path(_SQL_FILE, "aiosqlite", mandatory_parameters=False)
 
 
-def _statement(name: str) -> str:
+def statement(name: str) -> str:
+    """Return the text of a named statement."""
     text: str = getattr(_statements(), name).sql
     return text
 
@@ -34,7 +35,7 @@ def last_report(path: Path) -> FleetReport | None:
 
     For whoever is no part of the running system (`doctor`). Raises StoreUnavailable.
     """
-    row = look(path, _statement("get_report"))
+    row = look(path, statement("get_report"))
     return repo.to_report(row["body"]) if row else None
 
 
@@ -45,7 +46,7 @@ class SqliteParts:
         self._database = database
 
     def _text(self, name: str) -> str:
-        return _statement(name)
+        return statement(name)
 
     async def _discard(self, tx: Transaction, blob_key: str) -> None:
         """Leave the bytes of a file whose row is gone to the sweep.
@@ -150,6 +151,8 @@ class SqliteIntake(SqliteParts):
 
     async def check_writable(self) -> None:  # noqa: D102
         async with self._database.write() as tx:
+            # An update to the same value would write no page, and a full disk go unnoticed.
+            await tx.run(self._text("add_garbage"), {"key": ""})
             await tx.run(self._text("forget_garbage"), {"key": ""})
 
     async def overview(self, *, finished_limit: int, now: int) -> Overview:  # noqa: D102

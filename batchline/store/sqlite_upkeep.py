@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,6 +16,8 @@ from .sqlite_intake import SqliteParts
 class SqliteUpkeep(SqliteParts):
     """Housekeeping's part of the store. Looks before it writes: mostly there is nothing to do."""
 
+    _clock_ms: Callable[[], int]
+
     async def expire_files(self, *, now: int, limit: int) -> int:  # noqa: D102 - contract in base
         async with self._database.read() as tx:
             if await tx.row(self._text("has_expired_files"), {"now": now}) is None:
@@ -27,8 +29,9 @@ class SqliteUpkeep(SqliteParts):
         return len(rows)
 
     async def garbage(self, *, limit: int) -> list[str]:  # noqa: D102
+        now_ms = self._clock_ms()
         async with self._database.read() as tx:
-            rows = await tx.rows(self._text("garbage"), {"limit": limit})
+            rows = await tx.rows(self._text("garbage"), {"limit": limit, "now_ms": now_ms})
         return [row["key"] for row in rows]
 
     async def forget_garbage(self, keys: Sequence[str]) -> None:  # noqa: D102
@@ -81,7 +84,7 @@ class SqliteUpkeep(SqliteParts):
             await tx.run_many(self._text("suspect"), [{"key": k, "now": now} for k in unnamed])
             rows = await tx.rows(
                 self._text("old_suspects"),
-                {"keys": _json(unnamed), "first_seen_before": first_seen_before},
+                {"keys": as_json(unnamed), "first_seen_before": first_seen_before},
             )
         return [row["key"] for row in rows]
 
@@ -113,9 +116,17 @@ class SqliteUpkeep(SqliteParts):
         return await self._database.checkpoint()
 
     async def _unnamed(self, tx: Transaction, keys: Sequence[str]) -> list[str]:
-        pairs = _json([(key, owner_of(key), is_finish_index(key)) for key in keys])
-        return [row["key"] for row in await tx.rows(self._text("unnamed"), {"keys": pairs})]
+        rows = await tx.rows(self._text("unnamed"), {"keys": owned(keys)})
+        return [row["key"] for row in rows]
 
 
-def _json(value: Sequence[object]) -> str:
+def owned(keys: Sequence[str]) -> str:
+    """Write keys for the statement `unnamed`: with whom each belongs to, and what it may go with."""
+    return as_json(
+        [(key, owner_of(key), is_finish_index(key), key.rpartition("/")[0] + "/") for key in keys]
+    )
+
+
+def as_json(value: Sequence[object]) -> str:
+    """Write a list for json_each."""
     return msgspec.json.encode(value).decode()

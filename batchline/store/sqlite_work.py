@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from batchline.model import (
     File,
     FleetReport,
     Lease,
+    Outcome,
     SegmentRef,
     Settlement,
     Slice,
@@ -133,12 +135,12 @@ class SqliteWork(SqliteParts):
         async with self._database.write() as tx:
             await tx.run_many(self._text("release"), [_key(lease) for lease in leases])
 
-    async def release_all(self, holder_prefix: str) -> int:  # noqa: D102
+    async def settle(  # noqa: D102
+        self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False
+    ) -> Accepted:
         async with self._database.write() as tx:
-            return await tx.run(self._text("release_all"), {"prefix": holder_prefix})
-
-    async def settle(self, settlements: Sequence[Settlement], *, now: int) -> Accepted:  # noqa: D102
-        async with self._database.write() as tx:
+            if is_repeated:
+                settlements = [await self._without_settled(tx, s) for s in settlements]
             settled = [await self._settle_one(tx, s, now) for s in settlements]
             failpoint("settle.rows")
         if any(has_drained for _, has_drained in settled):
@@ -288,6 +290,23 @@ class SqliteWork(SqliteParts):
             for lease, group in settlement.outcomes
             if (lease.slice.first, lease.token) in held
         ]
+
+    async def _without_settled(self, tx: Transaction, settlement: Settlement) -> Settlement:
+        outcomes: list[tuple[Lease, Sequence[Outcome]]] = []
+        for lease, group in settlement.outcomes:
+            piece = lease.slice
+            rows = await tx.rows(
+                self._text("settled_lines"),
+                {
+                    "batch_seq": settlement.batch_seq,
+                    "start": piece.first,
+                    "stop": piece.first + piece.count,
+                },
+            )
+            settled = {row["line"] for row in rows}
+            if left := [outcome for outcome in group if outcome.index not in settled]:
+                outcomes.append((lease, left))
+        return replace(settlement, outcomes=outcomes)
 
     async def _is_validating(self, tx: Transaction, batch_seq: int) -> bool:
         return await tx.row(self._text("is_validating"), {"batch_seq": batch_seq}) is not None

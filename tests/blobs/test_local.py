@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from contextlib import contextmanager
+
 import pytest
 
 from batchline.errors import NotFound, StoreUnavailable
@@ -85,6 +88,35 @@ async def test_a_damaged_segment_is_refused(blobs, tmp_path):
         await blobs.read_segment_index(ref)
     with pytest.raises(StoreUnavailable, match="short"):
         await blobs.read_segment_index(SegmentRef(ref.key, 0, ref.length_bytes + 1))
+
+
+@contextmanager
+def files_of_at_most(size_bytes):
+    """Let the kernel cut every write there, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_half_an_append_is_taken_back_and_the_next_one_stands(blobs, tmp_path):
+    """However often a full disk is tried, it takes no room, and what was stored before stays."""
+    first = await blobs.put_segment("segments/b/", [(0, b"x" * 1000)])
+    for _ in range(3):
+        with files_of_at_most(5000), pytest.raises(StoreUnavailable, match="refuses segments/b/"):
+            await blobs.put_segment("segments/b/", [(1, b"y" * 9000)])
+    (path,) = [p for p in (tmp_path / "blobs" / "segments").rglob("*") if p.is_file()]
+    size_bytes = path.stat().st_size
+    second = await blobs.put_segment("segments/b/", [(2, b"z" * 9000)])
+
+    assert size_bytes == first.length_bytes
+    assert (second.key, second.offset_bytes) == (first.key, first.length_bytes)
+    assert [[i for i, _, _ in await blobs.read_segment_index(r)] for r in (first, second)] == [
+        [0],
+        [2],
+    ]
 
 
 async def test_deleting_a_prefix_takes_all_below_and_appending_goes_on(blobs):

@@ -65,6 +65,11 @@ class Stage:
     seen: Overview = field(default_factory=overview)
     looks: int = 0
     fault: Exception | None = None
+    refusal: Exception | None = None
+
+    async def check_writable(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     async def overview(self, *, finished_limit: int, now: int) -> Overview:
         self.looks += 1

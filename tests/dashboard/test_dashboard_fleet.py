@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from scene import NOW, backend, overview, report
+from scene import NOW, backend, batch, overview, report
 
 from dashboard import fleet
 
 
 def _notices(*backends):
+    return _found(overview(report=report(backends=backends)))
+
+
+def _found(seen, *, free_bytes=None):
     return fleet.notices(
-        overview(report=report(backends=backends)),
+        seen,
         now=NOW,
-        free_bytes=None,
+        free_bytes=free_bytes,
         store_fault=None,
         stalled=(),
         unserved=(),
@@ -72,6 +76,42 @@ def test_dead_backends_make_one_notice(alive, head):
 
     assert [n.head for n in found] == ([head] if head else [])
     assert all("nothing is lost" in n.text for n in found)
+
+
+def test_a_disk_that_refuses_is_told_instead_of_a_silent_dispatcher():
+    """It cannot report what it cannot write."""
+    seen = overview(report=report(at=NOW - 20), refusal="The disk is read-only. Mount it.")
+
+    found = _found(seen)
+
+    assert fleet.halt(seen, now=NOW) is fleet.Halt.REFUSED
+    assert [n.head for n in found] == ["Nothing can be stored."]
+    assert found[0].text.startswith("The disk is read-only. Mount it. Nothing is lost")
+
+
+def test_a_batch_that_waits_for_room_is_named():
+    """With what it needs; the others run on."""
+    seen = overview(
+        open_batches=[batch(1, "big")], report=report(waiting={batch(1).id: "No room."})
+    )
+
+    found = _found(seen)
+
+    assert fleet.halt(seen, now=NOW) is None
+    assert [(n.head, n.text) for n in found] == [("big waits.", "No room.")]
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "head"),
+    [
+        (0, "The disk is full."),
+        (1_000_000, "The disk is nearly full: 1.0 MB left."),
+        (3_000_000_000, None),
+    ],
+)
+def test_a_disk_without_room_is_told(free_bytes, head):
+    """Also where no watermark is set."""
+    assert [n.head for n in _found(overview(), free_bytes=free_bytes)] == ([head] if head else [])
 
 
 @pytest.mark.parametrize(

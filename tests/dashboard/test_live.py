@@ -160,3 +160,17 @@ async def test_the_poller_looks_without_viewers_and_at_once_with_one(stage, metr
     finally:
         poller.cancel()
     assert stage.looks >= 2
+
+
+async def test_a_silent_dispatcher_is_asked_for_with_a_write(live, stage, clock):
+    """It may be silent because nothing can be written: then the page says so."""
+    stage.seen = overview(report=report(at=clock.now - 30))
+    stage.refusal = StoreUnavailable("The database cannot grow: the disk is full.")
+
+    refused = (await live.refresh()).shown.figures
+    stage.refusal = None
+    silent = (await live.refresh()).shown.figures
+
+    assert refused["n.0.head"] == "Nothing can be stored."
+    assert refused["n.0.text"].startswith("The database cannot grow: the disk is full.")
+    assert silent["n.0.head"] == "The dispatcher has not reported for 30 seconds."

@@ -77,7 +77,7 @@ async def test_a_publish_under_way_loses_to_a_cancel_and_leaves_no_trace(bench, 
     batch = await finalizing(bench)
     await bench.store.cancel_batch(batch.id, now=batch.finalizing_at)
     publisher = Publisher(
-        bench.store, bench.blobs, metrics=Metrics(), file_ttl_s=0, clock=time.time
+        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=time.time
     )
 
     await publisher.publish(batch)

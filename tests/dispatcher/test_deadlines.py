@@ -125,7 +125,7 @@ async def test_a_batch_expires_while_its_validation_waits_for_room(
     """The disk is full for longer than the window: no line is lost, none is sent."""
     free = [0]
     monkeypatch.setattr(LocalBlobs, "free_bytes", lambda self: free[0])
-    async with bench.running(min_free_bytes=1000):
+    async with bench.running(min_free_bytes=10_000_000):
 
         async def is_paused():
             report = await bench.store.fleet_report()
@@ -134,7 +134,7 @@ async def test_a_batch_expires_while_its_validation_waits_for_room(
         await bench.until(is_paused)
         batch = await bench.submit(20, expires_in_s=WINDOW_S)
         clock.advance(WINDOW_S)
-        free[0] = 2000
+        free[0] = 20_000_000
         await check_expired(bench, batch, completed=0)
 
     assert not upstream.seen

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 from scripted import completion
 
 from batchline.blobs import LocalBlobs
+from batchline.errors import DiskFull
 from batchline.metrics import Metrics
+from batchline.model import Counts
 from batchline.states import BatchStatus
 from dispatcher.disk import DiskWatch
 from dispatcher.gate import Cause, Gate
+from dispatcher.room import Room, needed_bytes
 
 MARK = 1_000_000
 
@@ -132,8 +136,8 @@ async def test_dispatch_pauses_stores_what_was_in_flight_and_goes_on(bench, upst
     assert set(upstream.seen.values()) == {1}
 
 
-async def test_validation_and_publishing_wait_for_room(bench, upstream, disk):
-    """Both write to the disk: new batches stay validating, a cancelled one cancelling."""
+async def test_validation_waits_for_room_and_a_cancel_does_not(bench, upstream, disk):
+    """Below the mark nothing begins; a batch that only has to end ends."""
     disk.free = MARK - 1
 
     async def are_open(**numbers):
@@ -144,10 +148,75 @@ async def test_validation_and_publishing_wait_for_room(bench, upstream, disk):
         await bench.until(lambda: paused(bench))
         cancelled, new = await bench.submit(3), await bench.submit(3)
         await bench.store.cancel_batch(cancelled.id, now=int(bench.clock()))
-        await bench.until(lambda: are_open(validating=1, cancelling=1))
-        another = await bench.submit(3)  # seen in a later look: the others have not moved since
-        await bench.until(lambda: are_open(validating=2, cancelling=1))
-        disk.free = 2 * MARK
-        ended = [(await bench.ended(b)).status for b in (cancelled, new, another)]
+        ended = [(await bench.ended(cancelled)).status]
+        await bench.until(lambda: are_open(validating=1, cancelling=0))
+        another = await bench.submit(3)  # seen in a later look: the other has not moved since
+        await bench.until(lambda: are_open(validating=2))
+        disk.free = 4 * MARK
+        ended += [(await bench.ended(b)).status for b in (new, another)]
 
     assert ended == [BatchStatus.CANCELLED, BatchStatus.COMPLETED, BatchStatus.COMPLETED]
+
+
+@pytest.mark.spec("beyond-disk-pause")
+async def test_publishing_asks_for_room_and_says_that_it_waits(bench, upstream, disk):
+    """Files that would not fit are not begun; half of the kept space is theirs."""
+    mark = 10 * MARK
+
+    async def becomes_full(body, attempt):
+        disk.free = mark // 2 + MARK // 2  # half of the mark, and less than the files need
+        return web.json_response(completion())
+
+    async def waits():
+        report = await bench.store.fleet_report()
+        return report is not None and batch.id in report.waiting
+
+    upstream.script = becomes_full
+    disk.free = 2 * mark
+    batch = await bench.submit(3)
+    async with bench.running(min_free_bytes=mark):
+        await bench.until(waits)
+        reason = (await bench.store.fleet_report()).waiting[batch.id]
+        begun = [key async for keys in bench.blobs.keys("results/") for key in keys]
+        disk.free = mark // 2 + 2 * MARK  # below the mark still
+        ended = await bench.ended(batch)
+
+        async def waits_no_more():
+            return not (await bench.store.fleet_report()).waiting
+
+        await bench.until(waits_no_more)
+
+    assert reason == (
+        "Its result files need up to 1.0 MB of disk space, and 500 kB may be used for them. Delete "
+        "files that are no longer needed, or give the data directory more room."
+    )
+    assert begun == []
+    assert ended.counts.completed == 3
+
+
+async def test_two_that_publish_at_once_do_not_count_on_the_same_room(
+    bench, make_batch, disk, store, blobs
+):
+    """Each would fit alone."""
+    room = Room(store, blobs, min_free_bytes=0)
+    one, other = await make_batch(lines=4), await make_batch(lines=4)
+    disk.free = needed_bytes(one, segment_bytes=0) * 3 // 2
+
+    async with room.reserved(one):
+        with pytest.raises(DiskFull, match="result files need"):
+            async with room.reserved(other):
+                pass
+    async with room.reserved(other):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("completed", "needed"),
+    [(10, 10 * 16 + (1 << 20) + 5000), (4, 10 * 16 + (1 << 20) + 5000 + 6 * 512)],
+    ids=["all ran", "six never ran"],
+)
+async def test_what_publishing_needs(make_batch, completed, needed):
+    """Records as they lie in the segments, an index, a record for each line that never ran."""
+    batch = replace(await make_batch(lines=10), counts=Counts(total=10, completed=completed))
+
+    assert needed_bytes(batch, segment_bytes=5000) == needed

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from batchline import failpoints
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
@@ -27,6 +28,12 @@ class FullDisk:
             raise StoreUnavailable("No space left on device")
         self.segments += 1
         return await self.blobs.put_segment(prefix, records)
+
+
+@pytest.fixture(autouse=True)
+def _disarmed():
+    yield
+    failpoints.arm("")
 
 
 @pytest.fixture
@@ -92,6 +99,55 @@ async def test_what_the_disk_refuses_is_kept_and_stored_later(
 
     assert any(r and "No space left" in r for r in reasons)
     assert gate.is_open
+    assert (await store.get_batch(batch.id)).counts.completed == 1
+
+
+async def test_an_error_after_the_commit_settles_nothing_twice(
+    store, blobs, make_batch, make_settler, monkeypatch
+):
+    """The group is tried again, as after any error; part of a slice stays leased meanwhile."""
+    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
+    failpoints.arm("settle.committed=error")
+    settler, _, settled = make_settler(blobs)
+    batch = await make_batch(lines=4)
+    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    running = asyncio.ensure_future(settler.run())
+    await settler.put(batch, lease, outcome(0))
+
+    async with asyncio.timeout(20):
+        while not settled and not running.done():
+            await asyncio.sleep(0.002)
+    settler.stop()
+    await running
+
+    assert (await store.get_batch(batch.id)).counts.completed == 1
+
+
+async def test_bytes_that_are_durable_are_not_written_again(
+    store, blobs, make_batch, make_settler, monkeypatch
+):
+    """A database that refuses for an hour must not fill the disk with copies of the same results."""
+    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
+    counting = FullDisk(blobs, 0)
+    settler, _, settled = make_settler(counting)
+    batch = await make_batch(lines=4)
+    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    failpoints.arm("settle.rows=error@*")
+    try:
+        running = asyncio.ensure_future(settler.run())
+        await settler.put(batch, lease, outcome(0))
+        async with asyncio.timeout(20):
+            while failpoints._armed["settle.rows"].passes < 3:
+                await asyncio.sleep(0.002)
+    finally:
+        failpoints.arm("")
+    async with asyncio.timeout(20):
+        while not settled:
+            await asyncio.sleep(0.002)
+    settler.stop()
+    await running
+
+    assert counting.segments == 1
     assert (await store.get_batch(batch.id)).counts.completed == 1
 
 

@@ -127,6 +127,19 @@ async def test_not_ready_while_dispatch_is_paused(gateway):
     assert beside == [f"dispatch is paused: {why}", "the dispatcher knows no backend"]
 
 
+async def test_a_batch_that_waits_by_itself_is_named_and_makes_nothing_unready(gateway):
+    """Others run on meanwhile."""
+    backend = BackendStatus("gpu-0", "http://127.0.0.1:8001", alive=True, since=1)
+    waiting = {"batch_1": "Its result files need up to 2.0 GB of disk space."}
+    await gateway.store.report(
+        FleetReport(at=int(gateway.clock()), backends=[backend], waiting=waiting)
+    )
+
+    answer = await gateway.call("GET", "/ready")
+
+    assert (answer.status, answer.json) == (200, {"status": "ready", "waiting": waiting})
+
+
 async def test_not_ready_when_the_store_refuses(gateway):
     """The store's own words are passed on."""
     await gateway.report()

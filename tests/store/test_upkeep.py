@@ -9,6 +9,7 @@ import pytest
 from batchline.blobs.keys import file_key, finish_index_key, result_key, segments_prefix
 from batchline.model import File, Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
+from batchline.store.custody import TTL_S, bytes_kept
 
 NOW = 1_800_000_000
 HOUR = 3600
@@ -161,7 +162,9 @@ async def test_an_open_batch_names_its_input_its_segments_and_its_results(store,
 
     assert [await suspected(store, key) for key in mine] == [False] * 3
     await finish(store, batch)
-    assert [await suspected(store, key) for key in mine] == [True] * 3
+    assert [await suspected(store, key) for key in mine] == [True, False, True]  # one is garbage
+    await store.forget_garbage(await store.garbage(limit=9))
+    assert await suspected(store, mine[1])
 
 
 async def test_garbage_is_no_orphan(store):
@@ -253,3 +256,18 @@ async def test_the_finish_index_goes_with_the_last_result_file(store, make_batch
 
     assert index not in before
     assert index in await store.garbage(limit=99)
+
+
+async def test_garbage_waits_while_somebody_keeps_bytes(store, clock, tmp_path):
+    """And no longer: the keeper lets go, or its lease is over."""
+    await store.add_file(file("file-a"))
+    await store.delete_file("file-a")
+
+    path = tmp_path / "batchline.sqlite3"
+    async with bytes_kept(path, clock_ms=clock.ms), bytes_kept(path, clock_ms=clock.ms):
+        assert await store.garbage(limit=9) == []
+        clock.advance(TTL_S)
+        assert await store.garbage(limit=9) == [file_key("file-a")]
+    async with bytes_kept(path, clock_ms=clock.ms):
+        assert await store.garbage(limit=9) == []
+    assert await store.garbage(limit=9) == [file_key("file-a")]

@@ -170,4 +170,6 @@ async def test_a_pending_upload_names_its_parts(store, upload):
 
     await store.cancel_upload(upload.id, now=NOW)
 
+    assert await store.suspect([key], now=NOW, first_seen_before=NOW) == []  # garbage as a whole
+    await store.forget_garbage(await store.garbage(limit=9))
     assert await store.suspect([key], now=NOW, first_seen_before=NOW) == [key]

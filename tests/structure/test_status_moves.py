@@ -30,6 +30,7 @@ EVENTS = {
     "close_expired": BatchEvent.PUBLISH_EXPIRED,
     "close_cancelled": BatchEvent.PUBLISH_CANCELLED,
     "break_batch": BatchEvent.BREAK,
+    "mend_reopen": BatchEvent.REOPEN,
 }
 NAMED_SETS = {OPEN, TERMINAL, CANCELLABLE, PAUSABLE, PUBLISHABLE}
 

@@ -40,6 +40,8 @@ WHERE NOT EXISTS (
     WHERE b.input_key = g.key
       AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
   AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_key = g.key)
+  AND NOT EXISTS (
+    SELECT 1 FROM roles r WHERE substr(r.role, 1, 5) = 'keep/' AND r.held_until_ms > :now_ms)
 LIMIT :limit;
 
 -- name: forget_garbage!
@@ -83,7 +85,7 @@ WHERE status IN ('failed', 'completed', 'expired', 'cancelled')
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: cancel_batch
-UPDATE batches SET status = 'cancelling',
+UPDATE batches SET status = 'cancelling', deaths = 0,
     cancelling_at = max(:now, coalesce(finalizing_at, in_progress_at, created_at))
 WHERE id = :id AND status IN ('validating', 'in_progress', 'finalizing')
 RETURNING seq;
@@ -93,7 +95,8 @@ UPDATE batches SET paused_at = :now
 WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NULL;
 
 -- name: resume_batch!
-UPDATE batches SET paused_at = NULL
+UPDATE batches SET paused_at = NULL, deaths = 0,
+    faults = CASE WHEN status = 'in_progress' THEN NULL ELSE faults END
 WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NOT NULL;
 
 -- name: delete_batch
@@ -121,7 +124,7 @@ INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
 VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes);
 
 -- name: accept!
-UPDATE batches SET status = 'in_progress', in_progress_at = max(:now, created_at),
+UPDATE batches SET status = 'in_progress', in_progress_at = max(:now, created_at), deaths = 0,
     total = :total, model = :model
 WHERE seq = :batch_seq AND status = 'validating';
 
@@ -173,9 +176,39 @@ RETURNING first;
 UPDATE slices SET state = 'open', holder = NULL
 WHERE batch_seq = :batch_seq AND first = :first AND token = :token AND state = 'leased';
 
+-- name: release_others!
+UPDATE slices INDEXED BY slices_leased SET state = 'open', holder = NULL
+WHERE state = 'leased' AND holder = :holder
+  AND (batch_seq, first) NOT IN (
+      SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:keep));
+
+-- name: begin!
+UPDATE batches SET worked_by = :holder WHERE seq = :batch_seq AND status = :status;
+
+-- name: count_deaths!
+UPDATE batches
+SET deaths = CASE WHEN completed + failed = finished_then THEN deaths + 1 ELSE 1 END,
+    finished_then = completed + failed
+WHERE seq IN (
+    SELECT seq FROM batches
+    WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+      AND status != 'in_progress' AND substr(worked_by, 1, length(:prefix)) = :prefix
+    UNION
+    SELECT batch_seq FROM slices INDEXED BY slices_leased
+    WHERE state = 'leased' AND substr(holder, 1, length(:prefix)) = :prefix);
+
+-- name: forget_work!
+UPDATE batches SET worked_by = NULL
+WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+  AND substr(worked_by, 1, length(:prefix)) = :prefix;
+
 -- name: release_all!
-UPDATE slices SET state = 'open', holder = NULL
+UPDATE slices INDEXED BY slices_leased SET state = 'open', holder = NULL
 WHERE state = 'leased' AND substr(holder, 1, length(:prefix)) = :prefix;
+
+-- name: set_aside!
+UPDATE batches SET paused_at = :now, faults = :faults
+WHERE seq = :batch_seq AND status = 'in_progress' AND paused_at IS NULL;
 
 -- name: held
 SELECT first, token FROM slices
@@ -209,7 +242,7 @@ SET completed = completed + :completed, failed = failed + :failed,
 WHERE seq = :batch_seq;
 
 -- name: drain!
-UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)
+UPDATE batches SET status = 'finalizing', deaths = 0, finalizing_at = max(:now, in_progress_at)
 WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total;
 
 -- name: has_lapsed
@@ -218,7 +251,7 @@ WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')  -- th
   AND status = 'in_progress' AND expires_at <= :now LIMIT 1;
 
 -- name: lapse
-UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)
+UPDATE batches SET status = 'finalizing', deaths = 0, finalizing_at = max(:now, in_progress_at)
 WHERE status = 'in_progress' AND expires_at <= :now
 RETURNING seq, id;
 
@@ -272,6 +305,11 @@ WHERE seq = :batch_seq AND status = 'cancelling';
 INSERT INTO roles (role, holder, held_until_ms) VALUES (:role, :holder, :until_ms)
 ON CONFLICT (role) DO UPDATE SET holder = :holder, held_until_ms = :until_ms
 WHERE roles.holder = :holder OR roles.held_until_ms <= :now_ms OR :take_over;
+
+-- name: let_go!
+DELETE FROM roles
+WHERE (role = :role AND holder = :holder)
+   OR (substr(role, 1, 5) = 'keep/' AND held_until_ms <= :now_ms);
 
 -- name: report!
 INSERT INTO reports (id, at, body) VALUES (1, :at, :body)
@@ -397,7 +435,8 @@ SELECT json_extract(k.value, '$[0]') AS key FROM json_each(:keys) k
 WHERE NOT EXISTS (
     SELECT 1 FROM files f WHERE f.blob_key = json_extract(k.value, '$[0]'))
   AND NOT EXISTS (
-    SELECT 1 FROM garbage g WHERE g.key = json_extract(k.value, '$[0]'))
+    SELECT 1 FROM garbage g
+    WHERE g.key IN (json_extract(k.value, '$[0]'), json_extract(k.value, '$[3]')))
   AND NOT EXISTS (
     SELECT 1 FROM batches b WHERE b.input_key = json_extract(k.value, '$[0]')
       AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
@@ -426,3 +465,122 @@ DELETE FROM suspects WHERE last_seen_at < :seen_before;
 
 -- name: suspected
 SELECT count(*) AS suspected FROM suspects;
+
+-- Looking at everything (`fsck`, `backup`): one moment, in pages.
+
+-- name: audit_batches
+SELECT * FROM batches WHERE seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: audit_files
+SELECT * FROM files WHERE seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: audit_known_files
+SELECT * FROM files WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: audit_parts
+SELECT p.* FROM upload_parts p JOIN uploads u ON u.id = p.upload_id
+WHERE u.status = 'pending' AND (p.upload_id, p.id) > (:upload_id, :id)
+ORDER BY p.upload_id, p.id LIMIT :limit;
+
+-- name: audit_slices
+SELECT s.*, (SELECT count(*) FROM outcomes o
+             WHERE o.batch_seq = s.batch_seq AND o.line >= s.first AND o.line < s.first + s.count)
+            AS outcomes
+FROM slices s WHERE s.batch_seq = :batch_seq ORDER BY s.first;
+
+-- name: audit_segments
+SELECT s.*, coalesce(o.outcomes, 0) AS outcomes
+FROM segments s LEFT JOIN (
+    SELECT segment, count(*) AS outcomes FROM outcomes WHERE batch_seq = :batch_seq GROUP BY segment) o
+  ON o.segment = s.id
+WHERE s.batch_seq = :batch_seq ORDER BY s.id;
+
+-- name: audit_segment_files
+SELECT key, max(offset_bytes + length_bytes) AS bytes FROM segments
+WHERE batch_seq = :batch_seq GROUP BY key;
+
+-- name: audit_kinds
+SELECT kind, count(*) AS outcomes FROM outcomes WHERE batch_seq = :batch_seq GROUP BY kind;
+
+-- name: audit_homeless
+SELECT count(*) AS outcomes FROM outcomes o
+WHERE o.batch_seq = :batch_seq
+  AND NOT EXISTS (SELECT 1 FROM segments s WHERE s.id = o.segment AND s.batch_seq = o.batch_seq);
+
+-- name: audit_garbage
+SELECT key FROM garbage WHERE key > :after ORDER BY key LIMIT :limit;
+
+-- name: audit_ownerless
+SELECT batch_seq FROM (SELECT DISTINCT batch_seq FROM outcomes
+                       UNION SELECT DISTINCT batch_seq FROM segments) r
+WHERE NOT EXISTS (SELECT 1 FROM slices s WHERE s.batch_seq = r.batch_seq);
+
+-- name: audit_tokens
+SELECT (SELECT last FROM tokens WHERE id = 1) AS last, (SELECT max(token) FROM slices) AS highest;
+
+-- name: audit_leased
+SELECT holder, count(*) AS slices FROM slices WHERE state = 'leased' GROUP BY holder;
+
+-- Repairs by `fsck --repair`, while nobody else has the database open: outcomes are believed where their
+-- segments are whole, everything else is counted from them.
+
+-- name: mend_drop_outcomes!
+DELETE FROM outcomes
+WHERE batch_seq = :batch_seq
+  AND (kind NOT IN (1, 2)
+       OR segment IN (SELECT value FROM json_each(:segments))
+       OR NOT EXISTS (SELECT 1 FROM segments s WHERE s.id = segment AND s.batch_seq = :batch_seq)
+       OR NOT EXISTS (
+           SELECT 1 FROM slices s WHERE s.batch_seq = :batch_seq
+             AND s.first = (SELECT max(t.first) FROM slices t
+                            WHERE t.batch_seq = :batch_seq AND t.first <= line)
+             AND line < s.first + s.count));
+
+-- name: mend_drop_segments!
+DELETE FROM segments
+WHERE batch_seq = :batch_seq
+  AND NOT EXISTS (
+      SELECT 1 FROM outcomes o WHERE o.batch_seq = :batch_seq AND o.segment = segments.id);
+
+-- name: mend_segments!
+UPDATE segments SET lines_before = counted.lines_before, lines = counted.lines
+FROM (
+    SELECT segment, lines, sum(lines) OVER (ORDER BY segment) - lines AS lines_before
+    FROM (SELECT segment, count(*) AS lines FROM outcomes
+          WHERE batch_seq = :batch_seq GROUP BY segment)
+) AS counted
+WHERE segments.id = counted.segment AND segments.batch_seq = :batch_seq;
+
+-- name: mend_slices!
+UPDATE slices
+SET settled = (SELECT count(*) FROM outcomes o
+               WHERE o.batch_seq = slices.batch_seq
+                 AND o.line >= slices.first AND o.line < slices.first + slices.count)
+WHERE batch_seq = :batch_seq;
+
+-- name: mend_counts!
+UPDATE batches SET
+    completed = (SELECT count(*) FROM outcomes WHERE batch_seq = :batch_seq AND kind = 1),
+    failed = (SELECT count(*) FROM outcomes WHERE batch_seq = :batch_seq AND kind = 2),
+    total = CASE WHEN status = 'validating' OR total = 0 THEN total
+            ELSE (SELECT coalesce(sum(count), 0) FROM slices WHERE batch_seq = :batch_seq) END
+WHERE seq = :batch_seq AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
+
+-- name: mend_reopen!
+UPDATE batches SET status = 'in_progress', finalizing_at = NULL
+WHERE seq = :batch_seq AND status = 'finalizing' AND completed + failed < total
+  AND NOT EXISTS (SELECT 1 FROM slices WHERE batch_seq = :batch_seq AND state = 'expired');
+
+-- name: mend_slice_states!
+UPDATE slices SET holder = NULL, state = CASE
+    WHEN settled = count THEN 'done'
+    ELSE (SELECT CASE b.status WHEN 'cancelling' THEN 'cancelled' WHEN 'finalizing' THEN 'expired'
+                 ELSE 'open' END
+          FROM batches b WHERE b.seq = :batch_seq) END
+WHERE batch_seq = :batch_seq;
+
+-- name: mend_drop_slices!
+DELETE FROM slices WHERE batch_seq = :batch_seq;
+
+-- name: mend_token!
+UPDATE tokens SET last = max(last, :least) WHERE id = 1;

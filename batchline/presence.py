@@ -1,0 +1,86 @@
+"""Who works on a data directory on this host, told by the kernel's locks: they go with their process.
+
+A dispatcher holds `dispatcher.lock` alone (dispatcher/alone.py), gateways share `gateway.lock`. Whoever
+must have the directory to himself takes both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO
+
+from batchline.errors import Conflict, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+DISPATCHER_LOCK = "dispatcher.lock"
+GATEWAY_LOCK = "gateway.lock"
+_WHO = {DISPATCHER_LOCK: "a dispatcher", GATEWAY_LOCK: "a gateway"}
+_TRY_EVERY_S = 0.2
+
+
+@asynccontextmanager
+async def present(data_dir: Path, stop: asyncio.Event) -> AsyncIterator[bool]:
+    """Be a gateway of `data_dir` while the body runs; waits while somebody has it to himself.
+
+    Yields False if `stop` was set first. Raises StoreUnavailable.
+    """
+    with _opened(data_dir / GATEWAY_LOCK, "w") as file:
+        is_told = False
+        while not stop.is_set():
+            if _take(file, fcntl.LOCK_SH):
+                yield True
+                return
+            if not is_told:
+                log.warning("'batchline fsck --repair' works on %s; waiting", data_dir)
+            is_told = True
+            await asyncio.sleep(_TRY_EVERY_S)
+        yield False
+
+
+def at_work(data_dir: Path) -> list[str]:
+    """Say who works on `data_dir` at present."""
+    found = []
+    for name, who in _WHO.items():
+        path = data_dir / name
+        if path.exists():
+            with _opened(path, "r") as file:
+                if not _take(file, fcntl.LOCK_EX):
+                    found.append(who)
+    return found
+
+
+@contextmanager
+def to_oneself(data_dir: Path) -> Iterator[None]:
+    """Have `data_dir` to oneself while the body runs; who starts meanwhile waits. Raises Conflict."""
+    with ExitStack() as stack:
+        for name, who in _WHO.items():
+            file = stack.enter_context(_opened(data_dir / name, "w"))
+            if not _take(file, fcntl.LOCK_EX):
+                raise Conflict(f"{who.capitalize()} works on {data_dir}: stop it first.")
+        yield
+
+
+def _take(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
+    try:
+        if mode == "w":
+            path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open(mode)
+    except OSError as exc:
+        raise StoreUnavailable(f"The lock file {path} cannot be opened: {exc}") from exc
+    with file:
+        yield file

@@ -1,0 +1,48 @@
+"""What a disk that refuses means, in words: the thing, what is wrong with it, the remedy.
+
+Turns the operating system's error codes into StoreUnavailable (DiskFull). Clients read these messages in a
+503 or 507, people on the dashboard, in `/ready` and in the log. For databases: `store/refusal.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from .errors import DiskFull, StoreUnavailable
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+MAKE_ROOM = "Delete files that are no longer needed, or give the data directory more room."
+READ_ONLY = (
+    "Mount the data directory's disk for writing. The kernel makes a disk that fails read-only: its log "
+    "(dmesg) tells why."
+)
+_DISK_REMEDIES = {
+    errno.EROFS: ("is read-only", READ_ONLY),
+    errno.EACCES: (
+        "may not be written by this user",
+        "Give the user that runs batchline the data directory.",
+    ),
+    errno.EPERM: (
+        "may not be written by this user",
+        "Give the user that runs batchline the data directory.",
+    ),
+    errno.EIO: (
+        "reports an input/output error",
+        "Look at the kernel's log (dmesg): the disk may be failing.",
+    ),
+    errno.EMFILE: (
+        "cannot be reached: this process has too many open files",
+        "Raise its limit of open files (ulimit -n).",
+    ),
+}
+
+
+def disk_refusal(exc: OSError, *, what: str = "") -> StoreUnavailable:
+    """Say why the disk of the data directory refuses; `what` names what was wanted of it."""
+    if exc.errno in _FULL:
+        return DiskFull(f"The disk of the data directory is full. {MAKE_ROOM}")
+    known = _DISK_REMEDIES.get(exc.errno or 0)
+    if known is None:
+        return StoreUnavailable(f"The disk refuses {what}: {exc.strerror or exc}")
+    wrong, remedy = known
+    return StoreUnavailable(f"The disk of the data directory {wrong}. {remedy}")

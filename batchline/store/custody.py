@@ -1,0 +1,80 @@
+"""Keeping bytes: what makes one moment of a database and the blobs it names stay together.
+
+While anybody keeps bytes, housekeeping deletes none: what becomes garbage waits. The lease is short and
+renewed, so that whoever dies holds nothing up. For `backup` and `fsck`, beside running processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from batchline.errors import StoreUnavailable
+
+from .connection import Database, open_database
+from .sqlite_intake import SqliteParts
+
+log = logging.getLogger(__name__)
+
+TTL_S = 60.0
+_RENEW_EVERY_S = 10.0
+
+
+class _Custody(SqliteParts):
+    """The lease of one who keeps bytes."""
+
+    def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
+        super().__init__(database)
+        self._clock_ms = clock_ms
+        self._holder = secrets.token_hex(6)
+
+    async def keep(self) -> None:
+        """Take or renew the lease."""
+        now_ms = self._clock_ms()
+        lease = self._lease | {"now_ms": now_ms, "until_ms": now_ms + int(TTL_S * 1000)}
+        async with self._database.write() as tx:
+            await tx.run(self._text("hold"), lease | {"take_over": False})
+
+    async def let_go(self) -> None:
+        """Give the lease back, and drop those of others that died."""
+        async with self._database.write() as tx:
+            await tx.run(self._text("let_go"), self._lease | {"now_ms": self._clock_ms()})
+
+    @property
+    def _lease(self) -> dict[str, str]:
+        return {"role": f"keep/{self._holder}", "holder": self._holder}
+
+
+@asynccontextmanager
+async def bytes_kept(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterator[None]:
+    """Keep all bytes that the database at `path` names while the body runs; its schema stays as it is.
+
+    Raises NewerStore, StoreUnavailable.
+    """
+    database = await open_database(path, migrate=False)
+    custody = _Custody(database, clock_ms=clock_ms)
+    try:
+        await custody.keep()
+        renewing = asyncio.ensure_future(_renew(custody))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            with suppress(StoreUnavailable):  # it lapses
+                await custody.let_go()
+    finally:
+        await database.close()
+
+
+async def _renew(custody: _Custody) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_EVERY_S)
+        try:
+            await custody.keep()
+        except StoreUnavailable as exc:
+            log.warning("bytes may be deleted before they are looked at: %s", exc)

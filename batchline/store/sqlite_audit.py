@@ -1,0 +1,164 @@
+"""`Audit` and `Mending` on SQLite: for `fsck`, and what it shares with `backup`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from batchline.model import Batch, File, Slice
+from batchline.states import SliceState
+from batchline.uploads import Part
+
+from . import repo
+from .audit import Audit, BatchRows, SegmentRow, SliceRow
+from .connection import Database, Moment, one_moment, open_database
+from .sqlite_intake import SqliteIntake, statement
+from .sqlite_upkeep import SqliteUpkeep, as_json, owned
+from .sqlite_uploads import SqliteUploads
+from .sqlite_work import SqliteWork
+
+
+class SqliteAudit:
+    """One moment of the database."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    async def integrity(self, *, quick: bool) -> list[str]:  # noqa: D102 - contract in audit
+        pragma = "PRAGMA quick_check" if quick else "PRAGMA integrity_check"
+        found = [str(row[0]) for row in await self._moment.rows(pragma)]
+        return [] if found == ["ok"] else found
+
+    async def identity(self) -> str:  # noqa: D102
+        row = await self._moment.row(statement("identity"))
+        return str(row["id"]) if row else ""
+
+    async def batches(self, *, after: int, limit: int) -> list[Batch]:  # noqa: D102
+        page = {"after": after, "limit": limit}
+        return [repo.to_batch(r) for r in await self._moment.rows(statement("audit_batches"), page)]
+
+    async def rows_of(self, batch: Batch) -> BatchRows:  # noqa: D102
+        key = {"batch_seq": batch.seq}
+        kinds = await self._moment.rows(statement("audit_kinds"), key)
+        homeless = await self._moment.row(statement("audit_homeless"), key)
+        assert homeless is not None, "a count has a row"
+        return BatchRows(
+            slices=[
+                SliceRow(repo.to_slice(r), SliceState(r["state"]), r["settled"], r["outcomes"])
+                for r in await self._moment.rows(statement("audit_slices"), key)
+            ],
+            segments=[
+                SegmentRow(*repo.to_segment(r), r["lines_before"], r["lines"], r["outcomes"])
+                for r in await self._moment.rows(statement("audit_segments"), key)
+            ],
+            kinds={row["kind"]: row["outcomes"] for row in kinds},
+            homeless=homeless["outcomes"],
+        )
+
+    async def segment_files(self, batch: Batch) -> dict[str, int]:  # noqa: D102
+        key = {"batch_seq": batch.seq}
+        rows = await self._moment.rows(statement("audit_segment_files"), key)
+        return {row["key"]: row["bytes"] for row in rows}
+
+    async def outcomes(  # noqa: D102
+        self, batch: Batch, *, start: int, stop: int
+    ) -> list[tuple[int, int, int]]:
+        key = {"batch_seq": batch.seq, "start": start, "stop": stop}
+        rows = await self._moment.rows(statement("outcomes"), key)
+        return [(r[0], r[1], r[2]) for r in rows]
+
+    async def files(self, *, after: int, limit: int) -> list[tuple[int, File]]:  # noqa: D102
+        page = {"after": after, "limit": limit}
+        rows = await self._moment.rows(statement("audit_files"), page)
+        return [(row["seq"], repo.to_file(row)) for row in rows]
+
+    async def known_files(self, ids: Collection[str]) -> dict[str, File]:  # noqa: D102
+        wanted = {"ids": as_json(list(ids))}
+        rows = await self._moment.rows(statement("audit_known_files"), wanted)
+        return {row["id"]: repo.to_file(row) for row in rows}
+
+    async def parts(self, *, after: tuple[str, str], limit: int) -> list[Part]:  # noqa: D102
+        page = {"upload_id": after[0], "id": after[1], "limit": limit}
+        return [repo.to_part(r) for r in await self._moment.rows(statement("audit_parts"), page)]
+
+    async def unnamed(self, keys: Sequence[str]) -> list[str]:  # noqa: D102
+        rows = await self._moment.rows(statement("unnamed"), {"keys": owned(keys)})
+        return [row["key"] for row in rows]
+
+    async def garbage_keys(self, *, after: str, limit: int) -> list[str]:  # noqa: D102
+        page = {"after": after, "limit": limit}
+        return [row["key"] for row in await self._moment.rows(statement("audit_garbage"), page)]
+
+    async def ownerless(self) -> list[int]:  # noqa: D102
+        return [row["batch_seq"] for row in await self._moment.rows(statement("audit_ownerless"))]
+
+    async def tokens(self) -> tuple[int, int]:  # noqa: D102
+        row = await self._moment.row(statement("audit_tokens"))
+        return (row["last"] or 0, row["highest"] or 0) if row else (0, 0)
+
+    async def leased(self) -> dict[str, int]:  # noqa: D102
+        rows = await self._moment.rows(statement("audit_leased"))
+        return {row["holder"] or "nobody": row["slices"] for row in rows}
+
+
+class SqliteMending(SqliteIntake, SqliteWork, SqliteUploads, SqliteUpkeep):
+    """Repairs of a database that nobody else has open."""
+
+    def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
+        super().__init__(database)
+        self._clock_ms = clock_ms
+        self._moved = asyncio.Event()
+
+    async def reindex(self) -> None:  # noqa: D102 - contract in audit
+        async with self._database.write() as tx:
+            await tx.run("REINDEX")
+
+    async def recount(self, batch: Batch, *, without: Collection[int], now: int) -> int:  # noqa: D102
+        key = {"batch_seq": batch.seq}
+        bad = key | {"segments": as_json(sorted(without))}
+        async with self._database.write() as tx:
+            dropped = await tx.run(self._text("mend_drop_outcomes"), bad)
+            for name in ("mend_drop_segments", "mend_segments", "mend_slices", "mend_counts"):
+                await tx.run(self._text(name), bad)
+            await tx.run(self._text("mend_reopen"), key)
+            await tx.run(self._text("mend_slice_states"), key)
+            await tx.run(self._text("drain"), key | {"now": now})
+        return dropped
+
+    async def recut(self, batch: Batch, slices: Sequence[Slice]) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("mend_drop_slices"), {"batch_seq": batch.seq})
+            await tx.run_many(self._text("add_slice"), [repo.slice_row(s) for s in slices])
+
+    async def drop_ownerless(self, batch_seq: int) -> int:  # noqa: D102
+        key = {"batch_seq": batch_seq, "limit": -1}
+        async with self._database.write() as tx:
+            return sum(
+                [await tx.run(self._text(n), key) for n in ("prune_outcomes", "prune_segments")]
+            )
+
+    async def raise_token(self, least: int) -> None:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("mend_token"), {"least": least})
+
+
+@asynccontextmanager
+async def open_audit(path: Path) -> AsyncIterator[Audit]:
+    """See the database at `path` as it is now. Raises StoreUnavailable."""
+    async with one_moment(path) as moment:
+        yield SqliteAudit(moment)
+
+
+@asynccontextmanager
+async def open_mending(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterator[SqliteMending]:
+    """Open the database at `path`, which nobody else may have open; its schema is brought up to date.
+
+    Raises NewerStore, StoreUnavailable.
+    """
+    database = await open_database(path)
+    try:
+        yield SqliteMending(database, clock_ms=clock_ms)
+    finally:
+        await database.close()

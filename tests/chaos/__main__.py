@@ -1,0 +1,63 @@
+"""`make chaos SEEDS=N [FROM=S] [JOBS=J]`: play N seeded histories from seed S on and report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from .draw import schedule
+from .report import Total, text, write
+from .run import run
+from .schedule import shown
+
+_ROOT = Path(__file__).parents[2]
+_OUT = _ROOT / ".batchline" / "chaos"
+
+
+def main() -> int:
+    """Return 1 if anything did not hold."""
+    asked = _arguments()
+    if asked.show:
+        print("\n\n".join(shown(schedule(seed)) for seed in asked.seeds))
+        return 0
+    began_at = time.monotonic()
+    total = Total()
+    count = len(asked.seeds)
+
+    def tell(verdict):
+        total.verdicts.append(verdict)
+        word = "FAILED" if verdict.breaches else "ok"
+        print(
+            f"[{len(total.verdicts):4}/{count}] seed {verdict.seed}: {word}  {verdict.lines} lines, "
+            f"{verdict.resent} sent again, {verdict.wall_s:.1f} s",
+            flush=True,
+        )
+        for breach in verdict.breaches:
+            print(f"    {breach.invariant}: {breach.what.splitlines()[0]}", flush=True)
+
+    run(asked.seeds, jobs=asked.jobs, keep=asked.out, on_verdict=tell)
+    total.verdicts.sort(key=lambda verdict: verdict.seed)
+    wall_s = time.monotonic() - began_at
+    write(total, asked.out, wall_s=wall_s)
+    print(text(total, wall_s=wall_s))
+    print(f"report         {asked.out / 'report.txt'}, report.json")
+    return 1 if total.failing else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=40, help="how many histories")
+    parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once")
+    parser.add_argument("--out", type=Path, default=_OUT, help="where report and failures are kept")
+    parser.add_argument("--show", action="store_true", help="print the schedules only")
+    asked = parser.parse_args()
+    asked.seeds = range(asked.first, asked.first + asked.seeds)
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

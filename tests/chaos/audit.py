@@ -1,0 +1,95 @@
+"""Looks into a data directory: while it is in use (one read transaction), and after everything stopped."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from .history import AtRest, Look
+
+_BY_BATCH = (
+    "SELECT b.id, b.seq, b.completed + b.failed AS counted, "
+    "(SELECT coalesce(sum(settled), 0) FROM slices s WHERE s.batch_seq = b.seq) AS in_slices "
+    "FROM batches b WHERE b.status IN ('in_progress', 'finalizing', 'cancelling')"
+)
+_LEFT = ("slices", "outcomes", "segments", "garbage")
+
+
+def database(data: Path) -> Path:
+    """Return the path of the database of a data directory."""
+    return data / "batchline.sqlite3"
+
+
+def look(data: Path, names: dict[str, str]) -> Look | None:
+    """Read what is settled and what is counted, in one snapshot; None while it cannot be read.
+
+    `names`: batch id → name. Batches that have ended are left out: housekeeping takes their rows.
+    """
+    try:
+        with closing(_open(database(data))) as opened:
+            opened.execute("BEGIN")
+            settled, counted, in_slices = {}, {}, {}
+            for batch_id, seq, count, sliced in opened.execute(_BY_BATCH).fetchall():
+                if (name := names.get(batch_id)) is None:
+                    continue
+                rows = opened.execute("SELECT line FROM outcomes WHERE batch_seq = ?", (seq,))
+                settled[name] = frozenset(line for (line,) in rows)
+                counted[name], in_slices[name] = count, sliced
+            return Look(time.monotonic(), settled, counted, in_slices)
+    except sqlite3.Error:
+        return None
+
+
+def housekeeping_left(data: Path) -> dict[str, int]:
+    """Count what the dispatcher's housekeeping has still to take, by table."""
+    with closing(_open(database(data))) as opened:
+        return {t: opened.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _LEFT}
+
+
+def at_rest(data: Path) -> AtRest:
+    """Check database and bytes against each other; nobody else may use them."""
+    with closing(sqlite3.connect(database(data))) as opened:
+        integrity = opened.execute("PRAGMA integrity_check").fetchone()[0]
+        files = dict(opened.execute("SELECT blob_key, bytes FROM files"))
+        batches = frozenset(row[0] for row in opened.execute("SELECT id FROM batches"))
+        left = {t: opened.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _LEFT}
+        garbage = frozenset(row[0] for row in opened.execute("SELECT key FROM garbage"))
+        published = {
+            row[0]
+            for row in opened.execute(
+                "SELECT b.id FROM batches b JOIN files f ON f.id IN (output_file_id, error_file_id)"
+            )
+        }
+    blobs = data / "blobs"
+    found = {
+        path.relative_to(blobs).as_posix(): path.stat().st_size
+        for path in blobs.rglob("*")
+        if path.is_file()
+    }
+    named = set(files) | {f"results/{b}/finished.idx" for b in published} | {"owner"}
+    return AtRest(
+        integrity=integrity,
+        missing=tuple(
+            f"{key}: {size} bytes in its row, {found.get(key, 'no such file')} on disk"
+            for key, size in files.items()
+            if found.get(key) != size
+        )
+        + tuple(key for key in named - set(files) - {"owner"} if key not in found),
+        unnamed=tuple(
+            sorted(
+                key
+                for key in found
+                if key not in named and not key.startswith("tmp/") and key not in garbage
+            )
+        ),
+        temporary=tuple(sorted(key for key in found if key.startswith("tmp/"))),
+        rows_left={table: count for table, count in left.items() if count},
+        batches=batches,
+    )
+
+
+def _open(path):
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)

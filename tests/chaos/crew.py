@@ -1,0 +1,211 @@
+"""The real processes of one history: started, killed, stopped for a while, and kept running.
+
+Whatever dies is started again, as a service manager would. Each death and each stop is recorded as a
+disturbance, bidden (by the schedule) or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from .history import Disturbance
+
+_AGAIN_S = 0.3  # between starts of a process that does not stay
+_START_S = 30.0
+_LOOK_S = 0.02
+_FIRED = re.compile(r"failpoint ([a-z.]+): (\w+)")
+
+
+def die_with_parent():
+    """Run in a child before its program: nothing outlives the harness."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A process of the system: what to run and how to see that it serves."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    health_url: str
+    log: Path
+    has_group: bool = False
+    """It has children that die with it (nginx's workers)."""
+
+
+def product(name, command, environment, port, log):
+    """Make the role of one of our own processes."""
+    argv = (sys.executable, "-m", "batchline.cli.main", command)
+    return Role(name, argv, environment, f"http://127.0.0.1:{port}/health", log)
+
+
+class Kept:
+    """One process that is kept running until `stop`."""
+
+    def __init__(self, role, disturbances, on_death=None):
+        self.role = role
+        self.failpoints = ""
+        self.is_up = asyncio.Event()
+        self._disturbances = disturbances
+        self._on_death = on_death
+        self._process = None
+        self._down = None
+        self._wanted_down_s = None
+        self._may_start = asyncio.Event()
+        self._may_start.set()
+        self._leaving = False
+        self._is_going = False
+        self._task = None
+
+    def start(self, failpoints=""):
+        """Start it; it is kept from now on."""
+        self.failpoints = failpoints
+        self._open_down(is_bidden=True)
+        self._task = asyncio.create_task(self._keep(), name=f"keep {self.role.name}")
+
+    def end_with(self, number):
+        """Send a signal, if it runs."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        try:
+            if self.role.has_group and number != signal.SIGTERM:
+                os.killpg(self._process.pid, number)
+            else:
+                self._process.send_signal(number)
+        except ProcessLookupError:
+            pass
+
+    def take_down(self, number, seconds=0.0, failpoints=""):
+        """Kill it; it comes back after `seconds`, with these failpoints."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self.failpoints = failpoints
+        self._wanted_down_s = seconds
+        self._is_going = True
+        self.is_up.clear()
+        self._open_down(is_bidden=True)
+        self.end_with(number)
+
+    async def hold_down(self):
+        """Kill it and keep it down until `let_up`."""
+        self._may_start.clear()
+        self.take_down(signal.SIGKILL)
+        while self._process is not None and self._process.returncode is None:
+            await asyncio.sleep(_LOOK_S)
+
+    def let_up(self):
+        """Let it be started again."""
+        self._may_start.set()
+
+    async def freeze(self, seconds):
+        """Stop it for a while."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        frozen = Disturbance("frozen", self.role.name, time.monotonic())
+        self._disturbances.append(frozen)
+        self.end_with(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.end_with(signal.SIGCONT)
+            frozen.ended_at = time.monotonic()
+
+    async def stop(self, within_s=20.0):
+        """End it for good, gently; return its exit code, or None if it had to be killed."""
+        self._leaving = True
+        self._may_start.set()
+        self.is_up.clear()
+        self.end_with(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(within_s):
+                await self._task
+        except TimeoutError:
+            self.end_with(signal.SIGKILL)
+            await asyncio.wait([self._task], timeout=5)
+            return None
+        return self._process.returncode if self._process else 0
+
+    @property
+    def pid(self):
+        """The process id, or None while it is down."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running else None
+
+    async def _keep(self):
+        while not self._leaving:
+            await self._may_start.wait()
+            if self._leaving:
+                return
+            await self._run_once()
+            if self._leaving:
+                return
+            if self._on_death is not None:
+                await self._on_death(self.role.name)
+            wait_s = self._wanted_down_s
+            is_short = wait_s is None and self._process.returncode == 1
+            self._wanted_down_s = None
+            await asyncio.sleep(_AGAIN_S if is_short else (wait_s or 0.0))
+
+    async def _run_once(self):
+        environment = self.role.environment | {"BATCHLINE_TEST_FAILPOINTS": self.failpoints}
+        self.failpoints = ""
+        self._is_going = False
+        with self.role.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.role.argv,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=asyncio.subprocess.DEVNULL,
+                preexec_fn=die_with_parent,
+                start_new_session=self.role.has_group,
+            )
+        looking = asyncio.create_task(self._until_up())
+        code = await self._process.wait()
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        self.is_up.clear()
+        if not self._leaving:
+            self._open_down(is_bidden=False).code = code
+
+    async def _until_up(self):
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
+            while True:
+                try:
+                    async with client.get(self.role.health_url) as answer:
+                        if answer.status == 200:
+                            break
+                except (aiohttp.ClientError, OSError, TimeoutError):
+                    pass
+                await asyncio.sleep(_LOOK_S)
+        if self._is_going:
+            return
+        if self._down is not None:
+            self._down.ended_at = time.monotonic()
+            self._down = None
+        self.is_up.set()
+
+    def _open_down(self, *, is_bidden):
+        if self._down is not None and self._down.code is not None:  # it died again while starting
+            self._down.ended_at = time.monotonic()
+            self._down = None
+        if self._down is None:
+            self._down = Disturbance("down", self.role.name, time.monotonic(), None, is_bidden)
+            self._disturbances.append(self._down)
+        return self._down
+
+
+def fired(logs):
+    """Return each failpoint that happened, in the order of the logs: (point, action)."""
+    return [match for text in logs.values() for match in _FIRED.findall(text)]

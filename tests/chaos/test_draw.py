@@ -1,0 +1,68 @@
+"""Schedules: the same seed gives the same one, every failpoint has its turn, faults stay bounded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+
+import pytest
+
+from batchline.failpoints import POINTS, arm
+from chaos.draw import PAIRS, schedule
+from chaos.faults import BREAKS_CONNECTION, Fate
+from chaos.report import ENOUGH
+from chaos.schedule import VERSION, Verb, shown
+
+SEEDS = range(500)
+
+
+@pytest.fixture(scope="module")
+def schedules():
+    return [schedule(seed) for seed in SEEDS]
+
+
+def test_a_seed_gives_the_same_schedule_for_ever():
+    """Whatever else was drawn before it."""
+    first = [shown(schedule(seed)) for seed in (3, 417)]
+
+    assert [shown(schedule(seed)) for seed in (3, 417)] == first
+    assert len({sha256(text.encode()).hexdigest() for text in first}) == 2
+    assert f"version {VERSION}" in first[0]
+
+
+def test_each_failpoint_and_action_has_its_turn_often_enough(schedules):
+    """In 500 seeds, with some to spare for what luck prevents."""
+    turns = Counter(one.pair for one in schedules)
+
+    assert set(turns) == {(point, action) for point in POINTS for action in ("crash", "error")}
+    assert min(turns.values()) >= 2 * ENOUGH
+    assert len(PAIRS) == len(turns)
+
+
+def test_what_is_armed_can_be_armed(schedules):
+    """The product itself reads every text."""
+    try:
+        for one in schedules:
+            for _, text in one.failpoints:
+                arm(text)
+            for act in one.acts:
+                arm(act.failpoints)
+    finally:
+        arm("")
+
+
+def test_a_line_that_shall_be_answered_is_dealt_few_faults(schedules):
+    """So that its fate is decided: fewer than what excuses a failure, and one that looks like a death."""
+    lines = [line for one in schedules for batch in one.batches for _, line in batch.special]
+
+    assert all(len(line.faults) <= 2 for line in lines if line.fate is Fate.ANSWERED)
+    assert all(sum(f in BREAKS_CONNECTION for f in line.faults) <= 1 for line in lines)
+
+
+def test_every_kind_of_act_happens(schedules):
+    """Each verb, the second dispatchers, disks and clocks are drawn often."""
+    acts = Counter(act.verb for one in schedules for act in one.acts)
+
+    assert set(acts) == set(Verb)
+    assert min(acts.values()) >= 10
+    assert {one.second for one in schedules} == {"", "standby", "rival"}

@@ -1,0 +1,83 @@
+"""Why a disk or a database refuses: each kind names the thing and the remedy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+
+import pytest
+
+from batchline.errors import DiskFull
+from batchline.refusal import disk_refusal
+from batchline.store.refusal import database_refusal
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_is_full(number):
+    """A quota that is used up is the same to us."""
+    refusal = disk_refusal(OSError(number, os.strerror(number)))
+
+    assert isinstance(refusal, DiskFull)
+    assert str(refusal).startswith("The disk of the data directory is full. Delete files")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EROFS, "The disk of the data directory is read-only. Mount"),
+        (errno.EACCES, "The disk of the data directory may not be written by this user. Give"),
+        (errno.EIO, "The disk of the data directory reports an input/output error. Look"),
+        (errno.EXDEV, "The disk refuses files/a: Invalid cross-device link"),
+    ],
+)
+def test_other_refusals_of_the_disk(number, message):
+    """What is not known is passed on as it is."""
+    refusal = disk_refusal(OSError(number, os.strerror(number)), what="files/a")
+
+    assert not isinstance(refusal, DiskFull)
+    assert str(refusal).startswith(message)
+
+
+def refused(code, text):
+    exc = sqlite3.OperationalError(text)
+    exc.sqlite_errorcode = code
+    return database_refusal(exc, where=" at /data/x.sqlite3")
+
+
+def test_a_database_that_cannot_grow_is_a_full_disk():
+    """Answered as such: 507."""
+    assert isinstance(refused(sqlite3.SQLITE_FULL, "database or disk is full"), DiskFull)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "message"),
+    [
+        (
+            sqlite3.SQLITE_READONLY_DBMOVED,
+            "attempt to write a readonly database",
+            "The database at /data/x.sqlite3 is read-only (attempt to write a readonly database). Mount",
+        ),
+        (sqlite3.SQLITE_BUSY, "database is locked", "The database at /data/x.sqlite3 is held by"),
+        (sqlite3.SQLITE_IOERR_WRITE, "disk I/O error", "The database at /data/x.sqlite3 cannot be"),
+        (
+            sqlite3.SQLITE_ERROR,
+            "no such table: x",
+            "The database at /data/x.sqlite3 refuses: no such",
+        ),
+    ],
+)
+def test_other_refusals_of_the_database(code, text, message):
+    """Extended codes count as their plain ones."""
+    assert str(refused(code, text)).startswith(message)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path):
+    """A real code of SQLite's own."""
+    path = tmp_path / "x.sqlite3"
+    path.write_bytes(b"nonsense" * 1000)
+
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        sqlite3.connect(path).execute("SELECT * FROM x")
+
+    assert "no database of batchline's" in str(database_refusal(caught.value))
