@@ -68,7 +68,13 @@ class Flight:
         self._clock = clock
         self._settler: Settler | None = None
         self._ready = Ready(placement)
-        self.trials = Trials(placement, metrics=metrics, model_of=self._ready.model_of)
+        self.trials = Trials(
+            placement,
+            metrics=metrics,
+            model_of=self._ready.model_of,
+            on_free=self._ready.add_first,
+            on_failed=self._fail,
+        )
         self._retrying = Retrying(
             retry,
             metrics=metrics,
@@ -77,6 +83,7 @@ class Flight:
             on_suspect=self.trials.add,
         )
         self._tasks: dict[asyncio.Task[bool], Stay] = {}
+        self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._by_batch: Counter[str] = Counter()
         self._idle = asyncio.Event()
@@ -174,7 +181,7 @@ class Flight:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._failing, return_exceptions=True)
 
     def keep_only(self, batch_ids: Collection[str]) -> None:
         """Forget what is known of batches that do not run any more."""
@@ -262,15 +269,23 @@ class Flight:
 
     async def _retry(self, line: ReadyLine, verdict: Retry, seconds: float) -> bool:
         """Try it again later or, if that is over, settle it; tell which."""
-        result: Answer | NoAnswer | None
         if line.is_on_trial and verdict.policy.counts is Counts.LOSS:
-            result = self.trials.lost(line, seconds)
-        else:
-            self.trials.undecided(line)
-            result = None if self._retrying.take(line, verdict, seconds=seconds) else verdict.result
-        if result is not None:
-            await self._settle(line, OutcomeKind.FAILED, result, Usage())
-        return result is not None
+            line.fails_with = verdict.result
+            self.trials.lost(line, seconds, is_sure=verdict.policy.is_sure)
+            return False
+        self.trials.undecided(line)
+        if self._retrying.take(line, verdict, seconds=seconds):
+            return False
+        await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
+        return True
+
+    def _fail(self, line: ReadyLine, result: NoAnswer) -> None:
+        """Settle a line that is not under way."""
+        line.held.under_way += 1  # until it is durable
+        settling = self._settle(line, OutcomeKind.FAILED, result, Usage())
+        task = asyncio.get_running_loop().create_task(settling)
+        self._failing.add(task)
+        task.add_done_callback(self._failing.discard)
 
     def _return(self, line: ReadyLine) -> None:
         """Put a line back that nobody took."""

@@ -41,6 +41,8 @@ class Berth:
     busy_since: float = 0.0
     """When the first of those in flight was sent to what had been idle."""
     hung_at: float = 0.0
+    gone_at: float = 0.0
+    """When it last refused a connection, hung, or was not there when it was looked at."""
     is_reserved: bool = False
     """Only trials of suspects are sent here (`trials`)."""
     models: frozenset[str] = frozenset()
@@ -95,6 +97,8 @@ class Placement:
         self._monotonic = monotonic
         self._limit = self._share = 1  # a berth's share: the limit spread over those in service
         self._has_looked = False
+        self.looks = 0
+        """How many looks were taken in."""
         self.tells_apart = False
         """Some berths list other models than others."""
 
@@ -213,6 +217,8 @@ class Placement:
             berth.answered_at = now
             if self._way.state is not State.CLOSED:
                 self._hear_way(stay, sign, why)
+        if sign is Sign.REFUSED:
+            berth.gone_at = now
         if self.is_pinned and backend != berth.name and sign in {Sign.LOST, Sign.SOUR}:
             return  # nobody knows whose doing it was
         circuit = berth.circuit.heard(sign, epoch=stay.epoch, share=self._share, now=now, why=why)
@@ -238,6 +244,7 @@ class Placement:
     def looked(self, backends: Sequence[BackendStatus], pulses: Mapping[str, Pulse]) -> list[Berth]:
         """Take in what the probe saw; return the berths whose lines are to be taken away."""
         self._has_looked = True
+        self.looks += 1
         if self._way.state is not State.CLOSED:
             self._set_way(self._way.at(self._monotonic()).seen_alive(share=self._limit))
         statuses = {backend.name: backend for backend in backends}
@@ -255,11 +262,13 @@ class Placement:
         """Take in one look; tell whether what is in flight there has to be taken away."""
         now, circuit = self._monotonic(), berth.circuit
         if silence := self._hang.silence(pulse, now=now):
+            berth.gone_at = now
             self._set(berth, circuit.seen_dead(silence, is_wary=True))
             return berth.circuit.epoch != circuit.epoch
         if not status.alive:
             # Busy servers are late: while lines are answered, only the question was unlucky.
             if pulse.silent_since is None or berth.answered_at <= pulse.silent_since:
+                berth.gone_at = now
                 self._set(berth, circuit.seen_dead(status.reason or "is not alive"))
             return False
         berth.models = frozenset(status.models)
@@ -269,7 +278,7 @@ class Placement:
             pulse, in_flight=berth.in_flight, quiet_since=quiet_since, now=now
         )
         if stillness is not None:
-            berth.hung_at = now
+            berth.hung_at = berth.gone_at = now
             self._set(berth, circuit.hung(stillness, until=now + (self._hang.after_s or 0.0)))
             return berth.circuit.epoch != circuit.epoch
         if pulse.moved_at > berth.hung_at:

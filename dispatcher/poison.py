@@ -44,7 +44,8 @@ class Suspects(Generic[T]):
         self._on_trial: list[T] = []
         self._lost: list[T] = []
         self._is_hot_group = False
-        self._is_single = False
+        self.is_single = False
+        """Whether the group on trial is one line."""
         self._size = 1
         self._false_alarms: list[float] = []
 
@@ -80,7 +81,7 @@ class Suspects(Generic[T]):
         group = [line for line in pool if may(line)][: min(size, at_most)]
         taken = set(map(id, group))
         pool[:] = [line for line in pool if id(line) not in taken]
-        self._on_trial, self._lost, self._is_single = list(group), [], len(group) == 1
+        self._on_trial, self._lost, self.is_single = list(group), [], len(group) == 1
         return group
 
     # -- how a line on trial ended
@@ -97,7 +98,7 @@ class Suspects(Generic[T]):
 
     def lost(self, line: T, now: float) -> bool:
         """Take in that it was lost; True: it is condemned, and kept apart no more."""
-        if self._is_single:
+        if self.is_single:
             line.blames += 1
             if line.blames >= self._needed(now):
                 self._leave(line)

@@ -79,7 +79,6 @@ class _Loss:
     """A line's server was lost, or only the connection to it: that shows a little later."""
 
     berth: Berth
-    epoch: int
     at: float
     seconds: float
 
@@ -185,7 +184,7 @@ class Retrying:
         timers = line.held.timers
         loss = None
         if verdict.policy.counts is Counts.LOSS and line.avoid is not None:
-            loss = _Loss(line.avoid, line.avoid.circuit.epoch, time.monotonic(), seconds)
+            loss = _Loss(line.avoid, time.monotonic(), seconds)
 
         def again() -> None:
             timers.discard(timer)
@@ -218,8 +217,7 @@ class Retrying:
 
 def _count(loss: _Loss, line: ReadyLine) -> None:
     """Count a loss; as a try if its server answered others since: then it was only the connection."""
-    circuit = loss.berth.circuit
-    if loss.berth.answered_at > loss.at and circuit.epoch == loss.epoch:
+    if loss.berth.answered_at > loss.at >= loss.berth.gone_at:
         line.spent += FULL_COST
     else:
         line.losses += 1

@@ -3,23 +3,40 @@
     suspects ─► a server is reserved ─► what it has in flight ends ─► the group is sent ─► …the next
 The other servers go on meanwhile; where there is only one, everything else waits. Who is tried next and who
 is to blame is `poison`'s decision. A line that kills servers shall not tour the fleet: trials stay
-with one server, and wait for it when it is down.
+with one server, and wait for it when it is down. A server that lost a line alone with it and is seen alive
+right after did not die: such a line is no suspect, and its losses are counted as tries.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from batchline.metrics import Metrics
 
 from .held import ReadyLine
 from .placement import Berth, Placement, Stay
 from .poison import LOSSES, Suspects
+from .policy import FULL_COST
 from .verdict import NoAnswer
 
 _PATIENCE_S = 300.0
 """A server that died in a trial is waited for so long before another one is risked."""
+
+
+_LOOKS = 2
+"""The second look that ends after something happened has begun after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A line was lost alone: did its server die, or only the connection?"""
+
+    line: ReadyLine
+    berth: Berth
+    at: float
+    looks: int
 
 
 class Trials:
@@ -31,10 +48,15 @@ class Trials:
         *,
         metrics: Metrics,
         model_of: Callable[[ReadyLine], str | None],
+        on_free: Callable[[ReadyLine], None],
+        on_failed: Callable[[ReadyLine, NoAnswer], None],
     ) -> None:
         self._placement = placement
         self._metrics = metrics
         self._model_of = model_of
+        self._on_free = on_free
+        self._on_failed = on_failed
+        self._doubt: _Doubt | None = None
         self._suspects: Suspects[ReadyLine] = Suspects()
         self._berth: Berth | None = None
         self._last: Berth | None = None
@@ -59,6 +81,7 @@ class Trials:
 
     def next(self, *, at_most: int) -> list[tuple[ReadyLine, Stay]]:
         """Begin the next trial if its time has come: lines, each with its place."""
+        self._resolve()
         if self._suspects.is_on_trial:
             return []
         self._suspects.keep_only(lambda line: line.held.may_send)
@@ -89,19 +112,49 @@ class Trials:
         if self._ends(line, "undecided"):
             self._suspects.undecided(line)
 
-    def lost(self, line: ReadyLine, seconds: float) -> NoAnswer | None:
-        """Take in that a line on trial was lost; return what it fails with if it is condemned."""
+    def lost(self, line: ReadyLine, seconds: float, *, is_sure: bool) -> None:
+        """Take in that a line on trial was lost. `is_sure`: its server says itself that it died."""
         assert self._ends(line, "lost")
+        assert self._berth is not None, "it stays reserved while a group is on trial"
         line.losses += 1
         line.quickest_s = min(line.quickest_s, seconds)
+        if not self._suspects.is_single:
+            self._suspects.lost(line, time.monotonic())
+        elif is_sure:
+            self._blame(line)
+        else:
+            self._doubt = _Doubt(line, self._berth, time.monotonic(), self._placement.looks)
+
+    def _resolve(self) -> None:
+        """See what became of the server that a line was alone with."""
+        if (doubt := self._doubt) is None:
+            return
+        has_died = doubt.berth.gone_at > doubt.at
+        if not doubt.line.held.may_send:
+            self._suspects.undecided(doubt.line)
+        elif has_died:
+            self._blame(doubt.line)
+        elif self._placement.looks >= doubt.looks + _LOOKS:
+            self._suspects.undecided(doubt.line)
+            self._free(doubt.line)
+        else:
+            return
+        self._doubt = None
+
+    def _blame(self, line: ReadyLine) -> None:
         if not self._suspects.lost(line, time.monotonic()):
-            return None
+            return
         self._metrics.condemned.inc()
         message = (
-            f"Each of the {line.losses} times that this request was sent, the model server died or "
-            f"broke off while working on it; the last {line.blames} times it was alone with it."
+            f"Each of the {line.losses} times that this request was sent, the model server died or hung "
+            f"while working on it; the last {line.blames} times it had no other request of a batch."
         )
-        return NoAnswer("backend_killed", message)
+        self._on_failed(line, NoAnswer("backend_killed", message))
+
+    def _free(self, line: ReadyLine) -> None:
+        line.spent += line.losses * FULL_COST
+        line.losses = line.blames = 0
+        self._on_free(line)
 
     def _ends(self, line: ReadyLine, how: str) -> bool:
         was_on_trial, line.is_on_trial = line.is_on_trial, False
