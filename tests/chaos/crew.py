@@ -136,6 +136,14 @@ class Kept:
             return None
         return self._process.returncode if self._process else 0
 
+    def waited_s(self):
+        """Return how long its main thread has waited for a processor since it was started."""
+        try:
+            told = Path(f"/proc/{self._process.pid}/schedstat").read_text()
+        except (OSError, AttributeError):
+            return 0.0
+        return int(told.split()[1]) / 1e9
+
     @property
     def pid(self):
         """The process id, or None while it is down."""

@@ -27,7 +27,8 @@ _TAIL_LINES = 25
 _TICK_S = 0.05
 _START_S = 2.0  # what it usually takes until everything stands
 _FAILPOINT_S = 1.5
-_BUSY_S = 0.5
+_BUSY_TICK_S = 0.5
+_BUSY_S = 0.25  # half of the time
 _LOOK_S = 0.25
 _HOUSEKEEPING_S = 20.0
 _DISPATCHERS = ("dispatcher", "second")
@@ -346,10 +347,16 @@ class Stage:
             self.history.looks.append(seen)
 
     async def _notice_being_busy(self):
+        """Record when we, or a process of the system, waited long for a processor."""
+        waited = dict.fromkeys(self.kept, 0.0)
         while not self.over.is_set():
             before = time.monotonic()
-            await asyncio.sleep(_TICK_S)
-            if time.monotonic() - before > _BUSY_S:
+            await asyncio.sleep(_BUSY_TICK_S)
+            late_s = time.monotonic() - before - _BUSY_TICK_S
+            for name, kept in self.kept.items():
+                since, waited[name] = waited[name], kept.waited_s()
+                late_s = max(late_s, waited[name] - since)
+            if late_s > _BUSY_S:
                 now = time.monotonic()
                 self.history.disturbances.append(Disturbance("busy", "machine", before, now))
 

@@ -14,7 +14,7 @@ _UNDER_WAY_S = 0.3
 _GRACE_S = 2.0
 """After a cancel was acknowledged, so much later nothing is sent any more."""
 _SLACK_S = 0.5
-_NEARLY = 0.9
+_NEARLY = 0.8
 """The dispatcher counts from before the request arrives."""
 _DISPATCH = frozenset({"dispatcher", "second", "nginx", "disk", "clock", "machine"})
 _STALLING = frozenset({"frozen", "full", "read-only", "jump", "busy"})
@@ -79,22 +79,30 @@ def cost_a_try(history: History, send: Send) -> bool:
     """Tell whether this send went wrong by itself: a fault, a server that died, no answer in time."""
     if send.dealt in set(Fault) - HARMLESS or send.end == "cut":
         return True
-    timeout_s = float(dict(history.schedule.settings)["request_timeout_s"])
-    return send.end == "left" and (send.ended_at or send.at) - send.at > timeout_s * _NEARLY
+    open_s = (send.ended_at or send.at) - send.at
+    return send.end == "left" and open_s > _timeout_s(history) * _NEARLY
+
+
+def _timeout_s(history: History) -> float:
+    return float(dict(history.schedule.settings)["request_timeout_s"])
 
 
 def _is_explained(history: History, earlier: Send, later: Send) -> bool:
     if cost_a_try(history, earlier) or earlier.dealt == Fate.BROKEN:
         return True
-    if any(_may_cost(d, earlier, later) for d in history.disturbances):
+    timeout_s = _timeout_s(history)
+    if any(_may_cost(d, earlier, later, timeout_s) for d in history.disturbances):
         return True
     return earlier.end != "delivered" and _sat_beside_a_stall(history, earlier)
 
 
-def _may_cost(done: Disturbance, earlier: Send, later: Send) -> bool:
+def _may_cost(done: Disturbance, earlier: Send, later: Send, timeout_s: float) -> bool:
     if done.kind == "retry":
         is_own = earlier.tag.partition("/")[0] == done.target
         return is_own and done.overlaps(earlier.at, later.at)
+    if done.kind == "busy":  # who has no processor reads an answer too late: a timeout
+        is_timeout = later.at - earlier.at > _NEARLY * timeout_s
+        return is_timeout and done.overlaps(earlier.at, later.at, _SLACK_S)
     is_carrier = done.target in _DISPATCH or done.target == f"upstream{earlier.upstream}"
     return is_carrier and done.overlaps(earlier.at, later.at, _SLACK_S)
 
