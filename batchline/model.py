@@ -119,6 +119,8 @@ class Batch:
     cancelled_at: int | None = None
     paused_at: int | None = None
     """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
+    deaths: int = 0
+    """Dispatchers that died on it in a row since a line of it was last finished."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 

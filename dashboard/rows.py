@@ -281,6 +281,8 @@ def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
         return "for the disk"
     if batch.status in _DOING:
         return _DOING[batch.status]
+    if batch.paused_at is not None and batch.faults:
+        return "the dispatcher died on it again and again: resume or cancel it"
     if batch.paused_at is not None:
         return f"for {spell(now - batch.paused_at)}"
     if pill is NO_MODEL and batch.model:

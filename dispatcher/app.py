@@ -176,6 +176,7 @@ class Dispatcher:
             self._pump,
             _admission(settings, store, blobs, probe, clock=clock),
             _publisher(settings, store, blobs, metrics, clock=clock),
+            holder=self._holder,
             gate=self._gate,
             metrics=metrics,
             clock=clock,
@@ -207,7 +208,7 @@ class Dispatcher:
             self._settler.stop()
             await settling
             with suppress(StoreUnavailable):
-                await self._pump.give_back()
+                await self._store.recover(self._holder, died=False)
                 await self._report([], paused="The dispatcher was stopped.")
 
     def _loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -222,7 +223,7 @@ class Dispatcher:
     async def _take_over(self) -> None:
         """Take back what a dead dispatcher of this host held: we own the host's lock."""
         await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S, take_over=True)
-        freed = await self._store.release_all(f"{self._settings.cell}/")
+        freed = await self._store.recover(f"{self._settings.cell}/", died=True)
         if freed:
             self._metrics.recovered.inc(freed)
             log.info("took back %d slices of a dispatcher that died", freed)

@@ -17,6 +17,7 @@ from batchline.model import Batch, Fault
 from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work
 
+from . import suspects
 from .admit import Admission
 from .gate import Cause, Gate
 from .publish import Publisher
@@ -39,18 +40,20 @@ class Conductor:
         admission: Admission,
         publisher: Publisher,
         *,
+        holder: str,
         gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
+        self._holder = holder
         self._pump = pump
         self._gate = gate
         self._admission = admission
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
-        self._busy: set[str] = set()
+        self._busy: dict[str, tuple[BatchStatus, asyncio.Task[None]]] = {}
         self._crashes: Counter[str] = Counter()
         self.waiting: dict[str, str] = {}
         """Open batches (by id) whose next step the disk or the database refuses, and why."""
@@ -67,7 +70,7 @@ class Conductor:
                     await asyncio.sleep(_AGAIN_S)
 
     async def _look(self, steps: asyncio.TaskGroup) -> None:
-        batches = await self._store.open_batches()
+        batches = suspects.may_run(await self._store.open_batches())
         running = [b for b in batches if b.status is BatchStatus.IN_PROGRESS]
         now = self._clock()
         # Past its deadline a batch sends nothing more, whenever the sweep comes to end it.
@@ -77,10 +80,14 @@ class Conductor:
         for batch in batches:
             if batch.id not in self._busy:
                 await self._move_on(batch, steps)
+            elif self._busy[batch.id][0] is not batch.status:
+                self._busy[batch.id][1].cancel()  # a cancel does not wait for a step that is void
         self._count(batches, running)
 
     async def _move_on(self, batch: Batch, steps: asyncio.TaskGroup) -> None:
-        if batch.status is BatchStatus.IN_PROGRESS:
+        if fault := suspects.verdict(batch):
+            await self._stop(batch, fault)
+        elif batch.status is BatchStatus.IN_PROGRESS:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
         elif batch.status in PUBLISHABLE:  # it asks for room by itself
@@ -91,13 +98,14 @@ class Conductor:
     def _begin(
         self, batch: Batch, step: Callable[[Batch], Awaitable[None]], steps: asyncio.TaskGroup
     ) -> None:
-        self._busy.add(batch.id)
         task = steps.create_task(self._guarded(batch, step))
-        task.add_done_callback(lambda _: self._busy.discard(batch.id))
+        self._busy[batch.id] = batch.status, task
+        task.add_done_callback(lambda _: self._busy.pop(batch.id))
 
     async def _guarded(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
         """Run the step; whatever breaks in it is this batch's affair and no other's."""
         try:
+            await self._store.begin(batch, holder=self._holder)
             fault = await self._attempt(batch, step)
             if fault is not None:
                 await self._fail(batch, fault)
@@ -132,6 +140,15 @@ class Conductor:
         log.error("%s fails: %s", batch.id, reason)
         fault = Fault("internal_error", reason)
         await self._store.break_batch(batch, fault, now=int(self._clock()))
+
+    async def _stop(self, batch: Batch, fault: Fault) -> None:
+        """Work no more on a batch that the dispatcher dies on; keep what there is of it."""
+        log.error("%s is set aside: %s", batch.id, fault.message)
+        now = int(self._clock())
+        if batch.status is BatchStatus.IN_PROGRESS:
+            await self._store.set_aside(batch, fault, now=now)
+        else:
+            await self._store.break_batch(batch, fault, now=now)
 
     def _count(self, batches: Sequence[Batch], running: Sequence[Batch]) -> None:
         by_status = Counter(b.status for b in batches)

@@ -62,6 +62,7 @@ class Pump:
         self._held: dict[tuple[int, int], Held] = {}
         self._batches: list[Batch] = []
         self._exhausted: set[int] = set()
+        self._is_unsure = False
         self.broken: dict[int, str] = {}
         """Batches (by seq) whose input cannot be read any more, and why."""
 
@@ -103,10 +104,6 @@ class Pump:
         while True:
             await asyncio.sleep(self._limits.lease_s * _RENEW_AFTER)
             await self._renew()
-
-    async def give_back(self) -> None:
-        """Release every slice still held, after the last result was settled."""
-        await self._release(list(self._held.values()))
 
     def settled(self, group: Sequence[Pending]) -> None:
         """Take note that these lines are durable (called by the settler)."""
@@ -151,6 +148,9 @@ class Pump:
         return schedule.choose([b for b in self._batches if b.seq not in self._exhausted], held)
 
     async def _claim(self, batch: Batch) -> None:
+        if self._is_unsure:
+            await self._give_back_unknown()
+        self._is_unsure = True  # until every slice is in our hands, or given back
         asked_at = time.monotonic()
         share = max(1, len(self._batches) - len(self._exhausted))
         count = min(_CLAIM_AT_MOST, max(1, self._flight.room // 64 // share))
@@ -166,7 +166,16 @@ class Pump:
             except StoreUnavailable:
                 await self._store.release(claim.leases[taken:])
                 raise
+        self._is_unsure = False
         self._flight.kick()
+
+    async def _give_back_unknown(self) -> None:
+        """Give back what a claim leased that broke off before it told us: nobody else would for long."""
+        held = [h.lease for h in self._held.values()]
+        freed = await self._store.release_others(self._limits.holder, held)
+        self._is_unsure = False
+        if freed:
+            log.info("took back %d slices of a claim that broke off", freed)
 
     async def _take(self, batch: Batch, lease: Lease, trusted_until: float) -> None:
         piece = lease.slice

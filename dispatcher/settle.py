@@ -92,6 +92,10 @@ class Settler:
                 self._arrived.set()
 
     async def _store_durably(self, group: Sequence[Pending]) -> None:
+        """Store the group once, however often that takes.
+
+        What failed may have been stored all the same, so it is offered as it was, bytes and all.
+        """
         settlements: list[Settlement] = []
         is_repeated = False
         while True:
@@ -131,9 +135,9 @@ class Settler:
         segment = await self._blobs.put_segment(
             segments_prefix(batch.id), [(outcome.index, outcome.record) for _, _, outcome in items]
         )
-        by_lease: dict[int, tuple[Lease, list[Outcome]]] = {}
+        by_lease: dict[tuple[int, int], tuple[Lease, list[Outcome]]] = {}
         for _, lease, outcome in items:
-            by_lease.setdefault(lease.slice.first, (lease, []))[1].append(outcome)
+            by_lease.setdefault((lease.slice.first, lease.token), (lease, []))[1].append(outcome)
         return Settlement(batch.seq, segment, list(by_lease.values()))
 
     def _measure(self, group: Sequence[Pending], accepted: Accepted, seconds: float) -> None:
@@ -141,7 +145,10 @@ class Settler:
         metrics.settle_seconds.observe(seconds)
         metrics.settled_per_group.observe(len(group))
         if accepted.lines < len(group):
-            log.info("%d results came after their lease was lost", len(group) - accepted.lines)
+            log.info(
+                "%d results were stored before, or came after their lease was lost",
+                len(group) - accepted.lines,
+            )
         metrics.finished.labels(OutcomeKind.FAILED).inc(accepted.failed)
         metrics.finished.labels(OutcomeKind.SUCCEEDED).inc(accepted.succeeded)
         metrics.prompt_tokens.inc(accepted.usage.input_tokens)

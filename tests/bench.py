@@ -130,6 +130,18 @@ class Bench:
             while not await condition():
                 await asyncio.sleep(0.01)
 
+    async def is_in(self, batch, status):
+        return (await self.store.get_batch(batch.id)).status is status
+
+    async def is_paused(self, batch):
+        return (await self.store.get_batch(batch.id)).paused_at is not None
+
+    async def has_finished(self, batch, lines):
+        return (await self.store.get_batch(batch.id)).counts.finished >= lines
+
+    async def holds(self, value):
+        return value
+
     async def lines(self, file_id):
         """Parse a result file."""
         if file_id is None:

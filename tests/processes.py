@@ -22,7 +22,7 @@ class System:
 
     def __init__(self, folder, upstream_url, **settings):
         self.port, self.ops_port = free_port(), free_port()
-        self.folder = folder
+        self.folder, self.data = folder, folder / "data"
         self.environment = os.environ | {
             "BATCHLINE_DATA_DIR": str(folder / "data"),
             "BATCHLINE_PORT": str(self.port),
@@ -66,6 +66,12 @@ class System:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as exc:
             return exc.code, exc.read().decode()
+
+    def post(self, path):
+        """POST without a body; return the status."""
+        request = urllib.request.Request(self.url + path, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
 
     def wait_ready(self, within_s=60):
         deadline = time.monotonic() + within_s

@@ -44,7 +44,8 @@ class Scripted:
         self.most_in_flight = 0
         self.disconnects = 0
         self.health = 200
-        self.models = ["m"]  # None: there is no such route
+        self.models = ["m"]  # None: there is no such route; HANG: it never answers
+        self.models_asked = 0
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -82,6 +83,9 @@ class Scripted:
     async def _models(self, request):
         if self.models is None:
             raise web.HTTPNotFound
+        self.models_asked += 1
+        if self.models == HANG:
+            await self.release.wait()
         data = [{"id": name, "object": "model"} for name in self.models]
         return web.json_response({"object": "list", "data": data})
 

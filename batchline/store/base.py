@@ -130,8 +130,23 @@ class Work(Protocol):
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give unfinished slices back; leases lost meanwhile are left alone."""
 
-    async def release_all(self, holder_prefix: str) -> int:
-        """Give back every slice leased by a holder with this prefix: its process is known dead."""
+    async def begin(self, batch: Batch, *, holder: str) -> None:
+        """Note who works on a batch that is not in progress: there the leases tell."""
+
+    async def recover(self, holder_prefix: str, *, died: bool) -> int:
+        """Give back every slice leased by a holder with this prefix: its process is known to be gone.
+
+        If it `died`, that counts against the batches it worked on (`Batch.deaths`). Returns how many slices.
+        """
+
+    async def release_others(self, holder: str, keep: Sequence[Lease]) -> int:
+        """Give back slices that this very holder leased and knows nothing of; return how many.
+
+        Such are left by a claim whose answer was lost.
+        """
+
+    async def set_aside(self, batch: Batch, fault: Fault, *, now: int) -> bool:
+        """Pause a running batch on our own account, with the reason as its fault; resuming forgets it."""
 
     async def settle(
         self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False

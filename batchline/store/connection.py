@@ -147,17 +147,6 @@ class Database:
                 await self._writer.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
                 return max(0, before - await _number(self._writer, count))
 
-    async def copy_into(self, path: Path) -> None:
-        """Write what is committed now into a new database at `path`, compact; not synced.
-
-        Nobody is kept from writing meanwhile.
-        """
-        with _translated(path):
-            async with aiosqlite.connect(self._path, isolation_level=None) as own:
-                for pragma in _PRAGMAS_OF_READERS:
-                    await own.execute_fetchall(pragma)
-                await own.execute_fetchall("VACUUM INTO ?", (str(path),))
-
     async def checkpoint(self) -> bool:
         """Move the log into the database and shorten its file; False if somebody was in the way.
 
@@ -230,6 +219,18 @@ async def one_moment(path: Path) -> AsyncIterator[Moment]:
         yield Moment(connection)
     finally:
         await connection.close()
+
+
+async def copy_database(path: Path, target: Path) -> None:
+    """Write what is committed at `path` now into a new database at `target`: compact, not synced.
+
+    Nobody is kept from writing meanwhile. Raises StoreUnavailable, DiskFull.
+    """
+    with _translated(path):
+        async with aiosqlite.connect(_read_only(path), uri=True, isolation_level=None) as own:
+            for pragma in _PRAGMAS_OF_READERS:
+                await own.execute_fetchall(pragma)
+            await own.execute_fetchall("VACUUM INTO ?", (str(target),))
 
 
 def _schema_before(path: Path) -> int:

@@ -106,6 +106,7 @@ def to_batch(row: Row) -> Batch:
         paused_at=row["paused_at"] if status in PAUSABLE else None,
         metadata=_decoded(row["metadata"], dict[str, str]),
         faults=_decoded(row["faults"], list[Fault]),
+        deaths=row["deaths"] if row["completed"] + row["failed"] == row["finished_then"] else 0,
         counts=Counts(row["total"], row["completed"], row["failed"]),
         usage=Usage(*(row[name] for name in _USAGE)),
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from .base import Store
 from .connection import Database, open_database
 from .sqlite_intake import SqliteIntake
+from .sqlite_recovery import SqliteRecovery
 from .sqlite_results import SqliteResults
 from .sqlite_steering import SqliteSteering
 from .sqlite_upkeep import SqliteUpkeep
@@ -21,7 +22,13 @@ from .sqlite_work import SqliteWork
 
 
 class SqliteStore(
-    SqliteIntake, SqliteUploads, SqliteResults, SqliteSteering, SqliteWork, SqliteUpkeep
+    SqliteIntake,
+    SqliteUploads,
+    SqliteResults,
+    SqliteSteering,
+    SqliteWork,
+    SqliteRecovery,
+    SqliteUpkeep,
 ):
     """All of the contract over one database file."""
 

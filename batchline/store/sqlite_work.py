@@ -135,10 +135,6 @@ class SqliteWork(SqliteParts):
         async with self._database.write() as tx:
             await tx.run_many(self._text("release"), [_key(lease) for lease in leases])
 
-    async def release_all(self, holder_prefix: str) -> int:  # noqa: D102
-        async with self._database.write() as tx:
-            return await tx.run(self._text("release_all"), {"prefix": holder_prefix})
-
     async def settle(  # noqa: D102
         self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False
     ) -> Accepted:

@@ -201,13 +201,13 @@ async def test_close_adds_files_and_status_in_one_go(store, make_batch):
     assert not await store.close(batch, BatchStatus.COMPLETED, output=output, error=None, now=NOW)
 
 
-async def test_release_all_takes_back_what_a_dead_process_held(store, make_batch):
+async def test_recover_takes_back_what_a_dead_process_held(store, make_batch):
     """Slices of one cell are freed at once, those of another stay."""
     batch = await make_batch(lines=12)
     await store.claim(batch, slices=2, holder="here/1", ttl_s=300)
     await store.claim(batch, slices=1, holder="there/1", ttl_s=300)
 
-    assert await store.release_all("here/") == 2
+    assert await store.recover("here/", died=True) == 2
     freed = await store.claim(batch, slices=9, holder="here/2", ttl_s=300)
     assert [x.slice.first for x in freed.leases] == [0, 4]
 
@@ -316,3 +316,37 @@ async def test_nothing_of_a_paused_batch_is_claimed(store, make_batch):
     assert paused.leases == []
     assert settled.lines == 4
     assert [lease.slice.first for lease in resumed.leases] == [4]
+
+
+async def test_a_holder_gives_back_what_it_does_not_know_of(store, make_batch):
+    """Its own slices but those it names; those of others stay."""
+    batch = await make_batch(lines=16)
+    known = (await store.claim(batch, slices=1, holder="a/1", ttl_s=300)).leases
+    await store.claim(batch, slices=2, holder="a/1", ttl_s=300)
+    await store.claim(batch, slices=1, holder="a/2", ttl_s=300)
+
+    assert await store.release_others("a/1", known) == 2
+    freed = await store.claim(batch, slices=9, holder="b", ttl_s=300)
+    assert [x.slice.first for x in freed.leases] == [4, 8]
+
+
+async def test_deaths_are_counted_until_a_line_is_finished(store, make_batch):
+    """Against the batch whose slices were held; a result in between begins the count anew."""
+    worked, idle = await make_batch(lines=8), await make_batch(lines=8)
+
+    async def deaths():
+        return [(await store.get_batch(b.id)).deaths for b in (worked, idle)]
+
+    for _ in range(3):
+        lease = (await store.claim(worked, slices=1, holder="a/1", ttl_s=30)).leases[0]
+        await store.recover("a/", died=True)
+    three = await deaths()
+    lease = (await store.claim(worked, slices=1, holder="a/1", ttl_s=30)).leases[0]
+    await store.settle([settlement(worked, (lease, [answered(0)]))], now=NOW)
+    none = await deaths()
+    await store.recover("a/", died=True)
+    one = await deaths()
+    await store.claim(worked, slices=1, holder="a/1", ttl_s=30)
+    await store.recover("a/", died=False)
+
+    assert (three, none, one, await deaths()) == ([3, 0], [0, 0], [1, 0], [1, 0])

@@ -18,7 +18,8 @@ def make_system(tmp_path, upstream):
     made = []
 
     def make(*, started=("gateway", "dispatcher"), **settings):
-        system = System(tmp_path, upstream.url, **settings)
+        url = settings.pop("upstream_url", upstream.url)
+        system = System(tmp_path, url, **settings)
         made.append(system)
         system.start(*started)
         return system

@@ -85,7 +85,7 @@ WHERE status IN ('failed', 'completed', 'expired', 'cancelled')
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: cancel_batch
-UPDATE batches SET status = 'cancelling',
+UPDATE batches SET status = 'cancelling', deaths = 0,
     cancelling_at = max(:now, coalesce(finalizing_at, in_progress_at, created_at))
 WHERE id = :id AND status IN ('validating', 'in_progress', 'finalizing')
 RETURNING seq;
@@ -95,7 +95,8 @@ UPDATE batches SET paused_at = :now
 WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NULL;
 
 -- name: resume_batch!
-UPDATE batches SET paused_at = NULL
+UPDATE batches SET paused_at = NULL, deaths = 0,
+    faults = CASE WHEN status = 'in_progress' THEN NULL ELSE faults END
 WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NOT NULL;
 
 -- name: delete_batch
@@ -123,7 +124,7 @@ INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
 VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes);
 
 -- name: accept!
-UPDATE batches SET status = 'in_progress', in_progress_at = max(:now, created_at),
+UPDATE batches SET status = 'in_progress', in_progress_at = max(:now, created_at), deaths = 0,
     total = :total, model = :model
 WHERE seq = :batch_seq AND status = 'validating';
 
@@ -175,9 +176,39 @@ RETURNING first;
 UPDATE slices SET state = 'open', holder = NULL
 WHERE batch_seq = :batch_seq AND first = :first AND token = :token AND state = 'leased';
 
+-- name: release_others!
+UPDATE slices INDEXED BY slices_leased SET state = 'open', holder = NULL
+WHERE state = 'leased' AND holder = :holder
+  AND (batch_seq, first) NOT IN (
+      SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:keep));
+
+-- name: begin!
+UPDATE batches SET worked_by = :holder WHERE seq = :batch_seq AND status = :status;
+
+-- name: count_deaths!
+UPDATE batches
+SET deaths = CASE WHEN completed + failed = finished_then THEN deaths + 1 ELSE 1 END,
+    finished_then = completed + failed
+WHERE seq IN (
+    SELECT seq FROM batches
+    WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+      AND status != 'in_progress' AND substr(worked_by, 1, length(:prefix)) = :prefix
+    UNION
+    SELECT batch_seq FROM slices INDEXED BY slices_leased
+    WHERE state = 'leased' AND substr(holder, 1, length(:prefix)) = :prefix);
+
+-- name: forget_work!
+UPDATE batches SET worked_by = NULL
+WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+  AND substr(worked_by, 1, length(:prefix)) = :prefix;
+
 -- name: release_all!
-UPDATE slices SET state = 'open', holder = NULL
+UPDATE slices INDEXED BY slices_leased SET state = 'open', holder = NULL
 WHERE state = 'leased' AND substr(holder, 1, length(:prefix)) = :prefix;
+
+-- name: set_aside!
+UPDATE batches SET paused_at = :now, faults = :faults
+WHERE seq = :batch_seq AND status = 'in_progress' AND paused_at IS NULL;
 
 -- name: held
 SELECT first, token FROM slices
@@ -211,7 +242,7 @@ SET completed = completed + :completed, failed = failed + :failed,
 WHERE seq = :batch_seq;
 
 -- name: drain!
-UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)
+UPDATE batches SET status = 'finalizing', deaths = 0, finalizing_at = max(:now, in_progress_at)
 WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total;
 
 -- name: has_lapsed
@@ -220,7 +251,7 @@ WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')  -- th
   AND status = 'in_progress' AND expires_at <= :now LIMIT 1;
 
 -- name: lapse
-UPDATE batches SET status = 'finalizing', finalizing_at = max(:now, in_progress_at)
+UPDATE batches SET status = 'finalizing', deaths = 0, finalizing_at = max(:now, in_progress_at)
 WHERE status = 'in_progress' AND expires_at <= :now
 RETURNING seq, id;
 
@@ -463,6 +494,10 @@ FROM segments s LEFT JOIN (
     SELECT segment, count(*) AS outcomes FROM outcomes WHERE batch_seq = :batch_seq GROUP BY segment) o
   ON o.segment = s.id
 WHERE s.batch_seq = :batch_seq ORDER BY s.id;
+
+-- name: audit_segment_files
+SELECT key, max(offset_bytes + length_bytes) AS bytes FROM segments
+WHERE batch_seq = :batch_seq GROUP BY key;
 
 -- name: audit_kinds
 SELECT kind, count(*) AS outcomes FROM outcomes WHERE batch_seq = :batch_seq GROUP BY kind;
