@@ -277,10 +277,8 @@ def _end(
 
 
 def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
-    if pill is HELD_UP:
-        return "for the disk"
     if batch.status in _DOING:
-        return _DOING[batch.status]
+        return "for the disk" if pill is HELD_UP else _DOING[batch.status]
     if batch.paused_at is not None and batch.faults:
         return "the dispatcher died on it again and again: resume or cancel it"
     if batch.paused_at is not None:
