@@ -22,7 +22,7 @@ class System:
 
     def __init__(self, folder, upstream_url, **settings):
         self.port, self.ops_port = free_port(), free_port()
-        self.folder = folder
+        self.folder, self.data = folder, folder / "data"
         self.environment = os.environ | {
             "BATCHLINE_DATA_DIR": str(folder / "data"),
             "BATCHLINE_PORT": str(self.port),
