@@ -41,6 +41,8 @@ POINTS = {
     "publish.closed": "the batch is closed, nobody knows of it yet",
     "sweep.deleted": "bytes are deleted, their keys still count as garbage",
     "migrate.statement": "a migration is under way",
+    "backup.snapshot": "a backup has its copy of the database, and no bytes yet",
+    "backup.copied": "a backup is whole, and not yet in its place",
 }
 """Every point, and what is true when the process passes it."""
 

@@ -137,6 +137,18 @@ class _Desk:
             async for found in examination.run():
                 yield found
 
+    async def _keep_bytes(self, stack: AsyncExitStack) -> Found:
+        """Let housekeeping delete nothing meanwhile, if the database can be written."""
+        who = " and ".join(self._at_work)
+        path = self._settings.database_path
+        try:
+            await stack.enter_async_context(bytes_kept(path, clock_ms=_clock_ms))
+        except StoreUnavailable as exc:
+            text = f"{who} may delete bytes meanwhile: {exc}"
+            advice = "look again: what was only deleted is no longer missing then"
+            return Damage("processes", str(path), text, Severity.NOTE, advice=advice)
+        return Sound("processes", f"{who} at work: one moment is examined")
+
     async def _mend(self) -> int:
         """Carry out what mends the damages that were found; return how many repairs succeeded."""
         damages = [f for f in self._found if isinstance(f, Damage)]

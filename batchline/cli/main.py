@@ -39,6 +39,7 @@ COMMANDS = {
     "cancel": ("cancel", "Stop a batch; what is finished is kept."),
     "rm": ("steer", "Delete a batch that has ended, with its result files."),
     "doctor": ("doctor", "Check everything and say what is wrong and how to mend it."),
+    "backup": ("backup", "Copy a data directory, consistent, also while everything runs."),
     "fsck": ("fsck", "Prove that a data directory is whole, and repair what can be repaired."),
     "gateway": ("processes", "Run the gateway: the API and the dashboard."),
     "dispatcher": (

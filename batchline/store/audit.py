@@ -61,6 +61,9 @@ class Audit(Protocol):
     async def rows_of(self, batch: Batch) -> BatchRows:
         """Return the rows of one batch."""
 
+    async def segment_files(self, batch: Batch) -> dict[str, int]:
+        """Return blob key -> the bytes of it that segments of the batch lie in."""
+
     async def outcomes(self, batch: Batch, *, start: int, stop: int) -> list[tuple[int, int, int]]:
         """Return (index, outcome code, segment number), as in `Work`."""
 

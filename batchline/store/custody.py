@@ -24,17 +24,13 @@ TTL_S = 60.0
 _RENEW_EVERY_S = 10.0
 
 
-class Custody(SqliteParts):
-    """A database whose bytes are kept; its schema is left as it is."""
+class _Custody(SqliteParts):
+    """The lease of one who keeps bytes."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
         super().__init__(database)
         self._clock_ms = clock_ms
         self._holder = secrets.token_hex(6)
-
-    async def copy_into(self, path: Path) -> None:
-        """Write what is committed now into a new database at `path`; not synced."""
-        await self._database.copy_into(path)
 
     async def keep(self) -> None:
         """Take or renew the lease."""
@@ -54,18 +50,18 @@ class Custody(SqliteParts):
 
 
 @asynccontextmanager
-async def bytes_kept(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterator[Custody]:
-    """Keep all bytes that the database at `path` names while the body runs.
+async def bytes_kept(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterator[None]:
+    """Keep all bytes that the database at `path` names while the body runs; its schema stays as it is.
 
     Raises NewerStore, StoreUnavailable.
     """
     database = await open_database(path, migrate=False)
-    custody = Custody(database, clock_ms=clock_ms)
+    custody = _Custody(database, clock_ms=clock_ms)
     try:
         await custody.keep()
         renewing = asyncio.ensure_future(_renew(custody))
         try:
-            yield custody
+            yield
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
@@ -75,7 +71,7 @@ async def bytes_kept(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterato
         await database.close()
 
 
-async def _renew(custody: Custody) -> None:
+async def _renew(custody: _Custody) -> None:
     while True:
         await asyncio.sleep(_RENEW_EVERY_S)
         try:

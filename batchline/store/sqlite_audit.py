@@ -57,6 +57,11 @@ class SqliteAudit:
             homeless=homeless["outcomes"],
         )
 
+    async def segment_files(self, batch: Batch) -> dict[str, int]:  # noqa: D102
+        key = {"batch_seq": batch.seq}
+        rows = await self._moment.rows(statement("audit_segment_files"), key)
+        return {row["key"]: row["bytes"] for row in rows}
+
     async def outcomes(  # noqa: D102
         self, batch: Batch, *, start: int, stop: int
     ) -> list[tuple[int, int, int]]:

@@ -9,6 +9,7 @@ from scripted import completion, error
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, result_key
 from batchline.metrics import Metrics
 from batchline.model import File
+from batchline.store.custody import bytes_kept
 from dispatcher.sweep import Sweep
 
 DAY = 86400
@@ -153,3 +154,20 @@ async def test_a_full_piece_is_followed_by_the_next_at_once(store, blobs, clock,
 
     assert rests == [0.1, 0.02]
     assert await store.garbage(limit=9) == []
+
+
+async def test_no_bytes_are_deleted_while_somebody_keeps_them(store, blobs, clock, tmp_path):
+    """A backup or a look at everything needs what one moment of the database names."""
+    writer = blobs.create("files/a")
+    await writer.write(b"x")
+    await writer.commit()
+    await store.add_file(File("file-a", 1, 0, None, "a", "user_data", "files/a"))
+    sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock)
+
+    async with bytes_kept(tmp_path / "batchline.sqlite3", clock_ms=clock.ms):
+        await store.delete_file("file-a")
+        await sweep.step()
+        assert await blobs.size("files/a") == 1
+    await sweep.step()
+
+    assert await blobs.size("files/a") is None

@@ -15,7 +15,8 @@ from scripted import completion
 from batchline.failpoints import POINTS
 
 GATEWAY_POINTS = ("blob.written", "blob.renamed", "upload.stored")
-DISPATCHER_POINTS = tuple(p for p in POINTS if p not in {"upload.stored", "migrate.statement"})
+ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied"}
+DISPATCHER_POINTS = tuple(p for p in POINTS if p not in ELSEWHERE)
 LINES = 150
 IN_FLIGHT = 16
 

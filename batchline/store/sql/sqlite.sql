@@ -495,6 +495,10 @@ FROM segments s LEFT JOIN (
   ON o.segment = s.id
 WHERE s.batch_seq = :batch_seq ORDER BY s.id;
 
+-- name: audit_segment_files
+SELECT key, max(offset_bytes + length_bytes) AS bytes FROM segments
+WHERE batch_seq = :batch_seq GROUP BY key;
+
 -- name: audit_kinds
 SELECT kind, count(*) AS outcomes FROM outcomes WHERE batch_seq = :batch_seq GROUP BY kind;
 
