@@ -79,6 +79,7 @@ class Flight:
             retry,
             metrics=metrics,
             clock=clock,
+            looks=lambda: placement.looks,
             on_ripe=self.kick,
             on_suspect=self.trials.add,
         )
@@ -116,6 +117,7 @@ class Flight:
         """Allow this many requests in flight."""
         self.limit = limit
         self._placement.set_limit(limit)
+        self._retrying.look_after_losses()
         self._retrying.measure(suspects=len(self.trials))
         self.kick()
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from batchline.metrics import Metrics
 
 from .budget import Budget
+from .doubt import Doubt
 from .held import ReadyLine
-from .placement import Berth
 from .poison import LOSSES
 from .policy import FULL_COST, Counts, Reason, Wait
 from .verdict import Retry
@@ -74,15 +74,6 @@ def plan(delay_s: float, left_s: float) -> Plan | None:
     return Plan(random.uniform(left_s / 4, left_s / 2), is_last=True)  # noqa: S311 - no secret
 
 
-@dataclass(frozen=True, slots=True)
-class _Loss:
-    """A line's server was lost, or only the connection to it: that shows a little later."""
-
-    berth: Berth
-    at: float
-    seconds: float
-
-
 @dataclass(slots=True)
 class _Account:
     """One batch's budget, and the lines that wait for a token of it."""
@@ -100,12 +91,15 @@ class Retrying:
         *,
         metrics: Metrics,
         clock: Callable[[], float],
+        looks: Callable[[], int],
         on_ripe: Callable[[], None],
         on_suspect: Callable[[ReadyLine], None],
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
+        self._looks = looks
+        self._doubts: list[tuple[Doubt, ReadyLine]] = []
         self._on_ripe = on_ripe
         self._on_suspect = on_suspect
         self._accounts: dict[str, _Account] = {}
@@ -182,21 +176,40 @@ class Retrying:
 
     def _back_off(self, line: ReadyLine, delay_s: float, verdict: Retry, seconds: float) -> None:
         timers = line.held.timers
-        loss = None
+        doubt = None
         if verdict.policy.counts is Counts.LOSS and line.avoid is not None:
-            loss = _Loss(line.avoid, time.monotonic(), seconds)
+            line.quickest_s = min(line.quickest_s, seconds)
+            doubt = Doubt.begin(line.avoid, looks=self._looks(), is_sure=verdict.policy.is_sure)
 
         def again() -> None:
             timers.discard(timer)
             self._timers.discard(timer)
-            if loss is not None:
-                _count(loss, line)
-            self._ripen(line, is_costly=verdict.policy.counts in _COSTLY)
+            if doubt is not None:
+                self._doubts.append((doubt, line))
+                self.look_after_losses()
+            else:
+                self._ripen(line, is_costly=verdict.policy.counts in _COSTLY)
             self._on_ripe()
 
         timer = asyncio.get_running_loop().call_later(delay_s, again)
         timers.add(timer)
         self._timers.add(timer)
+
+    def look_after_losses(self) -> None:
+        """Count the losses of which is known by now what they were."""
+        doubts, self._doubts = self._doubts, []
+        for doubt, line in doubts:
+            if not line.held.may_send:
+                continue
+            has_died = doubt.has_died(looks=self._looks())
+            if has_died is None:
+                self._doubts.append((doubt, line))
+                continue
+            if has_died:
+                line.losses += 1
+            else:
+                line.spent += FULL_COST
+            self._ripen(line, is_costly=not has_died)
 
     def _ripen(self, line: ReadyLine, *, is_costly: bool) -> None:
         """Let a line that has waited go on, to where it belongs."""
@@ -213,12 +226,3 @@ class Retrying:
         if batch_id not in self._accounts:
             self._accounts[batch_id] = _Account(Budget(time.monotonic()))
         return self._accounts[batch_id]
-
-
-def _count(loss: _Loss, line: ReadyLine) -> None:
-    """Count a loss; as a try if its server answered others since: then it was only the connection."""
-    if loss.berth.answered_at > loss.at >= loss.berth.gone_at:
-        line.spent += FULL_COST
-    else:
-        line.losses += 1
-        line.quickest_s = min(line.quickest_s, loss.seconds)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from batchline.metrics import Metrics
 
+from .doubt import Doubt
 from .held import ReadyLine
 from .placement import Berth, Placement, Stay
 from .poison import LOSSES, Suspects
@@ -23,20 +23,6 @@ from .verdict import NoAnswer
 
 _PATIENCE_S = 300.0
 """A server that died in a trial is waited for so long before another one is risked."""
-
-
-_LOOKS = 2
-"""The second look that ends after something happened has begun after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """A line was lost alone: did its server die, or only the connection?"""
-
-    line: ReadyLine
-    berth: Berth
-    at: float
-    looks: int
 
 
 class Trials:
@@ -56,7 +42,7 @@ class Trials:
         self._model_of = model_of
         self._on_free = on_free
         self._on_failed = on_failed
-        self._doubt: _Doubt | None = None
+        self._doubt: tuple[ReadyLine, Doubt] | None = None
         self._suspects: Suspects[ReadyLine] = Suspects()
         self._berth: Berth | None = None
         self._last: Berth | None = None
@@ -120,23 +106,23 @@ class Trials:
         line.quickest_s = min(line.quickest_s, seconds)
         if not self._suspects.is_single:
             self._suspects.lost(line, time.monotonic())
-        elif is_sure:
-            self._blame(line)
         else:
-            self._doubt = _Doubt(line, self._berth, time.monotonic(), self._placement.looks)
+            looks = self._placement.looks
+            self._doubt = line, Doubt.begin(self._berth, looks=looks, is_sure=is_sure)
 
     def _resolve(self) -> None:
         """See what became of the server that a line was alone with."""
-        if (doubt := self._doubt) is None:
+        if self._doubt is None:
             return
-        has_died = doubt.berth.gone_at > doubt.at
-        if not doubt.line.held.may_send:
-            self._suspects.undecided(doubt.line)
+        line, doubt = self._doubt
+        has_died = doubt.has_died(looks=self._placement.looks)
+        if not line.held.may_send:
+            self._suspects.undecided(line)
         elif has_died:
-            self._blame(doubt.line)
-        elif self._placement.looks >= doubt.looks + _LOOKS:
-            self._suspects.undecided(doubt.line)
-            self._free(doubt.line)
+            self._blame(line)
+        elif has_died is not None:
+            self._suspects.undecided(line)
+            self._free(line)
         else:
             return
         self._doubt = None

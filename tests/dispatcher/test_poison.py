@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 
@@ -19,7 +18,7 @@ from batchline.states import BatchStatus
 class Mortal(Scripted):
     """A model server that `die`s with all it has in hand, and comes back a little later."""
 
-    def __init__(self, script=None, *, down_s=0.15):
+    def __init__(self, script=None, *, down_s=0.3):
         super().__init__(script)
         self.down_s = down_s
         self.deaths = 0
@@ -91,29 +90,26 @@ def deaths(there):
     return sum(server.deaths for server in there.servers)
 
 
-def seen(there):
-    return sum((server.seen for server in there.servers), Counter())
-
-
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("number", [1, 3, 10])
+@pytest.mark.parametrize(
+    ("number", "count"),
+    [(1, 1), (3, 1), (1, 3), (3, 3), pytest.param(10, 3, marks=pytest.mark.slow)],
+)
 async def test_poison_lines_fail_and_nobody_else(bench, tmp_path, count, number):
-    """Among 2,000 lines: each poison line ends with its own code, after a few servers at most."""
-    poison = set(random.Random(number).sample(range(2000), number))
+    """Among 1,000 lines: each poison line ends with its own code, after a few servers at most."""
+    poison = set(random.Random(number).sample(range(1000), number))
     async with fleet(bench, tmp_path / "nginx", count) as there:
         killing(there.servers, poison)
-        batch = await bench.submit(2000)
+        batch = await bench.submit(1000)
         async with bench.running(**there.settings, max_in_flight=16 * count):
             ended = await bench.ended(batch, within_s=110)
         output, errors = await bench.results(ended)
 
         assert ended.status is BatchStatus.COMPLETED
-        assert len(output) == 2000 - number
+        assert len(output) == 1000 - number
         assert {e["custom_id"] for e in errors} == {f"id-{n}" for n in poison}
         assert {e["error"]["code"] for e in errors} == {"backend_killed"}
         assert "died" in errors[0]["error"]["message"]
-        print("DEATHS", count, number, deaths(there), [s.deaths for s in there.servers])
-        assert deaths(there) <= 8 * number
+        assert 4 * number <= deaths(there) <= 8 * number
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -127,14 +123,14 @@ async def test_servers_killed_by_hand_condemn_nobody(bench, tmp_path, count):
                 await asyncio.sleep(random.uniform(0.3, 0.6))
                 await random.choice(there.servers).die()
 
-        batch = await bench.submit(3000)
+        batch = await bench.submit(800)
         async with bench.running(**there.settings, max_in_flight=16 * count):
             killer = asyncio.ensure_future(kill_again_and_again())
             ended = await bench.ended(batch, within_s=110)
             killer.cancel()
-        print("DEATHS", deaths(there), "resent", sum(seen(there).values()) - 3000)
 
-    assert (ended.counts.completed, ended.counts.failed) == (3000, 0)
+    assert deaths(there) > 0
+    assert (ended.counts.completed, ended.counts.failed) == (800, 0)
 
 
 async def test_poison_and_servers_killed_by_hand_together(bench, tmp_path):
