@@ -15,9 +15,9 @@ from ports import free_port
 
 from . import audit, clock, disk, front
 from .client import Client, Owner, list_all, look_at_everything
-from .crew import Kept, fired, product
+from .crew import Kept, fired, product, run_command
 from .faults import Fault
-from .history import Disturbance, History, Result
+from .history import Backup, Disturbance, History, Result
 from .schedule import Act, BatchPlan, Schedule, Verb
 from .witness import Upstream, Witness
 
@@ -164,6 +164,8 @@ class Stage:
             )
         ]
         acting = [asyncio.create_task(self._act(act)) for act in self.schedule.acts]
+        if self.schedule.backup_at is not None:
+            acting.append(asyncio.create_task(self._back_up(self.schedule.backup_at)))
         try:
             async with asyncio.TaskGroup() as clients:
                 for plan in self.schedule.batches:
@@ -328,6 +330,21 @@ class Stage:
         made = Disturbance(kind, target, now, now)
         self.history.disturbances.append(made)
         return made
+
+    async def _back_up(self, share):
+        """Run the command; once more without its failpoint, where it has one."""
+        await self._until(share, latest_s=2.0)
+        armed = dict(self.schedule.failpoints).get("backup", "")
+        target = self.folder / "backup"
+        for failpoints in (armed, "") if armed else ("",):
+            began_at = time.monotonic()
+            code = await run_command(
+                ("backup", str(target)),
+                self.kept["gateway"].role.environment | {"BATCHLINE_TEST_FAILPOINTS": failpoints},
+                self.folder / "backup.log",
+            )
+            found = await asyncio.to_thread(audit.damage, target) if target.exists() else ()
+            self.history.backups.append(Backup(began_at, time.monotonic(), code, found))
 
     # -- watching
 
