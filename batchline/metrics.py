@@ -21,6 +21,7 @@ class Metrics:
         self.cell = cell
         self._declare_service(self.registry)
         self._declare_work(self.registry)
+        self._declare_backends(self.registry)
         self._declare_storage(self.registry)
         self._declare_housekeeping(self.registry)
 
@@ -105,11 +106,31 @@ class Metrics:
         self.completion_tokens = Counter(
             "batchline_completion_tokens_total", "Generated tokens of finished lines", registry=r
         )
+        for kind in OutcomeKind:
+            self.finished.labels(kind)
+
+    def _declare_backends(self, r: CollectorRegistry) -> None:
         self.backend_up = Gauge(
             "batchline_backend_up", "1 where the backend answers", ["backend"], registry=r
         )
-        for kind in OutcomeKind:
-            self.finished.labels(kind)
+        self.backend_circuit = Gauge(
+            "batchline_backend_circuit",
+            "1 at the circuit's state: closed (the backend gets its share), half_open (a few), open (none)",
+            ["backend", "state"],
+            registry=r,
+        )
+        self.backend_in_flight = Gauge(
+            "batchline_backend_requests_in_flight",
+            "Lines sent to the backend and not yet answered",
+            ["backend"],
+            registry=r,
+        )
+        self.backend_hangs = Counter(
+            "batchline_backend_hangs_total",
+            "Times that lines were taken away from a backend that hung",
+            ["backend"],
+            registry=r,
+        )
 
     def _declare_storage(self, r: CollectorRegistry) -> None:
         self.settle_seconds = Histogram(

@@ -273,6 +273,13 @@ class BackendStatus:
     output_tokens_per_s: float | None = None
     reason: str | None = None
     """Why it is not alive, in words."""
+    circuit: str = "closed"
+    """Whether it gets lines: `closed` (its share), `half_open` (a few, to try it), `open` (none)."""
+    circuit_since: int = 0
+    circuit_reason: str | None = None
+    """Why it gets no lines or few, in words."""
+    in_flight: int = 0
+    """Lines sent there and not yet answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +294,8 @@ class FleetReport:
     """Requests the dispatcher allows in flight at present."""
     paused: str | None = None
     """Why dispatch is paused, in words, or None."""
+    unserved: Sequence[str] = field(default_factory=list)
+    """Models of running batches that no backend in service serves: their lines wait."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Batch id -> why it cannot be validated or published at present, whatever the others do."""
 

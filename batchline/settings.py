@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         0.03, gt=0, description="Results are grouped this long, then made durable"
     )
     probe_interval_s: float = Field(1.0, gt=0, description="How often each backend is looked at")
+    hang_after_s: float = Field(
+        300.0,
+        ge=0,
+        description="A model server whose engine stands still this long with requests of ours, or that "
+        "answers nothing for a fifth of it, hangs: its requests go elsewhere; 0: never",
+    )
     grace_s: float = Field(30.0, ge=0, description="Time to finish requests in flight on SIGTERM")
     max_file_bytes: int = Field(
         512 * 1024 * 1024, ge=1, description="Largest file, counted after decompression"

@@ -1,7 +1,7 @@
 """The dispatcher process: opens what it needs, runs its loops, stops them in order.
 
     conduct   every batch to where its status belongs: admission, pump, publisher (conduct.py)
-    fleet     looks at the backends, moves the limit and the gate, reports to the store
+    fleet     looks at the backends, moves circuits, limit and gate (fleet.py), reports to the store
     duties    housekeeping: deadlines, sweep, orphans, disk, compaction
     feed, keep_leases (pump), run (settler); the lines themselves fly in `flight`
 
@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,6 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
-from batchline.model import FleetReport
 from batchline.presence import DISPATCHER_LOCK
 from batchline.settings import Settings
 from batchline.store import Work, open_store
@@ -31,14 +31,16 @@ from batchline.store import Work, open_store
 from .admit import Admission
 from .alone import alone
 from .conduct import Conductor
+from .fleet import Fleet
 from .flight import Flight
-from .gate import Cause, Gate
+from .gate import Gate
 from .governor import Governor
 from .housekeeping import WorkAndUpkeep, duties, look_after
 from .ops import serve_ops
 from .placement import Placement
 from .probe import Probe
 from .publish import Publisher
+from .pulse import HangLimits
 from .pump import ClaimLimits, Pump
 from .retrying import RetryLimits
 from .settle import Settler
@@ -120,6 +122,16 @@ def _claim_limits(settings: Settings, holder: str) -> ClaimLimits:
     )
 
 
+def _placement(settings: Settings, *, clock: Callable[[], float]) -> Placement:
+    return Placement(
+        settings.upstream_url,
+        settings.backend_urls,
+        hang=HangLimits(settings.hang_after_s or None),
+        knows_models=settings.refuse_unknown_models,
+        clock=clock,
+    )
+
+
 def _retry_limits(settings: Settings) -> RetryLimits:
     return RetryLimits(
         max_attempts=settings.max_attempts,
@@ -144,17 +156,14 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._blobs = blobs
-        self._probe = probe
         self._metrics = metrics
         self._clock = clock
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
-        self._governor = Governor.start(bound=settings.max_in_flight)
-        self._placement = Placement(settings.upstream_url, settings.backend_urls)
+        placement = _placement(settings, clock=clock)
         self._flight = Flight(
             upstream,
-            self._placement,
+            placement,
             retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
@@ -171,6 +180,9 @@ class Dispatcher:
             on_settled=self._pump.settled,
         )
         self._flight.use(self._settler)
+        governor = Governor.start(bound=settings.max_in_flight)
+        flight, gate = self._flight, self._gate
+        self._fleet = Fleet(probe, placement, flight, governor, gate=gate, metrics=metrics)
         self._conductor = Conductor(
             store,
             self._pump,
@@ -194,6 +206,12 @@ class Dispatcher:
     async def run(self, stop: asyncio.Event) -> None:
         """Take over, work until `stop`, leave in order."""
         await self._take_over()
+        try:
+            await self._work(stop)
+        finally:
+            await self._flight.drain(0.0)  # whatever ended it, no request outlives it
+
+    async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             settling = tasks.create_task(self._settler.run())
             loops = [
@@ -209,7 +227,7 @@ class Dispatcher:
             await settling
             with suppress(StoreUnavailable):
                 await self._store.recover(self._holder, died=False)
-                await self._report([], paused="The dispatcher was stopped.")
+                await self._store.report(self._fleet.stopped(at=int(self._clock())))
 
     def _loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         return {
@@ -245,43 +263,12 @@ class Dispatcher:
                 log.exception("%s broke; it starts again", name)
             await asyncio.sleep(_RESTART_S)
 
-    # -- the fleet
-
     async def _watch_fleet(self) -> None:
         while True:
-            backends = await self._probe.look()
-            alive = any(b.alive for b in backends)
-            self._placement.looked(backends)
-            if not alive:
-                why = "; ".join(f"{b.name} {b.reason}" for b in backends)
-                self._gate.close(Cause.NO_BACKEND, f"No model server answers: {why}.")
-            elif self._gate.has(Cause.NO_BACKEND):
-                self._gate.open(Cause.NO_BACKEND)
-                self._governor = self._governor.restart()
-            self._governor = self._governor.step(backends, in_flight=self._flight.in_flight)
-            self._flight.set_limit(self._governor.limit)
-            for backend in backends:
-                self._metrics.backend_up.labels(backend.name).set(backend.alive)
-            self._metrics.limit.set(self._governor.limit)
-            self._metrics.in_flight.set(self._flight.in_flight)
-            for cause in Cause:
-                self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))
-            await self._report(backends, paused=self._gate.reason)
+            await self._fleet.look()
+            seen = self._fleet.report(self._pump.models, at=int(self._clock()))
+            await self._store.report(replace(seen, waiting=dict(self._conductor.waiting)))
             await asyncio.sleep(self._settings.probe_interval_s)
-
-    async def _report(self, backends: list[Any], *, paused: str | None) -> None:
-        await self._store.report(
-            FleetReport(
-                at=int(self._clock()),
-                backends=backends,
-                in_flight=self._flight.in_flight_by_batch(),
-                limit=self._governor.limit,
-                paused=paused,
-                waiting=dict(self._conductor.waiting),
-            )
-        )
-
-    # -- itself
 
     async def _keep_role(self) -> None:
         while True:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from batchline.failpoints import failpoint
@@ -20,13 +21,14 @@ from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage, request_id
 from batchline.states import OutcomeKind
 
-from .gate import Cause, Gate
+from .gate import Gate
 from .held import Held, ReadyLine
-from .placement import Berth, Placement
+from .placement import Berth, Placement, Stay
 from .policy import Reason
+from .ready import AHEAD_LINES, Ready
 from .retrying import RetryLimits
 from .settle import Settler
-from .upstream import Reply, Upstream
+from .upstream import Break, Broken, Reply, Upstream
 from .verdict import (
     Answer,
     Failed,
@@ -38,11 +40,11 @@ from .verdict import (
     Verdict,
     judge,
     our_fault,
+    sign_of,
+    why_of,
 )
 
 log = logging.getLogger(__name__)
-
-_READY_AHEAD_LINES = 128
 
 
 class Flight:
@@ -65,8 +67,9 @@ class Flight:
         self._metrics = metrics
         self._clock = clock
         self._settler: Settler | None = None
-        self._ready: deque[ReadyLine] = deque()
-        self._tasks: set[asyncio.Task[bool]] = set()
+        self._ready = Ready(placement)
+        self._tasks: dict[asyncio.Task[bool], Stay] = {}
+        self._again: asyncio.TimerHandle | None = None
         self._by_batch: Counter[str] = Counter()
         self._idle = asyncio.Event()
         self._is_draining = False
@@ -91,30 +94,36 @@ class Flight:
         """How many more lines are wanted: none while nothing may be sent."""
         if self._is_draining or not self._gate.is_open:
             return 0
-        return max(0, max(_READY_AHEAD_LINES, self.limit) - len(self._ready))
+        return max(0, max(AHEAD_LINES, self.limit) - len(self._ready))
 
     def set_limit(self, limit: int) -> None:
         """Allow this many requests in flight."""
         self.limit = limit
+        self._placement.set_limit(limit)
         self.kick()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
         """Take lines that are to be sent; `kick` sends them."""
-        self._ready.extend(lines)
+        self._ready.add(lines)
 
     def kick(self) -> None:
         """Send what may be sent."""
-        while self._may_send():
-            line = self._ready.popleft()
-            if not line.held.may_send:
-                continue
-            berth = self._placement.choose(avoid=line.avoid)
-            if berth is None:
-                self._ready.appendleft(line)
-                break
-            self._start(line, berth)
+        while self._may_send() and (found := self._ready.next()) is not None:
+            self._start(*found)
+        self._come_back()
         if self.room:
             self.hungry.set()
+
+    def wants(self, model: str | None) -> bool:
+        """Whether lines for this model shall be claimed: not while nobody may take more of them."""
+        return self._ready.wants(model)
+
+    def abort(self, berth: Berth) -> None:
+        """Take the lines away from a backend that hangs: they are tried elsewhere."""
+        for task, stay in self._tasks.items():
+            if stay.berth is berth and stay.hung is None:
+                stay.hung = berth.circuit.reason or "hangs"
+                task.cancel()
 
     def drop(self, held: Held) -> None:
         """Abort what is in flight of a slice that is lost: nothing of it can be settled."""
@@ -147,21 +156,29 @@ class Flight:
     # -- sending
 
     def _may_send(self) -> bool:
-        has_room = len(self._tasks) < self.limit
-        return bool(self._ready) and has_room and not self._is_draining and self._gate.is_open
+        return len(self._tasks) < self.limit and not self._is_draining and self._gate.may_try
 
-    def _start(self, line: ReadyLine, berth: Berth) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(line, berth))
-        self._tasks.add(task)
-        berth.in_flight += 1
+    def _come_back(self) -> None:
+        """Kick again when an open circuit may be tried, if lines wait for that."""
+        if self._again is not None or not self._ready or not self._may_send():
+            return
+        if (delay_s := self._placement.opens_in_s()) is not None:
+            self._again = asyncio.get_running_loop().call_later(delay_s, self._came_back)
+
+    def _came_back(self) -> None:
+        self._again = None
+        self.kick()
+
+    def _start(self, line: ReadyLine, stay: Stay) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(line, stay))
+        self._tasks[task] = stay
         line.held.tasks.add(task)
         line.held.under_way += 1
         self._by_batch[line.held.batch.id] += 1
-        task.add_done_callback(lambda done: self._ended(done, line, berth))
+        task.add_done_callback(lambda done: self._ended(done, line))
 
-    def _ended(self, task: asyncio.Task[bool], line: ReadyLine, berth: Berth) -> None:
-        self._tasks.discard(task)
-        berth.in_flight -= 1
+    def _ended(self, task: asyncio.Task[bool], line: ReadyLine) -> None:
+        self._placement.left(self._tasks.pop(task))
         line.held.tasks.discard(task)
         if task.cancelled() or task.exception() or not task.result():
             line.held.under_way -= 1  # else when it is durable
@@ -177,44 +194,68 @@ class Flight:
             self._broke(line)
         self.kick()
 
-    async def _run(self, line: ReadyLine, berth: Berth) -> bool:
+    async def _run(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
-        batch = line.held.batch
         if line.spent >= self._limits.budget:
             await self._settle(line, OutcomeKind.FAILED, our_fault().result, Usage())
             return True
         failpoint("send.before")
-        reply = await self._upstream.send(
-            batch.endpoint,
-            bytes(line.body),
-            request_id=request_id(batch.id, line.index),
-            backend=berth.pin,
-        )
+        reply = await self._send(line, stay)
         failpoint("send.answered")
-        verdict = judge(reply, self._setting(line))
+        verdict = judge(reply, self._setting(line, stay, reply))
         self._measure(verdict, reply.seconds)
+        self._tell(stay, reply, verdict)
         match verdict:
             case Succeeded(answer, usage):
                 await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
             case Failed(result, _):
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
-                line.avoid = berth
+                line.avoid = stay.berth
                 return await self._retry(line, verdict)
-            case NoBackend(detail):
-                is_left = isinstance(reply, Reply) and self._placement.refused(berth)
-                if not is_left:
-                    self._gate.close(Cause.NO_BACKEND, f"No model server can be reached: {detail}.")
-                self._ready.appendleft(line)
+            case NoBackend():
+                self._ready.add_first(line)
                 return False
         return True
 
-    def _setting(self, line: ReadyLine) -> Setting:
+    async def _send(self, line: ReadyLine, stay: Stay) -> Reply | Broken:
+        """Send the line; where its backend hangs that is its end, as if the connection were lost."""
+        batch, started = line.held.batch, time.monotonic()
+        try:
+            return await self._upstream.send(
+                batch.endpoint,
+                bytes(line.body),
+                request_id=request_id(batch.id, line.index),
+                backend=stay.berth.pin,
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if stay.hung is None or task is None or task.uncancel():
+                raise
+            seconds = time.monotonic() - started
+            return Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
+
+    def _tell(self, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
+        """Let the circuits hear of it; a loss on the way there is no backend's."""
+        sign, why = sign_of(verdict), why_of(reply)
+        if isinstance(reply, Broken) and reply.backend is None:
+            self._placement.lost_way(stay, sign, why=f"nginx {why}")
+        else:
+            self._placement.heard(stay, sign, backend=reply.backend, why=why)
+
+    def _setting(self, line: ReadyLine, stay: Stay, reply: Reply | Broken) -> Setting:
         return Setting(
             now=self._clock(),
             may_be_stale=not line.was_stale,
-            is_served=lambda: self._placement.serves(line.held.batch.model),
+            is_served=lambda: self._is_served_elsewhere(line, stay, reply),
         )
+
+    def _is_served_elsewhere(self, line: ReadyLine, stay: Stay, reply: Reply | Broken) -> bool:
+        """Whether another backend lists the model that this one, as it says, does not know."""
+        model = self._ready.model_of(line)
+        if model is None or not isinstance(reply, Reply) or model.encode() not in reply.body:
+            return False
+        return self._placement.misses(stay, model)
 
     # -- retrying
 
@@ -241,7 +282,7 @@ class Flight:
 
         def again() -> None:
             timers.discard(timer)
-            self._ready.appendleft(line)
+            self._ready.add_first(line)
             self.kick()
 
         timer = asyncio.get_running_loop().call_later(delay_s, again)

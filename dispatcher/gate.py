@@ -36,6 +36,11 @@ class Gate:
         """True while lines may be sent."""
         return not self._reasons
 
+    @property
+    def may_try(self) -> bool:
+        """True while at most backends are lacking: then single lines try whether they are back."""
+        return all(cause is Cause.NO_BACKEND for cause in self._reasons)
+
     def has(self, cause: Cause) -> bool:
         """True while it is closed for this cause (and perhaps others)."""
         return cause in self._reasons

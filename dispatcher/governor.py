@@ -3,13 +3,14 @@
 Aim: every backend has a short queue of its own, never a long one (measured: 1.1 to 1.25 requests in
 flight per running one keep an engine full). Growth is by a quarter while no engine has a queue and we
 are the limit; with a long queue the limit falls to what is useful. Backends without metrics get a fixed
-share. A fixed `max_in_flight` is obeyed as an upper bound.
+share. A fixed `max_in_flight` is obeyed as an upper bound. Backends that come and go take their part of the
+limit along; how gently one that came back is filled is its circuit's decision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from batchline.model import BackendStatus
 
@@ -27,25 +28,24 @@ class Governor:
 
     limit: int
     bound: int | None = None
+    alive: int = 0
+    """How many backends the limit is meant for."""
 
     @classmethod
     def start(cls, *, bound: int | None) -> Governor:
         """Begin gently."""
         return cls(min(START_PER_BACKEND, bound or START_PER_BACKEND), bound)
 
-    def restart(self) -> Governor:
-        """Begin gently again, after nobody could be reached: no stampede."""
-        return Governor.start(bound=self.bound)
-
     def step(self, backends: Sequence[BackendStatus], *, in_flight: int) -> Governor:
         """Return the governor after one look at the backends."""
         alive = [b for b in backends if b.alive]
         if not alive:
             return self
-        limit = self._next(alive, in_flight)
-        return replace(self, limit=max(1, min(limit, self.bound or _MOST)))
+        sized = self.limit * len(alive) // (self.alive or len(alive))
+        limit = self._next(alive, sized, in_flight)
+        return Governor(max(1, min(limit, self.bound or _MOST)), self.bound, len(alive))
 
-    def _next(self, alive: Sequence[BackendStatus], in_flight: int) -> int:
+    def _next(self, alive: Sequence[BackendStatus], limit: int, in_flight: int) -> int:
         if self.bound is not None and all(b.running is None for b in alive):
             return self.bound
         seeing = [b for b in alive if b.running is not None]
@@ -56,6 +56,6 @@ class Governor:
         floor = START_PER_BACKEND * len(alive)
         if waiting > max(_QUEUE_GOAL * running, len(seeing)):
             return max(floor, round(running * (1 + _QUEUE_GOAL)))
-        if waiting <= _QUEUE_GOAL / 2 * running and in_flight >= self.limit * _FULL:
-            return max(floor, self.limit + max(8, self.limit // 4))
-        return max(floor, self.limit)
+        if waiting <= _QUEUE_GOAL / 2 * running and in_flight >= limit * _FULL:
+            return max(floor, limit + max(8, limit // 4))
+        return max(floor, limit)

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from batchline.lines import TIMEOUT_CODE
 
+from .circuit import Sign
 from .upstream import Break
 
 FULL_COST = 4
@@ -31,6 +32,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     BACKEND_FAILED = "backend_failed"
     ENGINE_DEAD = "engine_dead"
+    HUNG = "hung"
     # it has no time now
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
@@ -95,8 +97,8 @@ class Policy:
     then: Then
     counts: Counts = Counts.NOTHING
     wait: Wait = Wait.NONE
-    blames_backend: bool = False
-    """Whether the circuit of the backend hears of it."""
+    sign: Sign = Sign.NOTHING
+    """What the circuit of the backend hears."""
     code: str | None = None
     """What the line fails with at last where it has no answer; None: the model server's answer."""
     message: str = ""
@@ -107,46 +109,43 @@ class Policy:
         return _COSTS[self.counts]
 
 
-def _nobody(seen: str, wait: Wait = Wait.BACK_OFF, *, blames_backend: bool = False) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.NOTHING, wait, blames_backend)
+def _nobody(seen: str, wait: Wait = Wait.BACK_OFF, *, sign: Sign = Sign.NOTHING) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.NOTHING, wait, sign)
 
 
-def _loss(seen: str, code: str, message: str) -> Policy:
+def _loss(seen: str, code: str, message: str, *, sign: Sign = Sign.LOST) -> Policy:
     return Policy(
-        seen,
-        Then.RETRY,
-        Counts.LOSS,
-        Wait.BACK_OFF,
-        blames_backend=True,
-        code=code,
-        message=message,
+        seen, Then.RETRY, Counts.LOSS, Wait.BACK_OFF, sign=sign, code=code, message=message
     )
 
 
 def _later(seen: str, wait: Wait = Wait.ASKED) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.PATIENCE, wait)
+    return Policy(seen, Then.RETRY, Counts.PATIENCE, wait, Sign.SOUR)
 
 
-def _try(seen: str, wait: Wait = Wait.ASKED, *, blames_backend: bool = False) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, blames_backend)
+def _try(seen: str, wait: Wait = Wait.ASKED, *, sign: Sign = Sign.NOTHING) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, sign)
 
 
 _LOST = "The connection to the model server was lost, on every try."
 _BROKE_OFF = "The model server's answer broke off, on every try."
 _SLOW = "The model server did not answer within {seconds:g} s."
 _OURS = "The dispatcher itself broke on this line, on every try: its log tells more."
+_HUNG = "The model server hung while it had this line, on every try."
 _HUGE = "The model server's answer is too large to be stored."
 
 POLICIES: dict[Reason, Policy] = {
     Reason.NO_BACKEND: Policy(
-        "connection refused; nginx has no live backend", Then.PAUSE, blames_backend=True
+        "connection refused; nginx has no live backend", Then.PAUSE, sign=Sign.REFUSED
     ),
     Reason.STALE: _nobody(
         "connection closed at once, before any byte of an answer (once a line)", Wait.NONE
     ),
-    Reason.PROXY_LOST: _nobody("nginx closed the connection before any byte of an answer"),
+    Reason.PROXY_LOST: _nobody(
+        "nginx closed the connection before any byte of an answer", sign=Sign.LOST
+    ),
     Reason.SHUTTING_DOWN: _nobody(
-        "5xx: the server is shutting down and takes nothing more", blames_backend=True
+        "5xx: the server is shutting down and takes nothing more", sign=Sign.REFUSED
     ),
     Reason.RESET: _loss(
         "connection lost before any byte of an answer (without nginx)", "upstream_lost", _LOST
@@ -154,6 +153,12 @@ POLICIES: dict[Reason, Policy] = {
     Reason.TRUNCATED: _loss("the answer broke off", "upstream_truncated", _BROKE_OFF),
     Reason.BACKEND_FAILED: _loss("nginx: the server broke off (502)", "upstream_lost", _LOST),
     Reason.ENGINE_DEAD: _loss("5xx: the engine behind the server died", "upstream_lost", _LOST),
+    Reason.HUNG: _loss(
+        "the server hangs, and the line was taken away from it",
+        "upstream_hung",
+        _HUNG,
+        sign=Sign.HUNG,
+    ),
     Reason.RATE_LIMITED: _later("429"),
     Reason.OVERLOADED: _later("503, 529"),
     Reason.ABORTED: _later("200 whose generation the engine gave up (`abort`)", Wait.BACK_OFF),
@@ -168,15 +173,15 @@ POLICIES: dict[Reason, Policy] = {
     Reason.REQUEST_TIMEOUT: _try("408"),
     Reason.CONFLICT: _try("409"),
     Reason.TOO_EARLY: _try("425"),
-    Reason.SERVER_ERROR: _try("500, and every other 5xx but 501", blames_backend=True),
-    Reason.BAD_GATEWAY: _try("502 of the server's own", blames_backend=True),
+    Reason.SERVER_ERROR: _try("500, and every other 5xx but 501", sign=Sign.SOUR),
+    Reason.BAD_GATEWAY: _try("502 of the server's own", sign=Sign.SOUR),
     Reason.GATEWAY_TIMEOUT: _try("504"),
-    Reason.MALFORMED: _try("200 with HTML, no JSON object, or no choices", Wait.BACK_OFF),
-    Reason.ERROR_IN_200: _try("200 with an error object", Wait.BACK_OFF),
-    Reason.MODEL_ELSEWHERE: _try(
-        "404 with an error object, while a live server lists the model",
-        Wait.BACK_OFF,
-        blames_backend=True,
+    Reason.MALFORMED: _try(
+        "200 with HTML, no JSON object, or no choices", Wait.BACK_OFF, sign=Sign.SOUR
+    ),
+    Reason.ERROR_IN_200: _try("200 with an error object", Wait.BACK_OFF, sign=Sign.SOUR),
+    Reason.MODEL_ELSEWHERE: _nobody(
+        "404 with an error object, while another live server lists the model", Wait.NONE
     ),
     Reason.OUR_FAULT: Policy(
         "the dispatcher's own bug",
@@ -186,10 +191,14 @@ POLICIES: dict[Reason, Policy] = {
         code="internal_error",
         message=_OURS,
     ),
-    Reason.CLIENT_ERROR: Policy("any other 3xx or 4xx, 501", Then.FAIL),
-    Reason.ENDPOINT: Policy("404 without an error object", Then.FAIL),
+    Reason.CLIENT_ERROR: Policy("any other 3xx or 4xx, 501", Then.FAIL, sign=Sign.WELL),
+    Reason.ENDPOINT: Policy("404 without an error object", Then.FAIL, sign=Sign.WELL),
     Reason.TOO_LARGE: Policy(
-        "an answer too large to be stored", Then.FAIL, code="answer_too_large", message=_HUGE
+        "an answer too large to be stored",
+        Then.FAIL,
+        sign=Sign.WELL,
+        code="answer_too_large",
+        message=_HUGE,
     ),
 }
 """The table: total over Reason (but NONE), by test."""
@@ -200,6 +209,7 @@ BREAKS: dict[Break, Reason] = {
     Break.TRUNCATED: Reason.TRUNCATED,
     Break.TIMEOUT: Reason.TIMEOUT,
     Break.TOO_LARGE: Reason.TOO_LARGE,
+    Break.HUNG: Reason.HUNG,
 }
 """What each kind of break is; total over Break, by test."""
 
@@ -228,7 +238,7 @@ def retry_table() -> str:
     rows = ["| seen | reason | then | counts | wait | circuit | fails at last with |"]
     rows.append("|---|---|---|---|---|---|---|")
     for reason, row in POLICIES.items():
-        hears = "hears" if row.blames_backend else "–"
+        hears = "–" if row.sign is Sign.NOTHING else row.sign
         wait = row.wait if row.then is Then.RETRY else "–"
         end = "–" if not _can_fail(row) else f"`{row.code}`" if row.code else "the server's answer"
         cells = (row.seen, f"`{reason}`", row.then, row.counts, wait, hears, end)

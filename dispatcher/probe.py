@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -16,7 +17,12 @@ import msgspec
 
 from batchline.model import BackendStatus
 
+from .pulse import Pulse
+
 _TIMEOUT_S = 5.0
+_PATIENCE_S = 1.0
+"""One backend that is slow to answer does not delay the looks at the others."""
+_GONE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 _MODELS_EVERY = 10
 _ASK_AGAIN_S = 1.0  # admissions that come together share one answer
 _GAUGES = {
@@ -45,6 +51,18 @@ class _Memory:
     models: tuple[str, ...] = ()
     tokens: float | None = None
     tokens_at: float = 0.0
+    pulse: Pulse = field(default_factory=Pulse)
+    status: BackendStatus | None = None
+    look: asyncio.Task[BackendStatus] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What came to one question. No status: nothing; `is_silent`: and nothing said that it is gone."""
+
+    status: int | None
+    text: str = ""
+    is_silent: bool = False
 
 
 class Probe:
@@ -77,12 +95,40 @@ class Probe:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        looks = [memory.look for memory in self._memory.values() if memory.look is not None]
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
     async def look(self) -> list[BackendStatus]:
-        """Look at all backends at once, each within five seconds; in the configured order."""
-        return await asyncio.gather(*(self._look_at(url) for url in self._urls))
+        """Look at all backends at once, for a second; in the configured order.
+
+        One that takes longer (five seconds at most) is told as it was seen before.
+        """
+        looks = [self._begin(url) for url in self._urls]
+        await asyncio.wait(looks, timeout=_PATIENCE_S)
+        for look in looks:
+            if look.done():
+                look.result()
+        return [self._memory[url].status or self._unknown(url) for url in self._urls]
+
+    @property
+    def pulses(self) -> dict[str, Pulse]:
+        """What the looks so far say of each backend's life, by its name."""
+        return {urlsplit(url).netloc: memory.pulse for url, memory in self._memory.items()}
+
+    def _begin(self, url: str) -> asyncio.Task[BackendStatus]:
+        memory = self._memory[url]
+        if memory.look is None or memory.look.done():
+            memory.look = asyncio.get_running_loop().create_task(self._look_at(url))
+        return memory.look
+
+    def _unknown(self, url: str) -> BackendStatus:
+        name = urlsplit(url).netloc
+        since = int(self._clock())
+        return BackendStatus(name, url, alive=False, since=since, reason="has not answered yet")
 
     async def served(self) -> frozenset[str] | None:
         """Ask every backend which models it serves now: served names, aliases and adapters.
@@ -105,18 +151,31 @@ class Probe:
         return frozenset(m for models in lists for m in models) if all(lists) else None
 
     async def _look_at(self, url: str) -> BackendStatus:
-        memory = self._memory[url]
-        reason = await self._health(url)
+        memory, asked_at = self._memory[url], time.monotonic()
+        heard = await self._ask_health(url)
+        reason = _reason(heard)
+        if heard.is_silent:
+            memory.pulse = memory.pulse.unanswered(since=asked_at)
+        elif reason is not None:
+            memory.pulse = memory.pulse.answered(memory.pulse.engine, now=time.monotonic())
+        memory.status = await self._describe(url, reason)
+        return memory.status
+
+    async def _describe(self, url: str, reason: str | None) -> BackendStatus:
+        memory, name = self._memory[url], urlsplit(url).netloc
         alive = reason is None
         if memory.alive is not alive:
             memory.alive, memory.since, memory.looks = alive, int(self._clock()), 0
-        name = urlsplit(url).netloc
         if not alive:
             return BackendStatus(name, url, alive=False, since=memory.since, reason=reason)
+        page = await self._text(url + "/metrics")
+        gauges = read_gauges(page)
+        if gauges.get("tokens", 0.0) < (memory.tokens or 0.0):
+            memory.looks = 0  # it started anew between two looks, perhaps with another model
         if memory.looks % _MODELS_EVERY == 0:
             memory.models = await self._models(url)
         memory.looks += 1
-        gauges = read_gauges(await self._text(url + "/metrics"))
+        memory.pulse = memory.pulse.answered(engine_mark(page), now=time.monotonic())
         running, waiting = gauges.get("running"), gauges.get("waiting")
         return BackendStatus(
             name,
@@ -131,12 +190,13 @@ class Probe:
         )
 
     async def _health(self, url: str) -> str | None:
-        status, _ = await self._get(url + "/health")
-        if status == 404:  # noqa: PLR2004 - an OpenAI-compatible server without /health
-            status, _ = await self._get(url + "/v1/models")
-        if status is None:
-            return "does not accept connections"
-        return None if status < 500 else f"answers {status}"  # noqa: PLR2004
+        return _reason(await self._ask_health(url))
+
+    async def _ask_health(self, url: str) -> _Heard:
+        heard = await self._get(url + "/health")
+        if heard.status == 404:  # noqa: PLR2004 - an OpenAI-compatible server without /health
+            heard = await self._get(url + "/v1/models")
+        return heard
 
     async def _models(self, url: str) -> tuple[str, ...]:
         text = await self._text(url + "/v1/models")
@@ -146,16 +206,31 @@ class Probe:
             return ()
 
     async def _text(self, url: str) -> str:
-        status, text = await self._get(url)
-        return text if status == 200 else ""  # noqa: PLR2004
+        heard = await self._get(url)
+        return heard.text if heard.status == 200 else ""  # noqa: PLR2004
 
-    async def _get(self, url: str) -> tuple[int | None, str]:
+    async def _get(self, url: str) -> _Heard:
         assert self._session is not None, "use it as `async with`"
         try:
             async with self._session.get(url) as response:
-                return response.status, await response.text(errors="replace")
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return None, ""
+                return _Heard(response.status, await response.text(errors="replace"))
+        except TimeoutError:
+            return _Heard(None, is_silent=True)
+        except (aiohttp.ClientError, OSError) as exc:
+            return _Heard(None, is_silent=getattr(exc, "errno", None) in _GONE)
+
+
+def _reason(heard: _Heard) -> str | None:
+    """Say why it is not alive, or None."""
+    if heard.status is None:
+        return "does not answer" if heard.is_silent else "does not accept connections"
+    return None if heard.status < 500 else f"answers {heard.status}"  # noqa: PLR2004
+
+
+def engine_mark(page: str) -> int | None:
+    """Return what stands for all that a /metrics page says of the engine; None if it says nothing."""
+    lines = [line for line in page.splitlines() if line.startswith("vllm:")]
+    return hash(tuple(lines)) if lines else None
 
 
 def read_gauges(text: str) -> dict[str, float]:

@@ -145,7 +145,15 @@ class Pump:
         held: Counter[int] = Counter()
         for item in self._held.values():
             held[item.batch.seq] += item.left
-        return schedule.choose([b for b in self._batches if b.seq not in self._exhausted], held)
+        wanted = [
+            b for b in self._batches if b.seq not in self._exhausted and self._flight.wants(b.model)
+        ]
+        return schedule.choose(wanted, held)
+
+    @property
+    def models(self) -> set[str]:
+        """The models of the batches that lines are sent of."""
+        return {b.model for b in self._batches if b.model is not None}
 
     async def _claim(self, batch: Batch) -> None:
         if self._is_unsure:

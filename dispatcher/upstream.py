@@ -34,6 +34,8 @@ class Break(StrEnum):
     TRUNCATED = "truncated"
     TIMEOUT = "timeout"
     TOO_LARGE = "too_large"
+    HUNG = "hung"
+    """Given up, because the backend hangs (`flight` says so, not the network)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from batchline.lines import (
 )
 from batchline.model import Usage
 
+from .circuit import Sign
 from .policy import BREAKS, POLICIES, Policy, Reason, Then, Wait, of_status
-from .upstream import NGINX_GROUP, Broken, Reply
+from .upstream import NGINX_GROUP, Break, Broken, Reply
 
 _MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
@@ -142,6 +143,20 @@ def judge(reply: Reply | Broken, setting: Setting) -> Verdict:
 def our_fault() -> Retry:
     """Return the verdict on a line at which the dispatcher itself broke."""
     return _without_answer(Reason.OUR_FAULT)
+
+
+def sign_of(verdict: Verdict) -> Sign:
+    """Say what a verdict tells of the backend that it came from."""
+    return Sign.WELL if isinstance(verdict, Succeeded) else POLICIES[verdict.reason].sign
+
+
+def why_of(reply: Reply | Broken) -> str:
+    """Say in a few words what happened, for people."""
+    if isinstance(reply, Reply):
+        is_none = reply.backends == (NGINX_GROUP,)
+        return "takes no connections" if is_none else f"answered {reply.status}"
+    does = "takes no connections" if reply.how is Break.CONNECT else "broke off"
+    return f"{does} ({reply.detail})"
 
 
 def _judge_break(broken: Broken, setting: Setting) -> Verdict:

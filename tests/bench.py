@@ -103,7 +103,9 @@ class Bench:
             Upstream(
                 self.upstream.url, api_key=None, timeout_s=values.request_timeout_s
             ) as upstream,
-            Probe([self.upstream.url], api_key=None, clock=self.clock) as probe,
+            Probe(
+                values.backend_urls or [self.upstream.url], api_key=None, clock=self.clock
+            ) as probe,
         ):
             blobs = open_blobs(self.tmp_path / "blobs")
             worker = Dispatcher(

@@ -46,12 +46,14 @@ class Scripted:
         self.health = 200
         self.models = ["m"]  # None: there is no such route; HANG: it never answers
         self.models_asked = 0
+        self.metrics = ""
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
     async def __aenter__(self):
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/{tail:.*}", self._answer)
         self.runner = web.AppRunner(
@@ -79,6 +81,9 @@ class Scripted:
 
     async def _health(self, request):
         return web.Response(status=self.health)
+
+    async def _metrics(self, request):
+        return web.Response(text=self.metrics)
 
     async def _models(self, request):
         if self.models is None:

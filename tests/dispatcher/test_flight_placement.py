@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
+from bench import request_line
+from ports import free_port
 from real_nginx import running_nginx
-from scripted import RESET, Scripted, completion
+from scripted import HANG, RESET, Scripted, completion, error
 
 from batchline.fleet import nginx
 from dispatcher import upstream as dispatcher_upstream
+
+
+@asynccontextmanager
+async def behind_nginx(bench, folder, *urls):
+    """Put nginx before these servers; yield the settings that name them."""
+    folder.mkdir()
+    async with running_nginx([url.removeprefix("http://") for url in urls], folder) as url:
+        bench.upstream = SimpleNamespace(url=url)
+        yield {"backend_urls": urls}
 
 
 @pytest.fixture
@@ -20,15 +34,19 @@ async def fleet(bench, tmp_path):
     """Two backends behind nginx, and the settings that name them."""
     async with AsyncExitStack() as stack:
         backends = [await stack.enter_async_context(Scripted()) for _ in range(2)]
-        folder = tmp_path / "nginx"
-        folder.mkdir()
-        names = [backend.url.removeprefix("http://") for backend in backends]
-        bench.upstream = SimpleNamespace(
-            url=await stack.enter_async_context(running_nginx(names, folder))
-        )
-        yield SimpleNamespace(
-            backends=backends, settings={"backend_urls": tuple(b.url for b in backends)}
-        )
+        urls = [backend.url for backend in backends]
+        settings = await stack.enter_async_context(behind_nginx(bench, tmp_path / "nginx", *urls))
+        yield SimpleNamespace(backends=backends, settings=settings)
+
+
+def ok(body, attempt):
+    return web.json_response(completion())
+
+
+async def circuits(bench):
+    """Return how each backend was last reported to stand."""
+    report = await bench.store.fleet_report()
+    return [backend.circuit for backend in report.backends] if report else []
 
 
 def test_nginx_and_the_dispatcher_agree_on_the_header():
@@ -79,3 +97,200 @@ async def test_a_backend_that_refuses_burns_no_attempt(bench, fleet):
 
     assert ended.counts.completed == 40
     assert set(fleet.backends[1].seen.values()) == {1}
+
+
+async def test_a_stuck_engine_loses_its_lines_to_the_other_backend(bench, fleet):
+    """It answers the probe, but nothing in it moves: its lines are aborted and tried elsewhere."""
+    stuck, well = fleet.backends
+    stuck.metrics = 'vllm:num_requests_running{engine="0"} 8\nvllm:generation_tokens_total 5\n'
+    stuck.script = lambda body, attempt: HANG
+    batch = await bench.submit(40)
+    async with bench.running(**fleet.settings, hang_after_s=0.3):
+        ended = await bench.ended(batch)
+        states = await circuits(bench)
+        await bench.until(lambda: asyncio.sleep(0, stuck.in_flight == 0))
+
+    assert ended.counts.completed == 40
+    assert states == ["open", "closed"]
+    assert stuck.disconnects == sum(stuck.seen.values()) >= 8
+    assert set(well.seen.values()) == {1}
+    name = stuck.url.removeprefix("http://")
+    assert bench.metrics.backend_hangs.labels(name)._value.get() == 1
+
+
+async def test_an_engine_that_works_slowly_is_left_alone(bench, fleet):
+    """Nothing is answered for longer than the hang time, but its cache fills: a long prompt."""
+    for backend in fleet.backends:
+        backend.script = lambda body, attempt: HANG
+    batch = await bench.submit(4)
+    async with bench.running(**fleet.settings, hang_after_s=0.5):
+        await asyncio.gather(*(backend.arrived.wait() for backend in fleet.backends))
+        looks = 0
+
+        async def step():
+            nonlocal looks
+            looks += 1
+            for backend in fleet.backends:
+                backend.metrics = f"vllm:kv_cache_usage_perc {looks / 1000}\n"
+            return looks > 100
+
+        await bench.until(step)
+        for backend in fleet.backends:
+            backend.release.set()
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == 4
+    assert [backend.disconnects for backend in fleet.backends] == [0, 0]
+
+
+async def test_a_frozen_server_loses_its_lines_to_the_other_backend(bench, tmp_path):
+    """SIGSTOP: the kernel accepts its connections, and nothing answers."""
+    port = free_port()
+    frozen = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.instant", str(port)
+    )
+    try:
+        async with Scripted() as well:
+            well.models = ["instant"]
+            urls = (f"http://127.0.0.1:{port}", well.url)
+            async with (
+                behind_nginx(bench, tmp_path / "nginx", *urls) as settings,
+                bench.running(**settings, hang_after_s=1, refuse_unknown_models=False),
+            ):
+                await bench.until(lambda: _are(bench, ["closed", "closed"]))
+                os.kill(frozen.pid, signal.SIGSTOP)
+                batch = await bench.submit(100)
+                ended = await bench.ended(batch)
+
+        assert ended.counts.completed == 100
+        assert len(well.seen) == 100
+    finally:
+        frozen.kill()
+        await frozen.wait()
+
+
+async def _are(bench, states):
+    return await circuits(bench) == states
+
+
+async def test_a_draining_backend_ends_its_lines_in_peace(bench, fleet):
+    """Its /health says 503: it gets nothing new, and what it has is not sent again."""
+    draining, other = fleet.backends
+    draining.script = lambda body, attempt: HANG
+    batch = await bench.submit(60)
+    async with bench.running(**fleet.settings):
+        await bench.until(lambda: asyncio.sleep(0, draining.in_flight == 8))
+        draining.health = 503
+        await bench.until(lambda: _are(bench, ["open", "closed"]))
+        await bench.until(lambda: asyncio.sleep(0, len(other.seen) == 52))
+        draining.release.set()
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == 60
+    assert len(draining.seen) == 8
+    assert set(draining.seen.values()) == set(other.seen.values()) == {1}
+
+
+async def test_a_server_that_shuts_down_burns_no_attempt(bench, fleet):
+    """What vLLM says then: 500, `cannot schedule new futures after shutdown`."""
+    stopping, other = fleet.backends
+    stopping.script = lambda body, attempt: error(500, "cannot schedule new futures after shutdown")
+    batch = await bench.submit(60)
+    async with bench.running(**fleet.settings, max_attempts=1):
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == len(other.seen) == 60
+
+
+async def test_all_backends_gone_and_back_burn_no_attempt(bench, fleet):
+    """The pause says why; the first line back is alone, and all are answered."""
+    for backend in fleet.backends:
+        await backend.vanish()
+    batch = await bench.submit(100)
+    async with bench.running(**fleet.settings, max_attempts=1):
+
+        async def is_paused():
+            report = await bench.store.fleet_report()
+            return report is not None and "does not accept" in (report.paused or "")
+
+        await bench.until(is_paused)
+        for backend in fleet.backends:
+            await backend.listen()
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == 100
+    for backend in fleet.backends:
+        assert set(backend.seen.values()) == {1}
+
+
+async def test_lines_go_only_where_their_model_is_served(bench, fleet):
+    """However idle the other backend is."""
+    right, wrong = fleet.backends
+    wrong.models = ["other"]
+    batch = await bench.submit(50)
+    async with bench.running(**fleet.settings):
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == len(right.seen) == 50
+    assert not wrong.seen
+
+
+async def test_lines_whose_model_went_away_wait_and_others_go_on(bench, fleet):
+    """A backend was started anew with another model: named, and nothing of the batch fails."""
+    for backend in fleet.backends:
+        backend.script = ok
+    gate = asyncio.Event()
+
+    async def held(body, attempt):
+        await gate.wait()
+        return web.json_response(completion())
+
+    fleet.backends[0].script = held
+    fleet.backends[1].models = ["n"]
+    async with bench.running(**fleet.settings):
+        first = await bench.submit(400)
+        await fleet.backends[0].begun.wait()
+        fleet.backends[0].models = ["n"]
+        fleet.backends[0].health = 503
+        await bench.until(lambda: _are(bench, ["open", "closed"]))
+        fleet.backends[0].health = 200
+        gate.set()
+
+        async def is_named():
+            return list((await bench.store.fleet_report()).unserved) == ["m"]
+
+        await bench.until(is_named)
+        lines = [request_line(i, model="n") for i in range(30)]
+        second = await bench.submit("\n".join(lines))
+        assert (await bench.ended(second)).counts.completed == 30
+        assert (await bench.store.get_batch(first.id)).counts.failed == 0
+        fleet.backends[1].models = ["m", "n"]
+        fleet.backends[1].health = 503
+        await bench.until(lambda: _are(bench, ["closed", "open"]))
+        fleet.backends[1].health = 200
+        ended = await bench.ended(first)
+
+    assert ended.counts.completed == 400
+
+
+async def test_a_backend_that_denies_its_model_burns_no_attempt(bench, fleet):
+    """It lists the model and answers 404 for it: the other one is asked."""
+    denies, serves = fleet.backends
+    denies.script = lambda body, attempt: error(404, "The model `m` does not exist.")
+    batch = await bench.submit(50)
+    async with bench.running(**fleet.settings, max_attempts=1):
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == len(serves.seen) == 50
+
+
+async def test_each_line_of_a_mixed_batch_finds_its_backend(bench, fleet):
+    """Two models in one file, one server for each."""
+    fleet.backends[1].models = ["n"]
+    lines = [request_line(i, model="mn"[i % 2]) for i in range(40)]
+    batch = await bench.submit("\n".join(lines))
+    async with bench.running(**fleet.settings):
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == 40
+    assert [len(backend.seen) for backend in fleet.backends] == [20, 20]

@@ -44,7 +44,12 @@ def test_without_metrics_each_backend_gets_a_fixed_share():
     assert Governor.start(bound=500).step([backend()], in_flight=1).limit == 500
 
 
-def test_it_begins_gently_after_an_outage():
-    """No stampede."""
-    assert Governor(4000).restart().limit == 32
-    assert Governor(4000).step([backend(alive=False)], in_flight=0).limit == 4000
+def test_backends_that_come_and_go_take_their_part_of_the_limit_along():
+    """Half the fleet gets half the limit; with nobody alive it is kept."""
+    both, one = [backend(100, 20)] * 2, [backend(100, 20)]
+
+    half = Governor(240, alive=2).step(one, in_flight=100)
+    none = half.step([backend(alive=False)], in_flight=0)
+    again = none.step(both, in_flight=100)
+
+    assert (half.limit, none.limit, again.limit) == (120, 120, 240)

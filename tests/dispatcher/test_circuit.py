@@ -1,0 +1,129 @@
+"""The circuit of one backend: each move, by table, and how gently it reopens."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dispatcher.circuit import LONGEST_S, Circuit, Sign, State
+
+SHARE = 16
+
+
+def heard(circuit, *signs, now=0.0):
+    """Let it hear of lines that were sent in its present epoch."""
+    for sign in signs:
+        circuit = circuit.heard(sign, epoch=circuit.epoch, share=SHARE, now=now, why="why")
+    return circuit
+
+
+CLOSED = Circuit()
+DOUBTED = heard(CLOSED, Sign.LOST)
+REFUSED = heard(CLOSED, Sign.REFUSED)
+DEAD = CLOSED.seen_dead("is gone")
+BACK = DEAD.seen_alive(share=SHARE)
+HUNG = CLOSED.hung("hangs", until=300.0)
+SOUR = heard(CLOSED, *[Sign.SOUR] * 5)
+
+MOVES = {
+    "an answer changes nothing": (CLOSED, Sign.WELL, State.CLOSED),
+    "one error is the line's": (CLOSED, Sign.SOUR, State.CLOSED),
+    "a loss is doubted": (CLOSED, Sign.LOST, State.HALF_OPEN),
+    "a refusal opens": (CLOSED, Sign.REFUSED, State.OPEN),
+    "slowness says nothing": (CLOSED, Sign.NOTHING, State.CLOSED),
+    "a second loss opens": (DOUBTED, Sign.LOST, State.OPEN),
+    "a refused trial opens": (BACK, Sign.REFUSED, State.OPEN),
+    "one good trial is not enough": (BACK, Sign.WELL, State.HALF_OPEN),
+    "an error on trial is the line's": (BACK, Sign.SOUR, State.HALF_OPEN),
+    "old lines do not reopen": (DEAD, Sign.WELL, State.OPEN),
+    "old lines do not prolong": (DEAD, Sign.LOST, State.OPEN),
+}
+
+
+@pytest.mark.parametrize(("circuit", "sign", "state"), MOVES.values(), ids=MOVES)
+def test_what_a_line_tells(circuit, sign, state):
+    """Each sign in each state."""
+    assert heard(circuit, sign).state is state
+
+
+def test_lines_sent_before_it_was_opened_are_no_news():
+    """Thirty lines lost together are one death: the back-off does not grow with their number."""
+    opened = heard(CLOSED, Sign.REFUSED)
+    half = opened.at(opened.until)
+
+    for sign in (Sign.LOST, Sign.REFUSED, Sign.SOUR):
+        assert half.heard(sign, epoch=CLOSED.epoch, share=SHARE, now=9.0) is half
+
+
+def test_it_opens_longer_with_each_failed_trial_and_never_for_long():
+    """A server that the probe sees alive is tried again every three seconds at least."""
+    circuit, waits = CLOSED, []
+    for _ in range(40):
+        circuit = heard(circuit, Sign.REFUSED, now=100.0)
+        waits.append(circuit.until - 100.0)
+        circuit = circuit.at(circuit.until)
+
+    assert waits[:5] == [0.25, 0.5, 1.0, 2.0, LONGEST_S]
+    assert max(waits) == LONGEST_S
+
+
+def test_it_half_opens_when_its_time_is_up():
+    """Not before; and not by itself where only the probe can tell."""
+    assert REFUSED.at(REFUSED.until - 0.01).state is State.OPEN
+    assert REFUSED.at(REFUSED.until).state is State.HALF_OPEN
+    assert DEAD.at(1e12).state is State.OPEN
+
+
+def test_a_backend_that_comes_back_gets_one_line_then_more():
+    """One more with each success, twice as many with each look, its share in the end."""
+    circuit, allowances = BACK, []
+    while circuit.state is not State.CLOSED:
+        allowances.append(circuit.allowance)
+        circuit = circuit.seen_alive(share=SHARE)
+    assert allowances == [1, 2, 4, 8]
+
+    assert [heard(BACK, *[Sign.WELL] * n).allowance for n in (0, 1, 2, 3)] == [1, 2, 3, 4]
+    assert heard(BACK, *[Sign.WELL] * (SHARE - 1)).state is State.CLOSED
+
+
+def test_a_success_forgives():
+    """Errors in a row count; so do failed trials."""
+    assert heard(CLOSED, *[Sign.SOUR] * 4, Sign.WELL, *[Sign.SOUR] * 4).state is State.CLOSED
+    half = heard(CLOSED, *[Sign.REFUSED] * 1).at(1.0)
+    assert heard(half, Sign.WELL).failures == 0
+
+
+def test_one_that_answers_errors_only_is_kept_as_the_last_resort():
+    """Mildly open: better than nobody; tried again after its time, healed by an answer."""
+    trial = SOUR.at(SOUR.until)
+
+    assert (SOUR.state, SOUR.is_mild) == (State.OPEN, True)
+    assert (trial.state, trial.is_mild) == (State.HALF_OPEN, True)
+    assert heard(trial, Sign.SOUR).state is State.OPEN
+    assert trial.seen_alive(share=SHARE) is trial
+    assert not heard(trial, Sign.WELL).is_mild
+
+
+def test_being_alive_is_not_enough_after_a_hang():
+    """It answered the probe while it hung; only an answered line shows that it works."""
+    moved = HUNG.moved()
+    again = HUNG.at(300.0)
+
+    assert HUNG.seen_alive(share=SHARE).state is State.OPEN
+    for trial in (moved, again):
+        assert (trial.state, trial.allowance) == (State.HALF_OPEN, 1)
+        assert trial.seen_alive(share=SHARE) is trial
+        assert not heard(trial, Sign.WELL).is_wary
+    assert HUNG.hung("hangs", until=9e9) is HUNG
+    assert REFUSED.moved() is REFUSED
+
+
+def test_one_that_was_silent_and_then_gone_is_a_new_server_when_it_is_back():
+    """Killed after its hang and started again: trusted like any other."""
+    silent = CLOSED.seen_dead("hangs: no answer", is_wary=True)
+
+    assert silent.seen_alive(share=SHARE).is_wary
+    assert not silent.seen_dead("does not accept connections").is_wary
+    assert silent.seen_dead("hangs: for longer", is_wary=True).epoch == silent.epoch
+    assert DEAD.until == math.inf

@@ -1,0 +1,312 @@
+"""Which backend gets a line: pure, with a clock that the tests move."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from batchline.model import BackendStatus
+from dispatcher.circuit import Sign, State
+from dispatcher.placement import Placement
+from dispatcher.pulse import HangLimits, Pulse
+
+NGINX = "http://127.0.0.1:8000"
+
+
+class Scene:
+    """A placement over some backends and what is seen of them."""
+
+    def __init__(self, *names, limit=12, **options):
+        self.now = 1000.0
+        self.statuses = {name: self.status(name, models=("m",)) for name in names}
+        self.pulses = {}
+        self.placement = Placement(
+            NGINX,
+            [f"http://{name}" for name in names],
+            hang=HangLimits(300.0),
+            clock=lambda: self.now,
+            monotonic=lambda: self.now,
+            **options,
+        )
+        self.look()
+        self.placement.set_limit(limit)
+        self.berths = {berth.name: berth for berth in self.placement.berths}
+
+    def status(self, name, *, alive=True, models=(), reason=None):
+        return BackendStatus(name, f"http://{name}", alive, 0, models, reason=reason)
+
+    def look(self, **changes):
+        """Let the probe look; changes: a name's status."""
+        for name, values in changes.items():
+            self.statuses[name] = self.status(name, **values)
+        return self.placement.looked(list(self.statuses.values()), self.pulses)
+
+    def place(self, count=1, model="m", avoid=None):
+        """Place lines while there is room; return their stays."""
+        stays = [self.placement.place(model, avoid=avoid) for _ in range(count)]
+        return [stay for stay in stays if stay is not None]
+
+    def end(self, stay, sign, backend="its own"):
+        """End a line."""
+        backend = stay.berth.name if backend == "its own" else backend
+        self.placement.heard(stay, sign, backend=backend, why="broke off")
+        self.placement.left(stay)
+
+    def where(self, stays):
+        return Counter(stay.berth.name for stay in stays)
+
+    def state(self, name):
+        return self.berths[name].circuit.state
+
+
+def test_lines_go_where_the_fewest_are():
+    """Evenly, up to the share of each."""
+    scene = Scene("a", "b", "c")
+
+    stays = scene.place(6)
+    for stay in [s for s in stays if s.berth.name == "b"]:
+        scene.end(stay, Sign.WELL)
+    more = scene.place(20)
+
+    assert scene.where(stays) == {"a": 2, "b": 2, "c": 2}
+    assert scene.where(more) == {"a": 2, "b": 4, "c": 2}
+
+
+def test_nothing_is_sent_before_the_first_look():
+    """Which models they serve is not known until then."""
+    placement = Placement(NGINX, ["http://a"], hang=HangLimits(None), clock=lambda: 0.0)
+    placement.set_limit(5)
+
+    assert placement.place() is None
+
+
+def test_the_backend_that_lost_a_line_gets_it_again_only_if_it_is_alone():
+    """While another one is in service the line waits for that one, full or not."""
+    scene = Scene("a", "b", limit=4)
+    a = scene.berths["a"]
+
+    assert scene.where(scene.place(3, avoid=a)) == {"b": 2}
+    assert scene.place(avoid=a) == []
+    scene.look(b={"alive": False})
+    assert scene.where(scene.place(avoid=a)) == {"a": 1}
+
+
+def test_a_backend_that_refuses_is_out_at_once_and_tried_again_soon():
+    """One line at a time until it has answered one."""
+    scene = Scene("a", "b")
+    (stay, *_) = [s for s in scene.place(2) if s.berth.name == "a"]
+
+    scene.end(stay, Sign.REFUSED, backend=None)
+    assert scene.where(scene.place(4)) == {"b": 4}
+    assert scene.placement.opens_in_s() == 0.25
+    scene.now += 0.25
+    trial = scene.place(3)
+
+    assert scene.where(trial) == {"a": 1, "b": 1}
+
+
+def test_a_backend_that_is_down_leaves_its_lines_in_peace():
+    """It may be draining: what it has may still be answered; it gets nothing new."""
+    scene = Scene("a", "b")
+    scene.place(4)
+
+    assert scene.look(a={"alive": False, "reason": "answers 503"}) == []
+    assert scene.where(scene.place(20)) == {"b": 10}
+    assert scene.berths["a"].in_flight == 2
+
+
+def test_a_backend_that_comes_back_is_filled_step_by_step():
+    """No stampede, and its full share within seconds although its lines take minutes."""
+    scene = Scene("a", limit=64)
+    scene.look(a={"alive": False})
+    scene.look(a={"alive": True})
+
+    filled = [len(scene.place(100))]
+    for _ in range(7):
+        scene.look()
+        filled.append(filled[-1] + len(scene.place(100)))
+
+    assert filled == [1, 2, 4, 8, 16, 32, 64, 64]
+
+
+def test_nginx_gone_is_blamed_on_no_backend():
+    """All lines break at once; when nginx is back a single line shows it."""
+    scene = Scene("a", "b", limit=40)
+    stays = scene.place(40)
+    for stay in stays:
+        scene.placement.lost_way(stay, Sign.REFUSED, why="nginx takes no connections")
+        scene.placement.left(stay)
+
+    assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
+    assert scene.place(5) == []
+    assert scene.placement.trouble == "nginx takes no connections"
+    scene.now += 0.25
+    (trial,) = scene.place(5)
+    scene.end(trial, Sign.WELL)
+    assert len(scene.place(5)) == 2
+    assert scene.placement.trouble is None
+
+
+def test_an_upstream_that_goes_its_own_way_blames_nobody():
+    """Not our nginx: a 502 from there may come from any server behind it."""
+    scene = Scene("a", "b")
+    for _ in range(9):
+        (stay,) = scene.place()
+        scene.end(stay, Sign.LOST, backend=None)
+
+    assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
+
+
+def test_a_backend_that_answers_errors_only_gets_little_while_others_work():
+    """It is quick and always has the fewest lines: it would burn the attempts of all."""
+    scene = Scene("a", "b", limit=40)
+    for _ in range(5):
+        (stay,) = scene.place(avoid=scene.berths["b"])
+        scene.end(stay, Sign.SOUR)
+
+    assert scene.where(scene.place(8)) == {"b": 8}
+
+
+def test_when_all_answer_errors_only_all_are_used():
+    """Then it is the lines, and they are not to wait for one another."""
+    scene = Scene("a", "b", limit=40)
+    for _ in range(12):
+        (stay,) = scene.place()
+        scene.end(stay, Sign.SOUR)
+
+    assert scene.where(scene.place(8)) == {"a": 4, "b": 4}
+    assert scene.placement.trouble is None
+
+
+def test_an_engine_that_stands_still_loses_its_lines():
+    """Taken out and told once; one line tries it when it moves again, and only its answer counts."""
+    scene = Scene("a", "b", limit=8)
+    scene.pulses["a"] = Pulse(7, moved_at=scene.now)
+    stays = scene.place(4)
+    scene.now += 299.0
+    assert scene.look() == []
+
+    scene.now += 2.0
+    assert scene.look() == [scene.berths["a"]]
+    assert scene.berths["a"].circuit.reason.startswith("hangs: its engine has done nothing")
+    assert scene.look() == []
+    for stay in stays:
+        scene.end(stay, Sign.HUNG)
+    assert scene.where(scene.place(4)) == {"b": 4}
+
+    scene.pulses["a"] = Pulse(8, moved_at=scene.now + 1)
+    scene.now += 1
+    for _ in range(3):
+        scene.look()
+        assert scene.berths["a"].circuit.allowance == 1
+    (trial,) = scene.place(4)
+    scene.end(trial, Sign.WELL)
+    assert scene.berths["a"].circuit.allowance == 2
+
+
+def test_a_silent_backend_gets_nothing_new_and_loses_its_lines_later():
+    """After one look without an answer, and after a fifth of the hang time."""
+    scene = Scene("a", "b", limit=4)
+    scene.place(4)
+    scene.now += 5
+    scene.pulses["a"] = Pulse(silent_since=scene.now)
+    dead = {"alive": False, "reason": "does not answer"}
+
+    assert scene.look(a=dead) == []
+    assert scene.state("a") is State.OPEN
+    scene.now += 60
+    assert scene.look(a=dead) == [scene.berths["a"]]
+    assert scene.look(a=dead) == []
+
+
+def test_a_busy_backend_that_still_answers_lines_is_not_taken_for_silent():
+    """On a small machine the probe's question waits behind the work."""
+    scene = Scene("a", limit=4)
+    stays = scene.place(4)
+    scene.pulses["a"] = Pulse(silent_since=scene.now)
+    scene.now += 3
+    scene.end(stays[0], Sign.WELL)
+    scene.now += 2
+
+    scene.look(a={"alive": False, "reason": "does not answer"})
+
+    assert scene.state("a") is State.CLOSED
+
+
+def test_a_line_goes_to_a_backend_that_lists_its_model():
+    """However few lines the other one has; and back when it serves it again."""
+    scene = Scene("a", "b", limit=8)
+    scene.look(b={"models": ("other",)})
+
+    assert scene.where(scene.place(9)) == {"a": 4}
+    assert scene.placement.tells_apart
+    scene.look(b={"models": ("m",)})
+    assert scene.where(scene.place(9)) == {"b": 4}
+
+
+def test_a_model_that_nobody_serves_waits_and_is_named():
+    """Unless unlisted models are allowed: then any backend is asked."""
+    scene = Scene("a", "b")
+
+    assert scene.place(model="lost") == []
+    assert not scene.placement.can_serve("lost")
+    assert scene.placement.unserved({"m", "lost"}) == ["lost"]
+
+    free = Scene("a", "b", knows_models=False)
+    assert len(free.place(model="lost")) == 1
+    assert free.placement.unserved({"m", "lost"}) == []
+
+
+def test_a_backend_that_lists_nothing_may_serve_anything():
+    """Servers without /v1/models are used all the same."""
+    scene = Scene("a")
+    scene.look(a={"models": ()})
+
+    assert len(scene.place(model="lost")) == 1
+
+
+def test_a_backend_that_does_not_know_a_model_that_it_lists_is_not_asked_again_for_a_while():
+    """Only where another one is left that does."""
+    scene = Scene("a", "b", limit=8)
+    (stay,) = scene.place(avoid=scene.berths["b"])
+
+    assert scene.placement.misses(stay, "m")
+    assert scene.where(scene.place(9)) == {"b": 4}
+    (other,) = [scene.placement.place()]
+    assert other.berth is scene.berths["a"]
+    scene.now += 31
+    scene.look()
+    assert scene.where(scene.place(9))["a"] == 2
+
+
+def test_the_last_backend_that_lists_a_model_is_believed_when_it_refuses():
+    """The line fails with its words instead of waiting for ever."""
+    scene = Scene("a")
+    (stay,) = scene.place()
+
+    assert not scene.placement.misses(stay, "m")
+    assert len(scene.place()) == 1
+
+
+@pytest.mark.parametrize("urls", [(), ("http://127.0.0.1:8000/",)])
+def test_without_nginx_there_is_one_place_and_no_name_to_send(urls):
+    """An upstream that is the model server itself."""
+    placement = Placement(NGINX, urls, hang=HangLimits(None), clock=lambda: 0.0)
+
+    assert [(b.name, b.pin) for b in placement.berths] == [("127.0.0.1:8000", None)]
+
+
+def test_how_each_backend_stands_is_told():
+    """State, since when, why, and how many lines it has."""
+    scene = Scene("a", "b")
+    scene.place(2)
+    scene.now += 7
+    scene.look(a={"alive": False, "reason": "answers 503"})
+
+    a, b = scene.placement.described(list(scene.statuses.values()))
+
+    assert (a.circuit, a.circuit_since, a.circuit_reason) == ("open", 1007, "answers 503")
+    assert (b.circuit, b.circuit_reason, b.in_flight) == ("closed", None, 1)
+    scene.look(b={"alive": False, "reason": "is gone"})
+    assert scene.placement.trouble == "a answers 503; b is gone"

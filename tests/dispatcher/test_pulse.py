@@ -1,0 +1,46 @@
+"""When a backend hangs: silence, or an engine that stands still."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.pulse import HangLimits, Pulse
+
+LIMITS = HangLimits(300.0)
+MOVED = Pulse().answered(7, now=1000.0)
+STILL = MOVED.answered(7, now=1299.0)
+
+CASES = {
+    "for long": (STILL, 4, 0.0, 1300.0, True),
+    "not for long enough": (STILL, 4, 0.0, 1299.0, False),
+    "nothing in flight": (STILL, 0, 0.0, 9999.0, False),
+    "a line was answered since": (STILL, 4, 1100.0, 1300.0, False),
+    "its counters moved": (MOVED.answered(8, now=1200.0), 4, 0.0, 1300.0, False),
+    "no metrics": (Pulse(), 4, 0.0, 9999.0, False),
+}
+
+
+@pytest.mark.parametrize(("pulse", "flying", "quiet", "now", "hangs"), CASES.values(), ids=CASES)
+def test_an_engine_that_stands_still_with_requests_hangs(pulse, flying, quiet, now, hangs):
+    """Only with lines of ours there, and nothing at all happening for that long."""
+    found = LIMITS.stillness(pulse, in_flight=flying, quiet_since=quiet, now=now)
+
+    assert (found is not None) is hangs
+
+
+def test_silence_is_counted_from_the_first_question_without_an_answer():
+    """Further silence does not begin anew; any answer ends it."""
+    silent = MOVED.unanswered(since=2000.0).unanswered(since=2005.0)
+
+    assert LIMITS.silence(silent, now=2059.0) is None
+    assert "60 s" in LIMITS.silence(silent, now=2060.0)
+    assert LIMITS.silence(silent.answered(7, now=2061.0), now=9999.0) is None
+    assert LIMITS.silence(silent.answered(8, now=2061.0), now=9999.0) is None
+
+
+def test_nothing_ever_hangs_where_that_is_switched_off():
+    """BATCHLINE_HANG_AFTER_S=0."""
+    never = HangLimits(None)
+
+    assert never.silence(MOVED.unanswered(since=0.0), now=1e9) is None
+    assert never.stillness(STILL, in_flight=1, quiet_since=0.0, now=1e9) is None
