@@ -12,10 +12,10 @@ JOBS ?=
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install system run test check lint fast e2e chaos compose-test bench docs lock clean
+.PHONY: help install system run test check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv with the project and the development tools
 
@@ -48,6 +48,10 @@ e2e: install system ## Run the end-to-end tests on real vLLM and real nginx
 chaos: install ## Kill and break everything at random, SEEDS=40 histories, and check what must hold
 	@sh tools/system-packages.sh nginx libfaketime
 	@PYTHONPATH=tests $(BIN)/python -m chaos --seeds $(SEEDS) --from $(FROM) $(if $(JOBS),--jobs $(JOBS))
+
+chaos-scenarios: install ## Run the long scenarios: 200 kills, full disks, no backend, a poison line
+	@sh tools/system-packages.sh nginx
+	@PYTHONPATH=tests $(BIN)/python -m chaos.scenarios
 
 compose-test: install ## Run the compose files for real (needs a Docker engine)
 	@sh tests/compose/run.sh

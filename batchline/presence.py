@@ -14,7 +14,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
-from batchline.errors import Conflict, StoreUnavailable
+from batchline.errors import Conflict
+from batchline.refusal import disk_refusal
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,6 @@ def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
             path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open(mode)
     except OSError as exc:
-        raise StoreUnavailable(f"The lock file {path} cannot be opened: {exc}") from exc
+        raise disk_refusal(exc, what=f"the lock file {path}") from exc
     with file:
         yield file

@@ -7,10 +7,14 @@ Turns the operating system's error codes into StoreUnavailable (DiskFull). Clien
 from __future__ import annotations
 
 import errno
+import os
+import tempfile
+from pathlib import Path
 
 from .errors import DiskFull, StoreUnavailable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_TRIAL_BYTES = 65_536  # more than SQLite asks for at once
 MAKE_ROOM = "Delete files that are no longer needed, or give the data directory more room."
 READ_ONLY = (
     "Mount the data directory's disk for writing. The kernel makes a disk that fails read-only: its log "
@@ -46,3 +50,14 @@ def disk_refusal(exc: OSError, *, what: str = "") -> StoreUnavailable:
         return StoreUnavailable(f"The disk refuses {what}: {exc.strerror or exc}")
     wrong, remedy = known
     return StoreUnavailable(f"The disk of the data directory {wrong}. {remedy}")
+
+
+def write_fault(folder: Path) -> OSError | None:
+    """Write a little in the folder and delete it again; return what the disk says to that."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(_TRIAL_BYTES))
+            os.fsync(file.fileno())
+    except OSError as exc:
+        return exc
+    return None

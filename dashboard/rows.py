@@ -102,6 +102,8 @@ PAUSED = Pill("Paused", "paused", "warn")
 """A batch that somebody paused; nothing is wrong with it or with the fleet."""
 QUEUED = Pill("Queued", "queued", "")
 WAITING = Pill("Waiting", "clock", "warn")
+HELD_UP = Pill("Waiting", "clock", "warn")
+"""One that alone cannot go on, such as for room on the disk: a notice says why."""
 _DOING = {
     BatchStatus.VALIDATING: "checking its lines",
     BatchStatus.FINALIZING: "writing the results",
@@ -153,6 +155,8 @@ def look_ahead(
 
 def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
     """Return the status to show instead of an end, or None for a batch that runs."""
+    if seen.report is not None and batch.id in seen.report.waiting:
+        return HELD_UP
     if batch.status is not BatchStatus.IN_PROGRESS:
         return PILLS[batch.status]
     if batch.paused_at is not None:
@@ -274,7 +278,7 @@ def _end(
 
 def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
     if batch.status in _DOING:
-        return _DOING[batch.status]
+        return "for the disk" if pill is HELD_UP else _DOING[batch.status]
     if batch.paused_at is not None and batch.faults:
         return "the dispatcher died on it again and again: resume or cancel it"
     if batch.paused_at is not None:

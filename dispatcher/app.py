@@ -205,6 +205,12 @@ class Dispatcher:
     async def run(self, stop: asyncio.Event) -> None:
         """Take over, work until `stop`, leave in order."""
         await self._take_over()
+        try:
+            await self._work(stop)
+        finally:
+            await self._flight.drain(0.0)  # whatever ended it, no request outlives it
+
+    async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             settling = tasks.create_task(self._settler.run())
             loops = [

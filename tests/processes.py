@@ -37,18 +37,22 @@ class System:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="unused", max_retries=8)
 
-    def start(self, *names, failpoints=""):
+    def start(self, *names, failpoints="", cwd=None):
+        """Start processes; in `cwd` may lie another version of the programs."""
         environment = self.environment | {"BATCHLINE_TEST_FAILPOINTS": failpoints}
         for name in names:
             log = (self.folder / f"{name}.log").open("a")
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "batchline.cli.main", name], env=environment, stderr=log
+                [sys.executable, "-m", "batchline.cli.main", name],
+                env=environment,
+                stderr=log,
+                cwd=cwd,
             )
 
     def kill(self, name, number=signal.SIGKILL):
         process = self.processes.pop(name)
         process.send_signal(number)
-        process.wait(60)
+        return process.wait(60)
 
     def stop(self):
         for process in self.processes.values():

@@ -245,7 +245,7 @@ def _plan_services(settings: Settings) -> list[tuple[Program]]:
         dispatcher_port=settings.dispatcher_port,
         logs=settings.data_dir / "logs",
         env={PREFIX + name: value for name, value in env.items()},
-        dispatcher_grace_s=settings.grace_s,
+        grace_s=settings.grace_s,
     )
     return [(gateway,), (dispatcher,)]
 

@@ -185,9 +185,12 @@ def plan_services(
     dispatcher_port: int,
     logs: Path,
     env: Mapping[str, str],
-    dispatcher_grace_s: float,
+    grace_s: float,
 ) -> tuple[Program, Program]:
-    """Plan the gateway and the dispatcher; `env` holds their BATCHLINE_* settings."""
+    """Plan the gateway and the dispatcher; `env` holds their BATCHLINE_* settings.
+
+    Both finish what is under way for `grace_s` by themselves, so that they are given a little longer.
+    """
     entry = (sys.executable, "-m", "batchline.cli.main")
     gateway = Program(
         name="gateway",
@@ -197,6 +200,7 @@ def plan_services(
         health_path="/health",
         log=logs / "gateway.log",
         env=env,
+        grace_s=grace_s + _SERVICE_GRACE_S,
     )
     dispatcher = Program(
         name="dispatcher",
@@ -205,6 +209,6 @@ def plan_services(
         health_path="/health",
         log=logs / "dispatcher.log",
         env=env,
-        grace_s=dispatcher_grace_s + _SERVICE_GRACE_S,
+        grace_s=grace_s + _SERVICE_GRACE_S,
     )
     return gateway, dispatcher

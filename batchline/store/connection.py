@@ -105,7 +105,7 @@ class Database:
         Raises NewerStore once a newer version has migrated the database under this process.
         """
         async with self._lock:
-            with _translated():
+            with _translated(folder=self._path.parent):
                 try:
                     await self._writer.execute("BEGIN IMMEDIATE")
                     await self._refuse_newer()
@@ -118,18 +118,18 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """Read what is committed. Each statement sees its own snapshot."""
-        with _translated():
+        with _translated(folder=self._path.parent):
             yield Transaction(self._reader)
 
     async def version_seen(self) -> int:
         """Return a number that changes when another process has committed."""
         async with self._lock:
-            with _translated():
+            with _translated(folder=self._path.parent):
                 return await _number(self._writer, "PRAGMA data_version")
 
     async def sizes(self) -> Sizes:
         """Measure the files of the database and the pages in them."""
-        with _translated():
+        with _translated(folder=self._path.parent):
             return Sizes(
                 database_bytes=await _bytes_of(self._path),
                 log_bytes=await _bytes_of(self._path.with_name(self._path.name + "-wal")),
@@ -141,7 +141,7 @@ class Database:
         """Give up to `pages` unused pages back to the disk; return how many were."""
         count = "PRAGMA freelist_count"
         async with self._lock:
-            with _translated():
+            with _translated(folder=self._path.parent):
                 before = await _number(self._writer, count)
                 # As a script: this pragma makes a step a page, and execute() takes only the first.
                 await self._writer.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
@@ -153,7 +153,7 @@ class Database:
         On a connection of its own that waits for nobody: the pages are copied and synced beside
         running transactions, only the last moment excludes writers.
         """
-        with _translated():
+        with _translated(folder=self._path.parent):
             async with aiosqlite.connect(self._path, timeout=0, isolation_level=None) as own:
                 await own.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
                 return await _number(own, "PRAGMA wal_checkpoint(TRUNCATE)") == 0
@@ -340,7 +340,7 @@ def _statements(script: str) -> list[str]:
 
 
 @contextmanager
-def _translated(path: Path | None = None) -> Iterator[None]:
+def _translated(path: Path | None = None, *, folder: Path | None = None) -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError as exc:
@@ -348,5 +348,6 @@ def _translated(path: Path | None = None) -> Iterator[None]:
     except (sqlite3.Error, OSError) as exc:
         where = f" at {path}" if path else ""
         if isinstance(exc, sqlite3.Error):
-            raise database_refusal(exc, where=where) from exc
+            folder = path.parent if path else folder
+            raise database_refusal(exc, where=where, folder=folder) from exc
         raise disk_refusal(exc, what=f"the database{where}") from exc

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from batchline.errors import DiskFull, StoreUnavailable
-from batchline.refusal import MAKE_ROOM, READ_ONLY
+from batchline.refusal import MAKE_ROOM, READ_ONLY, disk_refusal, write_fault
 
+_OF_THE_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: (
         "is held by another process for too long",
@@ -32,11 +34,18 @@ _REMEDIES = {
 }
 
 
-def database_refusal(exc: sqlite3.Error, *, where: str = "") -> StoreUnavailable:
-    """Say why the database refuses; `where` (" at PATH") tells which one."""
+def database_refusal(
+    exc: sqlite3.Error, *, where: str = "", folder: Path | None = None
+) -> StoreUnavailable:
+    """Say why the database refuses; `where` (" at PATH") tells which one.
+
+    SQLite says little about a disk that fails: if `folder` is given, the disk is asked itself.
+    """
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # extended codes hold the plain one below
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"The database{where} cannot grow: the disk is full. {MAKE_ROOM}")
+    if code in _OF_THE_DISK and folder is not None and (fault := write_fault(folder)) is not None:
+        return disk_refusal(fault, what=f"the database{where}")
     known = _REMEDIES.get(code)
     if known is None:
         return StoreUnavailable(f"The database{where} refuses: {exc}")

@@ -32,7 +32,7 @@ def main() -> int:
         word = "FAILED" if verdict.breaches else "ok"
         print(
             f"[{len(total.verdicts):4}/{count}] seed {verdict.seed}: {word}  {verdict.lines} lines, "
-            f"{verdict.resent} sent again, {verdict.wall_s:.1f} s",
+            f"{verdict.resent.total()} sent again, {verdict.wall_s:.1f} s",
             flush=True,
         )
         for breach in verdict.breaches:

@@ -50,8 +50,8 @@ def housekeeping_left(data: Path) -> dict[str, int]:
 
 
 def at_rest(data: Path) -> AtRest:
-    """Check database and bytes against each other; nobody else may use them."""
-    with closing(sqlite3.connect(database(data))) as opened:
+    """Check database and bytes against each other; exact only while nobody writes."""
+    with closing(_open(database(data))) as opened:
         integrity = opened.execute("PRAGMA integrity_check").fetchone()[0]
         files = dict(opened.execute("SELECT blob_key, bytes FROM files"))
         batches = frozenset(row[0] for row in opened.execute("SELECT id FROM batches"))

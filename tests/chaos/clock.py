@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -9,6 +10,13 @@ def library() -> Path | None:
     """Find the multithreaded libfaketime, if it is installed."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     return found[0] if found else None
+
+
+def tidy(pids: Iterable[int]) -> None:
+    """Take away what libfaketime leaves in shared memory when its process is killed."""
+    for pid in pids:
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            (Path("/dev/shm") / name).unlink(missing_ok=True)
 
 
 class WallClock:

@@ -56,6 +56,8 @@ class Kept:
     def __init__(self, role, disturbances, on_death=None):
         self.role = role
         self.failpoints = ""
+        self.pids: list[int] = []
+        """All that it ever had."""
         self.is_up = asyncio.Event()
         self._disturbances = disturbances
         self._on_death = on_death
@@ -123,6 +125,7 @@ class Kept:
 
     async def stop(self, within_s=20.0):
         """End it for good, gently; return its exit code, or None if it had to be killed."""
+        is_starting = not self.is_up.is_set()  # too early to know what SIGTERM means
         self._leaving = True
         self._may_start.set()
         self.is_up.clear()
@@ -134,7 +137,16 @@ class Kept:
             self.end_with(signal.SIGKILL)
             await asyncio.wait([self._task], timeout=5)
             return None
-        return self._process.returncode if self._process else 0
+        code = self._process.returncode if self._process else 0
+        return 0 if is_starting and code == -signal.SIGTERM else code
+
+    def waited_s(self):
+        """Return how long its main thread has waited for a processor since it was started."""
+        try:
+            told = Path(f"/proc/{self._process.pid}/schedstat").read_text()
+        except (OSError, AttributeError):
+            return 0.0
+        return int(told.split()[1]) / 1e9
 
     @property
     def pid(self):
@@ -171,6 +183,7 @@ class Kept:
                 preexec_fn=die_with_parent,
                 start_new_session=self.role.has_group,
             )
+        self.pids.append(self._process.pid)
         looking = asyncio.create_task(self._until_up())
         code = await self._process.wait()
         looking.cancel()

@@ -23,7 +23,7 @@ PER_GROUP = frozenset(
 
 MAX_ATTEMPTS = 12
 """So many that what befalls the processes never uses up a line's tries: they are for its own faults."""
-TIMEOUT_S = 1.5
+TIMEOUT_S = 2.0
 _MAX_LINES = 500
 
 
@@ -113,7 +113,7 @@ def _batch(random: Random, name: str, lines: int, fault_share: float) -> BatchPl
         window=window,
         special=_special(random, lines, fault_share),
         steps=tuple(sorted(steps, key=lambda s: s[0])),
-        retried=random.random() < 0.3,
+        retried=random.random() < 0.3 and all(step is not Step.DELETE_INPUT for _, step in steps),
         deleted=random.random() < 0.25,
     )
 

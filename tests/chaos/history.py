@@ -115,6 +115,8 @@ class History:
     disturbances: list[Disturbance] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)
+    orphans_were_due: bool = False
+    """The dispatcher looked for orphans twice, hours apart by its clock, when all was over."""
     listed: frozenset[str] = frozenset()
     """Ids of the batches that the gateway listed at the end."""
     at_rest: AtRest | None = None

@@ -237,8 +237,10 @@ def files_and_rows_belong_together(history: History) -> Iterator[str]:
         yield f"housekeeping never took {dict(rest.rows_left)}"
     if rest.temporary:
         yield f"unfinished files are left: {', '.join(rest.temporary[:5])}"
-    if rest.unnamed and not _was_cut(history):
-        yield f"no row names {', '.join(rest.unnamed[:5])}, and nothing was killed"
+    if rest.unnamed and history.orphans_were_due:
+        yield f"no row names {', '.join(rest.unnamed[:5])}, and they were not collected"
+    elif rest.unnamed and not _was_cut(history):
+        yield f"no row names {', '.join(rest.unnamed[:5])}, and nothing was cut"
 
 
 def _was_cut(history: History) -> bool:

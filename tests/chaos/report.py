@@ -11,6 +11,7 @@ from .draw import PAIRS
 from .faults import Fate
 from .history import History
 from .invariants import Breach, broken
+from .resends import reasons
 
 ENOUGH = 5
 """Each failpoint and action is to have happened so often in a full run."""
@@ -31,7 +32,7 @@ class Verdict:
     lines: int = 0
     batches: int = 0
     sends: int = 0
-    resent: int = 0
+    resent: Counter = field(default_factory=Counter)
     lost: int = 0
     doubled: int = 0
     ends: Counter = field(default_factory=Counter)
@@ -57,7 +58,7 @@ def judge(history: History) -> Verdict:
         lines=len(tags),
         batches=len(history.results),
         sends=len(history.sends),
-        resent=len(history.sends) - len({send.tag for send in history.sends}),
+        resent=reasons(history),
         lost=sum(what.endswith(" is lost") for what in told),
         doubled=sum(what.endswith(" times") for what in told),
         ends=Counter(
@@ -126,7 +127,8 @@ def text(total: Total, *, wall_s: float) -> str:
     """Write the report for people."""
     done = total.verdicts
     cost = f"{_mean(total, 'cpu_s')} CPU-s, {_mean(total, 'wall_s')} s"
-    sends = f"{int(total.number('sends'))} times, of them again {int(total.number('resent'))}"
+    again = total.sum("resent")
+    sends = f"{int(total.number('sends'))} times, of them again {again.total()}"
     parts = [
         "",
         f"histories      {len(done)} in {wall_s:.0f} s; on average {cost}",
@@ -141,6 +143,9 @@ def text(total: Total, *, wall_s: float) -> str:
         "",
         "what the model servers did to requests",
         *_table(total.sum("faults")),
+        "",
+        "why lines were sent again",
+        *_table(again),
         "",
         "failpoints that happened",
         *_failpoints(total.sum("fired")),

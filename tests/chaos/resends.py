@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -14,9 +14,15 @@ _UNDER_WAY_S = 0.3
 _GRACE_S = 2.0
 """After a cancel was acknowledged, so much later nothing is sent any more."""
 _SLACK_S = 0.5
-_NEARLY = 0.9
+_NEARLY = 0.8
 """The dispatcher counts from before the request arrives."""
 _DISPATCH = frozenset({"dispatcher", "second", "nginx", "disk", "clock", "machine"})
+_WORDS = {
+    "retry": "a retry of the batch",
+    "busy": "a processor that was not to be had",
+    "down": "{}: down",
+    "frozen": "{}: stopped",
+}
 _STALLING = frozenset({"frozen", "full", "read-only", "jump", "busy"})
 
 
@@ -62,39 +68,60 @@ def _is_stalled(history: History, since: float, until: float) -> bool:
 def what_is_sent_again_is_explained(history: History) -> Iterator[str]:
     """Each resend follows a fault dealt to the line, or something that befell who carried it."""
     errors = sum(action == "error" and point.startswith("send.") for point, action in history.fired)
-    for tag, sends in _own(history).items():
-        for earlier, later in pairwise(sends):
-            if _is_explained(history, earlier, later):
-                continue
-            if errors:
-                errors -= 1
-                continue
-            yield (
-                f"{tag} was sent again {later.at - earlier.at:.2f} s after it was "
-                f"{earlier.dealt} ({earlier.end}), for no reason"
-            )
+    for earlier, later in _resends(history):
+        if _why_again(history, earlier, later):
+            continue
+        if errors:
+            errors -= 1
+            continue
+        yield (
+            f"{later.tag} was sent again {later.at - earlier.at:.2f} s after it was "
+            f"{earlier.dealt} ({earlier.end}), for no reason"
+        )
+
+
+def reasons(history: History) -> Counter[str]:
+    """Count what made lines be sent again."""
+    found = (_why_again(history, *pair) or "a failpoint's error" for pair in _resends(history))
+    return Counter(found)
+
+
+def _resends(history: History) -> Iterator[tuple[Send, Send]]:
+    for sends in _own(history).values():
+        yield from pairwise(sends)
 
 
 def cost_a_try(history: History, send: Send) -> bool:
     """Tell whether this send went wrong by itself: a fault, a server that died, no answer in time."""
     if send.dealt in set(Fault) - HARMLESS or send.end == "cut":
         return True
-    timeout_s = float(dict(history.schedule.settings)["request_timeout_s"])
-    return send.end == "left" and (send.ended_at or send.at) - send.at > timeout_s * _NEARLY
+    open_s = (send.ended_at or send.at) - send.at
+    return send.end == "left" and open_s > _timeout_s(history) * _NEARLY
 
 
-def _is_explained(history: History, earlier: Send, later: Send) -> bool:
+def _timeout_s(history: History) -> float:
+    return float(dict(history.schedule.settings)["request_timeout_s"])
+
+
+def _why_again(history: History, earlier: Send, later: Send) -> str | None:
     if cost_a_try(history, earlier) or earlier.dealt == Fate.BROKEN:
-        return True
-    if any(_may_cost(d, earlier, later) for d in history.disturbances):
-        return True
-    return earlier.end != "delivered" and _sat_beside_a_stall(history, earlier)
+        return "a fault of the model server"
+    timeout_s = _timeout_s(history)
+    for done in history.disturbances:
+        if _may_cost(done, earlier, later, timeout_s):
+            return _WORDS.get(done.kind, "what befell {}").format(done.target.rstrip("0123456789"))
+    if earlier.end != "delivered" and _sat_beside_a_stall(history, earlier):
+        return "a model server that hung"
+    return None
 
 
-def _may_cost(done: Disturbance, earlier: Send, later: Send) -> bool:
+def _may_cost(done: Disturbance, earlier: Send, later: Send, timeout_s: float) -> bool:
     if done.kind == "retry":
         is_own = earlier.tag.partition("/")[0] == done.target
         return is_own and done.overlaps(earlier.at, later.at)
+    if done.kind == "busy":  # who has no processor reads an answer too late: a timeout
+        is_timeout = later.at - earlier.at > _NEARLY * timeout_s
+        return is_timeout and done.overlaps(earlier.at, later.at, _SLACK_S)
     is_carrier = done.target in _DISPATCH or done.target == f"upstream{earlier.upstream}"
     return is_carrier and done.overlaps(earlier.at, later.at, _SLACK_S)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from .crew import die_with_parent
 from .draw import schedule
 from .invariants import Breach
 from .play import LIMIT_S, play
@@ -94,6 +95,7 @@ class _Played:
 
 
 def _play_one(seed, base, keep, pipe):
+    die_with_parent()
     folder = base / f"seed-{seed}"
     try:
         folder.mkdir()

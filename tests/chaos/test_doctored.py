@@ -181,6 +181,11 @@ def leave_bytes(h):
     h.at_rest = replace(h.at_rest, unnamed=("files/x",))
 
 
+def keep_orphans(h):
+    h.orphans_were_due = True
+    h.at_rest = replace(h.at_rest, unnamed=("files/x",))
+
+
 def leave_rows(h):
     h.at_rest = AtRest("ok", rows_left={"slices": 1}, batches=h.at_rest.batches)
 
@@ -250,6 +255,7 @@ SPOILT = [
     (corrupt, "the database is whole"),
     (lose_bytes, "files and rows belong together"),
     (leave_bytes, "files and rows belong together"),
+    (keep_orphans, "files and rows belong together"),
     (leave_rows, "files and rows belong together"),
     (leave_temporary, "files and rows belong together"),
     (die, "processes end only when told"),

@@ -72,6 +72,19 @@ def test_other_refusals_of_the_database(code, text, message):
     assert str(refused(code, text)).startswith(message)
 
 
+def test_the_disk_is_asked_where_sqlite_says_little(tmp_path):
+    """A folder that is gone stands for a disk that fails; one that can be written is not to blame."""
+    exc = sqlite3.OperationalError("disk I/O error")
+    exc.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+
+    gone = database_refusal(exc, folder=tmp_path / "gone")
+    fine = database_refusal(exc, folder=tmp_path)
+
+    assert str(gone) == "The disk refuses the database: No such file or directory"
+    assert str(fine).startswith("The database cannot be read or written: the disk reports an error")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_no_database_is_told(tmp_path):
     """A real code of SQLite's own."""
     path = tmp_path / "x.sqlite3"

@@ -166,3 +166,14 @@ def test_paused_batches_do_not_wait_to_start(paused, queued, head):
     shown = view.show(overview(open_batches=every), History(), now=NOW)
 
     assert shown.figures["s.head"] == head
+
+
+def test_a_batch_that_waits_for_room_does_not_claim_to_write():
+    """Finalizing is its status; that it cannot go on is what people must see."""
+    waiting = batch(1, status=BatchStatus.FINALIZING, counts=Counts(10, 10))
+    seen = overview(open_batches=[waiting], report=report(waiting={waiting.id: "No room."}))
+
+    shown = view.show(seen, History(), now=NOW)
+
+    assert shown.parts["running"].rows[0].pill == rows.HELD_UP
+    assert shown.figures["b.1.in"] == "for the disk"

@@ -99,7 +99,7 @@ def test_the_gateway_is_asked_where_it_can_be_reached():
         dispatcher_port=5001,
         logs=Path("/logs"),
         env={"BATCHLINE_PORT": "5000"},
-        dispatcher_grace_s=30.0,
+        grace_s=30.0,
     )
 
     assert gateway.url == "http://127.0.0.1:5000"

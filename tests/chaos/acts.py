@@ -1,0 +1,119 @@
+"""The acts of a schedule: what is done to processes, model servers, the disk and the clock, and undone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from . import front
+from .crew import fired
+from .schedule import Act, Verb
+from .stage import DISPATCHERS, Stage
+
+_TICK_S = 0.05
+_FAILPOINT_S = 1.5
+_UPSTREAM = {Verb.VANISH: "down", Verb.LOADING: "down", Verb.FREEZE: "frozen"}
+
+
+async def perform(stage: Stage, act: Act) -> None:
+    """Wait for the moment of one act, and do it; returns when it is undone."""
+    await stage.until(act.at, latest_s=act.latest_s)
+    if act.verb in {Verb.KILL, Verb.TERM, Verb.READ_ONLY}:
+        await _let_failpoints_happen(stage)
+    if act.target.startswith("upstream"):
+        await _act_on_upstream(
+            stage, act, stage.upstreams[int(act.target.removeprefix("upstream"))]
+        )
+    elif act.target == "disk":
+        await _act_on_disk(stage, act)
+    elif act.target == "clock":
+        if stage.clock is not None:
+            stage.clock.jump(act.seconds)
+            stage.disturb("jump", "clock")
+    elif act.target == "second":
+        _start_second(stage)
+    else:
+        await _act_on_process(stage, act, stage.kept[act.target])
+
+
+async def _let_failpoints_happen(stage):
+    """Wait a little for the failpoint that this seed is about, or a death would disarm it."""
+    point, action = stage.schedule.pair
+    due = time.monotonic() + _FAILPOINT_S * stage.slowness
+    while (point, action) not in fired(stage.logs()) and time.monotonic() < due:
+        await asyncio.sleep(_TICK_S)
+
+
+async def _act_on_process(stage, act, kept):
+    match act.verb:
+        case Verb.KILL:
+            kept.take_down(signal.SIGKILL, act.seconds, act.failpoints)
+        case Verb.TERM:
+            kept.take_down(signal.SIGTERM, act.seconds, act.failpoints)
+        case Verb.FREEZE:
+            await kept.freeze(act.seconds)
+        case Verb.RELOAD if kept.pid is not None:
+            stage.disturb("reload", act.target)
+            front.reload(kept.pid)
+        case Verb.KILL_WORKER if kept.pid is not None:
+            stage.disturb("worker", act.target)
+            front.kill_worker(kept.pid)
+
+
+async def _act_on_upstream(stage, act, upstream):
+    done = stage.disturb(_UPSTREAM[act.verb], act.target)
+    done.ended_at = None
+    match act.verb:
+        case Verb.VANISH:
+            await upstream.vanish()
+        case Verb.LOADING:
+            upstream.is_loading = True
+        case Verb.FREEZE:
+            upstream.freeze()
+    try:
+        await asyncio.sleep(act.seconds)
+    finally:
+        if act.verb is Verb.VANISH:
+            await upstream.listen()
+        upstream.is_loading = False
+        upstream.thaw()
+        done.ended_at = time.monotonic()
+
+
+async def _act_on_disk(stage, act):
+    if stage.disk is None:
+        return
+    done = stage.disturb("full" if act.verb is Verb.FULL else "read-only", "disk")
+    done.ended_at = None
+    try:
+        if act.verb is Verb.FULL:
+            await asyncio.to_thread(stage.disk.fill, int(act.latest_s * 1000) % 3000)
+            await asyncio.sleep(act.seconds)
+        else:
+            await _make_read_only(stage, act.seconds)
+    finally:
+        stage.disk.make_room()
+        done.ended_at = time.monotonic()
+
+
+async def _make_read_only(stage, seconds):
+    users = [stage.kept[name] for name in ("gateway", *DISPATCHERS) if stage.kept[name].pid]
+    for kept in users:
+        await kept.hold_down()
+    is_read_only = await stage.disk.remount("ro")
+    for kept in users:
+        kept.let_up()
+    if not is_read_only:
+        stage.history.played_without.append("a read-only disk (it was busy)")
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await stage.disk.remount("rw")
+
+
+def _start_second(stage):
+    if stage.schedule.second == "rival":
+        (stage.data / "dispatcher.lock").unlink(missing_ok=True)
+        stage.disturb("rival", "dispatcher")
+    stage.kept["second"].start()
