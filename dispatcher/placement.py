@@ -91,6 +91,7 @@ class Placement:
         self._limit = self._share = 1  # a berth's share: the limit spread over those in service
         self._has_looked = False
         self._odd: list[str] = []
+        self._is_disobeyed = False
         self.tells_apart = False
         """Some berths list other models than others."""
 
@@ -189,6 +190,13 @@ class Placement:
         berth, now = stay.berth, self._monotonic()
         if sign is Sign.WELL:
             berth.answered_at = now
+            if self.is_pinned and backend is None and not self._is_disobeyed:
+                self._is_disobeyed = True
+                log.warning(
+                    "the upstream does not take lines to the backend that they are sent to (%s): "
+                    "is it batchline's nginx, and does it name the same servers?",
+                    berth.name,
+                )
             if self._way.state is not State.CLOSED:
                 self._hear_way(stay, sign, why)
         if self.is_pinned and backend != berth.name and sign in {Sign.LOST, Sign.SOUR}:
