@@ -21,6 +21,7 @@ from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage, request_id
 from batchline.states import OutcomeKind
 
+from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
 from .placement import Berth, Placement, Stay
@@ -316,7 +317,8 @@ class Flight:
 
     def _tell(self, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
         """Let the circuits hear of it; a loss on the way there is no backend's."""
-        sign, why = sign_of(verdict), why_of(reply)
+        sign = sign_of(verdict)
+        why = "" if sign is Sign.WELL else why_of(reply)
         if isinstance(reply, Broken) and reply.backend is None:
             self._placement.lost_way(stay, sign, why=f"nginx {why}")
         else:

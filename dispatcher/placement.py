@@ -101,6 +101,7 @@ class Placement:
         self.looks = 0
         """How many looks were taken in."""
         self._odd: list[str] = []
+        self._is_disobeyed = False
         self.tells_apart = False
         """Some berths list other models than others."""
 
@@ -217,6 +218,13 @@ class Placement:
         berth, now = stay.berth, self._monotonic()
         if sign is Sign.WELL:
             berth.answered_at = now
+            if self.is_pinned and backend is None and not self._is_disobeyed:
+                self._is_disobeyed = True
+                log.warning(
+                    "the upstream does not take lines to the backend that they are sent to (%s): "
+                    "is it batchline's nginx, and does it name the same servers?",
+                    berth.name,
+                )
             if self._way.state is not State.CLOSED:
                 self._hear_way(stay, sign, why)
         if sign is Sign.REFUSED:
