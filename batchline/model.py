@@ -294,10 +294,8 @@ class FleetReport:
     """Requests the dispatcher allows in flight at present."""
     paused: str | None = None
     """Why dispatch is paused, in words, or None."""
-    unserved: Sequence[str] = field(default_factory=list)
-    """Models of running batches that no backend in service serves: their lines wait."""
     waiting: Mapping[str, str] = field(default_factory=dict)
-    """Batch id -> why it cannot be validated or published at present, whatever the others do."""
+    """Batch id -> why it cannot go on at present, whatever the others do."""
 
     @property
     def models(self) -> list[str]:

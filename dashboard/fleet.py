@@ -5,14 +5,18 @@ Pure. A notice says what is wrong, since when, and what it means for the reader'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from batchline import figures
 from batchline.model import BackendStatus, Batch, FleetReport, Overview
+from batchline.outliers import outliers
 
 SILENT_AFTER_S = 10
+_OUT_AFTER_S = 10
+"""A backend that is taken out and tried again within seconds is no news."""
+_STANDINGS = {"closed": "ready", "half_open": "tried", "open": "out"}
 NOTICES_SHOWN = 3
 _LOW_DISK_BYTES = 2_000_000_000
 
@@ -28,6 +32,9 @@ class BackendRow:
     has_queue: bool
     reason: str
     models: str
+    standing: str
+    """`ready`, `tried` (back, with a few lines) or `out`, whether it is alive or not."""
+    has_lines: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,9 @@ def _row(key: str, backend: BackendStatus, *, now: float, out: dict[str, str]) -
     out[f"{key}.run"] = figures.count(backend.running)
     out[f"{key}.wait"] = figures.count(backend.waiting)
     out[f"{key}.tok"] = figures.rate(backend.output_tokens_per_s)
+    out[f"{key}.fly"] = plural(backend.in_flight, "line")
     out[f"{key}.down"] = spell(now - backend.since)
+    out[f"{key}.out"] = spell(now - backend.circuit_since)
     if has_cache:
         ratio = min(1.0, max(0.0, backend.kv_cache_ratio or 0.0))
         out[f"{key}.kv"] = f"{ratio * 100:.0f} %"
@@ -117,8 +126,10 @@ def _row(key: str, backend: BackendStatus, *, now: float, out: dict[str, str]) -
         is_alive=backend.alive,
         has_cache=has_cache,
         has_queue=backend.running is not None or backend.waiting is not None,
-        reason="" if backend.alive else (backend.reason or ""),
+        reason=(backend.circuit_reason if backend.alive else backend.reason) or "",
         models=", ".join(short_model(m) for m in backend.models),
+        standing=_STANDINGS.get(backend.circuit, "ready"),
+        has_lines=backend.in_flight > 0,
     )
 
 
@@ -140,7 +151,8 @@ def notices(
     found += _dispatcher_notices(seen, now=now)
     if seen.report is not None and silent_for_s(seen.report, now=now) is None:
         found += _backend_notices(seen.report, now=now)
-        found += _waiting_notices(seen)
+        found += _circuit_notices(seen.report, now=now)
+        found += _waiting_notices(seen, unserved)
     for batch, still_s in stalled:
         flying = seen.report.in_flight.get(batch.id, 0) if seen.report else 0
         head = f"{batch.name} has finished nothing for {spell(still_s)}."
@@ -164,12 +176,29 @@ def _disk_notice(free_bytes: int) -> Notice:
     return Notice("bad", "warning", head, text)
 
 
-def _waiting_notices(seen: Overview) -> list[Notice]:
+def _circuit_notices(report: FleetReport, *, now: float) -> list[Notice]:
+    """Name backends that answer and get no lines, and those that serve something else than most."""
+    found = []
+    for backend in report.backends:
+        out_s = now - backend.circuit_since
+        if backend.alive and backend.circuit == "open" and out_s >= _OUT_AFTER_S:
+            head = f"{backend.name} has got no requests for {spell(out_s)}."
+            text = f"It {(backend.circuit_reason or 'broke off').rstrip('.')}. Look at its log."
+            found.append(Notice("bad", "warning", head, text))
+    alive = {backend.name: backend.models for backend in report.backends if backend.alive}
+    for name in outliers(alive):
+        models = ", ".join(short_model(model) for model in alive[name])
+        head = f"{name} serves other models than most: {models}."
+        found.append(Notice("warn", "warning", head, "It gets only requests for these."))
+    return found
+
+
+def _waiting_notices(seen: Overview, unserved: Collection[str]) -> list[Notice]:
     waiting = seen.report.waiting if seen.report else {}
     return [
         Notice("warn", "clock", f"{batch.name} waits.", waiting[batch.id])
         for batch in seen.open_batches
-        if batch.id in waiting
+        if batch.id in waiting and batch.model not in unserved
     ]
 
 

@@ -16,7 +16,6 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -266,8 +265,8 @@ class Dispatcher:
     async def _watch_fleet(self) -> None:
         while True:
             await self._fleet.look()
-            seen = self._fleet.report(self._pump.models, at=int(self._clock()))
-            await self._store.report(replace(seen, waiting=dict(self._conductor.waiting)))
+            models, waiting = self._pump.models, self._conductor.waiting
+            await self._store.report(self._fleet.report(models, waiting, at=int(self._clock())))
             await asyncio.sleep(self._settings.probe_interval_s)
 
     async def _keep_role(self) -> None:

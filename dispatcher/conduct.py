@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -53,6 +54,7 @@ class Conductor:
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
+        self._began_at = time.monotonic()
         self._busy: dict[str, tuple[BatchStatus, asyncio.Task[None]]] = {}
         self._crashes: Counter[str] = Counter()
         self.waiting: dict[str, str] = {}
@@ -91,7 +93,10 @@ class Conductor:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
         elif batch.status in PUBLISHABLE:  # it asks for room by itself
-            self._begin(batch, self._publisher.publish, steps)
+            if time.monotonic() - self._began_at < suspects.patience_s(batch):
+                self.waiting[batch.id] = f"The dispatcher died on it {batch.deaths} times in a row."
+            else:
+                self._begin(batch, self._publisher.publish, steps)
         elif batch.status is BatchStatus.VALIDATING and not self._gate.has(Cause.DISK):
             self._begin(batch, self._admission.admit, steps)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus, FleetReport
@@ -54,15 +54,22 @@ class Fleet:
         self._backends = self._placement.described(backends)
         self._measure()
 
-    def report(self, models: Collection[str], *, at: int) -> FleetReport:
-        """Return what was seen; `models` are those that lines wait for."""
+    def report(
+        self, models: Mapping[str, str | None], waiting: Mapping[str, str], *, at: int
+    ) -> FleetReport:
+        """Return what was seen. `models`: of each running batch; `waiting`: batches that wait anyway."""
+        unserved = {
+            batch_id: f"No backend in service serves {model}."
+            for batch_id, model in models.items()
+            if self._placement.is_unserved(model)
+        }
         return FleetReport(
             at=at,
             backends=self._backends,
             in_flight=self._flight.in_flight_by_batch(),
             limit=self._governor.limit,
             paused=self._gate.reason,
-            unserved=self._placement.unserved(models),
+            waiting=unserved | dict(waiting),
         )
 
     def stopped(self, *, at: int) -> FleetReport:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from batchline.model import BackendStatus
+from batchline.outliers import outliers
 
 from .circuit import Circuit, Sign, State
 from .pulse import HangLimits, Pulse
@@ -89,6 +90,7 @@ class Placement:
         self._monotonic = monotonic
         self._limit = self._share = 1  # a berth's share: the limit spread over those in service
         self._has_looked = False
+        self._odd: list[str] = []
         self.tells_apart = False
         """Some berths list other models than others."""
 
@@ -223,9 +225,19 @@ class Placement:
             if (status := statuses.get(berth.name)) is not None
             and self._look(berth, status, pulses.get(berth.name, Pulse()))
         ]
-        known = {berth.models for berth in self.berths if berth.models}
-        self.tells_apart = len(known) > 1
+        self._compare_models()
         return hung
+
+    def _compare_models(self) -> None:
+        lists = {berth.name: berth.models for berth in self.berths}
+        self.tells_apart = len({models for models in lists.values() if models}) > 1
+        odd = outliers(lists) if self.tells_apart else []
+        for name in odd:
+            if name not in self._odd:
+                log.warning(
+                    "backend %s serves other models than most: %s", name, ", ".join(lists[name])
+                )
+        self._odd = odd
 
     def _look(self, berth: Berth, status: BackendStatus, pulse: Pulse) -> bool:
         """Take in one look; tell whether what is in flight there has to be taken away."""
@@ -289,15 +301,11 @@ class Placement:
             return None
         return "; ".join(f"{berth.name} {berth.circuit.reason}" for berth in self.berths)
 
-    def unserved(self, models: Iterable[str]) -> list[str]:
-        """Of these models, return those that no backend in service serves, sorted."""
+    def is_unserved(self, model: str | None) -> bool:
+        """Whether backends are in service, and none of them serves this model."""
+        model = self._asked(model)
         in_service = [b for b in self.berths if b.circuit.state is not State.OPEN]
-        asked = {self._asked(model) for model in models} - {None}
-        return sorted(
-            model
-            for model in asked
-            if model is not None and in_service and not any(b.serves(model) for b in in_service)
-        )
+        return bool(in_service) and not any(berth.serves(model) for berth in in_service)
 
     def opens_in_s(self) -> float | None:
         """How long until an open circuit is tried again by itself; None: not by itself."""

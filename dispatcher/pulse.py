@@ -49,8 +49,7 @@ class HangLimits:
         """Say that it hangs because it answers nothing, or None."""
         if self.silent_s is None or pulse.silent_since is None:
             return None
-        silent_s = now - pulse.silent_since
-        return f"hangs: no answer for {silent_s:.0f} s" if silent_s >= self.silent_s else None
+        return "hangs: answers nothing" if now - pulse.silent_since >= self.silent_s else None
 
     def stillness(
         self, pulse: Pulse, *, in_flight: int, quiet_since: float, now: float

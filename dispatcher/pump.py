@@ -151,9 +151,9 @@ class Pump:
         return schedule.choose(wanted, held)
 
     @property
-    def models(self) -> set[str]:
-        """The models of the batches that lines are sent of."""
-        return {b.model for b in self._batches if b.model is not None}
+    def models(self) -> dict[str, str | None]:
+        """Batch id -> model, of the batches that lines are sent of."""
+        return {b.id: b.model for b in self._batches}
 
     async def _claim(self, batch: Batch) -> None:
         if self._is_unsure:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from batchline.errors import StoreUnavailable
+from batchline.outliers import outliers
 from batchline.settings import Settings
 from batchline.store import last_report
 
@@ -71,6 +72,7 @@ def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
             "none are named, so their health and load are unknown",
             "name them with BATCHLINE_BACKEND_URLS",
         )
+    listed: dict[str, list[str]] = {}
     for url in urls:
         is_well, body = _look(url, "/health", settings.upstream_api_key)
         if not is_well:
@@ -78,10 +80,17 @@ def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
             continue
         is_serving, body = _look(url, "/v1/models", settings.upstream_api_key)
         models = _models(body) if is_serving else []
+        listed[url] = models
         if models:
             yield good("backend", f"{url} serves {', '.join(models)}")
         else:
             yield wrong("backend", f"{url} serves no model", "look at this server's log")
+    for url in outliers(listed):
+        yield warning(
+            "backend",
+            f"{url} serves other models than most, and gets only lines for these",
+            "start it with the model of the others, if that is not meant",
+        )
 
 
 def _reported(settings: Settings, *, now: float) -> Sequence[str]:

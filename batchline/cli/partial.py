@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -18,11 +17,10 @@ from .batch import ApiBatch
 from .client import Client
 from .failure import ExitCode, Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from .patience import PATIENCE_S, Patience
 from .render import clean, put, say
 from .resolve import LAST, resolve
 
-_PATIENCE_S = 120.0  # a gateway that is restarted or moved answers again within this
-_RETRY_S = 1.0
 _OK = range(200, 300)
 
 
@@ -83,30 +81,26 @@ def follow_lines(
     batch_id: str,
     take: Callable[[bytes], None],
     *,
-    patience_s: float = _PATIENCE_S,
+    patience_s: float = PATIENCE_S,
 ) -> None:
     """Hand every line to `take`, each once, whatever breaks off meanwhile.
 
     Raises Failure when the server did not answer for `patience_s`.
     """
+    patience = Patience(patience_s)
     received = 0
-    heard_s = time.monotonic()
-    while True:
-        try:
-            with client.result_lines(batch_id, "results", after=received, follow=True) as lines:
-                for line in lines:
-                    take(line)
-                    received += 1
-                    heard_s = time.monotonic()
-        except Failure as failure:
-            if failure.code is not ExitCode.UNREACHABLE:
-                raise
-            if time.monotonic() - heard_s >= patience_s:
-                raise
-            say(f"{failure.what} Still trying.", mark="!")
-            time.sleep(_RETRY_S)
-        else:
-            return
+
+    def listen() -> None:
+        nonlocal received
+        with client.result_lines(batch_id, "results", after=received, follow=True) as lines:
+            for line in lines:
+                take(line)
+                received += 1
+                patience.heard()
+
+    patience.keep_trying(
+        listen, tell=lambda failure: say(f"{failure.what} Still trying.", mark="!")
+    )
 
 
 def is_success(line: bytes) -> bool:

@@ -19,12 +19,12 @@ from .client import Client
 from .failure import ExitCode, Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, FailOnErrors, Url
 from .pace import Pace
+from .patience import PATIENCE_S, Patience
 from .render import clean, put, say, status_words
 from .resolve import LAST, resolve
 from .screens import JsonScreen, LiveScreen, PlainScreen, QuietScreen, Screen
 
 _POLL_S = 1.0
-_PATIENCE_S = 120.0  # a gateway that is restarted or moved answers again within this
 _FAULTS_SHOWN = 20
 
 
@@ -58,7 +58,7 @@ def follow(
     screen: Screen,
     *,
     interval_s: float = _POLL_S,
-    patience_s: float = _PATIENCE_S,
+    patience_s: float = PATIENCE_S,
 ) -> ApiBatch:
     """Look at the batch until it has ended; return its last state.
 
@@ -86,15 +86,10 @@ def follow(
 def _look(
     client: Client, batch: ApiBatch, screen: Screen, *, interval_s: float, patience_s: float
 ) -> ApiBatch:
-    until_s = time.monotonic() + patience_s
-    while True:
-        try:
-            return client.batch(batch.id)
-        except Failure as failure:
-            if failure.code is not ExitCode.UNREACHABLE or time.monotonic() >= until_s:
-                raise
-            screen.trouble(f"{failure.what} Still trying.")
-        time.sleep(interval_s)
+    return Patience(patience_s, pause_s=interval_s).keep_trying(
+        lambda: client.batch(batch.id),
+        tell=lambda failure: screen.trouble(f"{failure.what} Still trying."),
+    )
 
 
 def choose_screen(*, as_json: bool, quiet: bool, talk: bool = False) -> Screen:

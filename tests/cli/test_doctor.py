@@ -112,6 +112,18 @@ def test_a_backend_must_answer_and_serve_a_model(serve_app, answers, level):
     assert one(check_backends(Settings(backend_urls=(url,)), now=0)).level is level
 
 
+def test_a_backend_with_other_models_than_most_is_a_warning(serve_app):
+    """Somebody may have started it with the wrong one."""
+    usual = answering(health=(200, {}), v1__models=(200, MODELS))
+    other = answering(health=(200, {}), v1__models=(200, {"data": [{"id": "other"}]}))
+    urls = tuple(serve_app(app) for app in (usual, other, usual))
+
+    *alone, odd = check_backends(Settings(backend_urls=urls), now=0)
+
+    assert [finding.level for finding in alone] == [Level.OK] * 3
+    assert (odd.level, odd.detail.split()[0]) == (Level.WARNING, urls[1])
+
+
 REPORTED_AT = 1_800_000_000
 
 

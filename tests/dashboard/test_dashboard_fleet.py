@@ -78,6 +78,55 @@ def test_dead_backends_make_one_notice(alive, head):
     assert all("nothing is lost" in n.text for n in found)
 
 
+@pytest.mark.parametrize(
+    ("circuit", "standing"), [("closed", "ready"), ("half_open", "tried"), ("open", "out")]
+)
+def test_a_backend_says_whether_it_gets_lines(circuit, standing):
+    """Alive is not enough: it may be tried with a few lines, or be taken out."""
+    seen = backend(0, circuit=circuit, circuit_since=NOW - 60, circuit_reason="hangs", in_flight=3)
+    out = {}
+    (row,) = fleet.backends(report(backends=(seen,)), now=NOW, out=out).rows
+
+    assert (row.standing, row.reason, row.has_lines) == (standing, "hangs", True)
+    assert (out["srv.0.out"], out["srv.0.fly"]) == ("1 minute", "3 lines")
+
+
+def test_a_backend_that_answers_and_is_taken_out_is_a_notice():
+    """Not one that is tried again within seconds."""
+    out = {"circuit": "open", "circuit_reason": "hangs: answers nothing"}
+    long, short = backend(0, **out, circuit_since=NOW - 400), backend(1, **out, circuit_since=NOW)
+
+    found = _notices(long, short, backend(2))
+
+    assert [n.head for n in found] == ["gpu-0 has got no requests for 6 minutes."]
+    assert found[0].text.startswith("It hangs: answers nothing.")
+
+
+def test_a_backend_with_other_models_than_most_is_a_notice():
+    """A dead one says nothing of its models."""
+    odd = backend(1, models=("org/Other-7B",))
+    dead = backend(3, alive=False, models=("org/Third-7B",))
+
+    found = _notices(backend(0), odd, backend(2), dead)
+
+    assert "gpu-1 serves other models than most: Other-7B." in [n.head for n in found]
+    assert "Third" not in str(found)
+
+
+def test_a_batch_without_a_server_for_its_model_is_told_once():
+    """By the model, which says what to start; other batches that wait are named one by one."""
+    seen = overview(
+        open_batches=[batch(1, "a", model="x"), batch(2, "b")],
+        report=report(waiting={batch(1).id: "No backend serves x.", batch(2).id: "No room."}),
+    )
+
+    found = fleet.notices(
+        seen, now=NOW, free_bytes=None, store_fault=None, stalled=(), unserved=("x",)
+    )
+
+    assert [n.head for n in found] == ["b waits.", "No backend serves x."]
+
+
 def test_a_disk_that_refuses_is_told_instead_of_a_silent_dispatcher():
     """It cannot report what it cannot write."""
     seen = overview(report=report(at=NOW - 20), refusal="The disk is read-only. Mount it.")

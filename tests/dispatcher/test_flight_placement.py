@@ -257,7 +257,8 @@ async def test_lines_whose_model_went_away_wait_and_others_go_on(bench, fleet):
         gate.set()
 
         async def is_named():
-            return list((await bench.store.fleet_report()).unserved) == ["m"]
+            waiting = (await bench.store.fleet_report()).waiting
+            return waiting == {first.id: "No backend in service serves m."}
 
         await bench.until(is_named)
         lines = [request_line(i, model="n") for i in range(30)]

@@ -251,11 +251,11 @@ def test_a_model_that_nobody_serves_waits_and_is_named():
 
     assert scene.place(model="lost") == []
     assert not scene.placement.can_serve("lost")
-    assert scene.placement.unserved({"m", "lost"}) == ["lost"]
+    assert [scene.placement.is_unserved(model) for model in ("m", "lost")] == [False, True]
 
     free = Scene("a", "b", knows_models=False)
     assert len(free.place(model="lost")) == 1
-    assert free.placement.unserved({"m", "lost"}) == []
+    assert not free.placement.is_unserved("lost")
 
 
 def test_a_backend_that_lists_nothing_may_serve_anything():
@@ -310,3 +310,14 @@ def test_how_each_backend_stands_is_told():
     assert (b.circuit, b.circuit_reason, b.in_flight) == ("closed", None, 1)
     scene.look(b={"alive": False, "reason": "is gone"})
     assert scene.placement.trouble == "a answers 503; b is gone"
+
+
+def test_a_backend_with_other_models_than_most_is_named_once(caplog):
+    """Somebody may have started it with the wrong one."""
+    scene = Scene("a", "b", "c")
+    for _ in range(3):
+        scene.look(b={"models": ("other",)})
+
+    assert [r.getMessage() for r in caplog.records] == [
+        "backend b serves other models than most: other"
+    ]

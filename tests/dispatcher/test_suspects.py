@@ -148,15 +148,9 @@ async def test_a_dispatcher_that_is_stopped_has_not_died(bench, upstream):
     assert (await bench.store.get_batch(made.id)).deaths == 0
 
 
-@pytest.mark.parametrize(
-    ("status", "end"),
-    [(BatchStatus.VALIDATING, BatchStatus.FAILED), (BatchStatus.CANCELLING, BatchStatus.FAILED)],
-)
-async def test_deaths_while_validating_or_publishing_count_too(bench, status, end):
-    """There is nothing to pause: it fails with the reason."""
+async def test_deaths_while_validating_count_too(bench):
+    """There is nothing to keep: it fails with the reason."""
     made = await bench.submit(3)
-    if status is BatchStatus.CANCELLING:
-        await bench.store.cancel_batch(made.id, now=made.created_at)
     for number in range(25):
         found = await bench.store.get_batch(made.id)
         await bench.store.begin(found, holder=f"local/{number}")
@@ -165,4 +159,41 @@ async def test_deaths_while_validating_or_publishing_count_too(bench, status, en
     async with bench.running():
         ended = await bench.ended(made)
 
-    assert (ended.status, ended.faults[0].code) == (end, "dispatcher_died")
+    assert (ended.status, ended.faults[0].code) == (BatchStatus.FAILED, "dispatcher_died")
+
+
+@pytest.mark.parametrize(
+    ("deaths", "status", "patience_s"),
+    [
+        (4, BatchStatus.FINALIZING, 0),
+        (5, BatchStatus.FINALIZING, 1),
+        (9, BatchStatus.CANCELLING, 16),
+        (1000, BatchStatus.FINALIZING, 600),
+        (1000, BatchStatus.IN_PROGRESS, 0),
+    ],
+)
+def test_results_are_written_out_in_the_end_but_ever_later(deaths, status, patience_s):
+    """A dispatcher that dies while it publishes serves others before it tries again."""
+    found = batch(1, deaths, status)
+
+    assert suspects.patience_s(found) == patience_s
+    assert status is BatchStatus.IN_PROGRESS or suspects.verdict(found) is None
+
+
+async def test_a_batch_whose_publisher_died_often_waits_and_says_so(bench):
+    """Ten minutes after the start; until then the report names it."""
+    made = await bench.submit(3)
+    await bench.store.cancel_batch(made.id, now=made.created_at)
+    for _ in range(20):
+        await bench.store.begin(await bench.store.get_batch(made.id), holder="local/1")
+        await bench.store.recover("local/", died=True)
+
+    async with bench.running():
+        await bench.until(lambda: says(bench, made, "died on it 20 times"))
+
+    assert (await bench.store.get_batch(made.id)).status is BatchStatus.CANCELLING
+
+
+async def says(bench, made, text):
+    report = await bench.store.fleet_report()
+    return report is not None and text in report.waiting.get(made.id, "")
