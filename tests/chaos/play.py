@@ -178,7 +178,7 @@ class Play:
         self.history.at_rest = await asyncio.to_thread(audit.at_rest, self.stage.data)
 
     async def _until_kept_house(self):
-        due = time.monotonic() + _HOUSEKEEPING_S
+        due = time.monotonic() + _HOUSEKEEPING_S * self.stage.slowness
         while time.monotonic() < due:
             await self.stage.kept["dispatcher"].is_up.wait()
             if not any(
@@ -192,7 +192,7 @@ class Play:
         self.stage.clock.jump(_HOURS_S - self.stage.clock.offset_s)
         dispatcher = self.stage.kept["dispatcher"]
         dispatcher.take_down(signal.SIGTERM)
-        due = time.monotonic() + _HOUSEKEEPING_S
+        due = time.monotonic() + _HOUSEKEEPING_S * self.stage.slowness
         while time.monotonic() < due:
             await asyncio.sleep(_TICK_S)
             await dispatcher.is_up.wait()
