@@ -56,7 +56,9 @@ def write_fault(folder: Path) -> OSError | None:
     """Write a little in the folder and delete it again; return what the disk says to that."""
     try:
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(bytes(_TRIAL_BYTES))
+            left = _TRIAL_BYTES
+            while left:  # a disk with a little room takes a part first, and refuses then
+                left -= file.write(bytes(left))
             os.fsync(file.fileno())
     except OSError as exc:
         return exc

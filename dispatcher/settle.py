@@ -109,7 +109,8 @@ class Settler:
                     return
                 await asyncio.sleep(_RETRY_S)
             else:
-                self._gate.open(Cause.STORAGE)
+                if not self._pending:  # else it comes first: a claim could take its slices anew
+                    self._gate.open(Cause.STORAGE)
                 self._on_settled(group)
                 return
 

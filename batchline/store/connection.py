@@ -273,7 +273,7 @@ def look(path: Path, sql: str) -> sqlite3.Row | None:
             connection.row_factory = sqlite3.Row
             row: sqlite3.Row | None = connection.execute(sql).fetchone()
     except sqlite3.Error as exc:
-        raise database_refusal(exc, where=f" at {path}") from exc
+        raise database_refusal(exc, where=f" at {path}", folder=path.parent) from exc
     return row
 
 

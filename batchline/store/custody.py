@@ -20,8 +20,8 @@ from .sqlite_intake import SqliteParts
 
 log = logging.getLogger(__name__)
 
-TTL_S = 60.0
-_RENEW_EVERY_S = 10.0
+TTL_S = 15.0  # so long garbage waits for one who was killed
+_RENEW_EVERY_S = 4.0
 
 
 class _Custody(SqliteParts):

@@ -10,6 +10,7 @@ from batchline.blobs.keys import is_finish_index, owner_of
 from batchline.model import Backlog
 
 from .connection import Transaction
+from .custody import TTL_S
 from .sqlite_intake import SqliteParts
 
 
@@ -29,9 +30,9 @@ class SqliteUpkeep(SqliteParts):
         return len(rows)
 
     async def garbage(self, *, limit: int) -> list[str]:  # noqa: D102
-        now_ms = self._clock_ms()
+        now = {"now_ms": self._clock_ms(), "ttl_ms": int(TTL_S * 1000)}
         async with self._database.read() as tx:
-            rows = await tx.rows(self._text("garbage"), {"limit": limit, "now_ms": now_ms})
+            rows = await tx.rows(self._text("garbage"), now | {"limit": limit})
         return [row["key"] for row in rows]
 
     async def forget_garbage(self, keys: Sequence[str]) -> None:  # noqa: D102

@@ -6,8 +6,9 @@ import asyncio
 import signal
 import time
 
-from . import front
-from .crew import fired
+from . import audit, front
+from .crew import fired, run_command
+from .history import Backup
 from .schedule import Act, Verb
 from .stage import DISPATCHERS, Stage
 
@@ -35,6 +36,22 @@ async def perform(stage: Stage, act: Act) -> None:
         _start_second(stage)
     else:
         await _act_on_process(stage, act, stage.kept[act.target])
+
+
+async def back_up(stage: Stage, share: float) -> None:
+    """Run `batchline backup`; once more without its failpoint, where it has one."""
+    await stage.until(share, latest_s=2.0)
+    armed = dict(stage.schedule.failpoints).get("backup", "")
+    target = stage.folder / "backup"
+    for failpoints in (armed, "") if armed else ("",):
+        began_at = time.monotonic()
+        code = await run_command(
+            ("backup", str(target)),
+            stage.kept["gateway"].role.environment | {"BATCHLINE_TEST_FAILPOINTS": failpoints},
+            stage.folder / "backup.log",
+        )
+        found = await asyncio.to_thread(audit.damage, target) if target.exists() else ()
+        stage.history.backups.append(Backup(began_at, time.monotonic(), code, found))
 
 
 async def _let_failpoints_happen(stage):

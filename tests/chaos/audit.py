@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
+
+from batchline.blobs import open_blobs
+from batchline.fsck.damage import Damage, Severity
+from batchline.fsck.examine import Examination
+from batchline.store.sqlite_audit import open_audit
 
 from .history import AtRest, Look
 
@@ -49,6 +55,23 @@ def housekeeping_left(data: Path) -> dict[str, int]:
         return {t: opened.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _LEFT}
 
 
+def damage(data: Path) -> tuple[str, ...]:
+    """Ask `fsck` what is wrong with a data directory that nobody uses, or with a backup."""
+
+    async def look() -> tuple[str, ...]:
+        async with open_audit(database(data)) as audit:
+            everything = Examination(audit, open_blobs(data / "blobs"), deep=True, at_work=())
+            return tuple(
+                [
+                    f"{found.check} of {found.subject}: {found.what}"
+                    async for found in everything.run()
+                    if isinstance(found, Damage) and found.severity is Severity.WRONG
+                ]
+            )
+
+    return asyncio.run(look())
+
+
 def at_rest(data: Path) -> AtRest:
     """Check database and bytes against each other; exact only while nobody writes."""
     with closing(_open(database(data))) as opened:
@@ -88,6 +111,7 @@ def at_rest(data: Path) -> AtRest:
         temporary=tuple(sorted(key for key in found if key.startswith("tmp/"))),
         rows_left={table: count for table, count in left.items() if count},
         batches=batches,
+        damage=damage(data),
     )
 
 

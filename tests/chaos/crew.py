@@ -222,3 +222,23 @@ class Kept:
 def fired(logs):
     """Return each failpoint that happened, in the order of the logs: (point, action)."""
     return [match for text in logs.values() for match in _FIRED.findall(text)]
+
+
+async def run_command(arguments, environment, log):
+    """Run a command of the product to its end, its talk going to a log; return its exit code."""
+    with log.open("ab") as talk:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "batchline.cli.main",
+            *arguments,
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=talk,
+        )
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

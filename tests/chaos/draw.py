@@ -17,6 +17,8 @@ PAIRS = tuple((point, action) for point in POINTS for action in ("crash", "error
 """What the seeds cover by turns: seed n is about pair n, modulo their number."""
 
 GATEWAY_POINTS = frozenset({"upload.stored"})
+BACKUP_POINTS = frozenset({"backup.snapshot", "backup.copied"})
+DISPATCHER_POINTS = [p for p in POINTS if p not in GATEWAY_POINTS | BACKUP_POINTS]
 BOTH_PASS = frozenset({"blob.written", "blob.renamed", "migrate.statement"})
 AT_REST = frozenset({"sweep.deleted"})
 """Passed for certain only when the dispatcher starts beside what ended batches have left."""
@@ -54,8 +56,16 @@ def schedule(seed: int) -> Schedule:
         disk_mib=disk_mib,
         shifts_clock=shifts_clock,
         second=second,
+        backup_at=_backup_at(seed, pair),
         pair=pair,
     )
+
+
+def _backup_at(seed: int, pair: tuple[str, str]) -> float | None:
+    """Its own luck, so that all else is drawn as it was."""
+    random = Random(f"batchline backup {VERSION} {seed}")
+    wanted = pair[0] in BACKUP_POINTS or random.random() < 0.2
+    return round(random.random(), 3) if wanted else None
 
 
 def _settings(random: Random, *, disk_mib: int, second: str) -> tuple[tuple[str, str], ...]:
@@ -154,13 +164,15 @@ def _failpoints(
     random: Random, pair: tuple[str, str], turn: int, batches: tuple[BatchPlan, ...]
 ) -> tuple[tuple[str, str], ...]:
     point, action = pair
-    armed = {"gateway": [], "dispatcher": []}
+    armed: dict[str, list[str]] = {"gateway": [], "dispatcher": [], "backup": []}
     process = "gateway" if point in GATEWAY_POINTS else "dispatcher"
+    if point in BACKUP_POINTS:
+        process = "backup"
     if point in BOTH_PASS and turn % 2 == 0:
         process = "gateway"
     armed[process].append(f"{point}={action}@{_turn(random, point, batches)}")
     if random.random() < 0.25:
-        other = random.choice([p for p in POINTS if p != point and p not in GATEWAY_POINTS])
+        other = random.choice([p for p in DISPATCHER_POINTS if p != point])
         what = random.choice(("sleep:0.3", "sleep:0.05", "error", "crash"))
         armed["dispatcher"].append(f"{other}={what}@{_turn(random, other, batches)}")
     if random.random() < 0.08 and not any("segment.append=" in a for a in armed["dispatcher"]):
@@ -218,7 +230,7 @@ def _process_act(random: Random) -> Act:
         return _act(random, verb, target, random.choice((0.1, 0.5, 1.5)))
     act = _act(random, verb, target, random.choice((0.0, 0.0, 0.3)))
     if random.random() < 0.2 and target == "dispatcher":
-        point = random.choice([p for p in POINTS if p not in GATEWAY_POINTS])
+        point = random.choice(DISPATCHER_POINTS)
         how = random.choice(("crash", "error"))
         return Act(act.at, act.latest_s, verb, target, act.seconds, f"{point}={how}")
     return act

@@ -103,6 +103,18 @@ class AtRest:
     """Rows of ended batches that housekeeping should have taken, by table."""
     batches: frozenset[str] = frozenset()
     """Ids of all batches."""
+    damage: tuple[str, ...] = ()
+    """What `fsck` finds wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup made meanwhile: how the command ended, and what `fsck` finds wrong with what it made."""
+
+    began_at: float
+    ended_at: float
+    code: int
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -120,6 +132,7 @@ class History:
     listed: frozenset[str] = frozenset()
     """Ids of the batches that the gateway listed at the end."""
     at_rest: AtRest | None = None
+    backups: list[Backup] = field(default_factory=list)
     logs: Mapping[str, str] = field(default_factory=dict)
     fired: list[tuple[str, str]] = field(default_factory=list)
     """Failpoints that the logs say happened: (point, action)."""

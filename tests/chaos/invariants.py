@@ -252,6 +252,28 @@ def _was_cut(history: History) -> bool:
     return cut or any(action in {"crash", "error", "torn"} for _, action in history.fired)
 
 
+def fsck_finds_nothing_wrong(history: History) -> Iterator[str]:
+    """Every check of the product's own proof holds, after everything was stopped."""
+    if history.at_rest is not None:
+        yield from history.at_rest.damage
+
+
+def a_backup_is_whole(history: History) -> Iterator[str]:
+    """What was made while everything happened stands by itself; only a disk that refuses excuses none."""
+    for backup in history.backups:
+        yield from backup.damage
+        crashed = backup.code == -9 and ("backup" in point for point, _ in history.fired)
+        failed = any("backup" in point and action == "error" for point, action in history.fired)
+        refused = any(
+            d.kind in {"full", "read-only"} and d.overlaps(backup.began_at, backup.ended_at)
+            for d in history.disturbances
+        )
+        if backup.code and not (crashed or failed or refused):
+            yield f"the backup ended with {backup.code}"
+    if history.backups and history.backups[-1].code == -9:
+        yield "the backup after one that was killed was killed too"
+
+
 def processes_end_only_when_told(history: History) -> Iterator[str]:
     """No process dies by itself, and each leaves in peace when it is asked to."""
     crashes = sum(action in {"crash", "torn"} for _, action in history.fired)
@@ -296,6 +318,8 @@ INVARIANTS: tuple[Callable[[History], Iterator[str]], ...] = (
     the_gateway_answers_unless_it_is_down,
     the_database_is_whole,
     files_and_rows_belong_together,
+    fsck_finds_nothing_wrong,
+    a_backup_is_whole,
     processes_end_only_when_told,
     logs_hold_no_traceback,
 )

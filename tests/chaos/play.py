@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from . import audit
-from .acts import perform
+from .acts import back_up, perform
 from .client import Owner, list_all, look_at_everything
 from .crew import fired
 from .history import Disturbance, History, Result
@@ -84,6 +84,8 @@ class Play:
             )
         ]
         acting = [asyncio.create_task(perform(self.stage, act)) for act in self.schedule.acts]
+        if self.schedule.backup_at is not None:
+            acting.append(asyncio.create_task(back_up(self.stage, self.schedule.backup_at)))
         try:
             async with asyncio.TaskGroup() as clients:
                 for plan in self.schedule.batches:

@@ -104,6 +104,8 @@ class Schedule:
     shifts_clock: bool = False
     second: str = ""
     """`standby` (behind the host's lock) or `rival` (its lock broken, another cell), or none."""
+    backup_at: float | None = None
+    """When `batchline backup` is run, as a share of all lines sent; None: never."""
     pair: tuple[str, str] = field(default=("", ""))
     """The failpoint and action that this seed is to cover."""
 
@@ -129,6 +131,8 @@ def shown(schedule: Schedule) -> str:
         f"  extras     disk {schedule.disk_mib} MiB, clock {schedule.shifts_clock}, {second}",
     ]
     lines += [f"  failpoints {name}: {text}" for name, text in schedule.failpoints]
+    if schedule.backup_at is not None:
+        lines.append(f"  backup     at {schedule.backup_at:.2f}")
     if schedule.last_failpoints:
         lines.append(f"  failpoints dispatcher, at the end: {schedule.last_failpoints}")
     for batch in schedule.batches:

@@ -8,7 +8,7 @@ import pytest
 
 from chaos.doctored import answer, batch_object, calls, history, refusal, unrun
 from chaos.faults import Fate
-from chaos.history import AtRest, Call, Disturbance, Look, Send
+from chaos.history import AtRest, Backup, Call, Disturbance, Look, Send
 from chaos.invariants import INVARIANTS, broken
 
 
@@ -194,6 +194,18 @@ def leave_temporary(h):
     h.at_rest = replace(h.at_rest, temporary=("tmp/x",))
 
 
+def damage(h):
+    h.at_rest = replace(h.at_rest, damage=("counts of batch_0: it counts 3, there are 4",))
+
+
+def back_up_damage(h):
+    h.backups.append(Backup(102, 103, 0, ("segments of batch_0: one is gone",)))
+
+
+def fail_to_back_up(h):
+    h.backups.append(Backup(102, 103, 4))
+
+
 def die(h):
     h.disturbances.append(Disturbance("down", "gateway", 102, 103, is_bidden=False, code=-9))
 
@@ -258,6 +270,9 @@ SPOILT = [
     (keep_orphans, "files and rows belong together"),
     (leave_rows, "files and rows belong together"),
     (leave_temporary, "files and rows belong together"),
+    (damage, "fsck finds nothing wrong"),
+    (back_up_damage, "a backup is whole"),
+    (fail_to_back_up, "a backup is whole"),
     (die, "processes end only when told"),
     (give_up, "processes end only when told"),
     (cling, "processes end only when told"),

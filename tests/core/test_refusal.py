@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sqlite3
+from contextlib import contextmanager
 
 import pytest
 
@@ -72,6 +74,17 @@ def test_other_refusals_of_the_database(code, text, message):
     assert str(refused(code, text)).startswith(message)
 
 
+@contextmanager
+def files_of_at_most(size_bytes):
+    """Let the kernel cut every write there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_the_disk_is_asked_where_sqlite_says_little(tmp_path):
     """A folder that is gone stands for a disk that fails; one that can be written is not to blame."""
     exc = sqlite3.OperationalError("disk I/O error")
@@ -79,7 +92,10 @@ def test_the_disk_is_asked_where_sqlite_says_little(tmp_path):
 
     gone = database_refusal(exc, folder=tmp_path / "gone")
     fine = database_refusal(exc, folder=tmp_path)
+    with files_of_at_most(4096):
+        cut = database_refusal(exc, folder=tmp_path)
 
+    assert str(cut) == "The disk refuses the database: File too large"
     assert str(gone) == "The disk refuses the database: No such file or directory"
     assert str(fine).startswith("The database cannot be read or written: the disk reports an error")
     assert list(tmp_path.iterdir()) == []

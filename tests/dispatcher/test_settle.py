@@ -151,6 +151,37 @@ async def test_bytes_that_are_durable_are_not_written_again(
     assert (await store.get_batch(batch.id)).counts.completed == 1
 
 
+async def test_dispatch_goes_on_only_once_all_that_waited_is_stored(
+    store, blobs, make_batch, make_settler, monkeypatch
+):
+    """A lease may have lapsed meanwhile: whoever claims first has the line."""
+    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
+    disk = FullDisk(blobs, 1_000_000)
+    settler, gate, settled = make_settler(disk)
+    opened = []
+
+    def on_settled(group):
+        settled.extend(group)
+        opened.append(gate.is_open)
+
+    settler._on_settled = on_settled
+    batch = await make_batch(lines=4)
+    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    running = asyncio.ensure_future(settler.run())
+    await settler.put(batch, lease, outcome(0))
+    async with asyncio.timeout(20):
+        while gate.is_open:
+            await asyncio.sleep(0.002)
+        await settler.put(batch, lease, outcome(1))
+        disk.refusals = 0
+        while len(settled) < 2:
+            await asyncio.sleep(0.002)
+    settler.stop()
+    await running
+
+    assert opened == [False, True]
+
+
 async def test_a_full_queue_holds_the_caller_back(
     store, blobs, make_batch, make_settler, monkeypatch
 ):

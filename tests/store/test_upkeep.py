@@ -268,6 +268,8 @@ async def test_garbage_waits_while_somebody_keeps_bytes(store, clock, tmp_path):
         assert await store.garbage(limit=9) == []
         clock.advance(TTL_S)
         assert await store.garbage(limit=9) == [file_key("file-a")]
+        clock.advance(-TTL_S - 600)  # who is alive renews it, who is dead must not gain by it
+        assert await store.garbage(limit=9) == [file_key("file-a")]
     async with bytes_kept(path, clock_ms=clock.ms):
         assert await store.garbage(limit=9) == []
     assert await store.garbage(limit=9) == [file_key("file-a")]

@@ -41,7 +41,9 @@ WHERE NOT EXISTS (
       AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
   AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_key = g.key)
   AND NOT EXISTS (
-    SELECT 1 FROM roles r WHERE substr(r.role, 1, 5) = 'keep/' AND r.held_until_ms > :now_ms)
+    SELECT 1 FROM roles r
+    WHERE substr(r.role, 1, 5) = 'keep/' AND r.held_until_ms > :now_ms
+      AND r.held_until_ms <= :now_ms + :ttl_ms)  -- longer is no lease: the clock was set back
 LIMIT :limit;
 
 -- name: forget_garbage!
