@@ -198,7 +198,7 @@ class Play:
         while time.monotonic() < due:
             await asyncio.sleep(_TICK_S)
             await dispatcher.is_up.wait()
-            if not (await asyncio.to_thread(audit.at_rest, self.stage.data)).unnamed:
+            if not await asyncio.to_thread(audit.unnamed, self.stage.data):
                 break
         self.history.orphans_were_due = True
 
