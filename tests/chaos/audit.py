@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from batchline.blobs import open_blobs
+from batchline.blobs.folders import walk
 from batchline.fsck.damage import Damage, Severity
 from batchline.fsck.examine import Examination
 from batchline.store.sqlite_audit import open_audit
@@ -116,8 +117,11 @@ def _named(data: Path) -> set[str]:
 
 def _bytes_found(data: Path) -> dict[str, int]:
     blobs = data / "blobs"
-    paths = [path for path in blobs.rglob("*") if path.is_file()]
-    return {path.relative_to(blobs).as_posix(): path.stat().st_size for path in paths}
+    found = {}
+    for path in map(Path, walk(blobs)):
+        with suppress(FileNotFoundError):  # deleted since
+            found[path.relative_to(blobs).as_posix()] = path.stat().st_size
+    return found
 
 
 def _open(path):
