@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchline import __version__, figures
-from batchline.blobs import open_blobs
+from batchline.blobs import LocalBlobs, open_blobs
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, part_key
 from batchline.errors import Conflict, DiskFull, Invalid, NotFound, StoreUnavailable
 from batchline.failpoints import failpoint
@@ -102,7 +102,7 @@ class _Backup:
         on_copied: Callable[[int], None],
     ) -> None:
         self._settings = settings
-        self._source = open_blobs(settings.blobs_dir)
+        self._source = LocalBlobs(settings.blobs_dir)  # as it is: nothing is made there
         self._partial = partial
         self._copy = settings.model_copy(update={"data_dir": partial})
         self._target = open_blobs(self._copy.blobs_dir)

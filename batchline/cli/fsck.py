@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batchline.blobs import open_blobs
+from batchline.blobs import LocalBlobs
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.fsck.damage import Damage, Found, Severity, Sound
 from batchline.fsck.examine import Examination
@@ -120,7 +120,7 @@ class _Desk:
 
     async def _look(self) -> AsyncIterator[Found]:
         path = self._settings.database_path
-        blobs = open_blobs(self._settings.blobs_dir)
+        blobs = LocalBlobs(self._settings.blobs_dir)
         async with AsyncExitStack() as stack:
             try:
                 if self._at_work:
@@ -158,7 +158,7 @@ class _Desk:
         async with open_mending(self._settings.database_path, clock_ms=_clock_ms) as store:
             worker = Repair(
                 store,
-                open_blobs(self._settings.blobs_dir),
+                LocalBlobs(self._settings.blobs_dir),
                 lost_found=self._settings.data_dir / _LOST_FOUND,
                 clock=time.time,
             )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from batchline.model import Batch, File, Slice
 from batchline.states import SliceState
@@ -13,7 +14,15 @@ from batchline.uploads import Part
 
 from . import repo
 from .audit import Audit, BatchRows, SegmentRow, SliceRow
-from .connection import Database, Moment, one_moment, open_database
+from .connection import (
+    Database,
+    Moment,
+    copy_database,
+    found_schema,
+    known_schema,
+    one_moment,
+    open_database,
+)
 from .sqlite_intake import SqliteIntake, statement
 from .sqlite_upkeep import SqliteUpkeep, as_json, owned
 from .sqlite_uploads import SqliteUploads
@@ -21,14 +30,15 @@ from .sqlite_work import SqliteWork
 
 
 class SqliteAudit:
-    """One moment of the database."""
+    """One moment of the database, in the present schema; `file` is the database as it lies there."""
 
-    def __init__(self, moment: Moment) -> None:
+    def __init__(self, moment: Moment, file: Moment) -> None:
         self._moment = moment
+        self._file = file
 
     async def integrity(self, *, quick: bool) -> list[str]:  # noqa: D102 - contract in audit
         pragma = "PRAGMA quick_check" if quick else "PRAGMA integrity_check"
-        found = [str(row[0]) for row in await self._moment.rows(pragma)]
+        found = [str(row[0]) for row in await self._file.rows(pragma)]
         return [] if found == ["ok"] else found
 
     async def identity(self) -> str:  # noqa: D102
@@ -146,9 +156,19 @@ class SqliteMending(SqliteIntake, SqliteWork, SqliteUploads, SqliteUpkeep):
 
 @asynccontextmanager
 async def open_audit(path: Path) -> AsyncIterator[Audit]:
-    """See the database at `path` as it is now. Raises StoreUnavailable."""
-    async with one_moment(path) as moment:
-        yield SqliteAudit(moment)
+    """See the database at `path` as it is now; one of an older schema through a copy that is migrated.
+
+    Raises StoreUnavailable.
+    """
+    async with AsyncExitStack() as stack:
+        file = moment = await stack.enter_async_context(one_moment(path))
+        if await asyncio.to_thread(found_schema, path) < known_schema():
+            folder = stack.enter_context(TemporaryDirectory(prefix="batchline-"))
+            copy = Path(folder) / path.name
+            await copy_database(path, copy)
+            await (await open_database(copy)).close()
+            moment = await stack.enter_async_context(one_moment(copy))
+        yield SqliteAudit(moment, file)
 
 
 @asynccontextmanager
