@@ -1,0 +1,118 @@
+"""Whether a server died or only a connection was lost, and what a line pays for it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from batchline.metrics import Metrics
+from dispatcher.doubt import Doubt
+from dispatcher.placement import Berth
+from dispatcher.policy import FULL_COST, Reason
+from dispatcher.retrying import Retrying, RetryLimits
+from dispatcher.verdict import NoAnswer, Retry
+
+
+@pytest.mark.parametrize(
+    ("seen", "looks", "has_died"),
+    [
+        ({}, 0, None),
+        ({}, 1, None),
+        ({}, 2, False),
+        ({"answered_at": 11.0}, 0, False),
+        ({"gone_at": 11.0}, 0, True),
+        ({"gone_at": 11.0, "answered_at": 12.0}, 2, True),
+        ({"gone_at": 9.0, "answered_at": 9.0}, 1, None),
+    ],
+    ids=["nothing", "one look", "two looks", "answered", "gone", "back again", "all before"],
+)
+def test_a_loss_shows_what_it_was(seen, looks, has_died):
+    """By what its server does afterwards; what it did before is no evidence."""
+    berth = Berth("a:1", "a:1", **seen)
+
+    assert Doubt(berth, at=10.0, looks=5, is_sure=False).has_died(looks=5 + looks) is has_died
+
+
+def test_a_server_that_says_that_it_died_did():
+    """Whatever else is seen."""
+    berth = Berth("a:1", "a:1", answered_at=11.0)
+
+    assert Doubt(berth, at=10.0, looks=0, is_sure=True).has_died(looks=9)
+
+
+class Scene:
+    """Retrying with a clock and looks that are moved by hand; back-offs take no time."""
+
+    def __init__(self, *, left_s=86_400.0, max_attempts=2):
+        self.looks = 0
+        self.suspects = []
+        self.retrying = Retrying(
+            RetryLimits(max_attempts, base_s=0.0, max_s=0.0),
+            metrics=Metrics(),
+            clock=lambda: 1000.0,
+            looks=lambda: self.looks,
+            on_ripe=lambda: None,
+            on_suspect=self.suspects.append,
+        )
+        batch = SimpleNamespace(id="b", expires_at=1000.0 + left_s)
+        held = SimpleNamespace(batch=batch, timers=set(), may_send=True)
+        self.line = SimpleNamespace(
+            held=held, spent=0, tries=0, was_stale=False, is_last=False, losses=0,
+            quickest_s=9.0, fails_with=None, avoid=Berth("a:1", "a:1"),
+        )  # fmt: skip
+
+    async def take(self, reason):
+        """Let the line end like this, and its back-off be over."""
+        verdict = Retry(NoAnswer("x", "y"), reason)
+        taken = self.retrying.take(self.line, verdict, seconds=0.5)
+        while self.line.held.timers:
+            await asyncio.sleep(0)
+        return taken
+
+    def look(self):
+        self.looks += 1
+        self.retrying.look_after_losses()
+
+
+async def test_a_loss_of_a_server_that_died_is_no_try():
+    """The second makes the line a suspect."""
+    scene = Scene()
+    for _ in range(2):
+        await scene.take(Reason.RESET)
+        scene.line.avoid.gone_at = float("inf")
+        scene.retrying.look_after_losses()
+
+    assert (scene.line.spent, scene.line.losses, scene.line.quickest_s) == (0, 2, 0.5)
+    assert scene.suspects == [scene.line]
+
+
+async def test_a_loss_of_a_server_that_lived_is_a_try():
+    """It waits until two looks have shown it, and then is ripe like any other."""
+    scene = Scene()
+    await scene.take(Reason.RESET)
+    assert list(scene.retrying.ripe()) == []
+    scene.look()
+    scene.look()
+
+    assert list(scene.retrying.ripe()) == [scene.line]
+    assert (scene.line.spent, scene.line.losses) == (FULL_COST, 0)
+
+
+async def test_the_last_try_fails_the_line_unless_time_was_up():
+    """With no time left it is the deadline that ends it."""
+    in_time, too_late = Scene(max_attempts=1), Scene(max_attempts=1, left_s=0.5)
+
+    assert not await in_time.take(Reason.TIMEOUT)
+    assert await too_late.take(Reason.TIMEOUT)
+    assert list(too_late.retrying.ripe()) == []
+
+
+async def test_after_a_last_try_before_the_deadline_there_is_none():
+    """However it ended."""
+    scene = Scene(left_s=100.0, max_attempts=9)
+    scene.line.is_last = True
+    await scene.take(Reason.SERVER_ERROR)
+
+    assert list(scene.retrying.ripe()) == []
