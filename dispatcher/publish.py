@@ -7,11 +7,13 @@ same bytes.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batchline.blobs import Blobs, BlobWriter
 from batchline.blobs.keys import finish_index_key, result_key
+from batchline.errors import StoreUnavailable
 from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
 from batchline.model import Batch, File, new_file_id
@@ -23,6 +25,8 @@ from .room import Room
 
 log = logging.getLogger(__name__)
 
+_KEPT_S = 600.0  # well below the hour after which bytes that no row names are deleted
+
 
 @dataclass(frozen=True, slots=True)
 class _Written:
@@ -31,6 +35,18 @@ class _Written:
     kind: str
     key: str
     size_bytes: int
+
+
+Files = tuple[_Written | None, _Written | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unclosed:
+    """Files of a batch whose closing the database refused: they need not be written again."""
+
+    status: BatchStatus
+    files: Files
+    written_at: float
 
 
 class Publisher:
@@ -52,6 +68,7 @@ class Publisher:
         self._metrics = metrics
         self._file_ttl_s = file_ttl_s
         self._clock = clock
+        self._unclosed: dict[str, _Unclosed] = {}
 
     async def publish(self, batch: Batch) -> None:
         """Bring a finalizing or cancelling batch to its end. A lost race ends it quietly.
@@ -62,10 +79,30 @@ class Publisher:
         if not batch.counts.total:
             await self._close(batch, (None, None))
             return
-        async with self._room.reserved(batch):
-            await self._close(batch, await self._write(batch, ending(batch)[1]))
+        ready = await self._kept(batch)
+        if ready is None:
+            async with self._room.reserved(batch):
+                files = await self._write(batch, ending(batch)[1])
+            ready = _Unclosed(batch.status, files, time.monotonic())
+        try:
+            await self._close(batch, ready.files)
+        except StoreUnavailable:
+            self._unclosed[batch.id] = ready
+            raise
 
-    async def _close(self, batch: Batch, written: tuple[_Written | None, _Written | None]) -> None:
+    async def _kept(self, batch: Batch) -> _Unclosed | None:
+        """Return the files of a try whose closing was refused just now, if they are there still."""
+        kept = self._unclosed.pop(batch.id, None)
+        if kept is None or kept.status is not batch.status:
+            return None
+        if time.monotonic() - kept.written_at > _KEPT_S:
+            return None
+        for file in filter(None, kept.files):
+            if await self._blobs.size(file.key) != file.size_bytes:
+                return None
+        return kept
+
+    async def _close(self, batch: Batch, written: Files) -> None:
         end, unrun = ending(batch)
         now = int(self._clock())
         output, error = (self._file(batch, w, now) if w else None for w in written)
@@ -88,9 +125,7 @@ class Publisher:
             blob_key=written.key,
         )
 
-    async def _write(
-        self, batch: Batch, unrun: OutcomeKind
-    ) -> tuple[_Written | None, _Written | None]:
+    async def _write(self, batch: Batch, unrun: OutcomeKind) -> Files:
         merge = Merge(self._store, self._blobs, batch, unrun=unrun)
         keys = (result_key(batch.id, "output"), result_key(batch.id, "error"))
         output, error = (self._blobs.create(key) for key in keys)

@@ -8,12 +8,23 @@ import time
 from contextlib import asynccontextmanager
 
 from batchline.blobs import open_blobs
-from batchline.blobs.keys import file_key
+from batchline.blobs.keys import file_key, segments_prefix
+from batchline.input_file import Limits
+from batchline.lines import answer_record
 from batchline.metrics import Metrics
-from batchline.model import File, NewBatch, new_batch_id, new_file_id
+from batchline.model import (
+    File,
+    NewBatch,
+    Outcome,
+    Settlement,
+    new_batch_id,
+    new_file_id,
+    request_id,
+)
 from batchline.settings import Settings
-from batchline.states import TERMINAL
+from batchline.states import TERMINAL, BatchStatus, OutcomeKind
 from batchline.store import open_store
+from dispatcher.admit import Admission
 from dispatcher.app import Dispatcher
 from dispatcher.probe import Probe
 from dispatcher.upstream import Upstream
@@ -166,3 +177,46 @@ class Bench:
 def opened(folder):
     """Open the store in `folder`; use it as `async with`."""
     return open_store(folder / "batchline.sqlite3", clock_ms=lambda: int(time.time() * 1000))
+
+
+async def _nothing_known():
+    return None
+
+
+async def finalizing(bench, lines=5, settled=None):
+    """Bring a batch to `finalizing` by hand: admitted, all lines settled, not yet published.
+
+    With fewer `settled`, the deadline has come before the rest.
+    """
+    batch = await bench.submit(lines)
+    limits = Limits(lines=1000, line_bytes=10_000, faults=50)
+    admission = Admission(
+        bench.store,
+        bench.blobs,
+        limits=limits,
+        one_model=False,
+        served=_nothing_known,
+        clock=time.time,
+    )
+    await admission.admit(batch)
+    claim = await bench.store.claim(batch, slices=9, holder="t", ttl_s=30)
+    outcomes = [
+        Outcome(
+            n,
+            OutcomeKind.SUCCEEDED,
+            answer_record(
+                request_id(batch.id, n), f"id-{n}", status=200, upstream_id="u", body=b"{}"
+            ),
+        )
+        for n in range(lines if settled is None else settled)
+    ]
+    segment = await bench.blobs.put_segment(
+        segments_prefix(batch.id), [(o.index, o.record) for o in outcomes]
+    )
+    settlement = Settlement(batch.seq, segment, [(claim.leases[0], outcomes)])
+    await bench.store.settle([settlement], now=int(time.time()))
+    if settled is not None:
+        await bench.store.lapse(now=batch.expires_at)
+    batch = await bench.store.get_batch(batch.id)
+    assert batch.status is BatchStatus.FINALIZING
+    return batch

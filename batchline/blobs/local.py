@@ -98,7 +98,7 @@ class LocalWriter:
             failpoint("blob.renamed")
 
     def _abort(self) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # not there, or on a disk that failed: swept once we are gone
             self._temporary.unlink()
         if self._file is not None:
             self._file.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +37,20 @@ async def test_an_aborted_blob_leaves_nothing(blobs, tmp_path):
     await writer.abort()
 
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+async def test_a_disk_that_failed_cannot_keep_a_writer_from_ending(blobs, monkeypatch):
+    """The refusal that came before is what counts; its temporary file is swept later."""
+    writer = blobs.create("files/a")
+    await writer.write(b"x" * 3_000_000)
+
+    def refuse(path, missing_ok=False):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    await writer.abort()
+
+    assert await blobs.size("files/a") is None
 
 
 async def test_an_empty_blob_is_a_blob(blobs):

@@ -177,3 +177,12 @@ def test_a_batch_that_waits_for_room_does_not_claim_to_write():
 
     assert shown.parts["running"].rows[0].pill == rows.HELD_UP
     assert shown.figures["b.1.in"] == "for the disk"
+
+
+def test_a_batch_that_was_set_aside_says_why_and_what_to_do():
+    """It was paused by the dispatcher that died on it, not by somebody."""
+    why = [Fault("dispatcher_died", "The dispatcher died 25 times in a row.")]
+
+    figures = _figures(batch(1, counts=Counts(10, 5), paused_at=NOW - 125, faults=why))
+
+    assert figures["in"] == "the dispatcher died on it again and again: resume or cancel it"

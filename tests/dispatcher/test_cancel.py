@@ -5,53 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from bench import finalizing
 
-from batchline.blobs.keys import segments_prefix
-from batchline.input_file import Limits
-from batchline.lines import answer_record
 from batchline.metrics import Metrics
-from batchline.model import Outcome, Settlement, request_id
-from batchline.states import BatchStatus, OutcomeKind
-from dispatcher.admit import Admission
+from batchline.states import BatchStatus
 from dispatcher.publish import Publisher
-
-
-async def nothing_known():
-    return None
-
-
-async def finalizing(bench, lines=5):
-    """Bring a batch to `finalizing` by hand: admitted, all lines settled, not yet published."""
-    batch = await bench.submit(lines)
-    limits = Limits(lines=1000, line_bytes=10_000, faults=50)
-    admission = Admission(
-        bench.store,
-        bench.blobs,
-        limits=limits,
-        one_model=False,
-        served=nothing_known,
-        clock=time.time,
-    )
-    await admission.admit(batch)
-    claim = await bench.store.claim(batch, slices=9, holder="t", ttl_s=30)
-    outcomes = [
-        Outcome(
-            n,
-            OutcomeKind.SUCCEEDED,
-            answer_record(
-                request_id(batch.id, n), f"id-{n}", status=200, upstream_id="u", body=b"{}"
-            ),
-        )
-        for n in range(lines)
-    ]
-    segment = await bench.blobs.put_segment(
-        segments_prefix(batch.id), [(o.index, o.record) for o in outcomes]
-    )
-    settlement = Settlement(batch.seq, segment, [(claim.leases[0], outcomes)])
-    await bench.store.settle([settlement], now=int(time.time()))
-    batch = await bench.store.get_batch(batch.id)
-    assert batch.status is BatchStatus.FINALIZING
-    return batch
 
 
 @pytest.mark.spec("3.4-finalizing", "3.5-cancelled")
