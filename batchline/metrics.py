@@ -22,6 +22,7 @@ class Metrics:
         self._declare_service(self.registry)
         self._declare_work(self.registry)
         self._declare_backends(self.registry)
+        self._declare_tries(self.registry)
         self._declare_storage(self.registry)
         self._declare_housekeeping(self.registry)
 
@@ -88,18 +89,6 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
-        self.attempts = Counter(
-            "batchline_request_attempts_total",
-            "Tries by verdict and reason",
-            ["verdict", "reason"],
-            registry=r,
-        )
-        self.attempt_seconds = Histogram(
-            "batchline_request_duration_seconds",
-            "One try of one line, send to last byte",
-            buckets=_SECONDS,
-            registry=r,
-        )
         self.prompt_tokens = Counter(
             "batchline_prompt_tokens_total", "Prompt tokens of finished lines", registry=r
         )
@@ -129,6 +118,43 @@ class Metrics:
             "batchline_backend_hangs_total",
             "Times that lines were taken away from a backend that hung",
             ["backend"],
+            registry=r,
+        )
+
+    def _declare_tries(self, r: CollectorRegistry) -> None:
+        self.attempts = Counter(
+            "batchline_request_attempts_total",
+            "Tries by verdict and reason",
+            ["verdict", "reason"],
+            registry=r,
+        )
+        self.retries_waiting = Gauge(
+            "batchline_retries_waiting",
+            "Lines that wait for another try: for their back-off, for a token of their batch's "
+            "retry budget, for their turn alone with a server",
+            ["why"],
+            registry=r,
+        )
+        self.retries_held_back = Counter(
+            "batchline_retries_held_back_total",
+            "Retries that found their batch's retry budget empty and waited",
+            registry=r,
+        )
+        self.trials = Counter(
+            "batchline_trials_total",
+            "Tries of suspects, lines that servers died on, with a server to themselves, by result",
+            ["result"],
+            registry=r,
+        )
+        self.condemned = Counter(
+            "batchline_requests_condemned_total",
+            "Lines failed because they kill model servers",
+            registry=r,
+        )
+        self.attempt_seconds = Histogram(
+            "batchline_request_duration_seconds",
+            "One try of one line, send to last byte",
+            buckets=_SECONDS,
             registry=r,
         )
 

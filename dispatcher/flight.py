@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from batchline.failpoints import failpoint
 from batchline.lines import answer_record, error_record
@@ -21,13 +21,15 @@ from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage, request_id
 from batchline.states import OutcomeKind
 
+from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
 from .placement import Berth, Placement, Stay
-from .policy import Reason
+from .policy import Counts
 from .ready import AHEAD_LINES, Ready
-from .retrying import RetryLimits
+from .retrying import Retrying, RetryLimits
 from .settle import Settler
+from .trials import Trials
 from .upstream import Break, Broken, Reply, Upstream
 from .verdict import (
     Answer,
@@ -62,18 +64,34 @@ class Flight:
     ) -> None:
         self._upstream = upstream
         self._placement = placement
-        self._limits = retry
         self._gate = gate
         self._metrics = metrics
         self._clock = clock
         self._settler: Settler | None = None
         self._ready = Ready(placement)
+        self.trials = Trials(
+            placement,
+            metrics=metrics,
+            model_of=self._ready.model_of,
+            on_free=self._ready.add_first,
+            on_failed=self._fail,
+        )
+        self._retrying = Retrying(
+            retry,
+            metrics=metrics,
+            clock=clock,
+            looks=lambda: placement.looks,
+            on_ripe=self.kick,
+            on_suspect=self.trials.add,
+        )
         self._tasks: dict[asyncio.Task[bool], Stay] = {}
+        self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._by_batch: Counter[str] = Counter()
         self._idle = asyncio.Event()
         self._is_draining = False
         self.limit = 1
+        self._is_all = False
         self.hungry = asyncio.Event()
 
     def use(self, settler: Settler) -> None:
@@ -100,19 +118,34 @@ class Flight:
         """Allow this many requests in flight."""
         self.limit = limit
         self._placement.set_limit(limit)
+        self._retrying.look_after_losses()
+        self._retrying.measure(suspects=len(self.trials))
         self.kick()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
         """Take lines that are to be sent; `kick` sends them."""
         self._ready.add(lines)
 
+    def claimed(self, *, is_all: bool) -> None:
+        """Take note whether there is nothing left to claim: then retries may have idle places."""
+        self._is_all = is_all
+        self._send_ready()
+
     def kick(self) -> None:
         """Send what may be sent."""
-        while self._may_send() and (found := self._ready.next()) is not None:
-            self._start(*found)
-        self._come_back()
+        self._send_ready()
         if self.room:
             self.hungry.set()
+
+    def _send_ready(self) -> None:
+        for line in self._retrying.ripe():
+            self._ready.add_first(line)
+        if self._may_send():
+            for line, stay in self.trials.next(at_most=self.limit - len(self._tasks)):
+                self._start(line, stay)
+        while self._may_send() and (found := self._next()) is not None:
+            self._start(*found)
+        self._come_back()
 
     def wants(self, model: str | None) -> bool:
         """Whether lines for this model shall be claimed: not while nobody may take more of them."""
@@ -151,9 +184,22 @@ class Flight:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._failing, return_exceptions=True)
+
+    def keep_only(self, batch_ids: Collection[str]) -> None:
+        """Forget what is known of batches that do not run any more."""
+        self._retrying.keep_only(batch_ids)
 
     # -- sending
+
+    def _next(self) -> tuple[ReadyLine, Stay] | None:
+        if (
+            self._is_all
+            and not self._ready
+            and (line := self._retrying.next_for_idle_place()) is not None
+        ):
+            self._ready.add_first(line)
+        return self._ready.next()
 
     def _may_send(self) -> bool:
         return len(self._tasks) < self.limit and not self._is_draining and self._gate.may_try
@@ -170,6 +216,7 @@ class Flight:
         self.kick()
 
     def _start(self, line: ReadyLine, stay: Stay) -> None:
+        self._retrying.sent(line)
         task = asyncio.get_running_loop().create_task(self._run(line, stay))
         self._tasks[task] = stay
         line.held.tasks.add(task)
@@ -189,15 +236,16 @@ class Flight:
             del self._by_batch[line.held.batch.id]
         if not self._tasks:
             self._idle.set()
+        self.trials.undecided(line)  # unless it has ended already
         if not task.cancelled() and (exc := task.exception()):
             log.error("line %d of %s broke", line.index, line.held.batch.id, exc_info=exc)
-            self._broke(line)
+            self._retrying.take(line, our_fault())
         self.kick()
 
     async def _run(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
-        if line.spent >= self._limits.budget:
-            await self._settle(line, OutcomeKind.FAILED, our_fault().result, Usage())
+        if self._retrying.is_spent(line) and line.fails_with is not None:
+            await self._settle(line, OutcomeKind.FAILED, line.fails_with, Usage())
             return True
         failpoint("send.before")
         reply = await self._send(line, stay)
@@ -207,16 +255,47 @@ class Flight:
         self._tell(stay, reply, verdict)
         match verdict:
             case Succeeded(answer, usage):
+                self.trials.answered(line)
+                self._retrying.succeeded(line)
                 await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
             case Failed(result, _):
+                self.trials.answered(line)
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
                 line.avoid = stay.berth
-                return await self._retry(line, verdict)
+                return await self._retry(line, verdict, reply.seconds)
             case NoBackend():
-                self._ready.add_first(line)
+                self.trials.undecided(line)
+                self._return(line)
                 return False
         return True
+
+    async def _retry(self, line: ReadyLine, verdict: Retry, seconds: float) -> bool:
+        """Try it again later or, if that is over, settle it; tell which."""
+        if line.is_on_trial and verdict.policy.counts is Counts.LOSS:
+            line.fails_with = verdict.result
+            self.trials.lost(line, seconds, is_sure=verdict.policy.is_sure)
+            return False
+        self.trials.undecided(line)
+        if self._retrying.take(line, verdict, seconds=seconds):
+            return False
+        await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
+        return True
+
+    def _fail(self, line: ReadyLine, result: NoAnswer) -> None:
+        """Settle a line that is not under way."""
+        line.held.under_way += 1  # until it is durable
+        settling = self._settle(line, OutcomeKind.FAILED, result, Usage())
+        task = asyncio.get_running_loop().create_task(settling)
+        self._failing.add(task)
+        task.add_done_callback(self._failing.discard)
+
+    def _return(self, line: ReadyLine) -> None:
+        """Put a line back that nobody took."""
+        if self.trials.wants(line):
+            self.trials.add(line)
+        else:
+            self._ready.add_first(line)
 
     async def _send(self, line: ReadyLine, stay: Stay) -> Reply | Broken:
         """Send the line; where its backend hangs that is its end, as if the connection were lost."""
@@ -227,6 +306,7 @@ class Flight:
                 bytes(line.body),
                 request_id=request_id(batch.id, line.index),
                 backend=stay.berth.pin,
+                within_s=self._retrying.left_s(line),
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -237,7 +317,8 @@ class Flight:
 
     def _tell(self, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
         """Let the circuits hear of it; a loss on the way there is no backend's."""
-        sign, why = sign_of(verdict), why_of(reply)
+        sign = sign_of(verdict)
+        why = "" if sign is Sign.WELL else why_of(reply)
         if isinstance(reply, Broken) and reply.backend is None:
             self._placement.lost_way(stay, sign, why=f"nginx {why}")
         else:
@@ -256,37 +337,6 @@ class Flight:
         if model is None or not isinstance(reply, Reply) or model.encode() not in reply.body:
             return False
         return self._placement.misses(stay, model)
-
-    # -- retrying
-
-    async def _retry(self, line: ReadyLine, verdict: Retry) -> bool:
-        line.spent += verdict.cost
-        line.tries += 1
-        line.was_stale |= verdict.reason is Reason.STALE
-        if line.spent >= self._limits.budget:
-            await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
-            return True
-        self._later(line, self._limits.delay_s(verdict, tries=line.tries))
-        return False
-
-    def _broke(self, line: ReadyLine) -> None:
-        """Count a try at which the dispatcher itself broke; the last is settled when its turn comes."""
-        verdict = our_fault()
-        line.spent += verdict.cost
-        self._later(line, self._limits.delay_s(verdict, tries=1))
-
-    def _later(self, line: ReadyLine, delay_s: float) -> None:
-        if not line.held.may_send:
-            return
-        timers = line.held.timers
-
-        def again() -> None:
-            timers.discard(timer)
-            self._ready.add_first(line)
-            self.kick()
-
-        timer = asyncio.get_running_loop().call_later(delay_s, again)
-        timers.add(timer)
 
     # -- outcomes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from batchline.model import Batch, Lease
 
 from .placement import Berth
+from .verdict import Answer, NoAnswer
 
 
 @dataclass(slots=True, eq=False)
@@ -58,5 +60,15 @@ class ReadyLine:
     tries: int = 0
     was_stale: bool = False
     """It was sent again at once because its connection was stale: that is free only once."""
+    is_last: bool = False
+    """No time is left for a try after this one."""
     avoid: Berth | None = None
     """The backend that it was just lost on."""
+    fails_with: Answer | NoAnswer | None = None
+    """What it fails with when its turn comes and its tries are spent."""
+    losses: int = 0
+    """How often a server was lost while it worked on this line."""
+    blames: int = 0
+    """How often of these it was alone with it."""
+    quickest_s: float = math.inf
+    is_on_trial: bool = False

@@ -42,10 +42,18 @@ class Berth:
     busy_since: float = 0.0
     """When the first of those in flight was sent to what had been idle."""
     hung_at: float = 0.0
+    gone_at: float = 0.0
+    """When it last refused a connection, hung, or was not there when it was looked at."""
+    is_reserved: bool = False
+    """Only trials of suspects are sent here (`trials`)."""
     models: frozenset[str] = frozenset()
     """What it lists; empty: unknown."""
     lacks: dict[str, float] = field(default_factory=dict)
     """What it did not know when it was asked for it, and until when it is not asked again."""
+
+    def takes(self, model: str | None) -> bool:
+        """Whether an ordinary line for this model may be sent here now, if the circuit lets it."""
+        return not self.is_reserved and self.serves(model)
 
     def serves(self, model: str | None) -> bool:
         """Whether a line for this model may be sent here."""
@@ -90,7 +98,10 @@ class Placement:
         self._monotonic = monotonic
         self._limit = self._share = 1  # a berth's share: the limit spread over those in service
         self._has_looked = False
+        self.looks = 0
+        """How many looks were taken in."""
         self._odd: list[str] = []
+        self._is_disobeyed = False
         self.tells_apart = False
         """Some berths list other models than others."""
 
@@ -108,8 +119,10 @@ class Placement:
     def place(self, model: str | None = None, *, avoid: Berth | None = None) -> Stay | None:
         """Give a line its berth, until `left`. None: none may take it now."""
         berth = self._find(model, avoid)
-        if berth is None:
-            return None
+        return None if berth is None else self.place_at(berth)
+
+    def place_at(self, berth: Berth) -> Stay:
+        """Give a line a place at this berth, which has `room_at` it."""
         if not berth.in_flight:
             berth.busy_since = self._monotonic()
         berth.in_flight += 1
@@ -125,6 +138,22 @@ class Placement:
             berth.fresh -= 1
         if stay.way_epoch == self._way.epoch:
             self._way_fresh -= 1
+
+    def is_usable(self, berth: Berth) -> bool:
+        """Whether its circuit lets any line through."""
+        now = self._monotonic()
+        if berth.circuit.until <= now:
+            self._set(berth, berth.circuit.at(now))
+        return self._has_looked and berth.circuit.state is not State.OPEN
+
+    def room_at(self, berth: Berth) -> int:
+        """How many lines may be sent to this berth now."""
+        if not self.is_usable(berth) or not self._is_way_open(self._monotonic()):
+            return 0
+        room = self._share - berth.in_flight
+        if berth.circuit.state is not State.CLOSED:
+            room = min(room, berth.circuit.allowance - berth.fresh)
+        return max(0, room)
 
     @property
     def has_room(self) -> bool:
@@ -154,7 +183,7 @@ class Placement:
             if berth.circuit.until <= now:
                 self._set(berth, berth.circuit.at(now))
             circuit = berth.circuit
-            if circuit.state is State.OPEN or berth is avoid or not berth.serves(model):
+            if circuit.state is State.OPEN or berth is avoid or not berth.takes(model):
                 continue
             has_others |= not circuit.is_mild
             if not _has_room(berth, share) or (best and best.in_flight <= berth.in_flight):
@@ -162,7 +191,7 @@ class Placement:
             best = berth
         if best is not None or has_others:
             return best
-        if avoid is not None and avoid.circuit.state is not State.OPEN and avoid.serves(model):
+        if avoid is not None and avoid.circuit.state is not State.OPEN and avoid.takes(model):
             return avoid if _has_room(avoid, share) else None
         return self._find_mild(model, avoid)
 
@@ -171,7 +200,7 @@ class Placement:
         mild = [
             berth
             for berth in self.berths
-            if berth.circuit.is_mild and berth.in_flight < self._share and berth.serves(model)
+            if berth.circuit.is_mild and berth.in_flight < self._share and berth.takes(model)
         ]
         return min(mild, key=lambda berth: (berth is avoid, berth.in_flight), default=None)
 
@@ -189,8 +218,17 @@ class Placement:
         berth, now = stay.berth, self._monotonic()
         if sign is Sign.WELL:
             berth.answered_at = now
+            if self.is_pinned and backend is None and not self._is_disobeyed:
+                self._is_disobeyed = True
+                log.warning(
+                    "the upstream does not take lines to the backend that they are sent to (%s): "
+                    "is it batchline's nginx, and does it name the same servers?",
+                    berth.name,
+                )
             if self._way.state is not State.CLOSED:
                 self._hear_way(stay, sign, why)
+        if sign is Sign.REFUSED:
+            berth.gone_at = now
         if self.is_pinned and backend != berth.name and sign in {Sign.LOST, Sign.SOUR}:
             return  # nobody knows whose doing it was
         circuit = berth.circuit.heard(sign, epoch=stay.epoch, share=self._share, now=now, why=why)
@@ -216,6 +254,7 @@ class Placement:
     def looked(self, backends: Sequence[BackendStatus], pulses: Mapping[str, Pulse]) -> list[Berth]:
         """Take in what the probe saw; return the berths whose lines are to be taken away."""
         self._has_looked = True
+        self.looks += 1
         if self._way.state is not State.CLOSED:
             self._set_way(self._way.at(self._monotonic()).seen_alive(share=self._limit))
         statuses = {backend.name: backend for backend in backends}
@@ -243,11 +282,13 @@ class Placement:
         """Take in one look; tell whether what is in flight there has to be taken away."""
         now, circuit = self._monotonic(), berth.circuit
         if silence := self._hang.silence(pulse, now=now):
+            berth.gone_at = now
             self._set(berth, circuit.seen_dead(silence, is_wary=True))
             return berth.circuit.epoch != circuit.epoch
         if not status.alive:
             # Busy servers are late: while lines are answered, only the question was unlucky.
             if pulse.silent_since is None or berth.answered_at <= pulse.silent_since:
+                berth.gone_at = now
                 self._set(berth, circuit.seen_dead(status.reason or "is not alive"))
             return False
         berth.models = frozenset(status.models)
@@ -257,7 +298,7 @@ class Placement:
             pulse, in_flight=berth.in_flight, quiet_since=quiet_since, now=now
         )
         if stillness is not None:
-            berth.hung_at = now
+            berth.hung_at = berth.gone_at = now
             self._set(berth, circuit.hung(stillness, until=now + (self._hang.after_s or 0.0)))
             return berth.circuit.epoch != circuit.epoch
         if pulse.moved_at > berth.hung_at:

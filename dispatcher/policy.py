@@ -73,7 +73,7 @@ class Counts(StrEnum):
     LOSS = "a loss"
 
 
-_COSTS = {Counts.NOTHING: 0, Counts.PATIENCE: 1, Counts.ATTEMPT: FULL_COST, Counts.LOSS: FULL_COST}
+_COSTS = {Counts.NOTHING: 0, Counts.PATIENCE: 1, Counts.ATTEMPT: FULL_COST, Counts.LOSS: 0}
 
 
 class Wait(StrEnum):
@@ -103,9 +103,15 @@ class Policy:
     """What the line fails with at last where it has no answer; None: the model server's answer."""
     message: str = ""
 
+    is_sure: bool = False
+    """Whether a loss is certainly the server's end, and not only the connection's."""
+
     @property
     def cost(self) -> int:
-        """What one such try takes of the FULL_COST × max_attempts of a line."""
+        """What one such try takes of the FULL_COST × max_attempts of a line.
+
+        A loss is counted later and elsewhere (`retrying`, `poison`).
+        """
         return _COSTS[self.counts]
 
 
@@ -113,10 +119,10 @@ def _nobody(seen: str, wait: Wait = Wait.BACK_OFF, *, sign: Sign = Sign.NOTHING)
     return Policy(seen, Then.RETRY, Counts.NOTHING, wait, sign)
 
 
-def _loss(seen: str, code: str, message: str, *, sign: Sign = Sign.LOST) -> Policy:
-    return Policy(
-        seen, Then.RETRY, Counts.LOSS, Wait.BACK_OFF, sign=sign, code=code, message=message
-    )
+def _loss(
+    seen: str, code: str, message: str, *, sign: Sign = Sign.LOST, is_sure: bool = False
+) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.LOSS, Wait.BACK_OFF, sign, code, message, is_sure)
 
 
 def _later(seen: str, wait: Wait = Wait.ASKED) -> Policy:
@@ -152,12 +158,15 @@ POLICIES: dict[Reason, Policy] = {
     ),
     Reason.TRUNCATED: _loss("the answer broke off", "upstream_truncated", _BROKE_OFF),
     Reason.BACKEND_FAILED: _loss("nginx: the server broke off (502)", "upstream_lost", _LOST),
-    Reason.ENGINE_DEAD: _loss("5xx: the engine behind the server died", "upstream_lost", _LOST),
+    Reason.ENGINE_DEAD: _loss(
+        "5xx: the engine behind the server died", "upstream_lost", _LOST, is_sure=True
+    ),
     Reason.HUNG: _loss(
         "the server hangs, and the line was taken away from it",
         "upstream_hung",
         _HUNG,
         sign=Sign.HUNG,
+        is_sure=True,
     ),
     Reason.RATE_LIMITED: _later("429"),
     Reason.OVERLOADED: _later("503, 529"),

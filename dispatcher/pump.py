@@ -31,6 +31,7 @@ from .settle import Pending
 log = logging.getLogger(__name__)
 
 _CLAIM_AT_MOST = 16  # slices a claim: one transaction feeds about 1,000 lines
+_MOST_HELD = 4096  # lines of one batch: those that wait for their retry are in memory, too
 _RENEW_AFTER = 1 / 3
 _LEASE_MARGIN = 0.8
 
@@ -83,6 +84,7 @@ class Pump:
         self._exhausted.clear()
         if self._left_behind():
             self._flight.hungry.set()
+        self._flight.keep_only({b.id for b in running})
         self._flight.kick()
 
     async def feed(self) -> None:
@@ -98,6 +100,7 @@ class Pump:
                 except StoreUnavailable as exc:
                     log.warning("claiming waits: %s", exc)
                     self._exhausted.add(batch.seq)
+            self._flight.claimed(is_all=self._flight.room > 0)
 
     async def keep_leases(self) -> None:
         """Renew the leases held, drop those lost; never returns."""
@@ -145,8 +148,11 @@ class Pump:
         held: Counter[int] = Counter()
         for item in self._held.values():
             held[item.batch.seq] += item.left
+        most = max(_MOST_HELD, 2 * self._flight.limit)
         wanted = [
-            b for b in self._batches if b.seq not in self._exhausted and self._flight.wants(b.model)
+            b
+            for b in self._batches
+            if b.seq not in self._exhausted and held[b.seq] < most and self._flight.wants(b.model)
         ]
         return schedule.choose(wanted, held)
 

@@ -58,7 +58,8 @@ class Ready:
 
     def next(self) -> tuple[ReadyLine, Stay] | None:
         """Take the first line that some backend may take now, with its place."""
-        return self._next_parked() or self._next_line()
+        found = self._next_parked() if self._parked else None
+        return found or self._next_line()
 
     def model_of(self, line: ReadyLine) -> str | None:
         """Return the model that a line asks for, where that can matter."""

@@ -1,17 +1,34 @@
 """When a line that was not answered is sent again: the part of `policy` that depends on the line.
 
-Pure but for the dice.
+    back-off ─► may it afford a token? ─► ready
+                     └─ no: it waits for one, or for a place that no first try wants
+No wait is longer than half the time to the batch's deadline, and the try after it is the last one. A line
+with no time left stays where it is until its batch expires.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 
-from .policy import FULL_COST, Wait
+from batchline.metrics import Metrics
+
+from .budget import Budget
+from .doubt import Doubt
+from .held import ReadyLine
+from .poison import LOSSES
+from .policy import FULL_COST, Counts, Reason, Wait
 from .verdict import Retry
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
+_TOO_LATE_S = 1.0
+"""With less time left than this a try is not worth its start: the deadline is looked at each second."""
+_COSTLY = (Counts.ATTEMPT, Counts.PATIENCE)
+"""What takes a token. A line whose server was lost only takes its place again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +55,174 @@ class RetryLimits:
                 doubled = self.base_s * 2 ** min(tries - 1, _MOST_DOUBLINGS)
                 drawn = random.uniform(0, min(self.max_s, doubled))  # noqa: S311 - no secret
                 return max(drawn, verdict.after_s or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """In how many seconds a line is tried again, and whether for the last time."""
+
+    delay_s: float
+    is_last: bool = False
+
+
+def plan(delay_s: float, left_s: float) -> Plan | None:
+    """Fit a delay into the time that is left; None where no try fits into it any more."""
+    if left_s <= _TOO_LATE_S:
+        return None
+    if delay_s <= left_s / 2:
+        return Plan(delay_s)
+    return Plan(random.uniform(left_s / 4, left_s / 2), is_last=True)  # noqa: S311 - no secret
+
+
+@dataclass(slots=True)
+class _Account:
+    """One batch's budget, and the lines that wait for a token of it."""
+
+    budget: Budget
+    waiting: deque[ReadyLine] = field(default_factory=deque)
+
+
+class Retrying:
+    """The lines that wait for their retry. `on_ripe` is called when one may be sent again."""
+
+    def __init__(
+        self,
+        limits: RetryLimits,
+        *,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        looks: Callable[[], int],
+        on_ripe: Callable[[], None],
+        on_suspect: Callable[[ReadyLine], None],
+    ) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+        self._looks = looks
+        self._doubts: list[tuple[Doubt, ReadyLine]] = []
+        self._on_ripe = on_ripe
+        self._on_suspect = on_suspect
+        self._accounts: dict[str, _Account] = {}
+        self._ripe: deque[ReadyLine] = deque()
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def is_spent(self, line: ReadyLine) -> bool:
+        """Whether the line has used up its tries."""
+        return line.spent >= self._limits.budget
+
+    def left_s(self, line: ReadyLine) -> float:
+        """Return how long the line's batch still runs; no try takes longer."""
+        return max(_TOO_LATE_S, line.held.batch.expires_at - self._clock())
+
+    def take(self, line: ReadyLine, verdict: Retry, *, seconds: float = 0.0) -> bool:
+        """Let the line be tried again as the table says; False where its tries are spent.
+
+        `seconds`: how long it was under way.
+        """
+        line.spent += verdict.cost
+        line.tries += 1
+        line.fails_with = verdict.result
+        line.was_stale |= verdict.reason is Reason.STALE
+        left_s = line.held.batch.expires_at - self._clock()
+        then = plan(self._limits.delay_s(verdict, tries=line.tries), left_s)
+        if then is None:
+            return True  # it expires with its batch
+        if self.is_spent(line) and verdict.reason is not Reason.OUR_FAULT:
+            return False
+        if line.held.may_send and not line.is_last:
+            line.is_last = then.is_last
+            self._back_off(line, then.delay_s, verdict, seconds)
+        return True
+
+    def sent(self, line: ReadyLine) -> None:
+        """Take note that a line is being sent: first tries earn what retries spend."""
+        if not line.tries:
+            self._account(line).budget.earn()
+
+    def succeeded(self, line: ReadyLine) -> None:
+        """Take note that a line was answered well: a retry was worth its token, and returns it."""
+        if line.tries:
+            self._account(line).budget.earn(1)
+
+    def ripe(self) -> Iterator[ReadyLine]:
+        """Yield the lines that may be sent again now, those first that have waited longest."""
+        now = time.monotonic()
+        for account in self._accounts.values():
+            while account.waiting and account.budget.take(now):
+                self._ripe.append(account.waiting.popleft())
+        while self._ripe:
+            yield self._ripe.popleft()
+
+    def next_for_idle_place(self) -> ReadyLine | None:
+        """Return a line that cannot afford its retry, to be sent where nobody else wants the place."""
+        for batch_id, account in self._accounts.items():
+            if account.waiting:
+                self._accounts[batch_id] = self._accounts.pop(batch_id)  # next time another batch
+                return account.waiting.popleft()
+        return None
+
+    def keep_only(self, batch_ids: Collection[str]) -> None:
+        """Forget the budgets of batches that do not run any more."""
+        for gone in self._accounts.keys() - set(batch_ids):
+            del self._accounts[gone]
+
+    def measure(self, *, suspects: int) -> None:
+        """Show how many lines wait, and what for."""
+        waiting = sum(len(account.waiting) for account in self._accounts.values())
+        self._timers = {timer for timer in self._timers if not timer.cancelled()}
+        self._metrics.retries_waiting.labels("back_off").set(len(self._timers))
+        self._metrics.retries_waiting.labels("budget").set(waiting)
+        self._metrics.retries_waiting.labels("trial").set(suspects)
+
+    def _back_off(self, line: ReadyLine, delay_s: float, verdict: Retry, seconds: float) -> None:
+        timers = line.held.timers
+        doubt = None
+        if verdict.policy.counts is Counts.LOSS and line.avoid is not None:
+            line.quickest_s = min(line.quickest_s, seconds)
+            doubt = Doubt.begin(line.avoid, looks=self._looks(), is_sure=verdict.policy.is_sure)
+
+        def again() -> None:
+            timers.discard(timer)
+            self._timers.discard(timer)
+            if doubt is not None:
+                self._doubts.append((doubt, line))
+                self.look_after_losses()
+            else:
+                self._ripen(line, is_costly=verdict.policy.counts in _COSTLY)
+            self._on_ripe()
+
+        timer = asyncio.get_running_loop().call_later(delay_s, again)
+        timers.add(timer)
+        self._timers.add(timer)
+
+    def look_after_losses(self) -> None:
+        """Count the losses of which is known by now what they were."""
+        doubts, self._doubts = self._doubts, []
+        for doubt, line in doubts:
+            if not line.held.may_send:
+                continue
+            has_died = doubt.has_died(looks=self._looks())
+            if has_died is None:
+                self._doubts.append((doubt, line))
+                continue
+            if has_died:
+                line.losses += 1
+            else:
+                line.spent += FULL_COST
+            self._ripen(line, is_costly=not has_died)
+
+    def _ripen(self, line: ReadyLine, *, is_costly: bool) -> None:
+        """Let a line that has waited go on, to where it belongs."""
+        if line.losses >= LOSSES:
+            self._on_suspect(line)
+        elif is_costly and not self._account(line).budget.take(time.monotonic()):
+            self._metrics.retries_held_back.inc()
+            self._account(line).waiting.append(line)
+        else:
+            self._ripe.append(line)
+
+    def _account(self, line: ReadyLine) -> _Account:
+        batch_id = line.held.batch.id
+        if batch_id not in self._accounts:
+            self._accounts[batch_id] = _Account(Budget(time.monotonic()))
+        return self._accounts[batch_id]

@@ -6,6 +6,7 @@ Posts raw body bytes and reports what came back, or how it broke. Judges nothing
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -106,11 +107,18 @@ class Upstream:
             await self._session.close()
 
     async def send(
-        self, path: str, body: bytes, *, request_id: str, backend: str | None = None
+        self,
+        path: str,
+        body: bytes,
+        *,
+        request_id: str,
+        backend: str | None = None,
+        within_s: float = math.inf,
     ) -> Reply | Broken:
         """Post `body` to `path` and read the whole answer. Cancelling it aborts the request.
 
         `backend`: the one behind nginx that shall get it, as host:port; None leaves the choice to nginx.
+        `within_s`: less time than usual, where less is left.
         """
         assert self._session is not None, "use it as `async with`"
         url = self._paths.get(path) or self._paths.setdefault(path, self._url.join(URL(path)))
@@ -125,6 +133,7 @@ class Upstream:
                 url,
                 data=BytesPayload(body, content_type="application/json"),
                 headers=given,
+                timeout=self._timeout_of(within_s),
                 allow_redirects=False,
             ) as response:
                 headers = response.headers
@@ -149,6 +158,12 @@ class Upstream:
             if how is Break.TIMEOUT:
                 who = backend or self._name
             return Broken(how, type(exc).__name__, time.monotonic() - started, who)
+
+    def _timeout_of(self, within_s: float) -> aiohttp.ClientTimeout:
+        usual = self._timeout
+        if usual.total is None or within_s >= usual.total:
+            return usual
+        return aiohttp.ClientTimeout(total=within_s, sock_connect=usual.sock_connect)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """Read the whole answer; None where it is too large, whether it says so or not."""

@@ -158,6 +158,17 @@ def test_an_upstream_that_goes_its_own_way_blames_nobody():
     assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
 
 
+def test_an_upstream_that_does_not_obey_is_told_once(caplog):
+    """Another proxy, or our nginx with other names for the servers."""
+    scene = Scene("a")
+    for _ in range(3):
+        (stay,) = scene.place()
+        scene.end(stay, Sign.WELL, backend=None)
+
+    (record,) = caplog.records
+    assert "does not take lines to the backend" in record.getMessage()
+
+
 def test_a_backend_that_answers_errors_only_gets_little_while_others_work():
     """It is quick and always has the fewest lines: it would burn the attempts of all."""
     scene = Scene("a", "b", limit=40)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.policy import BREAKS, POLICIES, Counts, Reason, Then, Wait, of_status, retry_table
-from dispatcher.retrying import RetryLimits
+from dispatcher.retrying import Plan, RetryLimits, plan
 from dispatcher.upstream import Break
 from dispatcher.verdict import Answer, Retry, our_fault
 
@@ -37,7 +37,7 @@ def test_the_rows_are_sensible(row):
     if row.then is not Then.RETRY:
         assert (row.counts, row.wait) == (Counts.NOTHING, Wait.NONE)
     assert bool(row.code) == bool(row.message)
-    assert (row.cost > 0) == (row.counts is not Counts.NOTHING)
+    assert (row.cost > 0) == (row.counts in {Counts.ATTEMPT, Counts.PATIENCE})
 
 
 def test_the_document_shows_the_table():
@@ -63,3 +63,19 @@ def test_each_kind_of_wait_is_kept():
     assert LIMITS.delay_s(our_fault(), tries=1) == 30
     assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 90.0), tries=1) == 90
     assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 0.0), tries=9) > 0
+
+
+def test_a_wait_fits_into_the_time_that_is_left():
+    """No wait is longer than half of it, and the try after a shortened one is the last."""
+    assert plan(5.0, 86_400) == Plan(5.0)
+    for _ in range(50):
+        last = plan(600.0, 60)
+        assert last is not None
+        assert 15 <= last.delay_s <= 30
+        assert last.is_last
+
+
+@pytest.mark.parametrize("left_s", [1.0, 0.0, -30.0])
+def test_with_no_time_left_nothing_is_tried(left_s):
+    """The line expires with its batch."""
+    assert plan(0.0, left_s) is None

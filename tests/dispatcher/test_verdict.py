@@ -168,9 +168,10 @@ def test_a_row_with_a_code_has_no_answer_and_others_have_one(what, reason):
         assert code is None or verdict.result.code == code
 
 
-def test_each_backend_that_nginx_tried_counts_as_one_send():
-    """A poison line is not multiplied by nginx's resend."""
-    assert judge(failed_by_nginx("a:1", "b:1"), HERE).cost == 2 * FULL_COST
+def test_what_a_try_costs():
+    """A quarter of one where the server is full, nothing where nobody was there."""
+    assert judge(reply(500, backends=("a:1",)), HERE).cost == FULL_COST
+    assert judge(reply(500, backends=("a:1", "b:1")), HERE).cost == 2 * FULL_COST
     assert judge(reply(429, backends=("a:1",)), HERE).cost == 1
     assert judge(vllm_error("cannot schedule new futures after shutdown"), HERE).cost == 0
 

@@ -1,0 +1,174 @@
+"""Trials of suspects: one group at a time in the whole fleet, with a model server to itself.
+
+    suspects ─► a server is reserved ─► what it has in flight ends ─► the group is sent ─► …the next
+The other servers go on meanwhile; where there is only one, everything else waits. Who is tried next and who
+is to blame is `poison`'s decision. A line that kills servers shall not tour the fleet: trials stay
+with one server, and wait for it when it is down. A server that lost a line alone with it and is seen alive
+right after did not die: such a line is no suspect, and its losses are counted as tries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from batchline.metrics import Metrics
+
+from .doubt import Doubt
+from .held import ReadyLine
+from .placement import Berth, Placement, Stay
+from .poison import LOSSES, Suspects
+from .policy import FULL_COST
+from .verdict import NoAnswer
+
+_PATIENCE_S = 300.0
+"""A server that died in a trial is waited for so long before another one is risked."""
+
+
+class Trials:
+    """The suspects, and the server that is reserved for them."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        *,
+        metrics: Metrics,
+        model_of: Callable[[ReadyLine], str | None],
+        on_free: Callable[[ReadyLine], None],
+        on_failed: Callable[[ReadyLine, NoAnswer], None],
+    ) -> None:
+        self._placement = placement
+        self._metrics = metrics
+        self._model_of = model_of
+        self._on_free = on_free
+        self._on_failed = on_failed
+        self._doubt: tuple[ReadyLine, Doubt] | None = None
+        self._suspects: Suspects[ReadyLine] = Suspects()
+        self._berth: Berth | None = None
+        self._last: Berth | None = None
+        self._usable_at = 0.0
+
+    def __len__(self) -> int:
+        """How many lines are kept apart."""
+        return len(self._suspects)
+
+    @property
+    def server(self) -> str | None:
+        """The server reserved for trials at present."""
+        return None if self._berth is None else self._berth.name
+
+    def wants(self, line: ReadyLine) -> bool:
+        """Whether a line is to be tried apart."""
+        return line.losses >= LOSSES
+
+    def add(self, line: ReadyLine) -> None:
+        """Keep a line apart until it was tried."""
+        self._suspects.add(line)
+
+    def next(self, *, at_most: int) -> list[tuple[ReadyLine, Stay]]:
+        """Begin the next trial if its time has come: lines, each with its place."""
+        self._resolve()
+        if self._suspects.is_on_trial:
+            return []
+        self._suspects.keep_only(lambda line: line.held.may_send)
+        first = self._suspects.first()
+        berth = None if first is None else self._choose(self._model_of(first))
+        self._reserve(berth)
+        if berth is None or berth.in_flight:
+            return []
+        room = min(at_most, self._placement.room_at(berth))
+        if room <= 0:
+            return []
+        group = self._suspects.pick(
+            at_most=room, may=lambda line: berth.serves(self._model_of(line))
+        )
+        for line in group:
+            line.is_on_trial = True
+        return [(line, self._placement.place_at(berth)) for line in group]
+
+    # -- how a line on trial ended
+
+    def answered(self, line: ReadyLine) -> None:
+        """A server lived through it."""
+        if self._ends(line, "answered"):
+            self._suspects.answered(line, time.monotonic())
+
+    def undecided(self, line: ReadyLine) -> None:
+        """It was neither answered nor lost."""
+        if self._ends(line, "undecided"):
+            self._suspects.undecided(line)
+
+    def lost(self, line: ReadyLine, seconds: float, *, is_sure: bool) -> None:
+        """Take in that a line on trial was lost. `is_sure`: its server says itself that it died."""
+        assert self._ends(line, "lost")
+        assert self._berth is not None, "it stays reserved while a group is on trial"
+        line.losses += 1
+        line.quickest_s = min(line.quickest_s, seconds)
+        if not self._suspects.is_single:
+            self._suspects.lost(line, time.monotonic())
+        else:
+            looks = self._placement.looks
+            self._doubt = line, Doubt.begin(self._berth, looks=looks, is_sure=is_sure)
+
+    def _resolve(self) -> None:
+        """See what became of the server that a line was alone with."""
+        if self._doubt is None:
+            return
+        line, doubt = self._doubt
+        has_died = doubt.has_died(looks=self._placement.looks)
+        if not line.held.may_send:
+            self._suspects.undecided(line)
+        elif has_died:
+            self._blame(line)
+        elif has_died is not None:
+            self._suspects.undecided(line)
+            self._free(line)
+        else:
+            return
+        self._doubt = None
+
+    def _blame(self, line: ReadyLine) -> None:
+        if not self._suspects.lost(line, time.monotonic()):
+            return
+        self._metrics.condemned.inc()
+        message = (
+            f"Each of the {line.losses} times that this request was sent, the model server died or hung "
+            f"while working on it; the last {line.blames} times it had no other request of a batch."
+        )
+        self._on_failed(line, NoAnswer("backend_killed", message))
+
+    def _free(self, line: ReadyLine) -> None:
+        line.spent += line.losses * FULL_COST
+        line.losses = line.blames = 0
+        self._on_free(line)
+
+    def _ends(self, line: ReadyLine, how: str) -> bool:
+        was_on_trial, line.is_on_trial = line.is_on_trial, False
+        if was_on_trial:
+            self._metrics.trials.labels(how).inc()
+        return was_on_trial
+
+    # -- where
+
+    def _choose(self, model: str | None) -> Berth | None:
+        """Return where to try lines for `model`: where the last were, or where there is least to end."""
+        now = time.monotonic()
+        can = [berth for berth in self._placement.berths if berth.serves(model)]
+        usable = [berth for berth in can if self._placement.is_usable(berth)]
+        if self._last in usable:
+            self._usable_at = now
+        elif self._last in can and now - self._usable_at < _PATIENCE_S:
+            return self._last  # it comes back
+        else:
+            self._last = min(usable, key=lambda berth: berth.in_flight, default=None)
+            self._usable_at = now
+        return self._last
+
+    def _reserve(self, berth: Berth | None) -> None:
+        if berth is self._berth:
+            return
+        if self._berth is not None:
+            self._berth.is_reserved = False
+        if berth is not None:
+            berth.is_reserved = True
+        self._berth = berth
