@@ -296,6 +296,10 @@ class FleetReport:
     """Why dispatch is paused, in words, or None."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Batch id -> why it cannot go on at present, whatever the others do."""
+    suspects: int = 0
+    """Requests tried apart from all others, because servers died while working on them."""
+    trial_backend: str | None = None
+    """The backend reserved for them."""
 
     @property
     def models(self) -> list[str]:

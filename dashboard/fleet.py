@@ -152,6 +152,7 @@ def notices(
     if seen.report is not None and silent_for_s(seen.report, now=now) is None:
         found += _backend_notices(seen.report, now=now)
         found += _circuit_notices(seen.report, now=now)
+        found += _trial_notices(seen.report)
         found += _waiting_notices(seen, unserved)
     for batch, still_s in stalled:
         flying = seen.report.in_flight.get(batch.id, 0) if seen.report else 0
@@ -191,6 +192,16 @@ def _circuit_notices(report: FleetReport, *, now: float) -> list[Notice]:
         head = f"{name} serves other models than most: {models}."
         found.append(Notice("warn", "warning", head, "It gets only requests for these."))
     return found
+
+
+def _trial_notices(report: FleetReport) -> list[Notice]:
+    if not report.suspects:
+        return []
+    one = report.suspects == 1
+    head = f"{plural(report.suspects, 'request')} {'is' if one else 'are'} tried apart from the others."
+    where = f" {report.trial_backend} is reserved for that." if report.trial_backend else ""
+    text = f"Servers died while working on {'it' if one else 'them'}.{where}"
+    return [Notice("warn", "warning", head, text)]
 
 
 def _waiting_notices(seen: Overview, unserved: Collection[str]) -> list[Notice]:

@@ -6,7 +6,6 @@ it answers another line, or is there at two looks                  it lives
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from .placement import Berth
@@ -17,17 +16,13 @@ _LOOKS = 2
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One loss, from which moment on, by how many looks known."""
+    """One loss: where, when (monotonic seconds), and after how many looks."""
 
     berth: Berth
     at: float
     looks: int
     is_sure: bool
-
-    @classmethod
-    def begin(cls, berth: Berth, *, looks: int, is_sure: bool) -> Doubt:
-        """Begin to doubt now. `is_sure`: the server itself said that it died."""
-        return cls(berth, time.monotonic(), looks, is_sure)
+    """The server itself said that it died."""
 
     def has_died(self, *, looks: int) -> bool | None:
         """Tell whether the server died; None while nobody knows."""

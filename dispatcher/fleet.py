@@ -70,6 +70,8 @@ class Fleet:
             limit=self._governor.limit,
             paused=self._gate.reason,
             waiting=unserved | dict(waiting),
+            suspects=len(self._flight.trials),
+            trial_backend=self._flight.trials.server,
         )
 
     def stopped(self, *, at: int) -> FleetReport:

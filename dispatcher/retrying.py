@@ -179,7 +179,7 @@ class Retrying:
         doubt = None
         if verdict.policy.counts is Counts.LOSS and line.avoid is not None:
             line.quickest_s = min(line.quickest_s, seconds)
-            doubt = Doubt.begin(line.avoid, looks=self._looks(), is_sure=verdict.policy.is_sure)
+            doubt = Doubt(line.avoid, time.monotonic(), self._looks(), verdict.policy.is_sure)
 
         def again() -> None:
             timers.discard(timer)

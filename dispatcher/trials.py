@@ -36,10 +36,12 @@ class Trials:
         model_of: Callable[[ReadyLine], str | None],
         on_free: Callable[[ReadyLine], None],
         on_failed: Callable[[ReadyLine, NoAnswer], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._placement = placement
         self._metrics = metrics
         self._model_of = model_of
+        self._monotonic = monotonic
         self._on_free = on_free
         self._on_failed = on_failed
         self._doubt: tuple[ReadyLine, Doubt] | None = None
@@ -91,7 +93,7 @@ class Trials:
     def answered(self, line: ReadyLine) -> None:
         """A server lived through it."""
         if self._ends(line, "answered"):
-            self._suspects.answered(line, time.monotonic())
+            self._suspects.answered(line, self._monotonic())
 
     def undecided(self, line: ReadyLine) -> None:
         """It was neither answered nor lost."""
@@ -105,10 +107,10 @@ class Trials:
         line.losses += 1
         line.quickest_s = min(line.quickest_s, seconds)
         if not self._suspects.is_single:
-            self._suspects.lost(line, time.monotonic())
+            self._suspects.lost(line, self._monotonic())
         else:
             looks = self._placement.looks
-            self._doubt = line, Doubt.begin(self._berth, looks=looks, is_sure=is_sure)
+            self._doubt = line, Doubt(self._berth, self._monotonic(), looks, is_sure)
 
     def _resolve(self) -> None:
         """See what became of the server that a line was alone with."""
@@ -128,7 +130,7 @@ class Trials:
         self._doubt = None
 
     def _blame(self, line: ReadyLine) -> None:
-        if not self._suspects.lost(line, time.monotonic()):
+        if not self._suspects.lost(line, self._monotonic()):
             return
         self._metrics.condemned.inc()
         message = (
@@ -152,7 +154,7 @@ class Trials:
 
     def _choose(self, model: str | None) -> Berth | None:
         """Return where to try lines for `model`: where the last were, or where there is least to end."""
-        now = time.monotonic()
+        now = self._monotonic()
         can = [berth for berth in self._placement.berths if berth.serves(model)]
         usable = [berth for berth in can if self._placement.is_usable(berth)]
         if self._last in usable:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from batchline.blobs import open_blobs
+from batchline.blobs.folders import walk
 from batchline.fsck.damage import Damage, Severity
 from batchline.fsck.examine import Examination
 from batchline.store.sqlite_audit import open_audit
@@ -21,6 +22,10 @@ _BY_BATCH = (
     "(SELECT coalesce(sum(settled), 0) FROM slices s WHERE s.batch_seq = b.seq) AS in_slices "
     "FROM batches b WHERE b.status IN ('in_progress', 'finalizing', 'cancelling')"
 )
+_PUBLISHED = (
+    "SELECT b.id FROM batches b JOIN files f ON f.id IN (b.output_file_id, b.error_file_id)"
+)
+_OWNER, _TEMPORARY = "owner", "tmp/"
 _LEFT = ("slices", "outcomes", "segments", "garbage")
 
 
@@ -78,41 +83,45 @@ def at_rest(data: Path) -> AtRest:
         integrity = opened.execute("PRAGMA integrity_check").fetchone()[0]
         files = dict(opened.execute("SELECT blob_key, bytes FROM files"))
         batches = frozenset(row[0] for row in opened.execute("SELECT id FROM batches"))
-        left = {t: opened.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _LEFT}
-        garbage = frozenset(row[0] for row in opened.execute("SELECT key FROM garbage"))
-        published = {
-            row[0]
-            for row in opened.execute(
-                "SELECT b.id FROM batches b JOIN files f ON f.id IN (output_file_id, error_file_id)"
-            )
-        }
-    blobs = data / "blobs"
-    found = {
-        path.relative_to(blobs).as_posix(): path.stat().st_size
-        for path in blobs.rglob("*")
-        if path.is_file()
-    }
-    named = set(files) | {f"results/{b}/finished.idx" for b in published} | {"owner"}
+    found = _bytes_found(data)
+    missing = [
+        f"{key}: {size} bytes in its row, {found.get(key, 'no such file')} on disk"
+        for key, size in files.items()
+        if found.get(key) != size
+    ]
     return AtRest(
         integrity=integrity,
-        missing=tuple(
-            f"{key}: {size} bytes in its row, {found.get(key, 'no such file')} on disk"
-            for key, size in files.items()
-            if found.get(key) != size
-        )
-        + tuple(key for key in named - set(files) - {"owner"} if key not in found),
-        unnamed=tuple(
-            sorted(
-                key
-                for key in found
-                if key not in named and not key.startswith("tmp/") and key not in garbage
-            )
-        ),
-        temporary=tuple(sorted(key for key in found if key.startswith("tmp/"))),
-        rows_left={table: count for table, count in left.items() if count},
+        missing=(*missing, *(_named(data) - set(files) - {_OWNER} - set(found))),
+        unnamed=unnamed(data),
+        temporary=tuple(sorted(key for key in found if key.startswith(_TEMPORARY))),
+        rows_left={table: count for table, count in housekeeping_left(data).items() if count},
         batches=batches,
         damage=damage(data),
     )
+
+
+def unnamed(data: Path) -> tuple[str, ...]:
+    """List the blobs that no row names and that are not known as garbage."""
+    with closing(_open(database(data))) as opened:
+        garbage = {row[0] for row in opened.execute("SELECT key FROM garbage")}
+    left = set(_bytes_found(data)) - _named(data) - garbage
+    return tuple(sorted(key for key in left if not key.startswith(_TEMPORARY)))
+
+
+def _named(data: Path) -> set[str]:
+    with closing(_open(database(data))) as opened:
+        files = {row[0] for row in opened.execute("SELECT blob_key FROM files")}
+        published = {row[0] for row in opened.execute(_PUBLISHED)}
+    return files | {f"results/{batch_id}/finished.idx" for batch_id in published} | {_OWNER}
+
+
+def _bytes_found(data: Path) -> dict[str, int]:
+    blobs = data / "blobs"
+    found = {}
+    for path in map(Path, walk(blobs)):
+        with suppress(FileNotFoundError):  # deleted since
+            found[path.relative_to(blobs).as_posix()] = path.stat().st_size
+    return found
 
 
 def _open(path):

@@ -72,7 +72,7 @@ def history():
         created=["batch_0"],
     )
     return History(
-        Schedule(7, (plan,), settings=SETTINGS),
+        Schedule(7, "1", (plan,), settings=SETTINGS),
         sends=[
             Send("b0/0", 0, 101.0, Fate.ANSWERED, 101.1, "delivered"),
             Send("b0/1", 0, 101.0, Fault.SERVER_ERROR, 101.1, "broken"),

@@ -262,7 +262,7 @@ def a_backup_is_whole(history: History) -> Iterator[str]:
     """What was made while everything happened stands by itself; only a disk that refuses excuses none."""
     for backup in history.backups:
         yield from backup.damage
-        crashed = backup.code == -9 and ("backup" in point for point, _ in history.fired)
+        crashed = backup.code == -9 and any("backup" in point for point, _ in history.fired)
         failed = any("backup" in point and action == "error" for point, action in history.fired)
         refused = any(
             d.kind in {"full", "read-only"} and d.overlaps(backup.began_at, backup.ended_at)

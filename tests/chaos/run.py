@@ -24,7 +24,7 @@ from .play import LIMIT_S, play
 from .report import Verdict, judge
 from .schedule import shown
 
-_KILL_AFTER_S = LIMIT_S + 60
+_KILL_AFTER_S = 8 * LIMIT_S
 _FORK = multiprocessing.get_context("fork")
 
 

@@ -1,6 +1,6 @@
 """A seed becomes a schedule: which batches, what happens to their lines, what befalls the processes.
 
-Pure: the same seed gives the same schedule for ever within a VERSION. Acts name shares of the work and
+Pure: the same seed gives the same schedule for ever within a version. Acts name shares of the work and
 not moments, so that a slow machine plays the same history. `draw` makes the choices; here are the words.
 """
 
@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .faults import Fate, Fault
-
-VERSION = 1
-"""Raised whenever a seed's schedule changes: the regression seeds are then drawn anew."""
 
 
 class Verb(StrEnum):
@@ -90,6 +87,8 @@ class Schedule:
     """One history before it happens."""
 
     seed: int
+    version: str
+    """Under which the seed gives this schedule: that of the draw, and of the failpoints there are."""
     batches: tuple[BatchPlan, ...]
     acts: tuple[Act, ...] = ()
     failpoints: tuple[tuple[str, str], ...] = ()
@@ -126,7 +125,7 @@ def shown(schedule: Schedule) -> str:
     pace = f"{schedule.latency_s * 1000:.0f} ms an answer"
     second = f"second dispatcher {schedule.second or 'none'}"
     lines = [
-        f"seed {schedule.seed} (version {VERSION}), covers {'='.join(schedule.pair)}",
+        f"seed {schedule.seed} (version {schedule.version}), covers {'='.join(schedule.pair)}",
         f"  servers    {schedule.upstreams}, {pace}, gauges {schedule.has_gauges}",
         f"  settings   {', '.join('='.join(pair) for pair in schedule.settings)}",
         f"  extras     disk {schedule.disk_mib} MiB, clock {schedule.shifts_clock}, {second}",

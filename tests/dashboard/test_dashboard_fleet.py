@@ -127,6 +127,24 @@ def test_a_batch_without_a_server_for_its_model_is_told_once():
     assert [n.head for n in found] == ["b waits.", "No backend serves x."]
 
 
+@pytest.mark.parametrize(
+    ("count", "head"),
+    [
+        (1, "1 request is tried apart from the others."),
+        (3, "3 requests are tried apart from the others."),
+    ],
+)
+def test_requests_on_trial_are_told(count, head):
+    """How many, why, and which backend gets nothing else meanwhile."""
+    seen = overview(report=report(suspects=count, trial_backend="gpu-0"))
+
+    (notice,) = _found(seen)
+
+    assert notice.head == head
+    assert notice.text.startswith("Servers died while working on")
+    assert "gpu-0 is reserved" in notice.text
+
+
 def test_a_disk_that_refuses_is_told_instead_of_a_silent_dispatcher():
     """It cannot report what it cannot write."""
     seen = overview(report=report(at=NOW - 20), refusal="The disk is read-only. Mount it.")

@@ -163,7 +163,7 @@ def crowds(draw):
     return [Line(n, n in poison, ages[n]) for n in range(size)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(crowds(), st.sampled_from([1, 3, 64]))
 def test_poison_alone_condemns_the_poison_lines_and_nobody_else(lines, at_most):
     """However many there are, in whatever order; each costs a bounded number of servers."""
@@ -174,7 +174,7 @@ def test_poison_alone_condemns_the_poison_lines_and_nobody_else(lines, at_most):
     assert died <= len(poison) * (math.ceil(math.log2(len(lines) + 1)) + 2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(crowds(), st.sets(st.integers(0, 60), max_size=12))
 def test_two_chance_kills_are_needed_to_condemn_an_innocent(lines, kills):
     """Servers that are killed by hand never condemn whoever was lost alone less than twice."""

@@ -1,0 +1,215 @@
+"""Trials of suspects: where and when they are sent, and what becomes of a loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from batchline.metrics import Metrics
+from batchline.model import BackendStatus
+from dispatcher.circuit import Sign
+from dispatcher.placement import Placement
+from dispatcher.pulse import HangLimits
+from dispatcher.trials import Trials
+from dispatcher.verdict import NoAnswer
+
+URLS = ("http://a:1", "http://b:1", "http://c:1")
+
+
+@dataclass(eq=False)
+class Line:
+    model: str | None = "m"
+    losses: int = 2
+    blames: int = 0
+    spent: int = 0
+    quickest_s: float = 1.0
+    is_on_trial: bool = False
+    held: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(may_send=True))
+
+
+class Scene:
+    """Trials before a placement of three backends; `now` is moved by hand."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.freed, self.failed = [], []
+        self.placement = Placement(
+            "http://nginx:80",
+            URLS,
+            hang=HangLimits(None),
+            clock=lambda: 0.0,
+            monotonic=lambda: self.now,
+        )
+        self.placement.set_limit(12)
+        self.trials = Trials(
+            self.placement,
+            metrics=Metrics(),
+            model_of=lambda line: line.model,
+            on_free=self.freed.append,
+            on_failed=lambda line, result: self.failed.append((line, result)),
+            monotonic=lambda: self.now,
+        )
+        self.look()
+
+    def look(self, *, dead=()):
+        self.now += 1
+        self.placement.looked(
+            [
+                BackendStatus(
+                    name, f"http://{name}", alive=name not in dead, since=0, models=("m",)
+                )
+                for name in ("a:1", "b:1", "c:1")
+            ],
+            {},
+        )
+
+    def next(self):
+        return self.trials.next(at_most=12)
+
+    def lose(self, line, stay, *, is_sure=False):
+        self.placement.heard(stay, Sign.LOST, backend=stay.berth.name)
+        self.trials.lost(line, 0.1, is_sure=is_sure)
+        self.placement.left(stay)
+
+    def answer(self, line, stay):
+        self.placement.heard(stay, Sign.WELL, backend=stay.berth.name)
+        self.trials.answered(line)
+        self.placement.left(stay)
+
+
+@pytest.fixture
+def scene():
+    return Scene()
+
+
+def test_a_trial_has_a_server_to_itself_and_the_others_go_on(scene):
+    """One is reserved, what it has in flight ends, then the suspect is sent."""
+    busy = [scene.placement.place("m") for _ in range(3)]
+    line = Line()
+    scene.trials.add(line)
+
+    assert scene.next() == []
+    reserved = next(b for b in scene.placement.berths if b.is_reserved)
+    assert {scene.placement.place("m").berth for _ in range(6)} == {
+        berth for berth in scene.placement.berths if berth is not reserved
+    }
+    scene.placement.left(next(stay for stay in busy if stay.berth is reserved))
+    ((sent, stay),) = scene.next()
+
+    assert (sent, stay.berth) == (line, reserved)
+
+
+def test_the_server_is_given_back_when_nobody_is_suspected_any_more(scene):
+    """At once, without a word of anybody."""
+    line = Line()
+    scene.trials.add(line)
+    ((_, stay),) = scene.next()
+    scene.answer(line, stay)
+
+    assert scene.next() == []
+    assert not any(berth.is_reserved for berth in scene.placement.berths)
+
+
+def test_one_group_is_on_trial_at_a_time(scene):
+    """The next one begins when the last line of this one has ended."""
+    lines = [Line() for _ in range(3)]
+    for line in lines:
+        scene.trials.add(line)
+    ((first, stay),) = scene.next()
+
+    assert scene.next() == []
+    scene.answer(first, stay)
+    assert len(scene.next()) == 2
+
+
+def test_alone_and_its_server_gone_is_a_blame_and_two_fail(scene):
+    """The trials wait for the same server, while others are alive."""
+    line = Line()
+    scene.trials.add(line)
+    ((_, stay),) = scene.next()
+    server = stay.berth
+    scene.lose(line, stay)
+    assert scene.next() == []
+    scene.look(dead=[server.name])
+    assert scene.next() == []
+    assert (line.blames, line.losses) == (1, 3)
+    scene.look()
+    scene.look()
+
+    ((_, again),) = scene.next()
+    assert again.berth is server
+    scene.lose(line, again)
+    scene.look(dead=[server.name])
+    scene.next()
+
+    ((failed, result),) = scene.failed
+    assert (failed, result.code) == (line, "backend_killed")
+    assert isinstance(result, NoAnswer)
+    assert "Each of the 4 times" in result.message
+
+
+def test_a_server_that_says_itself_that_it_died_is_believed(scene):
+    """It is alive when it is looked at; its engine is not."""
+    line = Line()
+    scene.trials.add(line)
+    ((_, stay),) = scene.next()
+    scene.lose(line, stay, is_sure=True)
+    scene.next()
+
+    assert line.blames == 1
+
+
+def test_a_server_that_lived_makes_its_losses_tries(scene):
+    """Seen alive at the two next looks: only the connection was lost."""
+    line = Line()
+    scene.trials.add(line)
+    ((_, stay),) = scene.next()
+    scene.lose(line, stay)
+    scene.look()
+    scene.next()
+    assert scene.freed == []
+    scene.look()
+    scene.next()
+
+    assert scene.freed == [line]
+    assert (line.losses, line.blames, line.spent) == (0, 0, 12)
+
+
+def test_a_server_that_stays_away_is_replaced_after_five_minutes(scene):
+    """Not before: what kills servers shall not tour the fleet."""
+    line = Line()
+    scene.trials.add(line)
+    ((_, stay),) = scene.next()
+    scene.lose(line, stay)
+    scene.look(dead=[stay.berth.name])
+    scene.next()
+    scene.now += 250
+    scene.look(dead=[stay.berth.name])
+    assert scene.next() == []
+    scene.now += 60
+
+    ((_, other),) = scene.next()
+    assert other.berth is not stay.berth
+
+
+def test_lines_of_a_batch_that_is_gone_are_forgotten(scene):
+    """Before their trial, in it, and while it is in doubt."""
+    waiting, lost = Line(), Line()
+    scene.trials.add(lost)
+    ((_, stay),) = scene.next()
+    scene.lose(lost, stay)
+    scene.trials.add(waiting)
+    waiting.held.may_send = lost.held.may_send = False
+
+    assert scene.next() == []
+    assert len(scene.trials) == 0
+
+
+def test_a_suspect_goes_to_a_server_that_has_its_model(scene):
+    """Or waits until there is one."""
+    scene.trials.add(Line(model="other"))
+
+    assert scene.next() == []
+    assert scene.trials.server is None
