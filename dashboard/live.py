@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from batchline.blobs.base import Blobs
-from batchline.errors import Unavailable
+from batchline.errors import BatchlineError, Unavailable
 from batchline.metrics import Metrics
 from batchline.model import Overview
 from batchline.store.base import View
@@ -25,6 +25,7 @@ from .history import STEP_S, History
 WATCHED_S = 1.0
 FINISHED_SHOWN = 8
 _DISK_S = 10.0
+_TRIAL_S = 0.5
 _BEAT_S = 2.0  # a stream is never silent for longer, so a page can tell a dead one
 
 log = logging.getLogger("batchline.dashboard")
@@ -77,6 +78,8 @@ class Live:
         self._newest: Snapshot | None = None
         self._seen: Overview | None = None
         self._fault: tuple[str, float] | None = None
+        self._trial: asyncio.Task[None] | None = None
+        self._refused: str | None = None
         self._free_bytes: int | None = None
         self._free_read_at = float("-inf")
 
@@ -150,6 +153,8 @@ class Live:
     async def close(self) -> None:
         """End all streams, so that the server can stop."""
         self._is_closing = True
+        if self._trial is not None:
+            self._trial.cancel()
         async with self._changed:
             self._changed.notify_all()
 
@@ -174,12 +179,16 @@ class Live:
             self._free_read_at = now
 
     async def _refusal(self) -> str | None:
-        """Ask the store why a dispatcher may be unable to report."""
-        try:
-            await self._view.check_writable()
-        except Unavailable as exc:
-            return str(exc)
-        return None
+        """Ask the store why a dispatcher may be unable to report; a locked one must not hold the page."""
+        if self._trial is None:
+            self._trial = asyncio.create_task(self._view.check_writable(), name="dashboard-trial")
+        done, _ = await asyncio.wait({self._trial}, timeout=_TRIAL_S)
+        if done:
+            exc, self._trial = self._trial.exception(), None
+            if exc is not None and not isinstance(exc, BatchlineError):
+                raise exc
+            self._refused = str(exc) if exc else None
+        return self._refused
 
     def _note_fault(self, exc: Unavailable, now: float) -> None:
         if self._fault is None:

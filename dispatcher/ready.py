@@ -62,13 +62,17 @@ class Ready:
         return found or self._next_line()
 
     def model_of(self, line: ReadyLine) -> str | None:
-        """Return the model that a line asks for, where that can matter."""
+        """Return the model that a line asks for, where that can matter.
+
+        One of a mixed batch that nobody serves goes to anybody: that server's answer is the line's.
+        """
         if line.held.batch.model is not None or not self._placement.tells_apart:
             return line.held.batch.model
         try:
-            return msgspec.json.decode(line.body, type=_Named).model
+            model = msgspec.json.decode(line.body, type=_Named).model
         except msgspec.DecodeError:
             return None
+        return model if self._placement.can_serve(model) else None
 
     def _next_parked(self) -> tuple[ReadyLine, Stay] | None:
         for need, lines in list(self._parked.items()):

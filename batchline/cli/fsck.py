@@ -54,13 +54,21 @@ def fsck(
             f"There is no database in {settings.data_dir}.",
             remedy="name the data directory: batchline fsck DIR, or BATCHLINE_DATA_DIR",
         )
-    _refuse_newer(settings.database_path)
+    _refuse(settings.database_path)
     desk = _Desk(settings, deep=not fast, as_json=as_json)
     asyncio.run(desk.repair() if repair else desk.examine())
     raise typer.Exit(desk.conclude())
 
 
-def _refuse_newer(path: Path) -> None:
+def _refuse(path: Path) -> None:
+    """Refuse what cannot be looked at: that is no damage."""
+    try:
+        path.open("rb").close()
+    except OSError as exc:
+        raise Failure(
+            f"{path} cannot be read: {exc.strerror or exc}.",
+            remedy="run it as the user that batchline runs as",
+        ) from exc
     try:
         found, known = found_schema(path), known_schema()
     except StoreUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -66,8 +67,13 @@ class Stage:
     looks: int = 0
     fault: Exception | None = None
     refusal: Exception | None = None
+    lock: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.lock.set()
 
     async def check_writable(self) -> None:
+        await self.lock.wait()
         if self.refusal is not None:
             raise self.refusal
 

@@ -174,3 +174,22 @@ async def test_a_silent_dispatcher_is_asked_for_with_a_write(live, stage, clock)
     assert refused["n.0.head"] == "Nothing can be stored."
     assert refused["n.0.text"].startswith("The database cannot grow: the disk is full.")
     assert silent["n.0.head"] == "The dispatcher has not reported for 30 seconds."
+
+
+async def test_a_locked_database_does_not_hold_the_page(live, stage, clock):
+    """A dispatcher that was stopped in the middle of a write keeps the lock: the page loads all the same."""
+    stage.seen = overview(report=report(at=clock.now - 30))
+    stage.refusal = StoreUnavailable("The database is held by another process for too long.")
+    stage.lock.clear()
+
+    async with asyncio.timeout(10):
+        first = (await live.refresh()).shown.figures
+        again = (await live.refresh()).shown.figures
+        stage.lock.set()
+        later = (await live.refresh()).shown.figures
+    await live.close()
+
+    assert {f["n.0.head"] for f in (first, again)} == {
+        "The dispatcher has not reported for 30 seconds."
+    }
+    assert later["n.0.text"].startswith("The database is held by another process")

@@ -130,6 +130,17 @@ def test_a_backend_that_comes_back_is_filled_step_by_step():
     assert filled == [1, 2, 4, 8, 16, 32, 64, 64]
 
 
+def test_a_trial_that_tells_nothing_makes_room_for_the_next():
+    """A line that timed out, or was cancelled: the backend is not left on trial for ever."""
+    scene = Scene("a", limit=8)
+    scene.look(a={"alive": False})
+    scene.look(a={"alive": True})
+
+    for _ in range(3):
+        (trial,) = scene.place(8)
+        scene.end(trial, Sign.NOTHING)
+
+
 def test_nginx_gone_is_blamed_on_no_backend():
     """All lines break at once; when nginx is back a single line shows it."""
     scene = Scene("a", "b", limit=40)
@@ -188,6 +199,8 @@ def test_when_all_answer_errors_only_all_are_used():
 
     assert scene.where(scene.place(8)) == {"a": 4, "b": 4}
     assert scene.placement.trouble is None
+    scene.now += 5  # each is on trial again, and still no better one is there
+    assert len(scene.place(8)) == 8
 
 
 def test_an_engine_that_stands_still_loses_its_lines():
@@ -204,6 +217,7 @@ def test_an_engine_that_stands_still_loses_its_lines():
     assert scene.look() == []
     for stay in stays:
         scene.end(stay, Sign.HUNG)
+    scene.look()
     assert scene.where(scene.place(4)) == {"b": 4}
 
     scene.pulses["a"] = Pulse(8, moved_at=scene.now + 1)

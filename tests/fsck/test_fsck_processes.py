@@ -119,3 +119,13 @@ def test_a_folder_without_a_database_is_refused(tmp_path):
 
     assert done.exit_code == ExitCode.USAGE
     assert "no database" in done.stderr
+
+
+def test_a_database_that_may_not_be_read_is_no_damage(tmp_path):
+    """Nothing was proved, and a backup would not help."""
+    (tmp_path / "batchline.sqlite3").mkdir()
+
+    done = CliRunner().invoke(app, ["fsck", str(tmp_path)])
+
+    assert done.exit_code == ExitCode.USAGE
+    assert "cannot be read" in done.stderr

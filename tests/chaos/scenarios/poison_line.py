@@ -13,6 +13,8 @@ from pathlib import Path
 from .stage import lines, staged
 
 _LATENCY_S = 0.2
+_FEW = 8
+"""Servers that one line may kill; 5 are usual."""
 
 
 @dataclass
@@ -34,9 +36,9 @@ class Poison:
     def check(self) -> None:
         assert self.status == "completed"
         assert (self.answered, self.other_errors) == (self.lines - 1, 0)
-        assert self.poison_sends <= 5
-        text = str(self.error)
-        assert "server" in text, text
+        assert self.poison_sends <= _FEW
+        assert self.error["error"]["code"] == "backend_killed"
+        assert "the model server died" in self.error["error"]["message"]
 
     def __str__(self) -> str:
         return "\n  ".join(f"{name}: {value}" for name, value in vars(self).items())

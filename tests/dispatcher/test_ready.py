@@ -1,0 +1,102 @@
+"""The queue before the placement: order, and lines that only some backends may take."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from test_placement import Scene
+
+from batchline.model import Batch
+from batchline.states import BatchStatus
+from dispatcher.held import Held, ReadyLine
+from dispatcher.ready import AHEAD_LINES, Ready
+
+
+def held(model):
+    batch = Batch(1, "b", BatchStatus.IN_PROGRESS, "/v1/x", "f", "k", "24h", 0, 1, model=model)
+    return Held(batch, SimpleNamespace(), 9, 0.0)
+
+
+def line(index, of, model="m"):
+    return ReadyLine(of, index, f"id-{index}", msgspec.Raw(b'{"model": "%s"}' % model.encode()))
+
+
+@pytest.fixture
+def scene():
+    """Backend a serves m, backend b serves n; four lines each."""
+    scene = Scene("a", "b", limit=8)
+    scene.look(b={"models": ("n",)})
+    return scene
+
+
+def taken(ready):
+    """Take all that can be placed; return (line number, backend)."""
+    found = []
+    while (one := ready.next()) is not None:
+        found.append((one[0].index, one[1].berth.name))
+    return found
+
+
+def test_lines_are_placed_in_order():
+    """The first that came is the first that goes; one that is put back goes before all."""
+    scene = Scene("a", limit=3)
+    ready, batch = Ready(scene.placement), held("m")
+    ready.add([line(1, batch), line(2, batch), line(3, batch), line(4, batch)])
+    ready.add_first(line(0, batch))
+
+    assert taken(ready) == [(0, "a"), (1, "a"), (2, "a")]
+    assert len(ready) == 2
+
+
+def test_a_model_without_room_does_not_hold_up_another_one(scene):
+    """Its lines step aside, and go first when there is room."""
+    ready = Ready(scene.placement)
+    ready.add([line(i, held("m")) for i in range(6)] + [line(9, held("n"))])
+
+    stays = [ready.next() for _ in range(5)]
+
+    assert [(one.index, stay.berth.name) for one, stay in stays] == [
+        *((i, "a") for i in range(4)),
+        (9, "b"),
+    ]
+    assert ready.next() is None
+    ready.add([line(7, held("m"))])
+    scene.placement.left(stays[0][1])
+    assert taken(ready) == [(4, "a")]
+
+
+def test_no_more_is_wanted_of_a_model_that_enough_lines_wait_for(scene):
+    """Else one model's lines would be claimed without end while another one's are sent."""
+    ready, batch = Ready(scene.placement), held("m")
+    ready.add(line(i, batch) for i in range(AHEAD_LINES + 4))
+    assert ready.wants("m")
+
+    taken(ready)
+
+    assert not ready.wants("m")
+    assert ready.wants("n")
+    assert not ready.wants("nobody's")
+
+
+def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
+    """Ready or set aside."""
+    ready, lost = Ready(scene.placement), held("m")
+    ready.add(line(i, lost) for i in range(6))
+    assert len(taken(ready)) == 4
+    lost.is_dropped = True
+    ready.add([line(7, lost), line(8, held("n"))])
+
+    assert taken(ready) == [(8, "b")]
+    assert ready.wants("m")
+
+
+def test_each_line_of_a_mixed_batch_is_asked_for_its_model(scene):
+    """Where backends differ; what nobody serves goes to anybody, whose answer is the line's."""
+    ready, mixed = Ready(scene.placement), held(None)
+
+    assert [ready.model_of(line(0, mixed, model)) for model in "mnx"] == ["m", "n", None]
+    scene.look(b={"models": ("m",)})
+    assert ready.model_of(line(0, mixed, "m")) is None
+    assert ready.model_of(line(0, held("m"), "n")) == "m"
