@@ -82,7 +82,10 @@ def what_is_sent_again_is_explained(history: History) -> Iterator[str]:
 
 def reasons(history: History) -> Counter[str]:
     """Count what made lines be sent again."""
-    found = (_why_again(history, *pair) or "a failpoint's error" for pair in _resends(history))
+    found = (
+        _why_again(history, *pair) or "a failpoint's error, or nothing known"
+        for pair in _resends(history)
+    )
     return Counter(found)
 
 
@@ -120,7 +123,8 @@ def _may_cost(done: Disturbance, earlier: Send, later: Send, timeout_s: float) -
         is_own = earlier.tag.partition("/")[0] == done.target
         return is_own and done.overlaps(earlier.at, later.at)
     if done.kind == "busy":  # who has no processor reads an answer too late: a timeout
-        is_timeout = later.at - earlier.at > _NEARLY * timeout_s
+        lasted_s = (done.ended_at or later.at) - done.began_at
+        is_timeout = later.at - earlier.at + lasted_s > timeout_s
         return is_timeout and done.overlaps(earlier.at, later.at, _SLACK_S)
     is_carrier = done.target in _DISPATCH or done.target == f"upstream{earlier.upstream}"
     return is_carrier and done.overlaps(earlier.at, later.at, _SLACK_S)
