@@ -11,6 +11,7 @@ innocent: those who were there when a server was restarted twice leave in a few 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -32,6 +33,10 @@ class Tried(Protocol):
 
 
 T = TypeVar("T", bound=Tried)
+
+
+def _turn(suspect: Tried) -> tuple[int, float]:
+    return -suspect.blames, suspect.quickest_s
 
 
 class Suspects(Generic[T]):
@@ -64,8 +69,7 @@ class Suspects(Generic[T]):
 
     def add(self, line: T) -> None:
         """Keep a line apart."""
-        self._cold.append(line)
-        self._cold.sort(key=lambda suspect: (-suspect.blames, suspect.quickest_s))
+        insort(self._cold, line, key=_turn)
 
     def keep_only(self, is_wanted: Callable[[T], bool]) -> None:
         """Forget the lines that nobody wants any more; those on trial report for themselves."""
@@ -122,6 +126,5 @@ class Suspects(Generic[T]):
             self._size = self._size if self._is_hot_group else self._size * 2
             return
         self._size = 1
-        self._cold[:0] = self._hot
-        self._hot, self._lost = self._lost, []
-        self._hot.sort(key=lambda suspect: suspect.quickest_s)
+        self._cold = sorted(self._hot + self._cold, key=_turn)
+        self._hot, self._lost = sorted(self._lost, key=_turn), []

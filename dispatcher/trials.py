@@ -72,8 +72,7 @@ class Trials:
         self._resolve()
         if self._suspects.is_on_trial:
             return []
-        self._suspects.keep_only(lambda line: line.held.may_send)
-        first = self._suspects.first()
+        first = self._first()
         berth = None if first is None else self._choose(self._model_of(first))
         self._reserve(berth)
         if berth is None or berth.in_flight:
@@ -81,6 +80,7 @@ class Trials:
         room = min(at_most, self._placement.room_at(berth))
         if room <= 0:
             return []
+        self._suspects.keep_only(_is_wanted)
         group = self._suspects.pick(
             at_most=room, may=lambda line: berth.serves(self._model_of(line))
         )
@@ -144,6 +144,13 @@ class Trials:
         line.losses = line.blames = 0
         self._on_free(line)
 
+    def _first(self) -> ReadyLine | None:
+        first = self._suspects.first()
+        if first is None or _is_wanted(first):
+            return first
+        self._suspects.keep_only(_is_wanted)
+        return self._suspects.first()
+
     def _ends(self, line: ReadyLine, how: str) -> bool:
         was_on_trial, line.is_on_trial = line.is_on_trial, False
         if was_on_trial:
@@ -174,3 +181,7 @@ class Trials:
         if berth is not None:
             berth.is_reserved = True
         self._berth = berth
+
+
+def _is_wanted(line: ReadyLine) -> bool:
+    return line.held.may_send
