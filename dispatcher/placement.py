@@ -303,7 +303,9 @@ class Placement:
             return berth.circuit.epoch != circuit.epoch
         if pulse.moved_at > berth.hung_at:
             circuit = circuit.moved()
-        self._set(berth, circuit.seen_alive(share=self._share))
+        # Its time may be up while no line asks: with all of them open nothing would be claimed for ever.
+        due = circuit.at(now)
+        self._set(berth, circuit.seen_alive(share=self._share) if due is circuit else due)
         return False
 
     def _hear_way(self, stay: Stay, sign: Sign, why: str) -> None:

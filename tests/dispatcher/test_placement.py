@@ -130,6 +130,19 @@ def test_a_backend_that_comes_back_is_filled_step_by_step():
     assert filled == [1, 2, 4, 8, 16, 32, 64, 64]
 
 
+def test_backends_are_tried_again_although_no_line_asks_for_them():
+    """While all are out nothing is claimed: waiting for a line to ask would be waiting for ever."""
+    scene = Scene("a", "b")
+    for stay in scene.place(4):
+        scene.end(stay, Sign.REFUSED)
+    assert scene.placement.trouble
+
+    scene.now += 5
+    scene.look()
+
+    assert scene.placement.trouble is None
+
+
 def test_a_trial_that_tells_nothing_makes_room_for_the_next():
     """A line that timed out, or was cancelled: the backend is not left on trial for ever."""
     scene = Scene("a", limit=8)
