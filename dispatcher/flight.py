@@ -247,6 +247,8 @@ class Flight:
         if self._retrying.is_spent(line) and line.fails_with is not None:
             await self._settle(line, OutcomeKind.FAILED, line.fails_with, Usage())
             return True
+        if self._retrying.is_over(line):
+            return False
         failpoint("send.before")
         reply = await self._send(line, stay)
         failpoint("send.answered")

@@ -110,6 +110,10 @@ class Retrying:
         """Whether the line has used up its tries."""
         return line.spent >= self._limits.budget
 
+    def is_over(self, line: ReadyLine) -> bool:
+        """Whether it is too late to send the line: it expires with its batch in a moment."""
+        return line.held.batch.expires_at <= self._clock()
+
     def left_s(self, line: ReadyLine) -> float:
         """Return how long the line's batch still runs; no try takes longer."""
         return max(_TOO_LATE_S, line.held.batch.expires_at - self._clock())

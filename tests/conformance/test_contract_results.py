@@ -82,7 +82,10 @@ async def test_a_foreign_error_becomes_an_error_object(api, answer):
 @pytest.mark.spec("6-no-answer", "6-timeout", "6-four-keys")
 @pytest.mark.parametrize("fault", [RESET, TRUNCATE, HANG])
 async def test_a_line_without_an_answer_says_why(api, fault):
-    """Response null, error with code and message, after as many tries as allowed."""
+    """Response null, error with code and message, after as many tries as allowed.
+
+    A connection closed at once may have been a stale one: without nginx that costs nothing, once.
+    """
     api.upstream.script = lambda *_: fault
     ended = await finished(api, requests(1), max_attempts=2, request_timeout_s=0.2)
     output, (found,) = await api.results(ended)
@@ -94,7 +97,7 @@ async def test_a_line_without_an_answer_says_why(api, fault):
     assert found["error"]["message"]
     assert (found["error"]["code"] == "request_timeout") == (fault == HANG)
     assert found["error"]["code"]
-    assert len(api.upstream.paths) == 2
+    assert len(api.upstream.paths) == (3 if fault == RESET else 2)
 
 
 @pytest.mark.spec("6-last-try", "6-retries-one-line", "6-http-failure")
