@@ -95,7 +95,7 @@ def _requests(count: int, kilobytes: float) -> Iterator[bytes]:
     content = json.dumps(text)
     for number in range(count):
         yield (
-            b'{"custom_id": "request-%d", "method": "POST", "url": "%s", "body": {"model": "m", '
+            b'{"custom_id": "request-%d", "method": "POST", "url": "%s", "body": {"model": "instant", '
             b'"messages": [{"role": "user", "content": %s}]}}\n'
             % (number, _ENDPOINT.encode(), content.encode())
         )

@@ -49,7 +49,7 @@ async def test_a_successor_sends_again_only_what_was_in_flight(make_system, upst
         await asyncio.sleep(0.02)
         return web.json_response(completion())
 
-    upstream.script = slowly
+    upstream.script, upstream.models = slowly, ["instant"]
     system = make_system(started=("dispatcher",), max_in_flight=IN_FLIGHT, lease_s=600, grace_s=0)
     await until(lambda: len(upstream.request_ids) > 600)
     await asyncio.to_thread(system.kill, "dispatcher")
