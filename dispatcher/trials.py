@@ -102,7 +102,8 @@ class Trials:
 
     def lost(self, line: ReadyLine, seconds: float, *, is_sure: bool) -> None:
         """Take in that a line on trial was lost. `is_sure`: its server says itself that it died."""
-        assert self._ends(line, "lost")
+        was_on_trial = self._ends(line, "lost")
+        assert was_on_trial, "only a line on trial is told of here"
         assert self._berth is not None, "it stays reserved while a group is on trial"
         line.losses += 1
         line.quickest_s = min(line.quickest_s, seconds)
