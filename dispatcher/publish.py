@@ -49,6 +49,10 @@ class _Unclosed:
     written_at: float
 
 
+class _OvertakenError(Exception):
+    """The batch was ended, or cancelled, while its results were read."""
+
+
 class Publisher:
     """Writes result files; one call a batch."""
 
@@ -81,8 +85,12 @@ class Publisher:
             return
         ready = await self._kept(batch)
         if ready is None:
-            async with self._room.reserved(batch):
-                files = await self._write(batch, ending(batch)[1])
+            try:
+                async with self._room.reserved(batch):
+                    files = await self._write(batch, ending(batch)[1])
+            except _OvertakenError:
+                log.info("%s was moved on by somebody else", batch.id)
+                return
             ready = _Unclosed(batch.status, files, time.monotonic())
         try:
             await self._close(batch, ready.files)
@@ -137,6 +145,7 @@ class Publisher:
                 await error.write(b"".join(step.error))
                 completed += len(step.output)
                 rest += len(step.error)
+            await self._check_due(batch)
             self._conserve(batch, (completed, rest))
             for entries in merge.finish_index():
                 await index.write(entries)
@@ -150,6 +159,12 @@ class Publisher:
             await error.abort()
             await index.abort()
             raise
+
+    async def _check_due(self, batch: Batch) -> None:
+        """Rows of an ended batch go piece by piece: what was read of them holds if it is open still."""
+        found = await self._store.open_batches()
+        if not any(b.id == batch.id and b.status is batch.status for b in found):
+            raise _OvertakenError
 
     def _conserve(self, batch: Batch, written: Sequence[int]) -> None:
         """Check ids(output) + ids(error) = ids(input), by counts: each line is written once."""

@@ -71,3 +71,25 @@ async def test_a_cancel_meanwhile_publishes_anew(bench):
     _, errors = await bench.results(ended)
     assert ended.status is BatchStatus.CANCELLED
     assert [e["error"]["code"] for e in errors] == ["batch_cancelled"] * 2
+
+
+async def test_a_publisher_that_comes_late_leaves_what_another_one_published(bench):
+    """Stopped before it began, it wakes up when the batch has ended and its rows are gone."""
+    batch = await finalizing(bench)
+    metrics = Metrics()
+    late = Publisher(
+        bench.store, bench.blobs, metrics=metrics, min_free_bytes=0, file_ttl_s=0, clock=time.time
+    )
+    first = Publisher(
+        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=time.time
+    )
+    await closed(bench, batch, first)
+    published = output_of(bench, batch).read_bytes()
+    while await bench.store.prune(limit=1000):
+        pass
+
+    await late.publish(batch)
+
+    assert output_of(bench, batch).read_bytes() == published
+    alarms = metrics.registry.get_sample_value("batchline_conservation_violations_total")
+    assert alarms == 0
