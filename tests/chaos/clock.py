@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def library() -> Path | None:
+def libfaketime() -> Path | None:
     """Find the multithreaded libfaketime, if it is installed."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     return found[0] if found else None
@@ -30,7 +30,7 @@ class WallClock:
     def environment(self) -> dict[str, str]:
         """Return what makes a process follow this clock."""
         return {
-            "LD_PRELOAD": str(library()),
+            "LD_PRELOAD": str(libfaketime()),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",

@@ -106,7 +106,7 @@ class Stage:
     def _environment(self):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("BATCHLINE_")}
         if self.schedule.shifts_clock:
-            if clock.library():
+            if clock.libfaketime():
                 self.clock = clock.WallClock(self.folder / "clock")
                 kept |= self.clock.environment()
             else:
