@@ -18,7 +18,7 @@ from batchline.model import Batch, Fault
 from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work
 
-from . import suspects
+from . import crash_loops
 from .admit import Admission
 from .gate import Cause, Gate
 from .publish import Publisher
@@ -72,7 +72,7 @@ class Conductor:
                     await asyncio.sleep(_AGAIN_S)
 
     async def _look(self, steps: asyncio.TaskGroup) -> None:
-        batches = suspects.may_run(await self._store.open_batches())
+        batches = crash_loops.may_run(await self._store.open_batches())
         running = [b for b in batches if b.status is BatchStatus.IN_PROGRESS]
         now = self._clock()
         # Past its deadline a batch sends nothing more, whenever the sweep comes to end it.
@@ -87,13 +87,13 @@ class Conductor:
         self._count(batches, running)
 
     async def _move_on(self, batch: Batch, steps: asyncio.TaskGroup) -> None:
-        if fault := suspects.verdict(batch):
+        if fault := crash_loops.verdict(batch):
             await self._stop(batch, fault)
         elif batch.status is BatchStatus.IN_PROGRESS:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
         elif batch.status in PUBLISHABLE:  # it asks for room by itself
-            if time.monotonic() - self._began_at < suspects.patience_s(batch):
+            if time.monotonic() - self._began_at < crash_loops.patience_s(batch):
                 self.waiting[batch.id] = f"The dispatcher died on it {batch.deaths} times in a row."
             else:
                 self._begin(batch, self._publisher.publish, steps)

@@ -8,7 +8,7 @@ from scripted import HANG, completion
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from dispatcher import suspects
+from dispatcher import crash_loops
 
 NOW = 1_800_000_000
 
@@ -24,7 +24,7 @@ def test_of_the_suspects_only_the_least_suspected_runs():
     batches = [batch(1, 7), batch(2, 5), batch(3, 4), batch(4, 5)]
     publishing = batch(5, 20, BatchStatus.CANCELLING)
 
-    assert [b.seq for b in suspects.may_run([*batches, publishing])] == [2, 3, 5]
+    assert [b.seq for b in crash_loops.may_run([*batches, publishing])] == [2, 3, 5]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_of_the_suspects_only_the_least_suspected_runs():
 )
 def test_a_batch_is_stopped_after_25_deaths_without_a_line(deaths, paused_at, is_stopped):
     """Not sooner, and not again while it is paused."""
-    assert (suspects.verdict(batch(1, deaths, paused_at=paused_at)) is not None) is is_stopped
+    assert (crash_loops.verdict(batch(1, deaths, paused_at=paused_at)) is not None) is is_stopped
 
 
 async def die(bench, found, times):
@@ -176,8 +176,8 @@ def test_results_are_written_out_in_the_end_but_ever_later(deaths, status, patie
     """A dispatcher that dies while it publishes serves others before it tries again."""
     found = batch(1, deaths, status)
 
-    assert suspects.patience_s(found) == patience_s
-    assert status is BatchStatus.IN_PROGRESS or suspects.verdict(found) is None
+    assert crash_loops.patience_s(found) == patience_s
+    assert status is BatchStatus.IN_PROGRESS or crash_loops.verdict(found) is None
 
 
 async def test_a_batch_whose_publisher_died_often_waits_and_says_so(bench):
