@@ -30,6 +30,7 @@ MARKER = "BATCHLINE_TEST_FLEET"
 
 _LOAD_S = 600  # 45 s on a quiet machine
 _BATCH_S = 300
+_HANG_AFTER_S = 20  # an engine's step takes below a second, whatever else loads meanwhile
 _TERMINAL = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -43,6 +44,7 @@ class Fleet:
         self.port, self.nginx_port, self.dispatcher_port = ports
         self.backend_ports = free_run_of_ports(servers)
         self.url = f"http://127.0.0.1:{self.port}"
+        self._dispatcher_metrics = f"http://127.0.0.1:{self.dispatcher_port}/metrics"
         self.nginx_url = f"http://127.0.0.1:{self.nginx_port}"
         self.backend_urls = [f"http://127.0.0.1:{port}" for port in self.backend_ports]
         self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=8)
@@ -54,6 +56,7 @@ class Fleet:
                 | {
                     MARKER: self.mark,
                     "BATCHLINE_DISPATCHER_PORT": str(self.dispatcher_port),
+                    "BATCHLINE_HANG_AFTER_S": str(_HANG_AFTER_S),
                 },
                 cwd=ROOT,
                 stdout=out,
@@ -121,6 +124,16 @@ class Fleet:
     def served(self) -> list[float]:
         """How many requests each server has answered since its own start."""
         return [sum_of(f"{url}/metrics", "vllm:request_success_total") for url in self.backend_urls]
+
+    def hangs(self) -> float:
+        """How often the dispatcher took a server out because it hung."""
+        return sum_of(self._dispatcher_metrics, "batchline_backend_hangs_total")
+
+    def gets_lines(self, number: int) -> bool:
+        """Whether the dispatcher gives this server its full share."""
+        name = f"127.0.0.1:{self.backend_ports[number]}"
+        closed = f'batchline_backend_circuit{{backend="{name}",state="closed"}}'
+        return sum_of(self._dispatcher_metrics, closed) == 1
 
     def submit(self, prompts: dict[str, str], *, max_tokens: int = 8):
         """Upload a chat batch, custom_id → prompt, and create it."""

@@ -53,11 +53,11 @@ def test_engine_api_server_and_nginx_die_in_turn_and_each_line_is_answered(fleet
     """
     fleet.wait_ready()
     victims = {
-        20: lambda: fleet.engine_process(0),
-        60: lambda: fleet.server_process(1),
-        100: fleet.nginx_process,
+        15: lambda: fleet.engine_process(0),
+        45: lambda: fleet.server_process(1),
+        75: fleet.nginx_process,
     }
-    asked = questions(200, start=2000)
+    asked = questions(140, start=2000)
     batch = fleet.submit(asked, max_tokens=16)
 
     killed = []
@@ -84,6 +84,39 @@ def test_engine_api_server_and_nginx_die_in_turn_and_each_line_is_answered(fleet
     fleet.wait_ready()
     assert fleet.finish(fleet.submit(questions(60, start=1000))).request_counts.completed == 60
     assert min(fleet.served()) > 0, "a new process has answered nothing"
+
+
+def test_lines_of_an_engine_that_stands_still_go_to_the_other_server(fleet):
+    """SIGSTOP of a real engine: its API server answers on, only its figures stand still.
+
+    The batch ends while the engine stands; it gets lines again once it moves.
+    """
+    fleet.wait_ready()
+    asked = questions(50, start=4000)
+    batch = fleet.submit(asked)
+    fleet.wait_for(
+        lambda: fleet.client.batches.retrieve(batch.id).request_counts.completed >= 10,
+        what="the first answers",
+    )
+    engine = fleet.engine_process(0)
+    hangs_before = fleet.hangs()
+
+    engine.suspend()
+    try:
+        batch = fleet.finish(batch)
+        hangs, state = fleet.hangs(), engine.status()
+    finally:
+        engine.resume()
+
+    assert state == psutil.STATUS_STOPPED, "the engine worked on, so nothing is proved"
+    assert (batch.status, batch.error_file_id) == ("completed", None)
+    assert [line["custom_id"] for line in fleet.results(batch)] == list(asked)
+    assert hangs == hangs_before + 1
+    fleet.wait_for(
+        lambda: fleet.finish(fleet.submit(questions(4))) and fleet.gets_lines(0),
+        what="an answer of the server that hung",  # nothing else closes its circuit
+        within_s=120,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=str)
