@@ -1,13 +1,15 @@
 """The yardstick: the least loop that answers a JSONL file durably, with none of batchline's guarantees.
 
 Run as `python -m benchmarks.ideal FILE URL FOLDER IN_FLIGHT`: reads raw bodies, posts them, and every
-50 ms appends the answers, syncs them and commits their rows. Prints lines per second.
+50 ms appends the answers, syncs them and commits their rows. Prints, as JSON, lines per second and the
+CPU microseconds of a line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import sqlite3
 import sys
@@ -25,8 +27,8 @@ class _Line(msgspec.Struct):
     body: msgspec.Raw
 
 
-async def main(file: Path, url: str, folder: Path, in_flight: int) -> float:
-    """Return lines per second."""
+async def main(file: Path, url: str, folder: Path, in_flight: int) -> dict[str, float]:
+    """Return lines per second, and the CPU microseconds of a line."""
     lines = file.read_bytes().splitlines()
     decode = msgspec.json.Decoder(_Line).decode
     target = URL(url + "/v1/chat/completions")
@@ -59,7 +61,7 @@ async def main(file: Path, url: str, folder: Path, in_flight: int) -> float:
             await asyncio.sleep(0.05)
             store()
 
-    started = time.monotonic()
+    started, cpu_before = time.monotonic(), time.process_time()
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         headers={"Content-Type": "application/json"},
@@ -69,11 +71,14 @@ async def main(file: Path, url: str, folder: Path, in_flight: int) -> float:
         await asyncio.gather(*(work(session) for _ in range(in_flight)))
         storing.cancel()
     store()
-    return len(lines) / (time.monotonic() - started)
+    return {
+        "lines_s": len(lines) / (time.monotonic() - started),
+        "cpu_us_line": (time.process_time() - cpu_before) / len(lines) * 1e6,
+    }
 
 
 if __name__ == "__main__":
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)  # as batchline's services do
-    speed = uvloop.run(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))
-    print(f"{speed:.0f}")
+    found = uvloop.run(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))
+    print(json.dumps(found))

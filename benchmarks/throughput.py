@@ -2,7 +2,8 @@
 
 Run as `python -m benchmarks.throughput [--lines 50000] [--kilobytes 2]`. Real processes, full
 durability, an instant upstream; all share this machine's cores. Prints lines per second from
-in_progress to completed, the ratio to the ideal loop, and the peak memory of each process.
+in_progress to completed, the dispatcher's CPU time a line, the ratios of both to the ideal loop, and
+the peak memory of each process.
 """
 
 from __future__ import annotations
@@ -100,8 +101,14 @@ def running(
             process.wait(30)
 
 
-def measure(api: str, file: Path) -> dict[str, float]:
-    """Send the file through the API; return the seconds of each stage."""
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU seconds that a process and all its threads have used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def measure(api: str, file: Path, dispatcher: psutil.Process) -> dict[str, float]:
+    """Send the file through the API; return the seconds of each stage, `cpu` the dispatcher's in the run."""
     stages: dict[str, float] = {}
     with httpx.Client(base_url=api + "/v1", timeout=600, trust_env=False) as client:
         _wait_ready(client)
@@ -115,15 +122,16 @@ def measure(api: str, file: Path) -> dict[str, float]:
             "completion_window": "24h",
         }
         batch = client.post("/batches", json=body).raise_for_status().json()
-        started = time.monotonic()
+        started, cpu_before = time.monotonic(), cpu_s(dispatcher)
         while batch["status"] not in _DONE:
             if batch["status"] != "validating" and "validate" not in stages:
-                stages["validate"] = time.monotonic() - started
+                stages["validate"], cpu_before = time.monotonic() - started, cpu_s(dispatcher)
             if batch["status"] == "finalizing" and "dispatch" not in stages:
                 stages["dispatch"] = time.monotonic() - started - stages["validate"]
             time.sleep(0.02)
             batch = client.get(f"/batches/{batch['id']}").raise_for_status().json()
         stages["run"] = time.monotonic() - started - stages.get("validate", 0.0)
+        stages["cpu"] = cpu_s(dispatcher) - cpu_before
         if batch["status"] != "completed" or batch["request_counts"]["failed"]:
             raise SystemExit(f"the batch did not complete: {batch}")
         started = time.monotonic()
@@ -171,13 +179,14 @@ def main() -> None:
                 name,
                 str(_IN_FLIGHT),
             ]
-            ideal = float(subprocess.run(command, check=True, capture_output=True).stdout)
+            ideal = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             with running(folder, port) as (api, processes), Memory(processes) as memory:
-                stages = measure(api, file)
+                stages = measure(api, file, psutil.Process(processes["dispatcher"].pid))
         finally:
             upstream.kill()
         megabytes = file.stat().st_size / 1e6
     speed = options.lines / stages["run"]
+    cpu_us = stages["cpu"] / options.lines * 1e6
     result = {
         "lines": options.lines,
         "input_mb": round(megabytes, 1),
@@ -185,8 +194,11 @@ def main() -> None:
         "validate_mb_s": round(megabytes / stages["validate"]),
         "dispatch_lines_s": round(options.lines / stages.get("dispatch", stages["run"])),
         "lines_s": round(speed),
-        "ideal_lines_s": round(ideal),
-        "ratio": round(speed / ideal, 3),
+        "ideal_lines_s": round(ideal["lines_s"]),
+        "ratio": round(speed / ideal["lines_s"], 3),
+        "cpu_us_line": round(cpu_us),
+        "ideal_cpu_us_line": round(ideal["cpu_us_line"]),
+        "cpu_ratio": round(ideal["cpu_us_line"] / cpu_us, 3),
         "download_s": round(stages["download"], 2),
         **{f"{name}_peak_mb": round(peak) for name, peak in memory.peaks.items()},
     }
