@@ -139,15 +139,24 @@ def read_answer(body: bytes) -> ReadAnswer | None:
     What JSON forbids but some servers write is mended: NaN and Infinity become null, raw control
     characters inside strings become escapes.
     """
-    try:
-        body.decode("utf-8")  # msgspec does not look inside what it skips
-    except UnicodeDecodeError:
+    if not _is_utf8(body):
         return None
     shape = _decoded(body)
     if shape is None:
         body = _STRAY.sub(_mended, body)
         shape = _decoded(without_lone_surrogates(body))
     return None if shape is None else ReadAnswer(body, shape)
+
+
+def _is_utf8(text: bytes) -> bool:
+    """Look at every byte: msgspec does not look inside what it skips."""
+    if text.isascii():
+        return True
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decoded(body: bytes) -> AnswerBody | None:
@@ -275,6 +284,8 @@ def quoted(body: bytes) -> str:
 def _one_line(text: bytes) -> bytes:
     if b"\n" in text or b"\r" in text:  # outside strings only: inside, JSON escapes them
         text = text.strip().replace(b"\r", b" ").replace(b"\n", b" ")
+    if text.isascii():  # most are, and that is known soonest
+        return text
     for raw, escaped in _SEPARATORS:
         if raw in text:
             text = text.replace(raw, escaped)

@@ -14,11 +14,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from functools import cache
 
 from batchline.failpoints import failpoint
 from batchline.lines import answer_record, error_record
 from batchline.metrics import Metrics
-from batchline.model import Outcome, Usage, request_id
+from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
 
 from .circuit import Sign
@@ -27,7 +28,7 @@ from .held import Held, ReadyLine
 from .placement import Berth, Placement, Stay
 from .policy import Counts
 from .ready import AHEAD_LINES, Ready
-from .retrying import Retrying, RetryLimits
+from .retrying import TOO_LATE_S, Retrying, RetryLimits
 from .settle import Settler
 from .trials import Trials
 from .upstream import Break, Broken, Reply, Upstream
@@ -66,6 +67,7 @@ class Flight:
         self._placement = placement
         self._gate = gate
         self._metrics = metrics
+        self._attempts = cache(metrics.attempts.labels)
         self._clock = clock
         self._settler: Settler | None = None
         self._ready = Ready(placement)
@@ -84,10 +86,9 @@ class Flight:
             on_ripe=self.kick,
             on_suspect=self.trials.add,
         )
-        self._tasks: dict[asyncio.Task[bool], Stay] = {}
+        self._tasks: dict[asyncio.Task[bool], tuple[ReadyLine, Stay]] = {}
         self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
-        self._by_batch: Counter[str] = Counter()
         self._idle = asyncio.Event()
         self._is_draining = False
         self.limit = 1
@@ -104,8 +105,8 @@ class Flight:
         return len(self._tasks)
 
     def in_flight_by_batch(self) -> dict[str, int]:
-        """Requests in flight of each batch that has any."""
-        return {batch_id: n for batch_id, n in self._by_batch.items() if n}
+        """Count the requests in flight of each batch that has any."""
+        return Counter(line.held.batch.id for line, _ in self._tasks.values())
 
     @property
     def room(self) -> int:
@@ -153,7 +154,7 @@ class Flight:
 
     def abort(self, berth: Berth) -> None:
         """Take the lines away from a backend that hangs: they are tried elsewhere."""
-        for task, stay in self._tasks.items():
+        for task, (_, stay) in self._tasks.items():
             if stay.berth is berth and stay.hung is None:
                 stay.hung = berth.circuit.reason or "hangs"
                 task.cancel()
@@ -218,22 +219,19 @@ class Flight:
     def _start(self, line: ReadyLine, stay: Stay) -> None:
         self._retrying.sent(line)
         task = asyncio.get_running_loop().create_task(self._run(line, stay))
-        self._tasks[task] = stay
+        self._tasks[task] = line, stay
         line.held.tasks.add(task)
         line.held.under_way += 1
-        self._by_batch[line.held.batch.id] += 1
-        task.add_done_callback(lambda done: self._ended(done, line))
+        task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[bool], line: ReadyLine) -> None:
-        self._placement.left(self._tasks.pop(task))
+    def _ended(self, task: asyncio.Task[bool]) -> None:
+        line, stay = self._tasks.pop(task)
+        self._placement.left(stay)
         line.held.tasks.discard(task)
         if task.cancelled() or task.exception() or not task.result():
             line.held.under_way -= 1  # else when it is durable
             if line.held.is_leaving:
                 self.hungry.set()
-        self._by_batch[line.held.batch.id] -= 1
-        if not self._by_batch[line.held.batch.id]:
-            del self._by_batch[line.held.batch.id]
         if not self._tasks:
             self._idle.set()
         self.trials.undecided(line)  # unless it has ended already
@@ -247,10 +245,11 @@ class Flight:
         if self._retrying.is_spent(line) and line.fails_with is not None:
             await self._settle(line, OutcomeKind.FAILED, line.fails_with, Usage())
             return True
-        if self._retrying.is_over(line):
-            return False
+        left_s = self._retrying.left_s(line)
+        if left_s <= 0:
+            return False  # it expires with its batch in a moment
         failpoint("send.before")
-        reply = await self._send(line, stay)
+        reply = await self._send(line, stay, max(left_s, TOO_LATE_S))
         failpoint("send.answered")
         verdict = judge(reply, self._setting(line, stay, reply))
         self._measure(verdict, reply.seconds)
@@ -299,16 +298,16 @@ class Flight:
         else:
             self._ready.add_first(line)
 
-    async def _send(self, line: ReadyLine, stay: Stay) -> Reply | Broken:
+    async def _send(self, line: ReadyLine, stay: Stay, left_s: float) -> Reply | Broken:
         """Send the line; where its backend hangs that is its end, as if the connection were lost."""
-        batch, started = line.held.batch, time.monotonic()
+        started = time.monotonic()
         try:
             return await self._upstream.send(
-                batch.endpoint,
+                line.held.batch.endpoint,
                 bytes(line.body),
-                request_id=request_id(batch.id, line.index),
+                request_id=line.name,
                 backend=stay.berth.pin,
-                within_s=self._retrying.left_s(line),
+                within_s=left_s,
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -346,14 +345,13 @@ class Flight:
         self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage
     ) -> None:
         held = line.held
-        name = request_id(held.batch.id, line.index)
         match result:
             case Answer(status, body, upstream_id):
                 record = answer_record(
-                    name, line.custom_id, status=status, upstream_id=upstream_id, body=body
+                    line.name, line.custom_id, status=status, upstream_id=upstream_id, body=body
                 )
             case NoAnswer(code, message):
-                record = error_record(name, line.custom_id, code=code, message=message)
+                record = error_record(line.name, line.custom_id, code=code, message=message)
         assert self._settler is not None, "use() comes before the first line"
         await self._settler.put(held.batch, held.lease, Outcome(line.index, kind, record, usage))
 
@@ -367,5 +365,5 @@ class Flight:
                 word, reason = "retry", str(why)
             case NoBackend(_, why):
                 word, reason = "no_backend", str(why)
-        self._metrics.attempts.labels(word, reason).inc()
+        self._attempts(word, reason).inc()
         self._metrics.attempt_seconds.observe(seconds)

@@ -39,7 +39,7 @@ class Gate:
     @property
     def may_try(self) -> bool:
         """True while at most backends are lacking: then single lines try whether they are back."""
-        return all(cause is Cause.NO_BACKEND for cause in self._reasons)
+        return not self._reasons or self._reasons.keys() == {Cause.NO_BACKEND}
 
     def has(self, cause: Cause) -> bool:
         """True while it is closed for this cause (and perhaps others)."""

@@ -54,6 +54,8 @@ class ReadyLine:
 
     held: Held
     index: int
+    name: str
+    """Its request's id, in its result line and in the model server's log."""
     custom_id: str
     body: msgspec.Raw
     spent: int = 0

@@ -20,7 +20,7 @@ from batchline.blobs import Blobs
 from batchline.errors import NotFound, StoreUnavailable
 from batchline.failpoints import failpoint
 from batchline.lines import decode_requests
-from batchline.model import Batch, Lease
+from batchline.model import Batch, Lease, request_id
 from batchline.store import Work
 
 from . import schedule
@@ -208,7 +208,7 @@ class Pump:
         held = Held(batch, lease, piece.count - len(lease.done), trusted_until)
         self._held[held.key] = held
         self._flight.add(
-            ReadyLine(held, index, request.custom_id, request.body)
+            ReadyLine(held, index, request_id(batch.id, index), request.custom_id, request.body)
             for index, request in enumerate(requests, piece.first)
             if index not in lease.done
         )

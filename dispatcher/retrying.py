@@ -25,7 +25,7 @@ from .policy import FULL_COST, Counts, Reason, Wait
 from .verdict import Retry
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
-_TOO_LATE_S = 1.0
+TOO_LATE_S = 1.0
 """With less time left than this a try is not worth its start: the deadline is looked at each second."""
 _COSTLY = (Counts.ATTEMPT, Counts.PATIENCE)
 """What takes a token. A line whose server was lost only takes its place again."""
@@ -67,7 +67,7 @@ class Plan:
 
 def plan(delay_s: float, left_s: float) -> Plan | None:
     """Fit a delay into the time that is left; None where no try fits into it any more."""
-    if left_s <= _TOO_LATE_S:
+    if left_s <= TOO_LATE_S:
         return None
     if delay_s <= left_s / 2:
         return Plan(delay_s)
@@ -110,13 +110,9 @@ class Retrying:
         """Whether the line has used up its tries."""
         return line.spent >= self._limits.budget
 
-    def is_over(self, line: ReadyLine) -> bool:
-        """Whether it is too late to send the line: it expires with its batch in a moment."""
-        return line.held.batch.expires_at <= self._clock()
-
     def left_s(self, line: ReadyLine) -> float:
-        """Return how long the line's batch still runs; no try takes longer."""
-        return max(_TOO_LATE_S, line.held.batch.expires_at - self._clock())
+        """Return how long the line's batch still runs: negative where it has expired."""
+        return line.held.batch.expires_at - self._clock()
 
     def take(self, line: ReadyLine, verdict: Retry, *, seconds: float = 0.0) -> bool:
         """Let the line be tried again as the table says; False where its tries are spent.
@@ -127,8 +123,7 @@ class Retrying:
         line.tries += 1
         line.fails_with = verdict.result
         line.was_stale |= verdict.reason is Reason.STALE
-        left_s = line.held.batch.expires_at - self._clock()
-        then = plan(self._limits.delay_s(verdict, tries=line.tries), left_s)
+        then = plan(self._limits.delay_s(verdict, tries=line.tries), self.left_s(line))
         if then is None:
             return True  # it expires with its batch
         if self.is_spent(line) and verdict.reason is not Reason.OUR_FAULT:

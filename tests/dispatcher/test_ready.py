@@ -20,7 +20,9 @@ def held(model):
 
 
 def line(index, of, model="m"):
-    return ReadyLine(of, index, f"id-{index}", msgspec.Raw(b'{"model": "%s"}' % model.encode()))
+    return ReadyLine(
+        of, index, f"req-{index}", f"id-{index}", msgspec.Raw(b'{"model": "%s"}' % model.encode())
+    )
 
 
 @pytest.fixture
