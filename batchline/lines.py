@@ -7,7 +7,6 @@ follow OpenAI's Batch guide and hold no byte at which `str.splitlines()` would c
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -125,8 +124,7 @@ def _decode_request(line: bytes) -> RequestLine:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class ReadAnswer:
+class ReadAnswer(msgspec.Struct, frozen=True):
     """An upstream's answer: `text` is what it sent, byte for byte where that is JSON."""
 
     text: bytes

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import msgspec
+
 from .states import BatchStatus, OutcomeKind
 
 T = TypeVar("T")
@@ -60,8 +62,7 @@ class Counts:
         return self.completed + self.failed
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens summed over successful lines."""
 
     input_tokens: int = 0
@@ -191,14 +192,13 @@ class Claim:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """One settled line, ready to be stored: `record` is its whole result line, newline included."""
 
     index: int
     kind: OutcomeKind
     record: bytes
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)

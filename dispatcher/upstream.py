@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import msgspec
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
@@ -39,8 +40,7 @@ class Break(StrEnum):
     """Given up, because the backend hangs (`flight` says so, not the network)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A whole HTTP answer."""
 
     status: int

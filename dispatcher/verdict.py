@@ -8,9 +8,11 @@ part (one immediate resend to another backend) is visible as the number of backe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+import msgspec
 
 from batchline.lines import (
     ReadAnswer,
@@ -47,8 +49,7 @@ _ENGINE_DEAD = (
 _FAULT_BACKEND_FAILED = b'"code":"backend_failed"'
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What goes into the result line of a line that was answered: well or badly."""
 
     status: int
@@ -64,12 +65,11 @@ class NoAnswer:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     """Settle it as a success."""
 
     answer: Answer
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,7 @@ def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """What judging must know besides the reply."""
 
     now: float
