@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 _ENTRY = struct.Struct("<QII")
 _IN_ERROR_FILE = 1 << 63
@@ -16,8 +17,7 @@ _IN_ERROR_FILE = 1 << 63
 ENTRY_BYTES = _ENTRY.size
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """One published line: its index in the input, its file, its bytes there."""
 
     line: int

@@ -151,6 +151,8 @@ class Merge:
         for piece in self._slices[first:]:
             if piece.first >= stop:
                 break
+            if 0 not in self._places.kind[piece.first : piece.first + piece.count]:
+                continue  # all of it ran
             data = await self._blobs.read(
                 self._batch.input_key, offset=piece.offset_bytes, length=piece.length_bytes
             )

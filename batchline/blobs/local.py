@@ -200,11 +200,14 @@ class LocalBlobs:
         with ExitStack() as stack:
             files: dict[str, int] = {}
             for key, offset, length in ranges:
-                with _translated(key):
-                    if key not in files:
+                if key not in files:
+                    with _translated(key):
                         files[key] = os.open(self._path(key), os.O_RDONLY)
-                        stack.callback(os.close, files[key])
+                    stack.callback(os.close, files[key])
+                try:
                     found.append(os.pread(files[key], length, offset))
+                except OSError as exc:
+                    raise disk_refusal(exc, what=key) from exc
         return found
 
     def _put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
