@@ -1,6 +1,7 @@
 """The records that travel between store, blobs and leaves. Frozen; a change is a `replace`.
 
-Owns the shapes and the making of ids, nothing else. Times are integer Unix seconds, UTC.
+Owns the shapes and the making of ids, nothing else. Times are integer Unix seconds, UTC. What is made once
+a line is a msgspec struct, for the time that takes (docs/decisions/017).
 """
 
 from __future__ import annotations

@@ -15,10 +15,11 @@ from .schedule import shown
 
 _ROOT = Path(__file__).parents[2]
 _OUT = _ROOT / ".batchline" / "chaos"
+_STOPPED = 130  # as a shell says it of SIGINT
 
 
 def main() -> int:
-    """Return 1 if anything did not hold."""
+    """Return 1 if anything did not hold. Ctrl-C ends it with a report of what was played."""
     asked = _arguments()
     if asked.show:
         print("\n\n".join(shown(schedule(seed)) for seed in asked.seeds))
@@ -38,12 +39,19 @@ def main() -> int:
         for breach in verdict.breaches:
             print(f"    {breach.invariant}: {breach.what.splitlines()[0]}", flush=True)
 
-    run(asked.seeds, jobs=asked.jobs, keep=asked.out, on_verdict=tell)
+    stopped = False
+    try:
+        run(asked.seeds, jobs=asked.jobs, keep=asked.out, on_verdict=tell)
+    except KeyboardInterrupt:
+        stopped = True
+        print(f"stopped after {len(total.verdicts)} of {count} histories", flush=True)
     total.verdicts.sort(key=lambda verdict: verdict.seed)
     wall_s = time.monotonic() - began_at
     write(total, asked.out, wall_s=wall_s)
     print(text(total, wall_s=wall_s))
     print(f"report         {asked.out / 'report.txt'}, report.json")
+    if stopped:
+        return _STOPPED
     return 1 if total.failing else 0
 
 

@@ -11,6 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
+
 _FILLER = "filler"
 
 
@@ -69,6 +71,13 @@ class Disk:
                 return True
             await asyncio.sleep(0.05)
         return False
+
+
+def unmount_all(below: Path) -> None:
+    """Unmount what histories left behind that were killed."""
+    for mounted in psutil.disk_partitions(all=True):
+        if Path(mounted.mountpoint).is_relative_to(below):
+            subprocess.run(["umount", "-l", mounted.mountpoint], check=False, capture_output=True)
 
 
 def _mount(folder, options):

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from .crew import die_with_parent
+from .disk import unmount_all
 from .draw import schedule
 from .invariants import Breach
 from .play import LIMIT_S, play
@@ -56,6 +57,7 @@ def run(
     finally:
         for played in playing.values():
             played.end()
+        unmount_all(base)
         shutil.rmtree(base, ignore_errors=True)
     return sorted(verdicts, key=lambda verdict: verdict.seed)
 
@@ -86,16 +88,18 @@ class _Played:
             self.end()
 
     def end(self):
-        """Kill it and all that it started."""
+        """Kill it, first, since it would start again what dies, and all that it started."""
         with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.process.pid).children(recursive=True):
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            for child in children:
                 with suppress(psutil.NoSuchProcess):
                     child.send_signal(signal.SIGKILL)
-        self.process.kill()
 
 
 def _play_one(seed, base, keep, pipe):
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends us
     folder = base / f"seed-{seed}"
     try:
         folder.mkdir()

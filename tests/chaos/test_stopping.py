@@ -1,0 +1,76 @@
+"""Ctrl-C on `make chaos`: nothing of the histories under way is left, and what was played is reported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chaos.draw import schedule
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def started_by(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def has_nginx_workers(processes):
+    """Workers outlive a master that was killed: nothing but the harness ends them."""
+    return [p.name() for p in processes].count("nginx") > 1
+
+
+def data_of(processes):
+    """The data directory of the history under way, once its gateway runs."""
+    for process in processes:
+        if "gateway" in process.cmdline():
+            return Path(process.environ()["BATCHLINE_DATA_DIR"])
+    return None
+
+
+def is_alive(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_ctrl_c_leaves_no_process_no_mount_and_no_folder(tmp_path):
+    seed = next(seed for seed in range(1000) if schedule(seed).disk_mib)
+    argv = ["--seeds", "2", "--from", str(seed), "--jobs", "1", "--out", str(tmp_path)]
+    harness = subprocess.Popen(
+        [sys.executable, "-m", "chaos", *argv],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: has_nginx_workers(started_by(harness)) and data_of(started_by(harness)))
+        started, data = started_by(harness), data_of(started_by(harness))
+
+        os.killpg(harness.pid, signal.SIGINT)
+        said, _ = harness.communicate(timeout=60)
+    finally:
+        harness.kill()
+
+    assert harness.returncode == 130
+    assert "stopped after 0 of 2 histories" in said
+    assert "failing seeds  none" in said
+    wait_for(lambda: not any(map(is_alive, started)))
+    assert not data.parents[1].exists()
+    mounted = [Path(partition.mountpoint) for partition in psutil.disk_partitions(all=True)]
+    assert data not in mounted
