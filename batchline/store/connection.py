@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,21 +23,19 @@ from batchline.errors import NewerStore
 from batchline.failpoints import failpoint
 from batchline.refusal import disk_refusal
 
-from .refusal import database_refusal
+from .refusal import database_refusal, is_busy
 
-_BUSY_MS = (
-    15_000  # the other process holds the write lock for one commit at most, even on a slow disk
-)
+_BUSY_S = 15.0  # another process holds the write lock for one commit at most, even on a slow disk
 _PRAGMAS = (
-    f"PRAGMA busy_timeout = {_BUSY_MS}",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit that returned survives a power cut
     "PRAGMA cache_size = -16000",
     "PRAGMA temp_store = MEMORY",
 )
-_PRAGMAS_OF_READERS = (f"PRAGMA busy_timeout = {_BUSY_MS}", "PRAGMA cache_size = -64000")
+_CACHE_OF_READERS = "PRAGMA cache_size = -64000"
 _BEFORE_THE_FIRST_TABLE = "PRAGMA auto_vacuum = INCREMENTAL"  # afterwards it only waits and writes
 _LOOK_S = 5.0
+_AGAIN_S = 0.02
 
 Params = Mapping[str, Any] | Sequence[Any]
 
@@ -209,12 +208,12 @@ async def one_moment(path: Path) -> AsyncIterator[Moment]:
     Nobody is kept from writing, but the log grows meanwhile. Raises StoreUnavailable.
     """
     with _translated(path):
-        connection = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None)
+        connection = await _connect_reader(path)
     try:
         with _translated(path):
             connection.row_factory = sqlite3.Row
             # The last one is the first to read, and that is the moment.
-            for statement in (*_PRAGMAS_OF_READERS, "BEGIN", "PRAGMA schema_version"):
+            for statement in (_CACHE_OF_READERS, "BEGIN", "PRAGMA schema_version"):
                 await connection.execute_fetchall(statement)
         yield Moment(connection)
     finally:
@@ -227,9 +226,8 @@ async def copy_database(path: Path, target: Path) -> None:
     Nobody is kept from writing meanwhile. Raises StoreUnavailable, DiskFull.
     """
     with _translated(path):
-        async with aiosqlite.connect(_read_only(path), uri=True, isolation_level=None) as own:
-            for pragma in _PRAGMAS_OF_READERS:
-                await own.execute_fetchall(pragma)
+        async with _connect_reader(path) as own:
+            await own.execute_fetchall(_CACHE_OF_READERS)
             await own.execute_fetchall("VACUUM INTO ?", (str(target),))
 
 
@@ -238,11 +236,38 @@ def _schema_before(path: Path) -> int:
 
 
 async def _connect(path: Path, *more: str) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    for pragma in (*more, *_PRAGMAS):
-        await connection.execute(pragma)
+    connection = await aiosqlite.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        connection.row_factory = sqlite3.Row
+        for pragma in (*more, *_PRAGMAS):
+            await _set(connection, pragma)
+    except BaseException:
+        await connection.close()  # else its thread keeps the process alive for ever
+        raise
     return connection
+
+
+def _connect_reader(path: Path) -> aiosqlite.Connection:
+    """Prepare a connection that changes nothing; it opens when it is awaited or entered."""
+    return aiosqlite.connect(_read_only(path), uri=True, timeout=_BUSY_S, isolation_level=None)
+
+
+async def _set(connection: aiosqlite.Connection, pragma: str) -> None:
+    """Run a pragma, again and again while another process is in the way.
+
+    The first change to WAL needs the file alone. Where two processes want it in the same moment SQLite
+    refuses one at once, whatever the busy timeout says: waiting could be a deadlock.
+    """
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            await connection.execute_fetchall(pragma)
+        except sqlite3.OperationalError as exc:
+            if not is_busy(exc) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        await asyncio.sleep(_AGAIN_S)
 
 
 def migrations() -> list[tuple[int, str]]:

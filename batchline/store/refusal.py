@@ -34,6 +34,11 @@ _REMEDIES = {
 }
 
 
+def is_busy(exc: sqlite3.Error) -> bool:
+    """Whether another process is in the way."""
+    return _code(exc) == sqlite3.SQLITE_BUSY
+
+
 def database_refusal(
     exc: sqlite3.Error, *, where: str = "", folder: Path | None = None
 ) -> StoreUnavailable:
@@ -41,7 +46,7 @@ def database_refusal(
 
     SQLite says little about a disk that fails: if `folder` is given, the disk is asked itself.
     """
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # extended codes hold the plain one below
+    code = _code(exc)
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"The database{where} cannot grow: the disk is full. {MAKE_ROOM}")
     if code in _OF_THE_DISK and folder is not None and (fault := write_fault(folder)) is not None:
@@ -51,3 +56,8 @@ def database_refusal(
         return StoreUnavailable(f"The database{where} refuses: {exc}")
     wrong, remedy = known
     return StoreUnavailable(f"The database{where} {wrong} ({exc}). {remedy}")
+
+
+def _code(exc: sqlite3.Error) -> int:
+    """Return SQLite's plain code; extended ones hold it in their lowest byte."""
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF

@@ -1,13 +1,52 @@
-"""Transactions: whatever is cancelled leaves the connection fit for the next."""
+"""Opening a database beside another process; transactions that are cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from contextlib import closing
 
 import pytest
 
+from batchline.errors import StoreUnavailable
+from batchline.store import connection
 from batchline.store.connection import open_database
+
+
+def in_the_way(path):
+    """Another process that makes the same new database: SQLite refuses a second one at once."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return closing(other)
+
+
+async def test_who_opens_a_new_database_waits_for_who_makes_it(tmp_path):
+    """Gateway and dispatcher start together for the first time: neither dies of it."""
+    path = tmp_path / "db.sqlite3"
+    with in_the_way(path) as other:
+        opening = asyncio.ensure_future(open_database(path))
+        await asyncio.wait({opening}, timeout=0.2)
+        waits = not opening.done()
+        other.execute("COMMIT")
+    database = await opening
+    await database.close()
+
+    assert waits
+
+
+async def test_a_database_that_cannot_be_opened_leaves_no_thread(tmp_path, monkeypatch):
+    """A thread that is left keeps the process from ending, and so from being started again."""
+    monkeypatch.setattr(connection, "_BUSY_S", 0.0)
+    path = tmp_path / "db.sqlite3"
+    before = set(threading.enumerate())
+    with in_the_way(path), pytest.raises(StoreUnavailable, match="another process"):
+        await open_database(path)
+
+    left = {thread for thread in threading.enumerate() if "connection" in thread.name} - before
+    for thread in left:
+        thread.join(5)
+    assert [thread for thread in left if thread.is_alive()] == []
 
 
 async def test_a_transaction_cancelled_while_it_begins_does_not_block_the_next(tmp_path):
