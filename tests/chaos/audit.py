@@ -55,9 +55,10 @@ def look(data: Path, names: dict[str, str]) -> Look | None:
 
 
 def housekeeping_left(data: Path) -> dict[str, int]:
-    """Count what the dispatcher's housekeeping has still to take, by table."""
+    """Count what the dispatcher's housekeeping has still to take, by table; empty ones are left out."""
     with closing(_open(database(data))) as opened:
-        return {t: opened.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _LEFT}
+        counts = {t: opened.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _LEFT}
+    return {table: count for table, count in counts.items() if count}
 
 
 def damage(data: Path) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ def at_rest(data: Path) -> AtRest:
         missing=(*missing, *(_named(data) - set(files) - {_OWNER} - set(found))),
         unnamed=unnamed(data),
         temporary=tuple(sorted(key for key in found if key.startswith(_TEMPORARY))),
-        rows_left={table: count for table, count in housekeeping_left(data).items() if count},
+        rows_left=housekeeping_left(data),
         batches=batches,
         damage=damage(data),
     )
@@ -106,6 +107,13 @@ def unnamed(data: Path) -> tuple[str, ...]:
         garbage = {row[0] for row in opened.execute("SELECT key FROM garbage")}
     left = set(_bytes_found(data)) - _named(data) - garbage
     return tuple(sorted(key for key in left if not key.startswith(_TEMPORARY)))
+
+
+def unnoticed(data: Path) -> tuple[str, ...]:
+    """List those of them that housekeeping has not noted yet: what it finds unnamed again later, it deletes."""
+    with closing(_open(database(data))) as opened:
+        noted = {row[0] for row in opened.execute("SELECT key FROM suspects")}
+    return tuple(key for key in unnamed(data) if key not in noted)
 
 
 def _named(data: Path) -> set[str]:

@@ -171,7 +171,7 @@ class Play:
         await dispatcher.is_up.wait()
         dispatcher.take_down(signal.SIGTERM, 0.0, self.schedule.last_failpoints)
         await asyncio.sleep(_TICK_S)
-        await self._until_kept_house()
+        await self._until_nothing_is_left(audit.housekeeping_left)
         if self.stage.clock is not None:
             await self._collect_orphans()
         self.history.listed = frozenset(await list_all(self.stage.client))
@@ -179,27 +179,23 @@ class Play:
             await self._stop(name)
         self.history.at_rest = await asyncio.to_thread(audit.at_rest, self.stage.data)
 
-    async def _until_kept_house(self):
+    async def _until_nothing_is_left(self, of):
+        """Wait for the dispatcher's housekeeping; how long it may take is bounded, what is left is judged."""
         due = time.monotonic() + _HOUSEKEEPING_S * self.stage.slowness
         while time.monotonic() < due:
             await self.stage.kept["dispatcher"].is_up.wait()
-            if not any(
-                (await asyncio.to_thread(audit.housekeeping_left, self.stage.data)).values()
-            ):
+            if not await asyncio.to_thread(of, self.stage.data):
                 return
             await asyncio.sleep(_TICK_S)
 
     async def _collect_orphans(self):
         """Start the dispatcher again hours later: what looked orphaned is, and goes."""
+        await self._until_nothing_is_left(audit.unnoticed)
         self.stage.clock.jump(_HOURS_S - self.stage.clock.offset_s)
         dispatcher = self.stage.kept["dispatcher"]
         dispatcher.take_down(signal.SIGTERM)
-        due = time.monotonic() + _HOUSEKEEPING_S * self.stage.slowness
-        while time.monotonic() < due:
-            await asyncio.sleep(_TICK_S)
-            await dispatcher.is_up.wait()
-            if not await asyncio.to_thread(audit.unnamed, self.stage.data):
-                break
+        await asyncio.sleep(_TICK_S)
+        await self._until_nothing_is_left(audit.unnamed)
         self.history.orphans_were_due = True
 
     async def _stop(self, name):
