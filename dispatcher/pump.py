@@ -184,12 +184,12 @@ class Pump:
         self._flight.kick()
 
     async def _give_back_unknown(self) -> None:
-        """Give back what a claim leased that broke off before it told us: nobody else would for long."""
+        """Give back what is leased to us and not in our hands: nobody else would for long."""
         held = [h.lease for h in self._held.values()]
         freed = await self._store.release_others(self._limits.holder, held)
         self._is_unsure = False
         if freed:
-            log.info("took back %d slices of a claim that broke off", freed)
+            log.info("took back %d slices that were leased to us and not in our hands", freed)
 
     async def _take(self, batch: Batch, lease: Lease, trusted_until: float) -> None:
         piece = lease.slice
@@ -225,6 +225,7 @@ class Pump:
         except StoreUnavailable as exc:
             log.warning("leases are not renewed: %s", exc)
             lost = {h.key for h in held if h.trusted_until < time.monotonic()}
+            self._is_unsure |= bool(lost)  # nobody else may have taken them
         else:
             for item in held:
                 item.trusted_until = asked_at + self._limits.lease_s * _LEASE_MARGIN

@@ -110,7 +110,10 @@ class Work(Protocol):
         """Insert slices of one validating batch; False if it is no longer `validating`."""
 
     async def accept(self, batch: Batch, *, total: int, model: str | None, now: int) -> bool:
-        """Validating → in_progress, with its number of lines; False on a lost race."""
+        """Validating → in_progress, with its number of lines.
+
+        False on a lost race: it is no longer `validating`, or another dispatcher began to admit it anew.
+        """
 
     async def reject(self, batch: Batch, faults: Sequence[Fault], *, now: int) -> bool:
         """Validating → failed, with its faults; False on a lost race."""
@@ -119,9 +122,10 @@ class Work(Protocol):
         """Any open state → failed: the batch can never end well (input lost). False on a lost race."""
 
     async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:
-        """Lease up to `slices` open (or lapsed) slices of a running batch, in file order.
+        """Lease up to `slices` open slices of a running batch, in file order. None of a batch that is paused.
 
-        None of a batch that is paused.
+        Leases of others that have lapsed are open again. One's own never lapse: who holds them knows,
+        and a clock that jumped ahead is no reason to send their lines twice.
         """
 
     async def renew(self, leases: Sequence[Lease], *, ttl_s: float) -> set[tuple[int, int]]:
@@ -142,7 +146,7 @@ class Work(Protocol):
     async def release_others(self, holder: str, keep: Sequence[Lease]) -> int:
         """Give back slices that this very holder leased and knows nothing of; return how many.
 
-        Such are left by a claim whose answer was lost.
+        Such are left by a claim whose answer was lost, and by leases that it could not renew in time.
         """
 
     async def set_aside(self, batch: Batch, fault: Fault, *, now: int) -> bool:

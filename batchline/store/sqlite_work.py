@@ -102,10 +102,10 @@ class SqliteWork(SqliteParts):
 
     async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:  # noqa: D102
         now_ms = self._clock_ms()
-        if not await self._is_claimable(batch, now_ms):
+        if not await self._is_claimable(batch, now_ms, holder):
             return Claim([], ttl_s)  # asked often near a batch's end: costs no durable write
         async with self._database.write() as tx:
-            await tx.run(self._text("lapse_leases"), {"now_ms": now_ms})
+            await tx.run(self._text("lapse_leases"), {"now_ms": now_ms, "holder": holder})
             token = await tx.row(self._text("next_token"))
             assert token is not None, "the token row is made by the first migration"
             rows = await tx.rows(
@@ -212,9 +212,9 @@ class SqliteWork(SqliteParts):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), min(_LOOK_S, left))
 
-    async def _is_claimable(self, batch: Batch, now_ms: int) -> bool:
+    async def _is_claimable(self, batch: Batch, now_ms: int, holder: str) -> bool:
         async with self._database.read() as tx:
-            key = {"batch_seq": batch.seq, "now_ms": now_ms}
+            key = {"batch_seq": batch.seq, "now_ms": now_ms, "holder": holder}
             return await tx.row(self._text("claimable"), key) is not None
 
     async def _lease(self, tx: Transaction, row: Any) -> Lease:

@@ -6,7 +6,16 @@ import asyncio
 
 import pytest
 
-from batchline.model import Accepted, File, FleetReport, Outcome, SegmentRef, Settlement, Usage
+from batchline.model import (
+    Accepted,
+    File,
+    FleetReport,
+    Outcome,
+    SegmentRef,
+    Settlement,
+    Slice,
+    Usage,
+)
 from batchline.states import BatchStatus, OutcomeKind
 
 NOW = 1_800_000_000
@@ -62,6 +71,37 @@ async def test_a_lapsed_lease_is_claimed_anew_and_its_settle_refused(store, make
     assert refused == Accepted()
     assert accepted == Accepted(succeeded=4, usage=Usage(output_tokens=8, total_tokens=8))
     assert (await store.get_batch(batch.id)).counts.completed == 4
+
+
+async def test_a_holder_never_claims_what_it_holds(store, make_batch, clock):
+    """Its lease has run out by the clock, which may have jumped: others may have it, not itself again."""
+    batch = await make_batch(lines=4)
+    await store.claim(batch, slices=1, holder="a", ttl_s=30)
+    clock.advance(3600)
+
+    assert not (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    assert (await store.claim(batch, slices=1, holder="b", ttl_s=30)).leases
+
+
+async def test_two_who_admit_the_same_batch_lose_no_slice(store, make_batch, clock):
+    """One begins anew while the other is under way: nobody accepts what is not all there."""
+    batch = await make_batch()
+    pieces = [Slice(batch.seq, first, 4, first * 10, 10) for first in (0, 4)]
+
+    async def accept():
+        return await store.accept(batch, total=8, model="m", now=int(clock()))
+
+    await store.begin_admission(batch)
+    await store.add_slices(pieces[:1])
+    await store.begin_admission(batch)  # the other one
+    await store.add_slices(pieces[1:])
+    too_early = await accept()
+    await store.add_slices(pieces)  # the other one
+
+    assert not too_early
+    assert await accept()
+    running = await store.get_batch(batch.id)
+    assert [piece.first for piece in await store.slices(running)] == [0, 4]
 
 
 async def test_a_renewed_lease_does_not_lapse(store, make_batch, clock):

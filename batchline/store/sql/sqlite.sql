@@ -123,12 +123,14 @@ SELECT 1 FROM batches WHERE seq = :batch_seq AND status = 'validating';
 
 -- name: add_slice!
 INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
-VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes);
+VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes)
+ON CONFLICT (batch_seq, first) DO NOTHING;  -- another dispatcher admits it, too, and cuts it alike
 
 -- name: accept!
 UPDATE batches SET status = 'in_progress', in_progress_at = max(:now, created_at), deaths = 0,
     total = :total, model = :model
-WHERE seq = :batch_seq AND status = 'validating';
+WHERE seq = :batch_seq AND status = 'validating'
+  AND (SELECT sum(count) FROM slices WHERE batch_seq = :batch_seq) = :total;
 
 -- name: reject!
 UPDATE batches SET status = 'failed', failed_at = max(:now, created_at), faults = :faults
@@ -147,11 +149,12 @@ SELECT 1 WHERE EXISTS (
     SELECT 1 FROM slices INDEXED BY slices_open WHERE batch_seq = :batch_seq AND state = 'open')
 OR EXISTS (
     SELECT 1 FROM slices INDEXED BY slices_leased
-    WHERE batch_seq = :batch_seq AND state = 'leased' AND leased_until_ms <= :now_ms);
+    WHERE batch_seq = :batch_seq AND state = 'leased' AND leased_until_ms <= :now_ms
+      AND holder IS NOT :holder);
 
 -- name: lapse_leases!
 UPDATE slices SET state = 'open', holder = NULL
-WHERE state = 'leased' AND leased_until_ms <= :now_ms;
+WHERE state = 'leased' AND leased_until_ms <= :now_ms AND holder IS NOT :holder;
 
 -- name: claim
 UPDATE slices

@@ -1,0 +1,60 @@
+"""A dispatcher's own leases: no clock takes them away, and none is forgotten."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+from scripted import HANG, completion
+
+from batchline.errors import StoreUnavailable
+from batchline.states import BatchStatus
+from batchline.store import open_store
+from batchline.store.sqlite_work import SqliteWork
+
+
+async def test_a_clock_that_jumps_ahead_has_no_line_sent_twice(bench, upstream, monkeypatch):
+    """Every lease looks lapsed: its holder knows better, and the answers count."""
+    ahead_s = 0
+    monkeypatch.setattr(
+        "bench.opened",
+        lambda folder: open_store(
+            folder / "batchline.sqlite3", clock_ms=lambda: int((time.time() + ahead_s) * 1000)
+        ),
+    )
+    upstream.script = lambda body, attempt: HANG  # until it is released
+    batch = await bench.submit(200)
+
+    async with bench.running():
+        await upstream.arrived.wait()
+        ahead_s = 3600
+        upstream.release.set()
+        ended = await bench.ended(batch)
+
+    assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 200)
+    assert set(upstream.seen.values()) == {1}
+
+
+async def test_leases_that_could_not_be_renewed_are_claimed_again(bench, upstream, monkeypatch):
+    """The database refuses for as long as a lease lasts: its lines are given up, then sent again."""
+    renew = SqliteWork.renew
+    refusals = 0
+
+    async def refuse(self, leases, *, ttl_s):
+        nonlocal refusals
+        if refusals < 4:
+            refusals += 1
+            raise StoreUnavailable("The database is busy.")
+        return await renew(self, leases, ttl_s=ttl_s)
+
+    monkeypatch.setattr(SqliteWork, "renew", refuse)
+    upstream.script = lambda body, attempt: (
+        HANG if attempt == 1 else web.json_response(completion())
+    )
+    batch = await bench.submit(3)
+
+    async with bench.running(lease_s=0.6):
+        ended = await bench.ended(batch, within_s=20)
+
+    assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 3)
+    assert set(upstream.seen.values()) == {2}
