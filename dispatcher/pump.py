@@ -140,6 +140,9 @@ class Pump:
 
     def _drop(self, held: Held) -> None:
         self._held.pop(held.key, None)
+        self._is_unsure = (
+            True  # the store may still have it as ours, and our leases never lapse for us
+        )
         self._flight.drop(held)
 
     # -- claiming
@@ -225,7 +228,6 @@ class Pump:
         except StoreUnavailable as exc:
             log.warning("leases are not renewed: %s", exc)
             lost = {h.key for h in held if h.trusted_until < time.monotonic()}
-            self._is_unsure |= bool(lost)  # nobody else may have taken them
         else:
             for item in held:
                 item.trusted_until = asked_at + self._limits.lease_s * _LEASE_MARGIN

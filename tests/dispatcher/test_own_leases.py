@@ -35,6 +35,28 @@ async def test_a_clock_that_jumps_ahead_has_no_line_sent_twice(bench, upstream, 
     assert set(upstream.seen.values()) == {1}
 
 
+async def test_a_clock_that_jumps_past_the_deadline_and_back_leaves_nothing_behind(
+    bench, upstream, monkeypatch
+):
+    """For a moment the batch seemed over and was dropped: its slices are claimed again."""
+    monkeypatch.setattr("dispatcher.sweep._LAPSE_EVERY_S", 3600)
+    ahead_s = 0
+    bench.clock = lambda: time.time() + ahead_s
+    upstream.script = lambda body, attempt: (
+        HANG if attempt == 1 else web.json_response(completion())
+    )
+    batch = await bench.submit(3)
+
+    async with bench.running():
+        await upstream.arrived.wait()
+        ahead_s = 2 * 86_400
+        await upstream.left.wait()
+        ahead_s = 0
+        ended = await bench.ended(batch, within_s=20)
+
+    assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 3)
+
+
 async def test_leases_that_could_not_be_renewed_are_claimed_again(bench, upstream, monkeypatch):
     """The database refuses for as long as a lease lasts: its lines are given up, then sent again."""
     renew = SqliteWork.renew
