@@ -140,9 +140,8 @@ class Pump:
 
     def _drop(self, held: Held) -> None:
         self._held.pop(held.key, None)
-        self._is_unsure = (
-            True  # the store may still have it as ours, and our leases never lapse for us
-        )
+        # The store may still have it as ours, and for us our own leases never lapse.
+        self._is_unsure = True
         self._flight.drop(held)
 
     # -- claiming

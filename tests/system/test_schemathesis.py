@@ -134,7 +134,8 @@ async def test_three_thousand_requests_refute_nothing(make_system, tmp_path):
     system = make_system(max_concurrent_batches=64)
     await asyncio.to_thread(system.wait_ready)
 
-    status, printed = await run(system, tmp_path, "--max-examples", "80")
+    # How far an example gets depends on what the dispatcher has done by then: some 3,400 requests.
+    status, printed = await run(system, tmp_path, "--max-examples", "100")
 
     counted = answered(system)
     assert status == 0, printed
