@@ -95,6 +95,7 @@ class Pump:
             hungry.clear()
             await self._let_go(self._left_behind())
             while self._flight.room and (batch := self._choose()) is not None:
+                self._flight.claimed(is_all=False)  # retries wait, however slow the claim
                 try:
                     await self._claim(batch)
                 except StoreUnavailable as exc:

@@ -11,6 +11,7 @@ from aiohttp import web
 from scripted import HANG, RESET, completion, error
 
 from batchline.states import BatchStatus
+from batchline.store.sqlite_work import SqliteWork
 from dispatcher.budget import CAPACITY, EARNED_PER_FIRST_TRY, EARNED_PER_S
 from dispatcher.upstream import Break, Upstream
 
@@ -23,8 +24,19 @@ def is_odd(body):
     return int(body["tag"][1:]) % 2 == 1
 
 
-async def test_retries_do_not_crowd_out_first_tries(bench, upstream):
-    """Half of the lines fail again and again: until all were tried once, few retries are sent."""
+@pytest.mark.parametrize("claim_s", [0, 0.1])
+async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch, claim_s):
+    """Half of the lines fail again and again: until all were tried once, few retries are sent.
+
+    Also where the disk is so slow that places are idle while lines are claimed.
+    """
+    claim = SqliteWork.claim
+
+    async def claim_slowly(self, batch, **wanted):
+        await asyncio.sleep(claim_s)
+        return await claim(self, batch, **wanted)
+
+    monkeypatch.setattr(SqliteWork, "claim", claim_slowly)
     sent = Counter()
     began = time.monotonic()
 
