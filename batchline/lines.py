@@ -7,6 +7,7 @@ follow OpenAI's Batch guide and hold no byte at which `str.splitlines()` would c
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -226,7 +227,6 @@ def answer_record(
 
 def error_record(request_id: str, custom_id: str, *, code: str, message: str) -> bytes:
     """Make the result line of a line that got no HTTP answer."""
-    error = _one_line(msgspec.json.encode({"code": code, "message": message}))
     return b"".join(
         (
             b'{"id": "',
@@ -234,10 +234,15 @@ def error_record(request_id: str, custom_id: str, *, code: str, message: str) ->
             b'", "custom_id": ',
             _one_line(msgspec.json.encode(custom_id)),
             b', "response": null, "error": ',
-            error,
+            _error(code, message),
             b"}\n",
         )
     )
+
+
+@lru_cache(maxsize=16)  # a million unrun lines of one batch say the same
+def _error(code: str, message: str) -> bytes:
+    return _one_line(msgspec.json.encode({"code": code, "message": message}))
 
 
 def fault_record(fault: Fault) -> bytes:

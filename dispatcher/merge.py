@@ -1,16 +1,17 @@
 """Reading a batch's results in input order, whatever the order in which they were settled.
 
 Finds each line's record through the segments' own indexes; makes the records of lines that never ran.
-Memory is 27 bytes a line, whatever the size of the results.
+Memory is 27 bytes a line and some megabytes, whatever the size of the results.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from operator import attrgetter
 
 from batchline.blobs import Blobs
 from batchline.finish_index import Place, pack
@@ -23,16 +24,22 @@ from batchline.lines import (
     error_record,
 )
 from batchline.model import Batch, Slice, request_id
+from batchline.results.pieces import pieces
 from batchline.states import OUTCOME_CODES, OutcomeKind
 from batchline.store import Work
 
 _STEP_LINES = 1024
+_STEP_BYTES = 4 << 20
 _ROWS_AT_ONCE = 20_000
 _SUCCEEDED = OUTCOME_CODES[OutcomeKind.SUCCEEDED]
 _UNRUN = {
     OutcomeKind.CANCELLED: (CANCELLED_CODE, CANCELLED_MESSAGE),
     OutcomeKind.EXPIRED: (EXPIRED_CODE, EXPIRED_MESSAGE),
 }
+
+
+_Found = tuple[int, bytes]  # a line and its record
+_first = attrgetter("first")
 
 
 @dataclass(slots=True)
@@ -79,42 +86,47 @@ class Merge:
         self._written = {True: 0, False: 0}
 
     async def steps(self) -> AsyncIterator[Step]:
-        """Yield the records of all lines in input order, about a thousand at a time.
+        """Yield the records of all lines in input order, about a thousand or a few megabytes at a time.
 
         Raises NotFound if bytes are gone, StoreUnavailable if a segment is damaged.
         """
         await self._locate()
         self._slices = await self._store.slices(self._batch)
-        for start in range(0, self._batch.counts.total, _STEP_LINES):
-            stop = min(start + _STEP_LINES, self._batch.counts.total)
-            step = Step([], [])
-            for line, record in await self._step(start, stop):
-                succeeded = self._places.kind[line] == _SUCCEEDED
-                (step.output if succeeded else step.error).append(record)
-                self._moved(line, len(record), succeeded=succeeded)
-            yield step
+        for lines in self._cut():
+            found = await self._ran_records(lines) + await self._unrun_records(lines)
+            found.sort()
+            yield self._deal(found)
 
     def finish_index(self) -> Iterator[bytes]:
         """Yield the index of the lines by when they finished; call it after the last step."""
-        places = self._places
-        unrun = (line for line, kind in enumerate(places.kind) if not kind)
-        lines = chain(places.order, unrun)
+        kind, offset, length = self._places.kind, self._places.offset, self._places.length
+        unrun = (line for line, ran in enumerate(kind) if not ran)
+        lines = chain(self._places.order, unrun)
         while some := list(islice(lines, _STEP_LINES)):
             yield pack(
-                Place(
-                    line,
-                    in_error_file=places.kind[line] != _SUCCEEDED,
-                    offset=places.offset[line],
-                    length=places.length[line],
-                )
-                for line in some
+                Place(line, kind[line] != _SUCCEEDED, offset[line], length[line]) for line in some
             )
 
-    def _moved(self, line: int, length: int, *, succeeded: bool) -> None:
-        """Note where the line's record lies from now on: in the file that is being written."""
-        self._places.offset[line] = self._written[succeeded]
-        self._places.length[line] = length
-        self._written[succeeded] += length
+    def _cut(self) -> Iterator[range]:
+        """Cut the lines into runs that fit into memory."""
+        start = size_bytes = 0
+        for line, length in enumerate(self._places.length):
+            if line - start == _STEP_LINES or (line > start and size_bytes + length > _STEP_BYTES):
+                yield range(start, line)
+                start, size_bytes = line, 0
+            size_bytes += length
+        yield range(start, self._batch.counts.total)
+
+    def _deal(self, found: Sequence[_Found]) -> Step:
+        """Deal records to the two files, and note where each lies from now on."""
+        places, step = self._places, Step([], [])
+        for line, record in found:
+            succeeded = places.kind[line] == _SUCCEEDED
+            (step.output if succeeded else step.error).append(record)
+            places.offset[line] = self._written[succeeded]
+            places.length[line] = len(record)
+            self._written[succeeded] += len(record)
+        return step
 
     async def _locate(self) -> None:
         places = self._places
@@ -135,31 +147,30 @@ class Merge:
                     places.length[line] = length
         places.keys = list(key_numbers)
 
-    async def _step(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+    async def _ran_records(self, lines: range) -> list[_Found]:
         places = self._places
-        ran = [line for line in range(start, stop) if places.kind[line]]
+        ran = [line for line in lines if places.kind[line]]
         ranges = [(places.keys[places.key[i]], places.offset[i], places.length[i]) for i in ran]
-        records = dict(zip(ran, await self._blobs.read_many(ranges), strict=True))
-        if len(ran) < stop - start:
-            records |= await self._unrun_records(start, stop)
-        return sorted(records.items())
+        return list(zip(ran, await self._blobs.read_many(ranges), strict=True))
 
-    async def _unrun_records(self, start: int, stop: int) -> dict[int, bytes]:
+    async def _unrun_records(self, lines: range) -> list[_Found]:
+        """Make the records of those of `lines` that never ran, from the input file."""
+        kind, batch_id = self._places.kind, self._batch.id
         code, message = _UNRUN[self._unrun]
-        records = {}
-        first = bisect_right(self._slices, start, key=lambda s: s.first) - 1
-        for piece in self._slices[first:]:
-            if piece.first >= stop:
-                break
-            if 0 not in self._places.kind[piece.first : piece.first + piece.count]:
-                continue  # all of it ran
-            data = await self._blobs.read(
-                self._batch.input_key, offset=piece.offset_bytes, length=piece.length_bytes
+        overlapping = self._slices[
+            bisect_right(self._slices, lines.start, key=_first) - 1 : bisect_left(
+                self._slices, lines.stop, key=_first
             )
-            for line, request in enumerate(decode_requests(data), piece.first):
-                if start <= line < stop and not self._places.kind[line]:
-                    name = request_id(self._batch.id, line)
-                    records[line] = error_record(
-                        name, request.custom_id, code=code, message=message
-                    )
-        return records
+        ]
+        waiting = [s for s in overlapping if 0 in kind[s.first : s.first + s.count]]
+        ranges = [(self._batch.input_key, s.offset_bytes, s.length_bytes) for s in waiting]
+        found = []
+        unread = iter(waiting)
+        for piece in pieces(ranges):
+            for data, part in zip(await self._blobs.read_many(piece), unread, strict=False):
+                for line, request in enumerate(decode_requests(data), part.first):
+                    if line in lines and not kind[line]:
+                        name = request_id(batch_id, line)
+                        record = error_record(name, request.custom_id, code=code, message=message)
+                        found.append((line, record))
+        return found

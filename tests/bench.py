@@ -188,8 +188,19 @@ async def finalizing(bench, lines=5, settled=None):
 
     With fewer `settled`, the deadline has come before the rest.
     """
+    batch = await admitted(bench, lines)
+    await settle(bench, batch, range(lines if settled is None else settled))
+    if settled is not None:
+        await bench.store.lapse(now=batch.expires_at)
+    batch = await bench.store.get_batch(batch.id)
+    assert batch.status is BatchStatus.FINALIZING
+    return batch
+
+
+async def admitted(bench, lines):
+    """Bring a batch to `in_progress` by hand; nothing of it is claimed."""
     batch = await bench.submit(lines)
-    limits = Limits(lines=1000, line_bytes=10_000, faults=50)
+    limits = Limits(lines=10_000, line_bytes=10_000, faults=50)
     admission = Admission(
         bench.store,
         bench.blobs,
@@ -199,24 +210,25 @@ async def finalizing(bench, lines=5, settled=None):
         clock=time.time,
     )
     await admission.admit(batch)
-    claim = await bench.store.claim(batch, slices=9, holder="t", ttl_s=30)
-    outcomes = [
-        Outcome(
-            n,
-            OutcomeKind.SUCCEEDED,
-            answer_record(
-                request_id(batch.id, n), f"id-{n}", status=200, upstream_id="u", body=b"{}"
-            ),
-        )
-        for n in range(lines if settled is None else settled)
-    ]
+    return await bench.store.get_batch(batch.id)
+
+
+async def settle(bench, batch, lines, *, body=b"{}"):
+    """Claim what can be claimed, and give these lines the answer `body`, in this order."""
+    claim = await bench.store.claim(batch, slices=99, holder="t", ttl_s=30)
+    outcomes = {n: _answered(batch, n, body) for n in lines}
     segment = await bench.blobs.put_segment(
-        segments_prefix(batch.id), [(o.index, o.record) for o in outcomes]
+        segments_prefix(batch.id), [(o.index, o.record) for o in outcomes.values()]
     )
-    settlement = Settlement(batch.seq, segment, [(claim.leases[0], outcomes)])
-    await bench.store.settle([settlement], now=int(time.time()))
-    if settled is not None:
-        await bench.store.lapse(now=batch.expires_at)
-    batch = await bench.store.get_batch(batch.id)
-    assert batch.status is BatchStatus.FINALIZING
-    return batch
+    groups = []
+    for lease in claim.leases:
+        first, count = lease.slice.first, lease.slice.count
+        group = [outcomes[n] for n in range(first, first + count) if n in outcomes]
+        groups.append((lease, group))
+    await bench.store.settle([Settlement(batch.seq, segment, groups)], now=int(time.time()))
+
+
+def _answered(batch, index, body):
+    name = request_id(batch.id, index)
+    record = answer_record(name, f"id-{index}", status=200, upstream_id="u", body=body)
+    return Outcome(index, OutcomeKind.SUCCEEDED, record)

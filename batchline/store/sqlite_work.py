@@ -174,7 +174,7 @@ class SqliteWork(SqliteParts):
             rows = await tx.rows(
                 self._text("outcomes"), {"batch_seq": batch.seq, "start": start, "stop": stop}
             )
-        return [(r[0], r[1], r[2]) for r in rows]
+        return [tuple(r) for r in rows]
 
     async def close(  # noqa: D102
         self, batch: Batch, end: BatchStatus, *, output: File | None, error: File | None, now: int
