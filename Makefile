@@ -9,7 +9,8 @@ ALONE := e2e or browser or clients or chaos
 SEEDS ?= 40
 FROM ?= 0
 JOBS ?=
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+# A file's tests stay together; tests/conftest.py says which files come first.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install system run test check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean

@@ -125,6 +125,10 @@ class Fleet:
         """How many requests each server has answered since its own start."""
         return [sum_of(f"{url}/metrics", "vllm:request_success_total") for url in self.backend_urls]
 
+    def works_on(self, number: int) -> float:
+        """How many requests this server's engine has in hand."""
+        return sum_of(f"{self.backend_urls[number]}/metrics", "vllm:num_requests_running")
+
     def hangs(self) -> float:
         """How often the dispatcher took a server out because it hung."""
         return sum_of(self._dispatcher_metrics, "batchline_backend_hangs_total")

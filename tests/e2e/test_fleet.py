@@ -92,11 +92,11 @@ def test_lines_of_an_engine_that_stands_still_go_to_the_other_server(fleet):
     The batch ends while the engine stands; it gets lines again once it moves.
     """
     fleet.wait_ready()
-    asked = questions(50, start=4000)
+    asked = questions(120, start=4000)
     batch = fleet.submit(asked)
     fleet.wait_for(
-        lambda: fleet.client.batches.retrieve(batch.id).request_counts.completed >= 10,
-        what="the first answers",
+        lambda: fleet.gets_lines(0) and fleet.works_on(0) >= 8,
+        what="an engine that has much to do",
     )
     engine = fleet.engine_process(0)
     hangs_before = fleet.hangs()

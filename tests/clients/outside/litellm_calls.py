@@ -139,8 +139,9 @@ def use_blocking(url: str, path: Path) -> Any:
     while (ended := litellm.retrieve_batch(batch_id=batch.id, **where)).status not in TERMINAL:
         assert time.monotonic() < deadline, ended
         time.sleep(0.1)
+    endless = litellm.create_file(file=path.with_name("cancel.jsonl"), purpose="batch", **where)
     waiting = litellm.create_batch(
-        completion_window="24h", endpoint=CHAT, input_file_id=file.id, **where
+        completion_window="24h", endpoint=CHAT, input_file_id=endless.id, **where
     )
     return {
         "ended": shown(ended),
