@@ -63,6 +63,7 @@ class Pump:
         self._held: dict[tuple[int, int], Held] = {}
         self._batches: list[Batch] = []
         self._exhausted: set[int] = set()
+        self._refused: set[int] = set()  # by the store: there may be more to claim
         self._is_unsure = False
         self.broken: dict[int, str] = {}
         """Batches (by seq) whose input cannot be read any more, and why."""
@@ -82,6 +83,7 @@ class Pump:
         sending = [b for b in running if b.seq not in paused and b.seq not in self.broken]
         self._batches = schedule.admitted(sending, at_most=self._limits.max_concurrent_batches)
         self._exhausted.clear()
+        self._refused.clear()
         if self._left_behind():
             self._flight.hungry.set()
         self._flight.keep_only({b.id for b in running})
@@ -100,8 +102,8 @@ class Pump:
                     await self._claim(batch)
                 except StoreUnavailable as exc:
                     log.warning("claiming waits: %s", exc)
-                    self._exhausted.add(batch.seq)
-            self._flight.claimed(is_all=self._flight.room > 0)
+                    self._refused.add(batch.seq)
+            self._flight.claimed(is_all=self._flight.room > 0 and not self._refused)
 
     async def keep_leases(self) -> None:
         """Renew the leases held, drop those lost; never returns."""
@@ -152,10 +154,11 @@ class Pump:
         for item in self._held.values():
             held[item.batch.seq] += item.left
         most = max(_MOST_HELD, 2 * self._flight.limit)
+        without = self._exhausted | self._refused
         wanted = [
             b
             for b in self._batches
-            if b.seq not in self._exhausted and held[b.seq] < most and self._flight.wants(b.model)
+            if b.seq not in without and held[b.seq] < most and self._flight.wants(b.model)
         ]
         return schedule.choose(wanted, held)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from itertools import count
 
 import pytest
 from aiohttp import web
 from scripted import HANG, RESET, completion, error
 
+from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
 from batchline.store.sqlite_work import SqliteWork
 from dispatcher.budget import CAPACITY, EARNED_PER_FIRST_TRY, EARNED_PER_S
@@ -24,19 +26,22 @@ def is_odd(body):
     return int(body["tag"][1:]) % 2 == 1
 
 
-@pytest.mark.parametrize("claim_s", [0, 0.1])
-async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch, claim_s):
+@pytest.mark.parametrize(("claim_s", "refuses"), [(0, ()), (0.1, ()), (0, (12, 16))])
+async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch, claim_s, refuses):
     """Half of the lines fail again and again: until all were tried once, few retries are sent.
 
-    Also where the disk is so slow that places are idle while lines are claimed.
+    Also where the disk is so slow, or refuses, that places are idle while lines are claimed.
     """
     claim = SqliteWork.claim
+    calls = count(1)
 
-    async def claim_slowly(self, batch, **wanted):
+    async def claim_hardly(self, batch, **wanted):
         await asyncio.sleep(claim_s)
+        if next(calls) in refuses:
+            raise StoreUnavailable("The database is busy.")
         return await claim(self, batch, **wanted)
 
-    monkeypatch.setattr(SqliteWork, "claim", claim_slowly)
+    monkeypatch.setattr(SqliteWork, "claim", claim_hardly)
     sent = Counter()
     began = time.monotonic()
 
