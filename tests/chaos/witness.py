@@ -144,9 +144,11 @@ class Upstream:
         self._open[id(send)] = send
         try:
             return await self._deal(request, send)
-        except (asyncio.CancelledError, ConnectionError):
+        except (asyncio.CancelledError, ConnectionError) as exc:
             if send.end != "cut":
                 send.end = "left"
+            if isinstance(exc, ConnectionError):
+                return web.Response()  # for nobody: raised, it would be printed as a fault
             raise
         finally:
             self.running -= 1
