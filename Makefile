@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests that need the machine to themselves, or install things; all others share its cores.
 ALONE := e2e or browser or clients or chaos
-# What make chaos plays: SEEDS histories from seed FROM on, JOBS at once (all cores, unless told).
+# What make chaos plays: SEEDS histories from seed FROM on, JOBS at once (three on two cores, unless told).
 SEEDS ?= 40
 FROM ?= 0
 JOBS ?=

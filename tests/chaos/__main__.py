@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
 from .draw import schedule
 from .report import Total, text, write
-from .run import run
+from .run import AT_ONCE, run
 from .schedule import shown
 
 _ROOT = Path(__file__).parents[2]
@@ -59,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seeds", type=int, default=40, help="how many histories")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once")
+    parser.add_argument("--jobs", type=int, default=AT_ONCE, help="how many at once")
     parser.add_argument("--out", type=Path, default=_OUT, help="where report and failures are kept")
     parser.add_argument("--show", action="store_true", help="print the schedules only")
     asked = parser.parse_args()

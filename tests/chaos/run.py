@@ -1,4 +1,4 @@
-"""Plays many seeds, as many at once as there are cores, each in a process of its own."""
+"""Plays many seeds, some at once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from .play import LIMIT_S, play
 from .report import Verdict, judge
 from .schedule import shown
 
+AT_ONCE = max(1, (os.cpu_count() or 1) * 3 // 2)
+"""A third of a history is waiting."""
 _KILL_AFTER_S = 8 * LIMIT_S
 _FORK = multiprocessing.get_context("fork")
 
