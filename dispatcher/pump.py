@@ -170,7 +170,14 @@ class Pump:
     async def _claim(self, batch: Batch) -> None:
         if self._is_unsure:
             await self._give_back_unknown()
-        self._is_unsure = True  # until every slice is in our hands, or given back
+        try:
+            await self._claim_slices(batch)
+        except BaseException:
+            self._is_unsure = True
+            raise
+        self._flight.kick()
+
+    async def _claim_slices(self, batch: Batch) -> None:
         asked_at = time.monotonic()
         share = max(1, len(self._batches) - len(self._exhausted))
         count = min(_CLAIM_AT_MOST, max(1, self._flight.room // 64 // share))
@@ -186,14 +193,16 @@ class Pump:
             except StoreUnavailable:
                 await self._store.release(claim.leases[taken:])
                 raise
-        self._is_unsure = False
-        self._flight.kick()
 
     async def _give_back_unknown(self) -> None:
         """Give back what is leased to us and not in our hands: nobody else would for long."""
         held = [h.lease for h in self._held.values()]
-        freed = await self._store.release_others(self._limits.holder, held)
-        self._is_unsure = False
+        self._is_unsure = False  # what is dropped from here on is for the next time
+        try:
+            freed = await self._store.release_others(self._limits.holder, held)
+        except BaseException:
+            self._is_unsure = True
+            raise
         if freed:
             log.info("took back %d slices that were leased to us and not in our hands", freed)
 

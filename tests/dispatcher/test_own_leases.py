@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from aiohttp import web
@@ -52,6 +53,41 @@ async def test_a_clock_that_jumps_past_the_deadline_and_back_leaves_nothing_behi
         ahead_s = 2 * 86_400
         await upstream.left.wait()
         ahead_s = 0
+        ended = await bench.ended(batch, within_s=20)
+
+    assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 3)
+
+
+async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(
+    bench, upstream, monkeypatch
+):
+    """The claim of another batch ends well after it: that says nothing of what was dropped."""
+    monkeypatch.setattr("dispatcher.sweep._LAPSE_EVERY_S", 3600)
+    ahead_s = 0
+    bench.clock = lambda: time.time() + ahead_s
+    upstream.script = lambda body, attempt: (
+        HANG if attempt == 1 else web.json_response(completion())
+    )
+    claim, under_way, go_on = SqliteWork.claim, asyncio.Event(), asyncio.Event()
+
+    async def claim_slowly(self, claimed, **wanted):
+        found = await claim(self, claimed, **wanted)
+        if claimed.id != batch.id:
+            under_way.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(SqliteWork, "claim", claim_slowly)
+    batch = await bench.submit(3)
+
+    async with bench.running():
+        await upstream.arrived.wait()
+        await bench.submit(3, expires_in_s=10 * 86_400)
+        await under_way.wait()
+        ahead_s = 2 * 86_400
+        await upstream.left.wait()
+        ahead_s = 0
+        go_on.set()
         ended = await bench.ended(batch, within_s=20)
 
     assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 3)
