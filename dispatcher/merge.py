@@ -157,11 +157,9 @@ class Merge:
         """Make the records of those of `lines` that never ran, from the input file."""
         kind, batch_id = self._places.kind, self._batch.id
         code, message = _UNRUN[self._unrun]
-        overlapping = self._slices[
-            bisect_right(self._slices, lines.start, key=_first) - 1 : bisect_left(
-                self._slices, lines.stop, key=_first
-            )
-        ]
+        first = bisect_right(self._slices, lines.start, key=_first) - 1
+        stop = bisect_left(self._slices, lines.stop, key=_first)
+        overlapping = self._slices[first:stop]
         waiting = [s for s in overlapping if 0 in kind[s.first : s.first + s.count]]
         ranges = [(self._batch.input_key, s.offset_bytes, s.length_bytes) for s in waiting]
         found = []

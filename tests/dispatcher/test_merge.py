@@ -27,8 +27,8 @@ def ids(records):
 
 async def test_lines_that_ran_and_lines_that_never_did_come_in_input_order(bench):
     """Slices that ran, that never ran, and that did in part, over the borders of steps and slices."""
-    total, some = 3000, random.Random(7)
-    ran = some.sample(range(1500), 700) + some.sample(range(1500, 1700), 200)
+    total, chance = 3000, random.Random(7)
+    ran = chance.sample(range(1500), 700) + chance.sample(range(1500, 1700), 200)
     batch = await admitted(bench, total)
     await settle(bench, batch, ran)
 
@@ -39,7 +39,7 @@ async def test_lines_that_ran_and_lines_that_never_did_come_in_input_order(bench
     assert ids(output) == [f"id-{n}" for n in sorted(ran)]
     assert ids(errors) == [f"id-{n}" for n in range(total) if n not in set(ran)]
     files = [b"".join(output), b"".join(errors)]
-    places = [place for some in merge.finish_index() for place in unpack(some)]
+    places = [place for entries in merge.finish_index() for place in unpack(entries)]
     assert [p.line for p in places[: len(ran)]] == ran
     assert sorted(p.line for p in places) == list(range(total))
     for place in places:
