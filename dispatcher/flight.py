@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from batchline.failpoints import failpoint
@@ -179,7 +179,8 @@ class Flight:
         if self._tasks:
             log.info("waiting up to %.0f s for %d requests in flight", grace_s, len(self._tasks))
             try:
-                await asyncio.wait_for(self._idle.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await self._idle.wait()
             except TimeoutError:
                 log.warning("aborting %d requests", len(self._tasks))
         tasks = list(self._tasks)
@@ -187,9 +188,9 @@ class Flight:
             task.cancel()
         await asyncio.gather(*tasks, *self._failing, return_exceptions=True)
 
-    def keep_only(self, batch_ids: Collection[str]) -> None:
-        """Forget what is known of batches that do not run any more."""
-        self._retrying.keep_only(batch_ids)
+    def forget(self, batch_id: str) -> None:
+        """Forget what is known of a batch that does not run any more."""
+        self._retrying.forget(batch_id)
 
     # -- sending
 

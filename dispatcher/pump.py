@@ -73,19 +73,6 @@ class Pump:
 
     # -- which batches
 
-    def update(self, running: Sequence[Batch]) -> None:
-        """Take the batches that are in progress now; drop work of all others at once."""
-        alive = {b.seq for b in running}
-        for seq in {*self._batches, *self._held_lines} - alive:
-            self.end(seq)
-        for batch in running:
-            if batch.paused_at is None:
-                self.run(batch)
-            else:
-                self.pause(batch.seq)
-        self._flight.keep_only({b.id for b in running})
-        self.look()
-
     def run(self, batch: Batch) -> None:
         """Send lines of this batch from now on."""
         if batch.seq not in self._batches and batch.seq not in self.broken:
@@ -100,11 +87,12 @@ class Pump:
             self._leaving[held.key] = held
             self._flight.hungry.set()
 
-    def end(self, seq: int) -> None:
-        """Drop all work of this batch at once."""
-        self._forget(seq)
-        for held in self._held_of(seq):
+    def end(self, batch: Batch) -> None:
+        """Drop all work of this batch at once, if there is any."""
+        self._forget(batch.seq)
+        for held in self._held_of(batch.seq):
             self._drop(held)
+        self._flight.forget(batch.id)
 
     def look(self) -> None:
         """Try again what the store refused; `flight` sends what time has brought."""

@@ -7,39 +7,15 @@ are gone or full holds up no other. What a decision costs does not grow with the
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Callable
 
 from batchline.model import Batch
 
+from .ordered import Ordered
+
 _Key = tuple[int, int, int]  # lines held, deadline, seq: the smallest goes first
-_SLACK = 64  # keys out of date that a queue may keep beside as many as are not
-
-
-class _Queue:
-    """Keys in order. One that is out of date is dropped when it comes to the front."""
-
-    def __init__(self) -> None:
-        self._heap: list[_Key] = []
-        self._keys: set[_Key] = set()
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def add(self, key: _Key) -> None:
-        self._keys.add(key)
-        heapq.heappush(self._heap, key)
-        if len(self._heap) > 2 * len(self._keys) + _SLACK:
-            self._heap = sorted(self._keys)
-
-    def discard(self, key: _Key) -> None:
-        self._keys.discard(key)
-
-    def first(self) -> _Key | None:
-        while self._heap and self._heap[0] not in self._keys:
-            heapq.heappop(self._heap)
-        return self._heap[0] if self._heap else None
+_Queue = Ordered[_Key]
 
 
 class Schedule:
