@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus, FleetReport
@@ -16,6 +17,8 @@ from .gate import Cause, Gate
 from .governor import Governor
 from .placement import Placement
 from .probe import Probe
+
+_MOST_NAMED = 100  # batches of one model: the report is written each second
 
 
 class Fleet:
@@ -55,13 +58,21 @@ class Fleet:
         self._measure()
 
     def report(
-        self, models: Mapping[str, str | None], waiting: Mapping[str, str], *, at: int
+        self,
+        models: Mapping[str | None, Collection[str]],
+        waiting: Mapping[str, str],
+        *,
+        at: int,
     ) -> FleetReport:
-        """Return what was seen. `models`: of each running batch; `waiting`: batches that wait anyway."""
+        """Return what was seen. `models`: the running batches of each; `waiting`: batches that wait anyway.
+
+        Of the batches that wait for a model the oldest are named.
+        """
         unserved = {
             batch_id: f"No backend in service serves {model}."
-            for batch_id, model in models.items()
+            for model, batch_ids in models.items()
             if self._placement.is_unserved(model)
+            for batch_id in islice(batch_ids, _MOST_NAMED)
         }
         return FleetReport(
             at=at,

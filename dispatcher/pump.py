@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -19,8 +19,10 @@ import msgspec
 from batchline.blobs import Blobs
 from batchline.errors import NotFound, StoreUnavailable
 from batchline.failpoints import failpoint
+from batchline.input_file import SLICE_LINES
 from batchline.lines import decode_requests
-from batchline.model import Batch, Lease, request_id
+from batchline.model import Batch, Claim, Lease, request_id
+from batchline.results.pieces import pieces
 from batchline.store import Work
 
 from .flight import Flight
@@ -30,7 +32,8 @@ from .settle import Pending
 
 log = logging.getLogger(__name__)
 
-_CLAIM_AT_MOST = 16  # slices a claim: one transaction feeds about 1,000 lines
+_SLICES_A_CLAIM = 16  # of one batch: one transaction feeds about 1,000 lines
+_BATCHES_A_CLAIM = 16
 _MOST_HELD = 4096  # lines of one batch: those that wait for their retry are in memory, too
 _RENEW_AFTER = 1 / 3
 _LEASE_MARGIN = 0.8
@@ -64,6 +67,7 @@ class Pump:
         self._held_lines: Counter[int] = Counter()
         self._leaving: dict[tuple[int, int], Held] = {}
         self._batches: dict[int, Batch] = {}
+        self._ids: defaultdict[str | None, dict[int, str]] = defaultdict(dict)
         self._schedule = Schedule(at_most=limits.max_concurrent_batches, most_held=_MOST_HELD)
         self._exhausted: set[int] = set()
         self._refused: set[int] = set()  # by the store: there may be more to claim
@@ -77,6 +81,7 @@ class Pump:
         """Send lines of this batch from now on."""
         if batch.seq not in self._batches and batch.seq not in self.broken:
             self._batches[batch.seq] = batch
+            self._ids[batch.model][batch.seq] = batch.id
             self._ask_for(batch.seq)
 
     def pause(self, seq: int) -> None:
@@ -90,6 +95,7 @@ class Pump:
     def end(self, batch: Batch) -> None:
         """Drop all work of this batch at once, if there is any."""
         self._forget(batch.seq)
+        self.broken.pop(batch.seq, None)
         for held in self._held_of(batch.seq):
             self._drop(held)
         self._flight.forget(batch.id)
@@ -105,12 +111,13 @@ class Pump:
         self._flight.kick()
 
     @property
-    def models(self) -> dict[str, str | None]:
-        """Batch id -> model, of the batches that lines are sent of."""
-        return {b.id: b.model for b in self._batches.values()}
+    def models(self) -> Mapping[str | None, Collection[str]]:
+        """The ids of the batches that lines are sent of, by model."""
+        return {model: ids.values() for model, ids in self._ids.items() if ids}
 
     def _forget(self, seq: int) -> None:
-        self._batches.pop(seq, None)
+        if batch := self._batches.pop(seq, None):
+            del self._ids[batch.model][seq]
         self._schedule.remove(seq)
         self._exhausted.discard(seq)
         self._refused.discard(seq)
@@ -136,14 +143,15 @@ class Pump:
             await hungry.wait()
             hungry.clear()
             await self._let_go()
-            while self._flight.room and (batch := self._choose()) is not None:
+            while picked := self._pick():
                 self._flight.claimed(is_all=False)  # retries wait, however slow the claim
                 try:
-                    await self._claim(batch)
+                    await self._claim(picked)
                 except StoreUnavailable as exc:
                     log.warning("claiming waits: %s", exc)
-                    self._schedule.remove(batch.seq)
-                    self._refused.add(batch.seq)
+                    for batch, _ in picked:
+                        self._schedule.remove(batch.seq)
+                        self._refused.add(batch.seq)
             self._flight.claimed(is_all=self._flight.room > 0 and not self._refused)
 
     async def keep_leases(self) -> None:
@@ -233,51 +241,92 @@ class Pump:
 
     # -- claiming
 
-    def _choose(self) -> Batch | None:
-        return self._schedule.choose(self._flight.wants)
+    def _pick(self) -> list[tuple[Batch, int]]:
+        """Choose of which batches to claim how many slices, for about as many lines as there is room for."""
+        share, room = max(1, len(self._schedule)), self._flight.room
+        picked: dict[int, tuple[Batch, int]] = {}
+        while room > 0 and len(picked) < _BATCHES_A_CLAIM:
+            batch = self._schedule.choose(self._flight.wants)
+            if batch is None or batch.seq in picked:
+                break
+            slices = min(_SLICES_A_CLAIM, max(1, room // SLICE_LINES // share))
+            lines = min(slices * SLICE_LINES, max(1, batch.counts.total - batch.counts.finished))
+            room -= lines
+            picked[batch.seq] = batch, slices
+            self._schedule.hold(batch.seq, self._held_lines[batch.seq] + lines)  # until it is known
+        return list(picked.values())
 
-    async def _claim(self, batch: Batch) -> None:
+    async def _claim(self, picked: Sequence[tuple[Batch, int]]) -> None:
+        asked_at = time.monotonic()
         try:
-            await self._claim_slices(batch)
+            claim = await self._store.claim_each(
+                picked, holder=self._limits.holder, ttl_s=self._limits.lease_s
+            )
+            failpoint("claim.leased")
+            self._note_exhausted(picked, claim)
+            await self._take(picked, claim, asked_at + claim.ttl_s * _LEASE_MARGIN)
         except BaseException:
             self._is_unsure = True
             raise
+        finally:
+            for batch, _ in picked:
+                self._schedule.hold(batch.seq, self._held_lines[batch.seq])
         self._flight.kick()
 
-    async def _claim_slices(self, batch: Batch) -> None:
-        asked_at = time.monotonic()
-        share = max(1, len(self._schedule))
-        count = min(_CLAIM_AT_MOST, max(1, self._flight.room // 64 // share))
-        claim = await self._store.claim(
-            batch, slices=count, holder=self._limits.holder, ttl_s=self._limits.lease_s
-        )
-        failpoint("claim.leased")
-        if len(claim.leases) < count and self._sends(batch):
-            self._schedule.remove(batch.seq)
-            self._exhausted.add(batch.seq)
-        for taken, lease in enumerate(claim.leases):
-            try:
-                is_taken = await self._take(batch, lease, asked_at + claim.ttl_s * _LEASE_MARGIN)
-            except StoreUnavailable:
-                await self._store.release(claim.leases[taken:])
-                raise
-            if not is_taken:
-                await self._store.release(claim.leases[taken:])
-                break
+    def _note_exhausted(self, picked: Sequence[tuple[Batch, int]], claim: Claim) -> None:
+        got = Counter(lease.slice.batch_seq for lease in claim.leases)
+        for batch, slices in picked:
+            if got[batch.seq] < slices and self._sends(batch):
+                self._schedule.remove(batch.seq)
+                self._exhausted.add(batch.seq)
+
+    async def _take(
+        self, picked: Sequence[tuple[Batch, int]], claim: Claim, trusted_until: float
+    ) -> None:
+        """Read the lines of the slices and have them sent; give back what is not wanted any more."""
+        batches = {batch.seq: batch for batch, _ in picked}
+        left = [(batches[lease.slice.batch_seq], lease) for lease in claim.leases]
+        unwanted = []
+        try:
+            for piece in pieces([_range(batch, lease) for batch, lease in left]):
+                for data in await self._read(piece):
+                    batch, lease = left[0]
+                    if not self._accept(batch, lease, data, trusted_until):
+                        unwanted.append(lease)
+                    del left[0]
+        except StoreUnavailable:
+            await self._store.release([lease for _, lease in left] + unwanted)
+            raise
+        if unwanted:
+            await self._store.release(unwanted)
+
+    async def _read(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | NotFound]:
+        """Read the bytes of slices at the price of one thread hop, unless some are gone."""
+        try:
+            return list(await self._blobs.read_many(ranges))
+        except NotFound:
+            return [await self._read_one(one) for one in ranges]
+
+    async def _read_one(self, one: tuple[str, int, int]) -> bytes | NotFound:
+        try:
+            return (await self._blobs.read_many([one]))[0]
+        except NotFound as exc:
+            return exc
 
     def _sends(self, batch: Batch) -> bool:
         """Whether lines are sent of it still: it may have been paused or ended meanwhile."""
         return self._batches.get(batch.seq) is batch
 
-    async def _take(self, batch: Batch, lease: Lease, trusted_until: float) -> bool:
-        """Read the lines of a slice and have them sent; False where that is not wanted any more."""
+    def _accept(
+        self, batch: Batch, lease: Lease, data: bytes | NotFound, trusted_until: float
+    ) -> bool:
+        """Have the lines of a slice sent; False where that is not wanted any more."""
         piece = lease.slice
+        if isinstance(data, NotFound):
+            return self._break(batch, f"The input file cannot be read any more: {data}")
         try:
-            data = await self._blobs.read(
-                batch.input_key, offset=piece.offset_bytes, length=piece.length_bytes
-            )
             requests = decode_requests(data)
-        except (NotFound, msgspec.DecodeError) as exc:
+        except msgspec.DecodeError as exc:
             return self._break(batch, f"The input file cannot be read any more: {exc}")
         if len(requests) != piece.count:
             return self._break(batch, "The input file is not what was validated.")
@@ -316,3 +365,7 @@ class Pump:
         for key in lost:
             if (gone := self._held.get(key)) in held and gone is not None:
                 self._drop(gone)
+
+
+def _range(batch: Batch, lease: Lease) -> tuple[str, int, int]:
+    return batch.input_key, lease.slice.offset_bytes, lease.slice.length_bytes

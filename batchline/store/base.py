@@ -135,7 +135,12 @@ class Work(Protocol):
         """Any open state → failed: the batch can never end well (input lost). False on a lost race."""
 
     async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:
-        """Lease up to `slices` open slices of a running batch, in file order. None of a batch that is paused.
+        """Lease slices of one batch: see `claim_each`."""
+
+    async def claim_each(
+        self, wanted: Sequence[tuple[Batch, int]], *, holder: str, ttl_s: float
+    ) -> Claim:
+        """Lease up to so many open slices of each running batch, in file order. None of one that is paused.
 
         Leases of others that have lapsed are open again. One's own never lapse: who holds them knows,
         and a clock that jumped ahead is no reason to send their lines twice.

@@ -23,8 +23,8 @@ from .connection import (
     one_moment,
     open_database,
 )
-from .sqlite_intake import SqliteIntake, statement
-from .sqlite_upkeep import SqliteUpkeep, as_json, owned
+from .sqlite_intake import SqliteIntake, as_json, statement
+from .sqlite_upkeep import SqliteUpkeep, owned
 from .sqlite_uploads import SqliteUploads
 from .sqlite_work import SqliteWork
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import aiosql
+import msgspec
 
 from batchline.blobs.keys import finish_index_key, owner_of, result_key
 from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
@@ -14,6 +16,7 @@ from batchline.states import SliceState
 
 from . import repo
 from .connection import Database, Transaction, look
+from .direct import Direct
 
 _SQL_FILE = __file__.rsplit("/", 1)[0] + "/sql/sqlite.sql"
 _LAST_SEQ = 1 << 62
@@ -28,6 +31,11 @@ def statement(name: str) -> str:
     """Return the text of a named statement."""
     text: str = getattr(_statements(), name).sql
     return text
+
+
+def as_json(value: Sequence[object]) -> str:
+    """Write a list for json_each."""
+    return msgspec.json.encode(value).decode()
 
 
 def last_report(path: Path) -> FleetReport | None:
@@ -64,8 +72,8 @@ class SqliteParts:
                 },
             )
 
-    async def _revoke(self, tx: Transaction, batch_seq: int, state: SliceState) -> None:
-        await tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
+    def _revoke(self, tx: Direct, batch_seq: int, state: SliceState) -> None:
+        tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
 
     async def _take_key(self, tx: Transaction, used: UsedKey, *, now: int) -> bool:
         """Note what the key makes; False if it is taken."""
@@ -138,10 +146,12 @@ class SqliteIntake(SqliteParts):
         return Page([repo.to_batch(r) for r in rows[:limit]], has_more=len(rows) > limit > 0)
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:  # noqa: D102
-        async with self._database.write() as tx:
-            moved = await tx.row(self._text("cancel_batch"), {"id": batch_id, "now": now})
+        def cancel(tx: Direct) -> None:
+            moved = tx.row(self._text("cancel_batch"), {"id": batch_id, "now": now})
             if moved:
-                await self._revoke(tx, moved["seq"], SliceState.CANCELLED)
+                self._revoke(tx, moved["seq"], SliceState.CANCELLED)
+
+        await self._database.at_once(cancel)
         return await self.get_batch(batch_id)
 
     async def fleet_report(self) -> FleetReport | None:  # noqa: D102

@@ -10,6 +10,7 @@ from batchline.model import Batch, Fault, Lease
 from batchline.states import BatchStatus
 
 from . import repo
+from .direct import Direct
 from .sqlite_intake import SqliteParts
 
 
@@ -17,12 +18,15 @@ class SqliteRecovery(SqliteParts):
     """The part of the dispatcher's store that matters after a death."""
 
     async def begin(self, batch: Batch, *, holder: str) -> bool:  # noqa: D102 - contract in base
-        async with self._database.write() as tx:
-            key = {"batch_seq": batch.seq, "status": batch.status, "holder": holder}
-            is_begun = await tx.run(self._text("begin"), key) > 0
+        key = {"batch_seq": batch.seq, "status": batch.status, "holder": holder}
+
+        def begin(tx: Direct) -> bool:
+            is_begun = tx.run(self._text("begin"), key) > 0
             if is_begun and batch.status is BatchStatus.VALIDATING:
-                await tx.run(self._text("drop_slices"), {"batch_seq": batch.seq})
-        return is_begun
+                tx.run(self._text("drop_slices"), {"batch_seq": batch.seq})
+            return is_begun
+
+        return await self._database.at_once(begin)
 
     async def recover(self, holder_prefix: str, *, died: bool) -> int:  # noqa: D102
         prefix = {"prefix": holder_prefix}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from batchline.blobs.keys import is_finish_index, owner_of
 from batchline.model import Backlog
 
 from .connection import Transaction
 from .custody import TTL_S
-from .sqlite_intake import SqliteParts
+from .sqlite_intake import SqliteParts, as_json
 
 
 class SqliteUpkeep(SqliteParts):
@@ -126,8 +124,3 @@ def owned(keys: Sequence[str]) -> str:
     return as_json(
         [(key, owner_of(key), is_finish_index(key), key.rpartition("/")[0] + "/") for key in keys]
     )
-
-
-def as_json(value: Sequence[object]) -> str:
-    """Write a list for json_each."""
-    return msgspec.json.encode(value).decode()

@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from batchline.blobs.keys import segments_prefix
 from batchline.failpoints import failpoint
 from batchline.model import (
@@ -32,8 +30,8 @@ from batchline.model import (
 from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind, SliceState
 
 from . import repo
-from .connection import Transaction
-from .sqlite_intake import SqliteParts
+from .direct import Direct
+from .sqlite_intake import SqliteParts, as_json
 
 _LOOK_S = 0.1  # how soon another process's commit is noticed; one cheap pragma each
 _CHANGES_KEPT = 100_000  # so many the table has (migration 10)
@@ -83,11 +81,16 @@ class SqliteWork(SqliteParts):
         return Changes(last["number"], [repo.to_batch(r) for r in rows], is_all=True)
 
     async def add_slices(self, slices: Sequence[Slice]) -> bool:  # noqa: D102
-        async with self._database.write() as tx:
-            if not await self._is_validating(tx, slices[0].batch_seq):
+        rows = [repo.slice_row(s) for s in slices]
+
+        def add(tx: Direct) -> bool:
+            key = {"batch_seq": slices[0].batch_seq}
+            if tx.row(self._text("is_validating"), key) is None:
                 return False
-            await tx.run_many(self._text("add_slice"), [repo.slice_row(s) for s in slices])
-        return True
+            tx.run_many(self._text("add_slice"), rows)
+            return True
+
+        return await self._database.at_once(add)
 
     async def accept(  # noqa: D102
         self,
@@ -98,10 +101,14 @@ class SqliteWork(SqliteParts):
         now: int,
         slices: Sequence[Slice] = (),
     ) -> bool:
-        async with self._database.write() as tx:
-            await tx.run_many(self._text("add_last_slice"), [repo.slice_row(s) for s in slices])
+        rows = [repo.slice_row(s) for s in slices]
+
+        def accept(tx: Direct) -> bool:
+            tx.run_many(self._text("add_last_slice"), rows)
             params = {"batch_seq": batch.seq, "total": total, "model": model, "now": now}
-            moved = await tx.run(self._text("accept"), params) > 0
+            return tx.run(self._text("accept"), params) > 0
+
+        moved = await self._database.at_once(accept)
         if moved:
             self._moved.set()
         return moved
@@ -110,35 +117,41 @@ class SqliteWork(SqliteParts):
         return await self._move("reject", batch, faults=repo.faults_text(faults), now=now)
 
     async def break_batch(self, batch: Batch, fault: Fault, *, now: int) -> bool:  # noqa: D102
-        async with self._database.write() as tx:
-            moved = await tx.run(
-                self._text("break_batch"),
-                {"batch_seq": batch.seq, "faults": repo.faults_text([fault]), "now": now},
-            )
+        params = {"batch_seq": batch.seq, "faults": repo.faults_text([fault]), "now": now}
+
+        def break_off(tx: Direct) -> bool:
+            moved = tx.run(self._text("break_batch"), params) > 0
             if moved:
-                await self._discard_work(tx, batch)
-        return moved > 0
+                self._discard_work(tx, batch)
+            return moved
+
+        return await self._database.at_once(break_off)
 
     async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:  # noqa: D102
+        return await self.claim_each([(batch, slices)], holder=holder, ttl_s=ttl_s)
+
+    async def claim_each(  # noqa: D102
+        self, wanted: Sequence[tuple[Batch, int]], *, holder: str, ttl_s: float
+    ) -> Claim:
         now_ms = self._clock_ms()
-        if not await self._is_claimable(batch, now_ms, holder):
+        limits = {batch.seq: slices for batch, slices in wanted}
+        claimable = await self._claimable(list(limits), now_ms, holder)
+        if not claimable:
             return Claim([], ttl_s)  # asked often near a batch's end: costs no durable write
-        async with self._database.write() as tx:
-            await tx.run(self._text("lapse_leases"), {"now_ms": now_ms, "holder": holder})
-            token = await tx.row(self._text("next_token"))
+        lease = {"holder": holder, "until_ms": now_ms + int(ttl_s * 1000)}
+
+        def claim(tx: Direct) -> list[Lease]:
+            tx.run(self._text("lapse_leases"), {"now_ms": now_ms, "holder": holder})
+            token = tx.row(self._text("next_token"))
             assert token is not None, "the token row is made by the first migration"
-            rows = await tx.rows(
-                self._text("claim"),
-                {
-                    "batch_seq": batch.seq,
-                    "limit": slices,
-                    "token": token["last"],
-                    "holder": holder,
-                    "until_ms": now_ms + int(ttl_s * 1000),
-                },
-            )
-            leases = [await self._lease(tx, r) for r in sorted(rows, key=lambda r: r["first"])]
-        return Claim(leases, ttl_s)
+            leases: list[Lease] = []
+            for seq in claimable:
+                params = lease | {"token": token["last"], "batch_seq": seq, "limit": limits[seq]}
+                rows = tx.rows(self._text("claim"), params)
+                leases += [self._lease(tx, r) for r in sorted(rows, key=lambda r: r["first"])]
+            return leases
+
+        return Claim(await self._database.at_once(claim), ttl_s)
 
     async def renew(self, leases: Sequence[Lease], *, ttl_s: float) -> set[tuple[int, int]]:  # noqa: D102
         until_ms = self._clock_ms() + int(ttl_s * 1000)
@@ -157,11 +170,15 @@ class SqliteWork(SqliteParts):
     async def settle(  # noqa: D102
         self, settlements: Sequence[Settlement], *, now: int, is_repeated: bool = False
     ) -> Accepted:
-        async with self._database.write() as tx:
+        def settle(tx: Direct) -> list[tuple[Accepted, bool]]:
+            offered = settlements
             if is_repeated:
-                settlements = [await self._without_settled(tx, s) for s in settlements]
-            settled = [await self._settle_one(tx, s, now) for s in settlements]
+                offered = [self._without_settled(tx, s) for s in settlements]
+            found = [self._settle_one(tx, s, now) for s in offered]
             failpoint("settle.rows")
+            return found
+
+        settled = await self._database.at_once(settle)
         if any(has_drained for _, has_drained in settled):
             self._moved.set()
         return sum((accepted for accepted, _ in settled), Accepted())
@@ -170,11 +187,14 @@ class SqliteWork(SqliteParts):
         async with self._database.read() as tx:
             if await tx.row(self._text("has_lapsed"), {"now": now}) is None:
                 return []
-        async with self._database.write() as tx:
-            moved = await tx.rows(self._text("lapse"), {"now": now})
+
+        def lapse(tx: Direct) -> list[str]:
+            moved = tx.rows(self._text("lapse"), {"now": now})
             for row in moved:
-                await self._revoke(tx, row["seq"], SliceState.EXPIRED)
-        return [row["id"] for row in moved]
+                self._revoke(tx, row["seq"], SliceState.EXPIRED)
+            return [row["id"] for row in moved]
+
+        return await self._database.at_once(lapse)
 
     async def slices(self, batch: Batch) -> list[Slice]:  # noqa: D102
         async with self._database.read() as tx:
@@ -198,22 +218,23 @@ class SqliteWork(SqliteParts):
     async def close(  # noqa: D102
         self, batch: Batch, end: BatchStatus, *, output: File | None, error: File | None, now: int
     ) -> bool:
-        async with self._database.write() as tx:
-            moved = await tx.run(
-                self._text(_CLOSING[end]),
-                {
-                    "batch_seq": batch.seq,
-                    "now": now,
-                    "output": output and output.id,
-                    "error": error and error.id,
-                },
-            )
+        files = [file for file in (output, error) if file]
+        params = {
+            "batch_seq": batch.seq,
+            "now": now,
+            "output": output and output.id,
+            "error": error and error.id,
+        }
+
+        def close(tx: Direct) -> bool:
+            moved = tx.run(self._text(_CLOSING[end]), params) > 0
             if moved:
-                for file in filter(None, (output, error)):
-                    await tx.run(self._text("add_file"), repo.file_row(file))
-                await self._discard_work(tx, batch)
+                tx.run_many(self._text("add_file"), [repo.file_row(file) for file in files])
+                self._discard_work(tx, batch)
             failpoint("publish.rows")
-        return moved > 0
+            return moved
+
+        return await self._database.at_once(close)
 
     async def report(self, report: FleetReport) -> None:  # noqa: D102
         async with self._database.write() as tx:
@@ -234,15 +255,17 @@ class SqliteWork(SqliteParts):
                 async with asyncio.timeout(min(_LOOK_S, left)):
                     await self._moved.wait()
 
-    async def _is_claimable(self, batch: Batch, now_ms: int, holder: str) -> bool:
+    async def _claimable(self, seqs: Sequence[int], now_ms: int, holder: str) -> list[int]:
+        """Return those of the batches that have slices to claim, in the order given."""
+        asked = {"seqs": as_json(seqs), "now_ms": now_ms, "holder": holder}
         async with self._database.read() as tx:
-            key = {"batch_seq": batch.seq, "now_ms": now_ms, "holder": holder}
-            return await tx.row(self._text("claimable"), key) is not None
+            rows = await tx.rows(self._text("claimable"), asked)
+        return [row["batch_seq"] for row in rows]
 
-    async def _lease(self, tx: Transaction, row: Any) -> Lease:
+    def _lease(self, tx: Direct, row: Any) -> Lease:
         done: frozenset[int] = frozenset()
         if row["settled"]:
-            found = await tx.rows(
+            found = tx.rows(
                 self._text("settled_lines"),
                 {
                     "batch_seq": row["batch_seq"],
@@ -253,16 +276,14 @@ class SqliteWork(SqliteParts):
             done = frozenset(r["line"] for r in found)
         return Lease(repo.to_slice(row), row["token"], done)
 
-    async def _settle_one(
-        self, tx: Transaction, settlement: Settlement, now: int
-    ) -> tuple[Accepted, bool]:
+    def _settle_one(self, tx: Direct, settlement: Settlement, now: int) -> tuple[Accepted, bool]:
         """Return what was accepted, and whether it was the last of its batch."""
         seq = settlement.batch_seq
-        accepted = await self._under_their_token(tx, settlement)
+        accepted = self._under_their_token(tx, settlement)
         outcomes = [outcome for _, group in accepted for outcome in group]
         if not outcomes:
             return Accepted(), False
-        segment = await tx.row(
+        segment = tx.row(
             self._text("add_segment"),
             {
                 "batch_seq": seq,
@@ -273,11 +294,11 @@ class SqliteWork(SqliteParts):
             },
         )
         assert segment is not None, "an insert returns its row"
-        await tx.run_many(
+        tx.run_many(
             self._text("add_outcome"),
             [(seq, o.index, OUTCOME_CODES[o.kind], segment["id"]) for o in outcomes],
         )
-        await tx.run_many(
+        tx.run_many(
             self._text("settle_slice"),
             [_key(lease) | {"count": len(group)} for lease, group in accepted],
         )
@@ -287,23 +308,23 @@ class SqliteWork(SqliteParts):
             kinds[OutcomeKind.FAILED],
             sum((o.usage for o in outcomes), Usage()),
         )
-        await tx.run(
+        tx.run(
             self._text("settle_batch"),
             repo.usage_row(taken.usage)
             | {"batch_seq": seq, "completed": taken.succeeded, "failed": taken.failed},
         )
-        drained = await tx.run(self._text("drain"), {"batch_seq": seq, "now": now})
+        drained = tx.run(self._text("drain"), {"batch_seq": seq, "now": now})
         return taken, drained > 0
 
-    async def _under_their_token(
-        self, tx: Transaction, settlement: Settlement
+    def _under_their_token(
+        self, tx: Direct, settlement: Settlement
     ) -> list[tuple[Lease, Sequence[Any]]]:
         firsts = [lease.slice.first for lease, _ in settlement.outcomes]
-        rows = await tx.rows(
+        rows = tx.rows(
             self._text("held"),
             {
                 "batch_seq": settlement.batch_seq,
-                "firsts": msgspec.json.encode(firsts).decode(),
+                "firsts": as_json(firsts),
             },
         )
         held = {(row["first"], row["token"]) for row in rows}
@@ -313,11 +334,11 @@ class SqliteWork(SqliteParts):
             if (lease.slice.first, lease.token) in held
         ]
 
-    async def _without_settled(self, tx: Transaction, settlement: Settlement) -> Settlement:
+    def _without_settled(self, tx: Direct, settlement: Settlement) -> Settlement:
         outcomes: list[tuple[Lease, Sequence[Outcome]]] = []
         for lease, group in settlement.outcomes:
             piece = lease.slice
-            rows = await tx.rows(
+            rows = tx.rows(
                 self._text("settled_lines"),
                 {
                     "batch_seq": settlement.batch_seq,
@@ -330,9 +351,6 @@ class SqliteWork(SqliteParts):
                 outcomes.append((lease, left))
         return replace(settlement, outcomes=outcomes)
 
-    async def _is_validating(self, tx: Transaction, batch_seq: int) -> bool:
-        return await tx.row(self._text("is_validating"), {"batch_seq": batch_seq}) is not None
-
     async def _move(self, statement: str, batch: Batch, **params: Any) -> bool:
         async with self._database.write() as tx:
             moved = await tx.run(self._text(statement), {"batch_seq": batch.seq} | params) > 0
@@ -340,9 +358,9 @@ class SqliteWork(SqliteParts):
             self._moved.set()
         return moved
 
-    async def _discard_work(self, tx: Transaction, batch: Batch) -> None:
-        await self._revoke(tx, batch.seq, SliceState.CANCELLED)
-        await tx.run(self._text("add_garbage"), {"key": segments_prefix(batch.id)})
+    def _discard_work(self, tx: Direct, batch: Batch) -> None:
+        self._revoke(tx, batch.seq, SliceState.CANCELLED)
+        tx.run(self._text("add_garbage"), {"key": segments_prefix(batch.id)})
 
 
 def _key(lease: Lease) -> dict[str, int]:

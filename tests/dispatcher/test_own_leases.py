@@ -68,16 +68,16 @@ async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(
     upstream.script = lambda body, attempt: (
         HANG if attempt == 1 else web.json_response(completion())
     )
-    claim, under_way, go_on = SqliteWork.claim, asyncio.Event(), asyncio.Event()
+    claim, under_way, go_on = SqliteWork.claim_each, asyncio.Event(), asyncio.Event()
 
-    async def claim_slowly(self, claimed, **wanted):
-        found = await claim(self, claimed, **wanted)
-        if claimed.id != batch.id:
+    async def claim_slowly(self, picked, **wanted):
+        found = await claim(self, picked, **wanted)
+        if batch.id not in {claimed.id for claimed, _ in picked}:
             under_way.set()
             await go_on.wait()
         return found
 
-    monkeypatch.setattr(SqliteWork, "claim", claim_slowly)
+    monkeypatch.setattr(SqliteWork, "claim_each", claim_slowly)
     batch = await bench.submit(3)
 
     async with bench.running():

@@ -32,7 +32,7 @@ async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch
 
     Also where the disk is so slow, or refuses, that places are idle while lines are claimed.
     """
-    claim = SqliteWork.claim
+    claim = SqliteWork.claim_each
     calls = count(1)
 
     async def claim_hardly(self, batch, **wanted):
@@ -41,7 +41,7 @@ async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch
             raise StoreUnavailable("The database is busy.")
         return await claim(self, batch, **wanted)
 
-    monkeypatch.setattr(SqliteWork, "claim", claim_hardly)
+    monkeypatch.setattr(SqliteWork, "claim_each", claim_hardly)
     sent = Counter()
     began = time.monotonic()
 

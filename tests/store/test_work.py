@@ -46,6 +46,17 @@ async def test_claim_leases_in_file_order_and_only_once(store, make_batch):
     assert [x.slice.first for x in two.leases] == [8, 12, 16]
 
 
+async def test_one_claim_leases_slices_of_several_batches(store, make_batch):
+    """Of each as many as were asked for, in the order of the batches; none of one that may not run."""
+    one, paused, two = [await make_batch(lines=20) for _ in range(3)]
+    await store.pause_batch(paused.id, now=NOW)
+
+    claim = await store.claim_each([(two, 2), (paused, 9), (one, 1)], holder="a", ttl_s=30)
+
+    leased = [(lease.slice.batch_seq, lease.slice.first) for lease in claim.leases]
+    assert leased == [(two.seq, 0), (two.seq, 4), (one.seq, 0)]
+
+
 async def test_tokens_grow_with_every_claim(store, make_batch):
     """A fencing token is never used twice."""
     batch = await make_batch(lines=8)

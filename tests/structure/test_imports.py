@@ -15,7 +15,11 @@ MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 ONLY_IN = {
     "aiosqlite": {"batchline/store/connection.py"},
     "aiosql": {"batchline/store/sqlite_intake.py"},
-    "sqlite3": {"batchline/store/connection.py", "batchline/store/refusal.py"},
+    "sqlite3": {
+        "batchline/store/connection.py",
+        "batchline/store/direct.py",
+        "batchline/store/refusal.py",
+    },
     "prometheus_client": {"batchline/metrics.py", "gateway/ops.py", "dispatcher/ops.py"},
     "signal": {
         "batchline/failpoints.py",

@@ -160,12 +160,14 @@ WHERE seq = :batch_seq AND status IN ('validating', 'in_progress', 'finalizing',
 UPDATE tokens SET last = last + 1 WHERE id = 1 RETURNING last;
 
 -- name: claimable
-SELECT 1 WHERE EXISTS (
-    SELECT 1 FROM slices INDEXED BY slices_open WHERE batch_seq = :batch_seq AND state = 'open')
+SELECT w.value AS batch_seq FROM json_each(:seqs) w
+WHERE EXISTS (
+    SELECT 1 FROM slices INDEXED BY slices_open WHERE batch_seq = w.value AND state = 'open')
 OR EXISTS (
     SELECT 1 FROM slices INDEXED BY slices_leased
-    WHERE batch_seq = :batch_seq AND state = 'leased' AND leased_until_ms <= :now_ms
-      AND holder IS NOT :holder);
+    WHERE batch_seq = w.value AND state = 'leased' AND leased_until_ms <= :now_ms
+      AND holder IS NOT :holder)
+ORDER BY w.key;
 
 -- name: lapse_leases!
 UPDATE slices SET state = 'open', holder = NULL
