@@ -164,7 +164,10 @@ def another_model(model: str) -> Fault:
 
 def too_long(most_bytes: int) -> Fault:
     """Say that a line is longer than allowed."""
-    message = f"This line is longer than {most_bytes:,} bytes, the most allowed."
+    message = (
+        f"This line is longer than {most_bytes:,} bytes, the most allowed (BATCHLINE_MAX_LINE_BYTES). "
+        "Send less in it, or ask the operator to raise that."
+    )
     return Fault("invalid_request", message)
 
 

@@ -37,6 +37,7 @@ _ESCAPE = re.compile(
     rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+_BOM = b"\xef\xbb\xbf"
 _REPLACEMENT = rb"\ufffd"
 
 # Strings are matched so that what stands inside them is left alone.
@@ -107,8 +108,18 @@ def without_lone_surrogates(text: bytes) -> bytes:
 
 def decode_requests(data: bytes) -> list[RequestLine]:
     """Decode the requests of one slice's bytes; blank lines are skipped, a leading BOM too."""
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return [_decode_request(line) for line in lines if line.strip()]
+    return [request for _, _, request in decode_placed(data)]
+
+
+def decode_placed(data: bytes) -> list[tuple[int, int, RequestLine]]:
+    """Decode the requests of one slice's bytes, each with the place and the length of its line in them."""
+    found = []
+    start = len(_BOM) if data.startswith(_BOM) else 0
+    for line in data[start:].split(b"\n"):
+        if line.strip():
+            found.append((start, len(line), _decode_request(line)))
+        start += len(line) + 1
+    return found
 
 
 def _decode_request(line: bytes) -> RequestLine:

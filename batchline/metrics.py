@@ -83,6 +83,11 @@ class Metrics:
         self.waiting = Gauge(
             "batchline_requests_waiting", "Requests of running batches not finished", registry=r
         )
+        self.held_bytes = Gauge(
+            "batchline_held_bytes",
+            "Bytes of requests read ahead and in flight, and of answers not stored yet",
+            registry=r,
+        )
         self.finished = Counter(
             "batchline_requests_finished_total",
             "Lines settled, by outcome; cancelled and expired ones count when published",

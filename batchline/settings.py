@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         description="Batches that run at the same time, others wait their turn; one that cannot go on "
         "(paused, no server for its model, all its lines sent) takes nobody's place; unset: no limit",
     )
+    max_held_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1,
+        description="Memory of the dispatcher for requests read ahead and in flight, and for answers until "
+        "they are stored; a request larger than what is free waits for room, alone if need be",
+    )
     max_attempts: int = Field(5, ge=1, description="Tries of one line before it fails for good")
     request_timeout_s: float = Field(
         3600.0,

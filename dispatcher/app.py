@@ -14,7 +14,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -29,12 +29,14 @@ from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
+from .bodies import Bodies
 from .conduct import Conductor
 from .fleet import Fleet
 from .flight import Flight
 from .gate import Gate
 from .governor import Governor
-from .housekeeping import WorkAndUpkeep, duties, look_after
+from .housekeeping import Duty, WorkAndUpkeep, duties, look_after
+from .memory import Memory
 from .ops import serve_ops
 from .placement import Placement
 from .probe import Probe
@@ -121,6 +123,12 @@ def _claim_limits(settings: Settings, holder: str) -> ClaimLimits:
     )
 
 
+def _memory(settings: Settings, metrics: Metrics) -> Memory:
+    memory = Memory(most_bytes=settings.max_held_bytes)
+    metrics.held_bytes.set_function(lambda: memory.held_bytes)
+    return memory
+
+
 def _placement(settings: Settings, *, clock: Callable[[], float]) -> Placement:
     return Placement(
         settings.upstream_url,
@@ -160,19 +168,25 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         placement = _placement(settings, clock=clock)
+        memory = _memory(settings, metrics)
+        bodies = Bodies(blobs, memory)
         self._flight = Flight(
             upstream,
             placement,
+            bodies,
+            memory=memory,
             retry=_retry_limits(settings),
             gate=self._gate,
             metrics=metrics,
             clock=clock,
         )
-        self._pump = Pump(store, blobs, self._flight, limits=_claim_limits(settings, self._holder))
+        limits = _claim_limits(settings, self._holder)
+        self._pump = Pump(store, bodies, self._flight, memory=memory, limits=limits)
         self._settler = Settler(
             store,
             blobs,
             gate=self._gate,
+            memory=memory,
             metrics=metrics,
             flush_s=settings.flush_s,
             clock=clock,
@@ -192,14 +206,17 @@ class Dispatcher:
             metrics=metrics,
             clock=clock,
         )
-        self._duties = duties(
-            settings,
-            store,
+        self._duties = self._make_duties(blobs)
+
+    def _make_duties(self, blobs: Blobs) -> Mapping[str, Duty]:
+        return duties(
+            self._settings,
+            self._store,
             blobs,
             gate=self._gate,
-            metrics=metrics,
+            metrics=self._metrics,
             is_idle=lambda: not self._flight.in_flight,
-            clock=clock,
+            clock=self._clock,
         )
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -22,9 +22,11 @@ from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
 
+from .bodies import Bodies
 from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
+from .memory import Memory
 from .placement import Berth, Placement, Stay
 from .policy import Counts
 from .ready import AHEAD_LINES, Ready
@@ -57,7 +59,9 @@ class Flight:
         self,
         upstream: Upstream,
         placement: Placement,
+        bodies: Bodies,
         *,
+        memory: Memory,
         retry: RetryLimits,
         gate: Gate,
         metrics: Metrics,
@@ -70,7 +74,9 @@ class Flight:
         self._attempts = cache(metrics.attempts.labels)
         self._clock = clock
         self._settler: Settler | None = None
-        self._ready = Ready(placement)
+        self._bodies = bodies
+        self._memory = memory
+        self._ready = Ready(placement, memory)
         self.trials = Trials(
             placement,
             metrics=metrics,
@@ -204,7 +210,8 @@ class Flight:
         return self._ready.next()
 
     def _may_send(self) -> bool:
-        return len(self._tasks) < self.limit and not self._is_draining and self._gate.may_try
+        has_room = len(self._tasks) < self.limit and self._memory.may_send
+        return has_room and not self._is_draining and self._gate.may_try
 
     def _come_back(self) -> None:
         """Kick again when an open circuit may be tried, if lines wait for that."""
@@ -219,6 +226,7 @@ class Flight:
 
     def _start(self, line: ReadyLine, stay: Stay) -> None:
         self._retrying.sent(line)
+        self._memory.sent(line)
         task = asyncio.get_running_loop().create_task(self._run(line, stay))
         self._tasks[task] = line, stay
         line.held.tasks.add(task)
@@ -229,7 +237,9 @@ class Flight:
         line, stay = self._tasks.pop(task)
         self._placement.left(stay)
         line.held.tasks.discard(task)
-        if task.cancelled() or task.exception() or not task.result():
+        is_lost = task.cancelled() or task.exception() is not None or not task.result()
+        self._memory.landed(line, is_done=not is_lost)
+        if is_lost:
             line.held.under_way -= 1  # else when it is durable
             if line.held.is_leaving:
                 self.hungry.set()
@@ -249,8 +259,11 @@ class Flight:
         left_s = self._retrying.left_s(line)
         if left_s <= 0:
             return False  # it expires with its batch in a moment
+        body = await self._bodies.of(line)
+        if body is None:
+            return False  # its batch fails in a moment
         failpoint("send.before")
-        reply = await self._send(line, stay, max(left_s, TOO_LATE_S))
+        reply = await self._send(line, body, stay, max(left_s, TOO_LATE_S))
         failpoint("send.answered")
         verdict = judge(reply, self._setting(line, stay, reply))
         self._measure(verdict, reply.seconds)
@@ -299,13 +312,15 @@ class Flight:
         else:
             self._ready.add_first(line)
 
-    async def _send(self, line: ReadyLine, stay: Stay, left_s: float) -> Reply | Broken:
+    async def _send(
+        self, line: ReadyLine, body: bytes, stay: Stay, left_s: float
+    ) -> Reply | Broken:
         """Send the line; where its backend hangs that is its end, as if the connection were lost."""
         started = time.monotonic()
         try:
             return await self._upstream.send(
                 line.held.batch.endpoint,
-                bytes(line.body),
+                body,
                 request_id=line.name,
                 backend=stay.berth.pin,
                 within_s=left_s,

@@ -14,6 +14,10 @@ from .placement import Berth
 from .verdict import Answer, NoAnswer
 
 
+class _Named(msgspec.Struct):
+    model: str | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """A slice this process holds, until its last line is settled."""
@@ -24,6 +28,7 @@ class Held:
     trusted_until: float
     tasks: set[asyncio.Task[bool]] = field(default_factory=set)
     timers: set[asyncio.TimerHandle] = field(default_factory=set)
+    lines: list[ReadyLine] = field(default_factory=list)
     under_way: int = 0
     """Lines sent and not yet durable."""
     is_dropped: bool = False
@@ -57,7 +62,15 @@ class ReadyLine:
     name: str
     """Its request's id, in its result line and in the model server's log."""
     custom_id: str
-    body: msgspec.Raw
+    body: bytes | None
+    """None where it had to make room (`memory`): it is read again from `offset_bytes` of the input file."""
+    size_bytes: int = 0
+    """Of the body."""
+    offset_bytes: int = 0
+    length_bytes: int = 0
+    """Of the line in the input file."""
+    model: str | None = None
+    """What the body names, once it has made room."""
     spent: int = 0
     tries: int = 0
     was_stale: bool = False
@@ -74,3 +87,12 @@ class ReadyLine:
     """How often of these it was alone with it."""
     quickest_s: float = math.inf
     is_on_trial: bool = False
+
+    def named_model(self) -> str | None:
+        """Return the model that the body names; None where it names none."""
+        if self.body is None:
+            return self.model
+        try:
+            return msgspec.json.decode(self.body, type=_Named).model
+        except msgspec.DecodeError:
+            return None

@@ -14,19 +14,16 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from batchline.blobs import Blobs
-from batchline.errors import NotFound, StoreUnavailable
+from batchline.errors import StoreUnavailable
 from batchline.failpoints import failpoint
 from batchline.input_file import SLICE_LINES
-from batchline.lines import decode_requests
 from batchline.model import Batch, Claim, Lease, request_id
-from batchline.results.pieces import pieces
 from batchline.store import Work
 
+from .bodies import Bodies, Placed
 from .flight import Flight
 from .held import Held, ReadyLine
+from .memory import Memory
 from .schedule import Schedule
 from .settle import Pending
 
@@ -34,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _SLICES_A_CLAIM = 16  # of one batch: one transaction feeds about 1,000 lines
 _BATCHES_A_CLAIM = 16
+_LONG_SLICE_BYTES = 1 << 20  # of shorter ones a claim may take too many: they are given back
 _MOST_HELD = 4096  # lines of one batch: those that wait for their retry are in memory, too
 _RENEW_AFTER = 1 / 3
 _LEASE_MARGIN = 0.8
@@ -54,14 +52,16 @@ class Pump:
     def __init__(
         self,
         store: Work,
-        blobs: Blobs,
+        bodies: Bodies,
         flight: Flight,
         *,
+        memory: Memory,
         limits: ClaimLimits,
     ) -> None:
         self._store = store
-        self._blobs = blobs
+        self._bodies = bodies
         self._flight = flight
+        self._memory = memory
         self._limits = limits
         self._held: dict[tuple[int, int], Held] = {}
         self._held_lines: Counter[int] = Counter()
@@ -72,8 +72,12 @@ class Pump:
         self._exhausted: set[int] = set()
         self._refused: set[int] = set()  # by the store: there may be more to claim
         self._is_unsure = False
-        self.broken: dict[int, str] = {}
+        self._slice_bytes: dict[int, int] = {}  # of batches with long lines: of one slice, so far
+
+    @property
+    def broken(self) -> dict[int, str]:
         """Batches (by seq) whose input cannot be read any more, and why."""
+        return self._bodies.broken
 
     # -- which batches
 
@@ -96,6 +100,7 @@ class Pump:
         """Drop all work of this batch at once, if there is any."""
         self._forget(batch.seq)
         self.broken.pop(batch.seq, None)
+        self._slice_bytes.pop(batch.seq, None)
         for held in self._held_of(batch.seq):
             self._drop(held)
         self._flight.forget(batch.id)
@@ -152,7 +157,7 @@ class Pump:
                     for batch, _ in picked:
                         self._schedule.remove(batch.seq)
                         self._refused.add(batch.seq)
-            self._flight.claimed(is_all=self._flight.room > 0 and not self._refused)
+            self._flight.claimed(is_all=self._flight.room > 0 and not self._may_claim_more())
 
     async def keep_leases(self) -> None:
         """Renew the leases held, drop those lost, look for those that others lost; never returns."""
@@ -193,6 +198,7 @@ class Pump:
     def _remove(self, held: Held) -> None:
         del self._held[held.key]
         self._leaving.pop(held.key, None)
+        self._memory.free_all(held)
         seq = held.batch.seq
         self._held_lines[seq] -= held.left
         if not self._held_lines[seq]:
@@ -241,15 +247,23 @@ class Pump:
 
     # -- claiming
 
+    def _may_claim_more(self) -> bool:
+        return bool(self._refused) or self._schedule.choose(self._flight.wants) is not None
+
     def _pick(self) -> list[tuple[Batch, int]]:
-        """Choose of which batches to claim how many slices, for about as many lines as there is room for."""
-        share, room = max(1, len(self._schedule)), self._flight.room
+        """Choose of which batches to claim how many slices, for about as much as there is room for."""
+        share, room, free = max(1, len(self._schedule)), self._flight.room, self._memory.free_bytes
         picked: dict[int, tuple[Batch, int]] = {}
         while room > 0 and len(picked) < _BATCHES_A_CLAIM:
             batch = self._schedule.choose(self._flight.wants)
             if batch is None or batch.seq in picked:
                 break
+            slice_bytes = self._slice_bytes.get(batch.seq, 1)
+            if slice_bytes > free and not (self._memory.is_idle and not picked):
+                break  # it waits for room, and others behind it: else it would wait for ever
             slices = min(_SLICES_A_CLAIM, max(1, room // SLICE_LINES // share))
+            slices = max(1, min(slices, free // slice_bytes))
+            free -= slices * slice_bytes
             lines = min(slices * SLICE_LINES, max(1, batch.counts.total - batch.counts.finished))
             room -= lines
             picked[batch.seq] = batch, slices
@@ -283,69 +297,71 @@ class Pump:
     async def _take(
         self, picked: Sequence[tuple[Batch, int]], claim: Claim, trusted_until: float
     ) -> None:
-        """Read the lines of the slices and have them sent; give back what is not wanted any more."""
+        """Read the lines of the slices and have them sent; give back what is not wanted."""
         batches = {batch.seq: batch for batch, _ in picked}
         left = [(batches[lease.slice.batch_seq], lease) for lease in claim.leases]
-        unwanted = []
+        wanted = self._fitting(left)
+        unwanted = left[len(wanted) :]
+        done = 0
         try:
-            for piece in pieces([_range(batch, lease) for batch, lease in left]):
-                for data in await self._read(piece):
-                    batch, lease = left[0]
-                    if not self._accept(batch, lease, data, trusted_until):
-                        unwanted.append(lease)
-                    del left[0]
-        except StoreUnavailable:
-            await self._store.release([lease for _, lease in left] + unwanted)
-            raise
+            async for requests in self._bodies.read(wanted):
+                batch, lease = wanted[done]
+                done += 1
+                if requests is None:
+                    self._forget(batch.seq)
+                if requests is None or not self._sends(batch):
+                    unwanted.append((batch, lease))
+                else:
+                    self._accept(Held(batch, lease, 0, trusted_until), requests)
+        finally:
+            await self._return(unwanted + wanted[done:])
+
+    def _fitting(self, claimed: Sequence[tuple[Batch, Lease]]) -> list[tuple[Batch, Lease]]:
+        """Return the first of what was claimed, as far as there is room; one slice may always go alone."""
+        free = self._memory.free_bytes
+        fitting: list[tuple[Batch, Lease]] = []
+        for batch, lease in claimed:
+            length = lease.slice.length_bytes
+            if length > _LONG_SLICE_BYTES:
+                self._slice_bytes[batch.seq] = length
+            if length > free and not (self._memory.is_idle and not fitting):
+                break
+            free -= length
+            fitting.append((batch, lease))
+        return fitting
+
+    async def _return(self, unwanted: Sequence[tuple[Batch, Lease]]) -> None:
         if unwanted:
-            await self._store.release(unwanted)
-
-    async def _read(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | NotFound]:
-        """Read the bytes of slices at the price of one thread hop, unless some are gone."""
-        try:
-            return list(await self._blobs.read_many(ranges))
-        except NotFound:
-            return [await self._read_one(one) for one in ranges]
-
-    async def _read_one(self, one: tuple[str, int, int]) -> bytes | NotFound:
-        try:
-            return (await self._blobs.read_many([one]))[0]
-        except NotFound as exc:
-            return exc
+            await self._store.release([lease for _, lease in unwanted])
+        for batch, _ in unwanted:
+            self._ask_for(batch.seq)
 
     def _sends(self, batch: Batch) -> bool:
         """Whether lines are sent of it still: it may have been paused or ended meanwhile."""
         return self._batches.get(batch.seq) is batch
 
-    def _accept(
-        self, batch: Batch, lease: Lease, data: bytes | NotFound, trusted_until: float
-    ) -> bool:
-        """Have the lines of a slice sent; False where that is not wanted any more."""
-        piece = lease.slice
-        if isinstance(data, NotFound):
-            return self._break(batch, f"The input file cannot be read any more: {data}")
-        try:
-            requests = decode_requests(data)
-        except msgspec.DecodeError as exc:
-            return self._break(batch, f"The input file cannot be read any more: {exc}")
-        if len(requests) != piece.count:
-            return self._break(batch, "The input file is not what was validated.")
-        failpoint("claim.read")
-        if not self._sends(batch):
-            return False
-        held = Held(batch, lease, piece.count - len(lease.done), trusted_until)
+    def _accept(self, held: Held, requests: Sequence[Placed]) -> None:
+        """Have the lines of a slice sent that have no outcome yet."""
+        batch, lease = held.batch, held.lease
+        for index, (start, length, request) in enumerate(requests, lease.slice.first):
+            if index in lease.done:
+                continue
+            body = bytes(request.body)
+            line = ReadyLine(
+                held,
+                index,
+                request_id(batch.id, index),
+                request.custom_id,
+                body,
+                size_bytes=len(body),
+                offset_bytes=lease.slice.offset_bytes + start,
+                length_bytes=length,
+            )
+            held.lines.append(line)
+            self._memory.read_ahead(line)
+        held.left = len(held.lines)
         self._add(held)
-        self._flight.add(
-            ReadyLine(held, index, request_id(batch.id, index), request.custom_id, request.body)
-            for index, request in enumerate(requests, piece.first)
-            if index not in lease.done
-        )
-        return True
-
-    def _break(self, batch: Batch, reason: str) -> bool:
-        self.broken[batch.seq] = reason
-        self._forget(batch.seq)
-        return False
+        self._flight.add(held.lines)
 
     # -- leases
 
@@ -365,7 +381,3 @@ class Pump:
         for key in lost:
             if (gone := self._held.get(key)) in held and gone is not None:
                 self._drop(gone)
-
-
-def _range(batch: Batch, lease: Lease) -> tuple[str, int, int]:
-    return batch.input_key, lease.slice.offset_bytes, lease.slice.length_bytes

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-import msgspec
-
 from .held import ReadyLine
+from .memory import Memory
 from .placement import Berth, Placement, Stay
 
 AHEAD_LINES = 128
@@ -22,15 +21,12 @@ AHEAD_LINES = 128
 _Need = tuple[str | None, Berth | None]
 
 
-class _Named(msgspec.Struct):
-    model: str | None = None
-
-
 class Ready:
     """The queue before the placement."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, memory: Memory) -> None:
         self._placement = placement
+        self._memory = memory
         self._lines: deque[ReadyLine] = deque()
         self._parked: dict[_Need, deque[ReadyLine]] = {}
 
@@ -68,10 +64,7 @@ class Ready:
         """
         if line.held.batch.model is not None or not self._placement.tells_apart:
             return line.held.batch.model
-        try:
-            model = msgspec.json.decode(line.body, type=_Named).model
-        except msgspec.DecodeError:
-            return None
+        model = line.named_model()
         return model if self._placement.can_serve(model) else None
 
     def _next_parked(self) -> tuple[ReadyLine, Stay] | None:
@@ -97,4 +90,5 @@ class Ready:
                     self._lines.appendleft(line)
                     return None
             self._parked.setdefault(need, deque()).append(line)
+            self._memory.lay_aside(line)
         return None

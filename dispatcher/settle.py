@@ -22,11 +22,12 @@ from batchline.states import OutcomeKind
 from batchline.store import Work
 
 from .gate import Cause, Gate
+from .memory import Memory
 
 log = logging.getLogger(__name__)
 
 _MAX_PENDING = 4096
-_MAX_PENDING_BYTES = 64 << 20
+_MAX_PENDING_BYTES = 16 << 20  # it is copied once more to be written
 _RETRY_S = 1.0
 
 Pending = tuple[Batch, Lease, Outcome]
@@ -41,6 +42,7 @@ class Settler:
         blobs: Blobs,
         *,
         gate: Gate,
+        memory: Memory,
         metrics: Metrics,
         flush_s: float,
         clock: Callable[[], float],
@@ -49,6 +51,7 @@ class Settler:
         self._store = store
         self._blobs = blobs
         self._gate = gate
+        self._memory = memory
         self._metrics = metrics
         self._flush_s = flush_s
         self._clock = clock
@@ -62,8 +65,13 @@ class Settler:
 
     async def put(self, batch: Batch, lease: Lease, outcome: Outcome) -> None:
         """Queue one finished line; waits while the queue is full."""
-        while not self._room.is_set():
-            await self._room.wait()
+        self._memory.answered(len(outcome.record))
+        try:
+            while not self._room.is_set():
+                await self._room.wait()
+        except asyncio.CancelledError:
+            self._memory.give(len(outcome.record))
+            raise
         self._pending.append((batch, lease, outcome))
         self._pending_bytes += len(outcome.record)
         self._arrived.set()
@@ -86,6 +94,7 @@ class Settler:
             self._room.set()
             if group:
                 await self._store_durably(group)
+                self._memory.give(sum(len(outcome.record) for _, _, outcome in group))
             elif self._stopping:
                 return
             if self._stopping:

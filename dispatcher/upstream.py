@@ -15,8 +15,9 @@ from typing import Self
 
 import aiohttp
 import msgspec
-from aiohttp.payload import BytesPayload
 from yarl import URL
+
+from .payload import json_payload
 
 BACKEND_HEADER = "X-Batchline-Backend"
 """Tells our nginx which backend shall get a line."""
@@ -131,7 +132,7 @@ class Upstream:
         try:
             async with self._session.post(
                 url,
-                data=BytesPayload(body, content_type="application/json"),
+                data=json_payload(body),
                 headers=given,
                 timeout=self._timeout_of(within_s),
                 allow_redirects=False,

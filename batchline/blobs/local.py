@@ -227,14 +227,16 @@ class LocalBlobs:
         return found
 
     def _put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
-        body = b"".join(record for _, record in records)
         index = b"".join(_ENTRY.pack(line, len(record)) for line, record in records)
-        checksum = zlib.crc32(index, zlib.crc32(body))
-        footer = _FOOTER.pack(len(records), checksum, _MAGIC)
+        checksum = 0
+        for _, record in records:
+            checksum = zlib.crc32(record, checksum)
+        footer = _FOOTER.pack(len(records), zlib.crc32(index, checksum), _MAGIC)
+        data = b"".join((*(record for _, record in records), index, footer))
         with _translated(prefix), self._segments_lock:
             file = self._segment_file(prefix)
-            offset = file.append(body + index + footer)
-        return SegmentRef(file.key, offset, len(body) + len(index) + len(footer))
+            offset = file.append(data)
+        return SegmentRef(file.key, offset, len(data))
 
     def _segment_file(self, prefix: str) -> _SegmentFile:
         file = self._segments.get(prefix)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 from test_placement import Scene
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
 from dispatcher.held import Held, ReadyLine
+from dispatcher.memory import Memory
 from dispatcher.ready import AHEAD_LINES, Ready
 
 
@@ -20,9 +20,12 @@ def held(model):
 
 
 def line(index, of, model="m"):
-    return ReadyLine(
-        of, index, f"req-{index}", f"id-{index}", msgspec.Raw(b'{"model": "%s"}' % model.encode())
-    )
+    body = b'{"model": "%s"}' % model.encode()
+    return ReadyLine(of, index, f"req-{index}", f"id-{index}", body, size_bytes=len(body))
+
+
+def queue(scene):
+    return Ready(scene.placement, Memory(most_bytes=1 << 20))
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def taken(ready):
 def test_lines_are_placed_in_order():
     """The first that came is the first that goes; one that is put back goes before all."""
     scene = Scene("a", limit=3)
-    ready, batch = Ready(scene.placement), held("m")
+    ready, batch = queue(scene), held("m")
     ready.add([line(1, batch), line(2, batch), line(3, batch), line(4, batch)])
     ready.add_first(line(0, batch))
 
@@ -54,7 +57,7 @@ def test_lines_are_placed_in_order():
 
 def test_a_model_without_room_does_not_hold_up_another_one(scene):
     """Its lines step aside, and go first when there is room."""
-    ready = Ready(scene.placement)
+    ready = queue(scene)
     ready.add([line(i, held("m")) for i in range(6)] + [line(9, held("n"))])
 
     stays = [ready.next() for _ in range(5)]
@@ -71,7 +74,7 @@ def test_a_model_without_room_does_not_hold_up_another_one(scene):
 
 def test_no_more_is_wanted_of_a_model_that_enough_lines_wait_for(scene):
     """Else one model's lines would be claimed without end while another one's are sent."""
-    ready, batch = Ready(scene.placement), held("m")
+    ready, batch = queue(scene), held("m")
     ready.add(line(i, batch) for i in range(AHEAD_LINES + 4))
     assert ready.wants("m")
 
@@ -84,7 +87,7 @@ def test_no_more_is_wanted_of_a_model_that_enough_lines_wait_for(scene):
 
 def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
     """Ready or set aside."""
-    ready, lost = Ready(scene.placement), held("m")
+    ready, lost = queue(scene), held("m")
     ready.add(line(i, lost) for i in range(6))
     assert len(taken(ready)) == 4
     lost.is_dropped = True
@@ -96,7 +99,7 @@ def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
 
 def test_each_line_of_a_mixed_batch_is_asked_for_its_model(scene):
     """Where backends differ; what nobody serves goes to anybody, whose answer is the line's."""
-    ready, mixed = Ready(scene.placement), held(None)
+    ready, mixed = queue(scene), held(None)
 
     assert [ready.model_of(line(0, mixed, model)) for model in "mnx"] == ["m", "n", None]
     scene.look(b={"models": ("m",)})

@@ -13,6 +13,7 @@ from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
 from dispatcher import settle
 from dispatcher.gate import Gate
+from dispatcher.memory import Memory
 from dispatcher.settle import Settler
 
 
@@ -44,6 +45,7 @@ def make_settler(store, clock):
             store,
             blobs,
             gate=gate,
+            memory=Memory(most_bytes=1 << 30),
             metrics=Metrics(),
             flush_s=0.01,
             clock=clock,
