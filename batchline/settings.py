@@ -94,6 +94,12 @@ class Settings(BaseSettings):
         description="A model server whose engine stands still this long with requests of ours, or that "
         "answers nothing for a fifth of it, hangs: its requests go elsewhere; 0: never",
     )
+    model_grace_s: float = Field(
+        60.0,
+        ge=0,
+        description="Lines whose model no living server has served for so long fail as `model_not_found`; "
+        "until then they wait",
+    )
     grace_s: float = Field(30.0, ge=0, description="Time to finish requests in flight on SIGTERM")
     max_file_bytes: int = Field(
         512 * 1024 * 1024, ge=1, description="Largest file, counted after decompression"

@@ -158,14 +158,14 @@ class Pump:
         wanted = [
             b
             for b in self._batches
-            if b.seq not in without and held[b.seq] < most and self._flight.wants(b.model)
+            if b.seq not in without and held[b.seq] < most and self._flight.wants(b)
         ]
         return schedule.choose(wanted, held)
 
     @property
-    def models(self) -> dict[str, str | None]:
-        """Batch id -> model, of the batches that lines are sent of."""
-        return {b.id: b.model for b in self._batches}
+    def batches(self) -> Sequence[Batch]:
+        """The batches that lines are sent of."""
+        return self._batches
 
     async def _claim(self, batch: Batch) -> None:
         if self._is_unsure:

@@ -14,8 +14,10 @@ from dispatcher.held import Held, ReadyLine
 from dispatcher.ready import AHEAD_LINES, Ready
 
 
-def held(model):
-    batch = Batch(1, "b", BatchStatus.IN_PROGRESS, "/v1/x", "f", "k", "24h", 0, 1, model=model)
+def held(model, seq=1):
+    batch = Batch(
+        seq, f"b{seq}", BatchStatus.IN_PROGRESS, "/v1/x", "f", "k", "24h", 0, 1, model=model
+    )
     return Held(batch, SimpleNamespace(), 9, 0.0)
 
 
@@ -73,13 +75,14 @@ def test_no_more_is_wanted_of_a_model_that_enough_lines_wait_for(scene):
     """Else one model's lines would be claimed without end while another one's are sent."""
     ready, batch = Ready(scene.placement), held("m")
     ready.add(line(i, batch) for i in range(AHEAD_LINES + 4))
-    assert ready.wants("m")
+    assert ready.wants(batch.batch)
 
     taken(ready)
 
-    assert not ready.wants("m")
-    assert ready.wants("n")
-    assert not ready.wants("nobody's")
+    assert not ready.wants(batch.batch)
+    assert ready.wants(held("n", 2).batch)
+    assert ready.wants(held("m", 3).batch)
+    assert not ready.wants(held("nobody's", 4).batch)
 
 
 def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
@@ -91,14 +94,31 @@ def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
     ready.add([line(7, lost), line(8, held("n"))])
 
     assert taken(ready) == [(8, "b")]
-    assert ready.wants("m")
+    assert ready.wants(lost.batch)
 
 
 def test_each_line_of_a_mixed_batch_is_asked_for_its_model(scene):
-    """Where backends differ; what nobody serves goes to anybody, whose answer is the line's."""
+    """Of a batch for one model it is the batch's."""
     ready, mixed = Ready(scene.placement), held(None)
 
-    assert [ready.model_of(line(0, mixed, model)) for model in "mnx"] == ["m", "n", None]
-    scene.look(b={"models": ("m",)})
-    assert ready.model_of(line(0, mixed, "m")) is None
-    assert ready.model_of(line(0, held("m"), "n")) == "m"
+    assert [ready.need(line(0, mixed, model)).model for model in "mnx"] == ["m", "n", "x"]
+    assert ready.need(line(0, held("m"), "n")).model == "m"
+    assert ready.need(ReadyLine(mixed, 0, "r", "i", msgspec.Raw(b"{}"))).model is None
+
+
+def test_lines_of_a_model_that_is_gone_wait_no_longer(scene):
+    """Parked, ready or still to be claimed; lines of a slice that was given back are nobody's."""
+    ready, mixed, lost = Ready(scene.placement), held(None), held(None, 2)
+    ready.add([line(0, mixed, "x"), line(1, mixed, "m"), line(2, lost, "x")])
+    assert taken(ready) == [(1, "a")]
+    assert list(ready.gone()) == []
+    assert ready.waiting() == dict.fromkeys(("b1", "b2"), "No backend in service serves x.")
+    lost.is_dropped = True
+
+    scene.now += 60
+    assert [one.index for one in ready.gone()] == [0]
+    assert ready.waiting() == {}
+    assert ready.wants(held("x", 3).batch)
+    ready.add([line(4, mixed, "x")])
+    assert ready.next() is None
+    assert [one.index for one in ready.gone()] == [4]
