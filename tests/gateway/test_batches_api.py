@@ -108,15 +108,16 @@ async def test_a_completed_batch_has_files_counts_and_usage(gateway):
     assert parsed.usage.total_tokens == 16
 
 
-@pytest.mark.spec("3.5-all-failed")
+@pytest.mark.spec("3.5-all-failed", "3.1-usage-ended")
 async def test_an_all_failed_batch_is_completed_without_output(gateway):
-    """No success: output_file_id and usage stay null, the status is completed."""
+    """No success: output_file_id stays null, usage is zeros, the status is completed."""
     batch = await gateway.create_batch()
     await gateway.run(batch.id, BAD)
 
     shown = await fetch(gateway, batch.id)
 
-    assert (shown["status"], shown["output_file_id"], shown["usage"]) == ("completed", None, None)
+    assert (shown["status"], shown["output_file_id"]) == ("completed", None)
+    assert shown["usage"]["total_tokens"] == 0
     assert shown["error_file_id"] is not None
     assert shown["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
 
