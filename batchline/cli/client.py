@@ -181,14 +181,14 @@ class Client:
                 raise _refusal(answer)
             yield Content(start, total, answer.iter_raw())
 
-    def probe(self, path: str) -> tuple[bool, Any]:
-        """Return whether `path` answers well, and its body: JSON where it is JSON, else text."""
+    def probe(self, path: str) -> tuple[int, Any]:
+        """Return the status of what `path` answers, and its body: JSON where it is JSON, else text."""
         with self._translated():
             answer = self._http.get(path)
             try:
-                return answer.is_success, answer.json()
+                return answer.status_code, answer.json()
             except ValueError:
-                return answer.is_success, answer.text
+                return answer.status_code, answer.text
 
     def _ask(self, method: str, path: str, **kwargs: Any) -> Json:
         with self._translated():
