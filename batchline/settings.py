@@ -84,8 +84,11 @@ class Settings(BaseSettings):
     max_in_flight: int | None = Field(
         None, ge=1, description="Requests in flight at most; unset: found from the engines' queues"
     )
-    max_concurrent_batches: int = Field(
-        8, ge=1, description="Batches that run at the same time; others wait their turn"
+    max_concurrent_batches: int | None = Field(
+        None,
+        ge=1,
+        description="Batches that run at the same time, others wait their turn; one that cannot go on "
+        "(paused, no server for its model, all its lines sent) takes nobody's place; unset: no limit",
     )
     max_attempts: int = Field(5, ge=1, description="Tries of one line before it fails for good")
     request_timeout_s: float = Field(

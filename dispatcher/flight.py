@@ -13,20 +13,20 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from batchline.failpoints import failpoint
 from batchline.lines import answer_record, error_record
 from batchline.metrics import Metrics
-from batchline.model import Batch, Outcome, Usage
+from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
 
 from .berth import Berth, News, Stay
 from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
-from .lacks import Lacking
+from .lacks import Lacking, Need
 from .placement import Placement
 from .policy import POLICIES, Counts
 from .ready import AHEAD_LINES, Ready
@@ -162,9 +162,13 @@ class Flight:
             self._fail(line, model_gone(line.model, self._placement.served, request_id=line.name))
         self._come_back()
 
-    def wants(self, batch: Batch) -> bool:
-        """Whether lines of this batch shall be claimed: not while nobody may take more of them."""
-        return self._ready.wants(batch)
+    def wants(self, model: str | None, endpoint: str) -> bool:
+        """Whether such lines shall be claimed: not while nobody may take more of them."""
+        return self._ready.wants(Need(model, endpoint))
+
+    def holds_up(self, seq: int) -> bool:
+        """Whether lines of this batch wait that nobody takes for their length: more would, too."""
+        return self._ready.holds_up(seq)
 
     def waiting(self) -> dict[str, str]:
         """Say of which batches (by id) lines wait that no backend in service takes, and why."""
@@ -202,7 +206,8 @@ class Flight:
         if self._tasks:
             log.info("waiting up to %.0f s for %d requests in flight", grace_s, len(self._tasks))
             try:
-                await asyncio.wait_for(self._idle.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await self._idle.wait()
             except TimeoutError:
                 log.warning("aborting %d requests", len(self._tasks))
         tasks = list(self._tasks)
@@ -210,10 +215,10 @@ class Flight:
             task.cancel()
         await asyncio.gather(*tasks, *self._failing, return_exceptions=True)
 
-    def keep_only(self, batch_ids: Collection[str]) -> None:
-        """Forget what is known of batches that do not run any more."""
-        self._retrying.keep_only(batch_ids)
-        self._refusals.keep_only(batch_ids)
+    def forget(self, batch_id: str) -> None:
+        """Forget what is known of a batch that does not run any more."""
+        self._retrying.forget(batch_id)
+        self._refusals.forget(batch_id)
 
     # -- sending
 

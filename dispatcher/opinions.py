@@ -133,9 +133,9 @@ class Opinions(Generic[L]):
                 docket.waiting[by] = self._leave(docket, by, lines, released, now)
         return released
 
-    def keep_only(self, batch_ids: Collection[str]) -> None:
-        """Forget batches that do not run any more."""
-        for kind in [kind for kind in self._dockets if kind.batch_id not in batch_ids]:
+    def forget_batch(self, batch_id: str) -> None:
+        """Forget a batch that does not run any more."""
+        for kind in [kind for kind in self._dockets if kind.batch_id == batch_id]:
             del self._dockets[kind]
 
     def _leave(

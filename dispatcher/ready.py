@@ -8,10 +8,8 @@ A model whose servers are full or gone does not hold up the lines of another one
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
-
-from batchline.model import Batch
 
 from .berth import Berth, Stay
 from .held import ReadyLine
@@ -32,8 +30,6 @@ class Ready:
         self._placement = placement
         self._lines: deque[ReadyLine] = deque()
         self._parked: dict[_Where, deque[ReadyLine]] = {}
-        self._parked_of: Counter[int] = Counter()
-        """By batch (seq)."""
         self._gone: deque[ReadyLine] = deque()
 
     def __len__(self) -> int:
@@ -52,22 +48,27 @@ class Ready:
         """Forget all lines."""
         self._lines.clear()
         self._parked.clear()
-        self._parked_of.clear()
         self._gone.clear()
 
-    def wants(self, batch: Batch) -> bool:
-        """Whether lines of this batch shall be claimed: not while enough of them are parked.
-
-        Of what no backend in service takes, a few are enough: they try whether that is so still.
-        """
-        model = batch.model
+    def wants(self, need: Need) -> bool:
+        """Whether lines that need this shall be claimed: not while enough of them are parked."""
+        model = need.model
         if not self._placement.can_serve(model):
             return self._placement.is_gone(model)
-        need = Need(model, batch.endpoint)
-        if self._placement.lacking(need) is None:
-            return self._parked_of[batch.seq] < AHEAD_LINES
-        parked = (len(lines) for (other, _), lines in self._parked.items() if other[:2] == need[:2])
+        parked = (
+            len(lines)
+            for (other, _), lines in self._parked.items()
+            if other[:2] == need[:2] and not other.size_bytes
+        )
         return sum(parked) < AHEAD_LINES
+
+    def holds_up(self, seq: int) -> bool:
+        """Whether lines of this batch are parked that nobody takes for their length."""
+        return any(
+            lines[0].held.batch.seq == seq
+            for (need, _), lines in self._parked.items()
+            if need.size_bytes and self._placement.lacking(need) is not None
+        )
 
     def next(self) -> tuple[ReadyLine, Stay] | None:
         """Take the first line that some backend may take now, with its place."""
@@ -77,9 +78,7 @@ class Ready:
     def gone(self) -> Iterator[ReadyLine]:
         """Take the lines whose model nobody has served for so long that they wait no longer."""
         for where in [where for where in self._parked if self._placement.is_gone(where[0].model)]:
-            lines = self._parked.pop(where)
-            self._parked_of.subtract(line.held.batch.seq for line in lines)
-            self._gone.extend(lines)
+            self._gone.extend(self._parked.pop(where))
         while self._gone:
             line = self._gone.popleft()
             if line.held.may_send:
@@ -101,17 +100,12 @@ class Ready:
     def _next_parked(self) -> tuple[ReadyLine, Stay] | None:
         for where, lines in list(self._parked.items()):
             while lines and not lines[0].held.may_send:
-                self._unpark(lines)
+                lines.popleft()
             if not lines:
                 del self._parked[where]
             elif stay := self._placement.place(where[0], avoid=where[1]):
-                return self._unpark(lines), stay
+                return lines.popleft(), stay
         return None
-
-    def _unpark(self, lines: deque[ReadyLine]) -> ReadyLine:
-        line = lines.popleft()
-        self._parked_of[line.held.batch.seq] -= 1
-        return line
 
     def _next_line(self) -> tuple[ReadyLine, Stay] | None:
         while self._lines:
@@ -129,5 +123,4 @@ class Ready:
                     self._lines.appendleft(line)
                     return None
             self._parked.setdefault(where, deque()).append(line)
-            self._parked_of[line.held.batch.seq] += 1
         return None

@@ -8,7 +8,7 @@ refused ─► it counts        ─► settled as failed
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from batchline.metrics import Metrics
 
@@ -82,9 +82,9 @@ class Refusals:
         for line in released.elsewhere:
             self._on_free(line)
 
-    def keep_only(self, batch_ids: Collection[str]) -> None:
-        """Forget what is known of batches that do not run any more."""
-        self._opinions.keep_only(batch_ids)
+    def forget(self, batch_id: str) -> None:
+        """Forget what is known of a batch that does not run any more."""
+        self._opinions.forget_batch(batch_id)
 
 
 def signature(result: Answer | NoAnswer) -> Signature:

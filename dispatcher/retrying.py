@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from batchline.metrics import Metrics
@@ -162,10 +162,9 @@ class Retrying:
                 return account.waiting.popleft()
         return None
 
-    def keep_only(self, batch_ids: Collection[str]) -> None:
-        """Forget the budgets of batches that do not run any more."""
-        for gone in self._accounts.keys() - set(batch_ids):
-            del self._accounts[gone]
+    def forget(self, batch_id: str) -> None:
+        """Forget the budget of a batch that does not run any more."""
+        self._accounts.pop(batch_id, None)
 
     def measure(self, *, suspects: int) -> None:
         """Show how many lines wait, and what for."""

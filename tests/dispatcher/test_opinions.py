@@ -179,6 +179,6 @@ def test_a_line_that_was_asked_elsewhere_may_end_in_another_way(scene):
 def test_batches_that_ended_are_forgotten(scene):
     """Nothing grows for ever."""
     settled(scene)
-    scene.opinions.keep_only({"another"})
+    scene.opinions.forget_batch("batch")
 
     assert scene.refused(0) is Opinion.ELSEWHERE

@@ -10,7 +10,9 @@ from test_placement import Scene
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
+from dispatcher.circuit import Sign
 from dispatcher.held import Held, ReadyLine
+from dispatcher.lacks import Lacking, Need
 from dispatcher.ready import AHEAD_LINES, Ready
 
 
@@ -75,14 +77,13 @@ def test_no_more_is_wanted_of_a_model_that_enough_lines_wait_for(scene):
     """Else one model's lines would be claimed without end while another one's are sent."""
     ready, batch = Ready(scene.placement), held("m")
     ready.add(line(i, batch) for i in range(AHEAD_LINES + 4))
-    assert ready.wants(batch.batch)
+    assert ready.wants(Need("m", "/v1/x"))
 
     taken(ready)
 
-    assert not ready.wants(batch.batch)
-    assert ready.wants(held("n", 2).batch)
-    assert ready.wants(held("m", 3).batch)
-    assert not ready.wants(held("nobody's", 4).batch)
+    assert not ready.wants(Need("m", "/v1/x"))
+    assert ready.wants(Need("n"))
+    assert not ready.wants(Need("nobody's"))
 
 
 def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
@@ -94,7 +95,7 @@ def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
     ready.add([line(7, lost), line(8, held("n"))])
 
     assert taken(ready) == [(8, "b")]
-    assert ready.wants(lost.batch)
+    assert ready.wants(Need("m", "/v1/x"))
 
 
 def test_each_line_of_a_mixed_batch_is_asked_for_its_model(scene):
@@ -118,7 +119,20 @@ def test_lines_of_a_model_that_is_gone_wait_no_longer(scene):
     scene.now += 60
     assert [one.index for one in ready.gone()] == [0]
     assert ready.waiting() == {}
-    assert ready.wants(held("x", 3).batch)
+    assert ready.wants(Need("x"))
     ready.add([line(4, mixed, "x")])
     assert ready.next() is None
     assert [one.index for one in ready.gone()] == [4]
+
+
+def test_a_batch_whose_lines_are_too_long_for_a_proxy_is_claimed_no_further(scene):
+    """They would fill the memory; batches of shorter lines for the same model go on."""
+    ready, long, short = Ready(scene.placement), held("m", 1), held("m", 2)
+    stay = scene.placement.place(Need("m", "/v1/x"))
+    scene.end(stay, Sign.NOTHING, lacking=Lacking.SIZE, size_bytes=50)
+    ready.add([line(0, long, "m" * 50), line(1, short)])
+
+    assert taken(ready) == [(1, "a")]
+    assert (ready.holds_up(1), ready.holds_up(2)) == (True, False)
+    assert ready.wants(Need("m", "/v1/x"))
+    assert list(ready.waiting()) == ["b1"]
