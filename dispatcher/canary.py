@@ -17,7 +17,7 @@ import msgspec
 from batchline.metrics import Metrics
 
 from .berth import Berth
-from .circuit import Sign
+from .circuit import Sign, only_errors
 from .lacks import Need
 from .policy import POLICIES
 from .upstream import Upstream
@@ -103,7 +103,8 @@ class Canaries:
         else:
             self._metrics.canaries.labels("failed").inc()
             why = why_of(reply, verdict.reason, endpoint=need.endpoint, request=body)
-            self._on_proven(berth, why)
+            is_error = POLICIES[verdict.reason].sign is Sign.ERROR
+            self._on_proven(berth, only_errors(why) if is_error else why)
 
 
 def is_harmless(verdict: Verdict, *, is_refusing: bool) -> bool:
