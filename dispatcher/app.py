@@ -30,6 +30,7 @@ from batchline.store import Work, open_store
 from .admit import Admission
 from .alone import alone
 from .bodies import Bodies
+from .canary import Canaries
 from .conduct import Conductor
 from .fleet import Fleet
 from .flight import Flight
@@ -135,6 +136,7 @@ def _placement(settings: Settings, *, clock: Callable[[], float]) -> Placement:
         settings.backend_urls,
         hang=HangLimits(settings.hang_after_s or None),
         knows_models=settings.refuse_unknown_models,
+        grace_s=settings.model_grace_s,
         clock=clock,
     )
 
@@ -179,6 +181,7 @@ class Dispatcher:
             gate=self._gate,
             metrics=metrics,
             clock=clock,
+            list_again=probe.list_again,
         )
         limits = _claim_limits(settings, self._holder)
         self._pump = Pump(store, bodies, self._flight, memory=memory, limits=limits)
@@ -193,22 +196,19 @@ class Dispatcher:
             on_settled=self._pump.settled,
         )
         self._flight.use(self._settler)
-        governor = Governor.start(bound=settings.max_in_flight)
-        flight, gate = self._flight, self._gate
-        self._fleet = Fleet(probe, placement, flight, governor, gate=gate, metrics=metrics)
-        self._conductor = Conductor(
-            store,
-            self._pump,
-            _admission(settings, store, blobs, probe, clock=clock),
-            _publisher(settings, store, blobs, metrics, clock=clock),
-            holder=self._holder,
+        self._fleet = Fleet(
+            probe,
+            placement,
+            self._flight,
+            governor=Governor.start(bound=settings.max_in_flight),
+            canaries=Canaries(upstream, on_proven=self._flight.proven, metrics=metrics),
             gate=self._gate,
             metrics=metrics,
-            clock=clock,
         )
-        self._duties = self._make_duties(blobs)
+        self._conductor = self._new_conductor(store, blobs, probe)
+        self._duties = self._new_duties(blobs)
 
-    def _make_duties(self, blobs: Blobs) -> Mapping[str, Duty]:
+    def _new_duties(self, blobs: Blobs) -> Mapping[str, Duty]:
         return duties(
             self._settings,
             self._store,
@@ -219,12 +219,26 @@ class Dispatcher:
             clock=self._clock,
         )
 
+    def _new_conductor(self, store: Work, blobs: Blobs, probe: Probe) -> Conductor:
+        settings, clock = self._settings, self._clock
+        return Conductor(
+            store,
+            self._pump,
+            _admission(settings, store, blobs, probe, clock=clock),
+            _publisher(settings, store, blobs, self._metrics, clock=clock),
+            holder=self._holder,
+            gate=self._gate,
+            metrics=self._metrics,
+            clock=clock,
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
         """Take over, work until `stop`, leave in order."""
         await self._take_over()
         try:
             await self._work(stop)
         finally:
+            await self._fleet.stop()
             await self._flight.drain(0.0)  # whatever ended it, no request outlives it
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -282,8 +296,8 @@ class Dispatcher:
     async def _watch_fleet(self) -> None:
         while True:
             await self._fleet.look()
-            models, waiting = self._pump.models, self._conductor.waiting
-            await self._store.report(self._fleet.report(models, waiting, at=int(self._clock())))
+            batches, waiting = self._pump.batches, self._conductor.waiting
+            await self._store.report(self._fleet.report(batches, waiting, at=int(self._clock())))
             await asyncio.sleep(self._settings.probe_interval_s)
 
     async def _keep_role(self) -> None:

@@ -6,16 +6,12 @@ import asyncio
 import math
 from dataclasses import dataclass, field
 
-import msgspec
-
 from batchline.model import Batch, Lease
 
-from .placement import Berth
+from .berth import Berth
+from .error_texts import model_of
+from .opinions import Kind
 from .verdict import Answer, NoAnswer
-
-
-class _Named(msgspec.Struct):
-    model: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -69,8 +65,6 @@ class ReadyLine:
     offset_bytes: int = 0
     length_bytes: int = 0
     """Of the line in the input file."""
-    model: str | None = None
-    """What the body names, once it has made room."""
     spent: int = 0
     tries: int = 0
     was_stale: bool = False
@@ -87,12 +81,21 @@ class ReadyLine:
     """How often of these it was alone with it."""
     quickest_s: float = math.inf
     is_on_trial: bool = False
+    refusals: list[tuple[str, Kind]] = field(default_factory=list)
+    """Which backends refused it for good, and how: one alone may be wrong."""
+    named: str | None = None
+    """The model that it names, once that was asked for; of a batch for one model it is the batch's."""
 
-    def named_model(self) -> str | None:
-        """Return the model that the body names; None where it names none."""
-        if self.body is None:
-            return self.model
-        try:
-            return msgspec.json.decode(self.body, type=_Named).model
-        except msgspec.DecodeError:
-            return None
+    @property
+    def model(self) -> str | None:
+        """The model that it asks for."""
+        if self.held.batch.model is not None:
+            return self.held.batch.model
+        if self.named is None and self.body is not None:
+            self.named = model_of(self.body) or ""
+        return self.named or None
+
+    def make_room(self) -> None:
+        """Give up the body; the model that it names is noted before."""
+        self.named = self.model or ""
+        self.body = None

@@ -61,7 +61,7 @@ class Memory:
         while self._aside and not self._fits(line.size_bytes):
             self._give_up(next(iter(self._aside)))
         if not self._fits(line.size_bytes):
-            line.model, line.body = line.named_model(), None
+            line.make_room()
             return
         self.held_bytes += line.size_bytes
         self._ready[line] = None
@@ -138,8 +138,9 @@ class Memory:
         return True
 
     def _give_up(self, line: ReadyLine) -> None:
-        line.model = line.named_model()
-        self.free(line)
+        self._unlist(line)
+        line.make_room()
+        self.give(line.size_bytes)
 
     def _unlist(self, line: ReadyLine) -> None:
         if line in self._ready:

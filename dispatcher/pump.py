@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batchline.errors import StoreUnavailable
@@ -67,7 +67,6 @@ class Pump:
         self._held_lines: Counter[int] = Counter()
         self._leaving: dict[tuple[int, int], Held] = {}
         self._batches: dict[int, Batch] = {}
-        self._ids: defaultdict[str | None, dict[int, str]] = defaultdict(dict)
         self._schedule = Schedule(at_most=limits.max_concurrent_batches, most_held=_MOST_HELD)
         self._exhausted: set[int] = set()
         self._refused: set[int] = set()  # by the store: there may be more to claim
@@ -85,7 +84,6 @@ class Pump:
         """Send lines of this batch from now on."""
         if batch.seq not in self._batches and batch.seq not in self.broken:
             self._batches[batch.seq] = batch
-            self._ids[batch.model][batch.seq] = batch.id
             self._ask_for(batch.seq)
 
     def pause(self, seq: int) -> None:
@@ -116,13 +114,12 @@ class Pump:
         self._flight.kick()
 
     @property
-    def models(self) -> Mapping[str | None, Collection[str]]:
-        """The ids of the batches that lines are sent of, by model."""
-        return {model: ids.values() for model, ids in self._ids.items() if ids}
+    def batches(self) -> Collection[Batch]:
+        """The batches that lines are sent of."""
+        return self._batches.values()
 
     def _forget(self, seq: int) -> None:
-        if batch := self._batches.pop(seq, None):
-            del self._ids[batch.model][seq]
+        self._batches.pop(seq, None)
         self._schedule.remove(seq)
         self._exhausted.discard(seq)
         self._refused.discard(seq)
@@ -247,15 +244,27 @@ class Pump:
 
     # -- claiming
 
+    def _choose(self) -> Batch | None:
+        while (batch := self._schedule.choose(self._flight.wants)) is not None:
+            if not self._flight.holds_up(batch.seq):
+                return batch
+            self._set_aside(batch.seq)
+        return None
+
+    def _set_aside(self, seq: int) -> None:
+        """Claim no slice of a batch until it is asked for again."""
+        self._schedule.remove(seq)
+        self._exhausted.add(seq)
+
     def _may_claim_more(self) -> bool:
-        return bool(self._refused) or self._schedule.choose(self._flight.wants) is not None
+        return bool(self._refused) or self._choose() is not None
 
     def _pick(self) -> list[tuple[Batch, int]]:
         """Choose of which batches to claim how many slices, for about as much as there is room for."""
         share, room, free = max(1, len(self._schedule)), self._flight.room, self._memory.free_bytes
         picked: dict[int, tuple[Batch, int]] = {}
         while room > 0 and len(picked) < _BATCHES_A_CLAIM:
-            batch = self._schedule.choose(self._flight.wants)
+            batch = self._choose()
             if batch is None or batch.seq in picked:
                 break
             slice_bytes = self._slice_bytes.get(batch.seq, 1)
@@ -291,8 +300,7 @@ class Pump:
         got = Counter(lease.slice.batch_seq for lease in claim.leases)
         for batch, slices in picked:
             if got[batch.seq] < slices and self._sends(batch):
-                self._schedule.remove(batch.seq)
-                self._exhausted.add(batch.seq)
+                self._set_aside(batch.seq)
 
     async def _take(
         self, picked: Sequence[tuple[Batch, int]], claim: Claim, trusted_until: float

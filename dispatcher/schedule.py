@@ -1,8 +1,9 @@
 """Whose slice comes next: pure decisions over the batches that may have slices to claim.
 
 The batch with the fewest lines held goes first, so that a 10-line batch never waits behind one of a
-million; among equals the one whose deadline is nearer. Each model has queues of its own: one whose servers
-are gone or full holds up no other. What a decision costs does not grow with the number of batches.
+million; among equals the one whose deadline is nearer. Each model and endpoint has queues of its own: one
+whose servers are gone or full holds up no other. What a decision costs does not grow with the number of
+batches.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from .ordered import Ordered
 
 _Key = tuple[int, int, int]  # lines held, deadline, seq: the smallest goes first
 _Queue = Ordered[_Key]
+_Group = tuple[str | None, str]  # model, endpoint
 
 
 class Schedule:
-    """The batches that may have slices to claim, by model and by the lines held of each.
+    """The batches that may have slices to claim, by what they need and by the lines held of each.
 
     At most `at_most` of them run at the same time: have lines held and slices left. One that is fully
     claimed, or whose model nobody wants at present, takes nobody's place.
@@ -31,8 +33,8 @@ class Schedule:
         """Lines of one batch: with so many it waits until they are fewer."""
         self._batches: dict[int, Batch] = {}
         self._keys: dict[int, _Key] = {}
-        self._fresh: defaultdict[str | None, _Queue] = defaultdict(_Queue)
-        self._begun: defaultdict[str | None, _Queue] = defaultdict(_Queue)
+        self._fresh: defaultdict[_Group, _Queue] = defaultdict(_Queue)
+        self._begun: defaultdict[_Group, _Queue] = defaultdict(_Queue)
 
     def __len__(self) -> int:
         """How many batches may have slices to claim."""
@@ -57,15 +59,18 @@ class Schedule:
         if batch is not None and (key := self._keys.pop(seq, None)):
             self._queue_of(batch, key).discard(key)
 
-    def choose(self, wants: Callable[[str | None], bool]) -> Batch | None:
-        """Choose whose slice to claim next, or None. `wants`: whether lines for a model are wanted."""
-        wanted = {model for model in {*self._fresh, *self._begun} if wants(model)}
-        running = sum(len(self._begun[model]) for model in wanted)
-        queues = [self._begun[model] for model in wanted]
+    def choose(self, wants: Callable[[str | None, str], bool]) -> Batch | None:
+        """Choose whose slice to claim next, or None.
+
+        `wants`: whether lines for a model and an endpoint are wanted.
+        """
+        wanted = {group for group in {*self._fresh, *self._begun} if wants(*group)}
+        running = sum(len(self._begun[group]) for group in wanted)
+        queues = [self._begun[group] for group in wanted]
         if self._at_most is None or running < self._at_most:
-            queues += [self._fresh[model] for model in wanted]
+            queues += [self._fresh[group] for group in wanted]
         first = min((key for queue in queues if (key := queue.first())), default=None)
         return None if first is None else self._batches[first[2]]
 
     def _queue_of(self, batch: Batch, key: _Key) -> _Queue:
-        return (self._begun if key[0] else self._fresh)[batch.model]
+        return (self._begun if key[0] else self._fresh)[batch.model, batch.endpoint]

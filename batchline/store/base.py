@@ -9,7 +9,7 @@ leases count inside the store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from batchline.model import (
@@ -73,10 +73,12 @@ class Intake(Protocol):
     async def get_batch(self, batch_id: str) -> Batch | None:
         """Return the batch, or None."""
 
-    async def list_batches(self, *, after: str | None, limit: int) -> Page[Batch] | None:
-        """Return one page, newest first; None if the cursor `after` is unknown.
+    async def list_batches(
+        self, *, after: str | None, limit: int, statuses: Collection[BatchStatus] = ()
+    ) -> Page[Batch] | None:
+        """Return one page, newest first, of those in `statuses` (none: of all).
 
-        A batch that is gone is a cursor still, as of files.
+        None if the cursor `after` is unknown. It may have any status, and be gone, as of files.
         """
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:

@@ -67,7 +67,7 @@ def test_a_line_that_lost_its_body_still_tells_its_model():
     memory.lay_aside(line)
     read(memory, [30])
 
-    assert (line.body, line.named_model()) == (None, "n")
+    assert (line.body, line.model) == (None, "n")
 
 
 async def test_a_line_in_flight_waits_for_room_and_takes_it_from_what_was_only_read_ahead():

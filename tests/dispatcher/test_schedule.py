@@ -26,7 +26,7 @@ def scheduled(held, *, at_most=None, most_held=4096):
 
 
 def chosen(schedule, *, unwanted=()):
-    found = schedule.choose(lambda model: model not in unwanted)
+    found = schedule.choose(lambda model, _: model not in unwanted)
     return None if found is None else found.seq
 
 

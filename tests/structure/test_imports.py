@@ -20,7 +20,12 @@ ONLY_IN = {
         "batchline/store/direct.py",
         "batchline/store/refusal.py",
     },
-    "prometheus_client": {"batchline/metrics.py", "gateway/ops.py", "dispatcher/ops.py"},
+    "prometheus_client": {
+        "batchline/metrics.py",
+        "gateway/ops.py",
+        "dispatcher/ops.py",
+        "dispatcher/gauges.py",
+    },
     "signal": {
         "batchline/failpoints.py",
         "batchline/service.py",

@@ -77,6 +77,14 @@ SELECT seq FROM batches WHERE id = :id UNION ALL SELECT seq FROM gone_batches WH
 -- name: list_batches
 SELECT * FROM batches WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
 
+-- name: list_batches_of
+SELECT * FROM batches
+WHERE seq IN (
+    SELECT b.seq FROM json_each(:statuses) wanted JOIN batches b ON b.seq IN (
+        SELECT seq FROM batches
+        WHERE status = wanted.value AND seq < :after ORDER BY seq DESC LIMIT :limit))
+ORDER BY seq DESC LIMIT :limit;
+
 -- name: open_batches
 SELECT * FROM batches
 WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling') ORDER BY seq;
