@@ -30,6 +30,24 @@ def completion(text="ok", **fields):
     } | fields
 
 
+class Share:
+    """A script that answers the first `many` lines, however often each is sent; others wait until it grows."""
+
+    def __init__(self, many):
+        self.many = many
+        self.numbers = {}
+
+    async def __call__(self, body, attempt):
+        number = self.numbers.setdefault(body["tag"], len(self.numbers) + 1)
+        while number > self.many:
+            await asyncio.sleep(0.01)
+        return self.answer(number, body)
+
+    def answer(self, number, body):
+        """Answer the line that was the `number`th to come."""
+        return web.json_response(completion(body["tag"]))
+
+
 class Scripted:
     """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503."""
 

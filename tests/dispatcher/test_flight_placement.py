@@ -105,13 +105,12 @@ async def test_a_stuck_engine_loses_its_lines_to_the_other_backend(bench, fleet)
     stuck.metrics = 'vllm:num_requests_running{engine="0"} 8\nvllm:generation_tokens_total 5\n'
     stuck.script = lambda body, attempt: HANG
     batch = await bench.submit(40)
-    async with bench.running(**fleet.settings, hang_after_s=0.3):
+    async with bench.running(**fleet.settings, hang_after_s=1):
+        await bench.until(lambda: _are(bench, ["open", "closed"]))
         ended = await bench.ended(batch)
-        states = await circuits(bench)
         await bench.until(lambda: asyncio.sleep(0, stuck.in_flight == 0))
 
     assert ended.counts.completed == 40
-    assert states == ["open", "closed"]
     assert stuck.disconnects == sum(stuck.seen.values()) >= 8
     assert set(well.seen.values()) == {1}
     name = stuck.url.removeprefix("http://")
