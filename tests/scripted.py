@@ -64,7 +64,7 @@ class Scripted:
         self.health = 200
         self.models = ["m"]  # None: there is no such route; HANG: it never answers
         self.models_asked = 0
-        self.metrics = ""
+        self.metrics = ""  # or what says it at each look
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -101,7 +101,7 @@ class Scripted:
         return web.Response(status=self.health)
 
     async def _metrics(self, request):
-        return web.Response(text=self.metrics)
+        return web.Response(text=self.metrics() if callable(self.metrics) else self.metrics)
 
     async def _models(self, request):
         if self.models is None:

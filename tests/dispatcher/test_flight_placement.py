@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -122,18 +124,13 @@ async def test_an_engine_that_works_slowly_is_left_alone(bench, fleet):
     for backend in fleet.backends:
         backend.script = lambda body, attempt: HANG
     batch = await bench.submit(4)
+    looks = count(1)
+    for backend in fleet.backends:
+        backend.metrics = lambda: f"vllm:kv_cache_usage_perc {next(looks) / 1000}\n"
     async with bench.running(**fleet.settings, hang_after_s=0.5):
         await asyncio.gather(*(backend.arrived.wait() for backend in fleet.backends))
-        looks = 0
-
-        async def step():
-            nonlocal looks
-            looks += 1
-            for backend in fleet.backends:
-                backend.metrics = f"vllm:kv_cache_usage_perc {looks / 1000}\n"
-            return looks > 100
-
-        await bench.until(step)
+        began = time.monotonic()
+        await bench.until(lambda: bench.holds(time.monotonic() > began + 1))
         for backend in fleet.backends:
             backend.release.set()
         ended = await bench.ended(batch)

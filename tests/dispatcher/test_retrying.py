@@ -81,7 +81,7 @@ async def test_a_wait_beyond_the_deadline_becomes_a_last_try_before_it(bench, up
     upstream.script = lambda body, attempt: (
         error(429, **{"Retry-After": "600"}) if attempt == 1 else good()
     )
-    batch = await bench.submit(1, expires_in_s=5)
+    batch = await bench.submit(1, expires_in_s=8)
     async with bench.running():
         ended = await bench.ended(batch)
 
