@@ -48,6 +48,24 @@ def answer_for(path):
     }.get(path, completion())
 
 
+class Share:
+    """A script that answers the first `many` lines, however often each is sent; others wait until it grows."""
+
+    def __init__(self, many):
+        self.many = many
+        self.numbers = {}
+
+    async def __call__(self, body, attempt):
+        number = self.numbers.setdefault(body["tag"], len(self.numbers) + 1)
+        while number > self.many:
+            await asyncio.sleep(0.01)
+        return self.answer(number, body)
+
+    def answer(self, number, body):
+        """Answer the line that was the `number`th to come."""
+        return web.json_response(completion(body["tag"]))
+
+
 class Scripted:
     """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503."""
 
@@ -66,7 +84,7 @@ class Scripted:
         self.canaries = 0
         self.models = ["m"]  # None: there is no such route; HANG: it never answers
         self.models_asked = 0
-        self.metrics = ""
+        self.metrics = ""  # or what says it at each look
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -103,7 +121,7 @@ class Scripted:
         return web.Response(status=self.health)
 
     async def _metrics(self, request):
-        return web.Response(text=self.metrics)
+        return web.Response(text=self.metrics() if callable(self.metrics) else self.metrics)
 
     async def _models(self, request):
         if self.models is None:
