@@ -84,8 +84,11 @@ class Settings(BaseSettings):
     max_in_flight: int | None = Field(
         None, ge=1, description="Requests in flight at most; unset: found from the engines' queues"
     )
-    max_concurrent_batches: int = Field(
-        8, ge=1, description="Batches that run at the same time; others wait their turn"
+    max_concurrent_batches: int | None = Field(
+        None,
+        ge=1,
+        description="Batches that run at the same time, others wait their turn; one that cannot go on "
+        "(paused, no server for its model, all its lines sent) takes nobody's place; unset: no limit",
     )
     max_attempts: int = Field(5, ge=1, description="Tries of one line before it fails for good")
     request_timeout_s: float = Field(
@@ -106,6 +109,12 @@ class Settings(BaseSettings):
         ge=0,
         description="A model server whose engine stands still this long with requests of ours, or that "
         "answers nothing for a fifth of it, hangs: its requests go elsewhere; 0: never",
+    )
+    model_grace_s: float = Field(
+        60.0,
+        ge=0,
+        description="Lines whose model no living server has served for so long fail as `model_not_found`; "
+        "until then they wait",
     )
     grace_s: float = Field(30.0, ge=0, description="Time to finish requests in flight on SIGTERM")
     max_file_bytes: int = Field(
