@@ -18,6 +18,9 @@ from .states import BatchStatus, OutcomeKind
 
 T = TypeVar("T")
 
+SILENT_AFTER_S = 15
+"""A dispatcher reports every second or so; what is silent for longer is gone, or cannot write."""
+
 _BASE62 = string.ascii_letters + string.digits
 
 
@@ -313,6 +316,10 @@ class FleetReport:
     """Requests tried apart from all others, because servers died while working on them."""
     trial_backend: str | None = None
     """The backend reserved for them."""
+
+    def silent_s(self, *, now: float) -> float | None:
+        """Return how long no dispatcher has reported, or None while one does."""
+        return now - self.at if now - self.at > SILENT_AFTER_S else None
 
     @property
     def models(self) -> list[str]:

@@ -59,6 +59,9 @@ RETURNING *;
 -- name: drop_old_keys!
 DELETE FROM idempotency_keys WHERE expires_at <= :now;
 
+-- name: drop_key!
+DELETE FROM idempotency_keys WHERE key = :key;
+
 -- name: add_key!
 INSERT INTO idempotency_keys (key, body_digest, batch_id, expires_at)
 VALUES (:key, :body_digest, :batch_id, :expires_at)
