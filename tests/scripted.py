@@ -31,7 +31,7 @@ def completion(text="ok", **fields):
 
 
 class Scripted:
-    """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503."""
+    """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503 or HANG."""
 
     def __init__(self, script=None):
         self.script = script or (lambda body, attempt: web.json_response(completion()))
@@ -44,9 +44,12 @@ class Scripted:
         self.most_in_flight = 0
         self.disconnects = 0
         self.health = 200
-        self.models = ["m"]  # None: there is no such route; HANG: it never answers
+        self.health_asked = 0
+        self.models = [
+            "m"
+        ]  # None: there is no such route; HANG: it never answers; a status: refused
         self.models_asked = 0
-        self.metrics = ""
+        self.metrics = ""  # or a function of the request that answers it
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -79,16 +82,31 @@ class Scripted:
         """Stop accepting connections."""
         await self.site.stop()
 
+    async def die(self):
+        """Stop accepting connections, and cut those that there are."""
+        await self.vanish()
+        for connection in list(self.runner.server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
     async def _health(self, request):
+        self.health_asked += 1
+        if self.health == HANG:
+            await self.release.wait()
+            return web.Response()
         return web.Response(status=self.health)
 
     async def _metrics(self, request):
+        if callable(self.metrics):
+            return await self.metrics(request)
         return web.Response(text=self.metrics)
 
     async def _models(self, request):
         if self.models is None:
             raise web.HTTPNotFound
         self.models_asked += 1
+        if isinstance(self.models, int):
+            return web.json_response({"error": "Unauthorized"}, status=self.models)
         if self.models == HANG:
             await self.release.wait()
         data = [{"id": name, "object": "model"} for name in self.models]
