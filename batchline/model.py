@@ -138,6 +138,18 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """Batches that changed: the open ones as they are now, and which have ended or are gone (by seq)."""
+
+    number: int
+    """Of the last change told of: what comes next is asked for with it."""
+    open: Sequence[Batch]
+    ended: frozenset[int] = frozenset()
+    is_all: bool = False
+    """`open` holds every batch that is open: what was known before is void."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewBatch:
     """What a client asked for when creating a batch."""
 

@@ -16,7 +16,7 @@ from .body import read_body
 from .forms import BATCH
 from .keys import SETTINGS, STORE, now
 from .once import HEADER, REPLAYED, Once, read_key
-from .paging import BATCHES, page_query
+from .paging import BATCHES, page_query, status_query
 
 _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED})
 """Ends that a cancel cannot change; cancelling what is cancelled is no error."""
@@ -73,9 +73,11 @@ async def _input_file(request: web.Request, file_id: str) -> File:
 
 
 async def index(request: web.Request) -> web.Response:
-    """GET /v1/batches, newest first."""
+    """GET /v1/batches, newest first; with `status`, of those only."""
     query = page_query(request.query, BATCHES)
-    page = await request.app[STORE].list_batches(after=query.after, limit=query.limit)
+    page = await request.app[STORE].list_batches(
+        after=query.after, limit=query.limit, statuses=status_query(request.query)
+    )
     if page is None:
         raise NotFound(f"No batch found with id '{shown(query.after)}'.", param="after")
     return json_answer(batch_list(page))

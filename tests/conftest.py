@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from goldens import Goldens
 
@@ -17,6 +19,15 @@ def pytest_addoption(parser):
     parser.addoption(
         "--golden-update", action="store_true", help="write tests/golden/ anew, to review its diff"
     )
+
+
+def pytest_configure(config):
+    """Start processes that obey SIGINT, also where the caller ignores it: a background job does.
+
+    A child would inherit what is ignored; what is handled, as here, is its default again.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items):

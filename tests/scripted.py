@@ -1,7 +1,8 @@
 """A scripted upstream: a real aiohttp server whose answers a test decides line by line.
 
 `script(request_body, attempt)` returns a Response, one of the words below, or a function of the request
-that answers it by itself. Every request that arrived whole is logged.
+that answers it by itself. Every request that arrived whole is logged. The dispatcher's canaries are answered
+well and not logged: what the script does is about lines. Where `is_sick`, it is about the server.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections import Counter
 from types import SimpleNamespace
 
 from aiohttp import web
+
+from dispatcher.canary import NAME as CANARY
 
 HANG, RESET, TRUNCATE = "hang", "reset", "truncate"
 
@@ -30,6 +33,21 @@ def completion(text="ok", **fields):
     } | fields
 
 
+def answer_for(path):
+    """A good answer of each endpoint to a request for one thing."""
+    return {
+        "/v1/responses": {
+            "id": "resp_1",
+            "object": "response",
+            "status": "completed",
+            "output": [],
+        },
+        "/v1/embeddings": {"object": "list", "data": [{"index": 0, "embedding": [0.5, 1.0]}]},
+        "/v1/score": {"object": "list", "data": [{"index": 0, "score": 0.5}]},
+        "/v1/rerank": {"results": [{"index": 0, "relevance_score": 0.5}]},
+    }.get(path, completion())
+
+
 class Scripted:
     """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503 or HANG."""
 
@@ -45,9 +63,11 @@ class Scripted:
         self.disconnects = 0
         self.health = 200
         self.health_asked = 0
-        self.models = [
-            "m"
-        ]  # None: there is no such route; HANG: it never answers; a status: refused
+        self.is_sick = False
+        """The script answers canaries, too; else each gets a good answer."""
+        self.canaries = []
+        self.models = ["m"]
+        """None: there is no such route; HANG: it never answers; a status: it refuses to list them."""
         self.models_asked = 0
         self.metrics = ""  # or a function of the request that answers it
         self.arrived = asyncio.Event()
@@ -123,8 +143,14 @@ class Scripted:
 
     async def _take(self, request):
         raw = await request.read()
-        self.requests.append(SimpleNamespace(path=request.path, headers=request.headers, body=raw))
+        arrived = SimpleNamespace(path=request.path, headers=request.headers, body=raw)
         body = json.loads(raw)
+        if request.headers.get("X-Request-Id", "").startswith(CANARY):
+            self.canaries.append(arrived)
+            if self.is_sick:
+                return await self._perform(request, self.script(body, len(self.canaries)))
+            return web.json_response(answer_for(request.path))
+        self.requests.append(arrived)
         tag = body.get("tag") or json.dumps(body, sort_keys=True)
         self.seen[tag] += 1
         self.request_ids.append(request.headers.get("X-Request-Id"))

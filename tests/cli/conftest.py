@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -81,13 +80,7 @@ def start_batchline(api):
         quiet = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
         env = quiet | {"PYTHONPATH": str(ROOT), "BATCHLINE_URL": api.url}
         argv = [sys.executable, "-m", "batchline.cli.main", *map(str, arguments)]
-        # A shell's background job ignores SIGINT and so do its children: Ctrl-C must reach this one.
-        process = subprocess.Popen(
-            argv,
-            env=env | kwargs.pop("env", {}),
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one call
-            **kwargs,
-        )
+        process = subprocess.Popen(argv, env=env | kwargs.pop("env", {}), **kwargs)
         started.append(process)
         return process
 

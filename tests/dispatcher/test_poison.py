@@ -54,12 +54,12 @@ def is_poison(body, poison):
     return int(body["tag"][1:]) in poison
 
 
-def killing(servers, poison, *, takes_s=0.02):
-    """Let each server answer after a while, or die of a poison line."""
+def killing(servers, poison, *, by_hand=None, takes_s=0.02):
+    """Let each server answer after a while, or die: of a poison line, or when its turn has come."""
 
     def script_of(server):
         async def script(body, attempt):
-            if is_poison(body, poison):
+            if is_poison(body, poison) or (by_hand and by_hand.is_due()):
                 await server.die()
                 return RESET  # also one that came while the port was being closed
             await asyncio.sleep(takes_s * random.uniform(0.2, 1))
@@ -69,6 +69,24 @@ def killing(servers, poison, *, takes_s=0.02):
 
     for server in servers:
         server.script = script_of(server)
+
+
+class ByHand:
+    """Somebody who kills a server of the fleet each time it was sent some lines more."""
+
+    def __init__(self, least=100, most=200):
+        self.between = least, most
+        self.kills = 0
+        self.left = random.randint(*self.between)
+
+    def is_due(self):
+        """Count one line more, and say whether the server that got it is killed now."""
+        self.left -= 1
+        if self.left:
+            return False
+        self.left = random.randint(*self.between)
+        self.kills += 1
+        return True
 
 
 @asynccontextmanager
@@ -115,40 +133,26 @@ async def test_poison_lines_fail_and_nobody_else(bench, tmp_path, count, number)
 @pytest.mark.parametrize("count", [1, 3])
 async def test_servers_killed_by_hand_condemn_nobody(bench, tmp_path, count):
     """However often each of them goes down under its lines, every line is answered."""
+    by_hand = ByHand()
     async with fleet(bench, tmp_path / "nginx", count) as there:
-        killing(there.servers, poison=())
-
-        async def kill_again_and_again():
-            while True:
-                await asyncio.sleep(random.uniform(0.3, 0.6))
-                await random.choice(there.servers).die()
-
+        killing(there.servers, poison=(), by_hand=by_hand)
         batch = await bench.submit(800)
         async with bench.running(**there.settings, max_in_flight=16 * count):
-            killer = asyncio.ensure_future(kill_again_and_again())
             ended = await bench.ended(batch, within_s=110)
-            killer.cancel()
 
-    assert deaths(there) > 0
+    assert deaths(there) >= 3
     assert (ended.counts.completed, ended.counts.failed) == (800, 0)
 
 
 async def test_poison_and_servers_killed_by_hand_together(bench, tmp_path):
     """Three poison lines among 1,000, servers killed on top: the innocent are answered."""
-    poison = {100, 101, 500}
+    poison, by_hand = {100, 101, 500}, ByHand(200, 400)
     async with fleet(bench, tmp_path / "nginx", 3) as there:
-        killing(there.servers, poison)
-
-        async def kill_again_and_again():
-            while True:
-                await asyncio.sleep(random.uniform(0.5, 1.5))
-                await random.choice(there.servers).die()
-
+        killing(there.servers, poison, by_hand=by_hand)
         batch = await bench.submit(1000)
         async with bench.running(**there.settings, max_in_flight=48):
-            killer = asyncio.ensure_future(kill_again_and_again())
             ended = await bench.ended(batch, within_s=110)
-            killer.cancel()
         _, errors = await bench.results(ended)
 
+    assert by_hand.kills >= 2
     assert {e["custom_id"] for e in errors} == {f"id-{n}" for n in poison}

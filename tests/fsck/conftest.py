@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 from inputs import requests
 from processes import System
-from scripted import HANG, Scripted, completion
+from scripted import Scripted, completion
 from typer.testing import CliRunner
 
 from batchline.cli.main import app
 
 LINES = 300
-SETTLED = 130  # of the batch under way, at least
+STEPS = (50, 100, 150)  # of the batch under way: settled one after another, so in a segment each
 
 
 class Directory:
@@ -76,20 +76,21 @@ async def _answer(body, attempt):
     return web.json_response(completion(body["tag"]))
 
 
-def _part_of(many):
-    """Answer `many` lines, one in ten with an error, and no other."""
-    served = 0
+class Share:
+    """A script that answers `many` lines, one in ten with an error; others wait until it grows."""
 
-    def answer(body, attempt):
-        nonlocal served
-        served += 1
-        if served > many:
-            return HANG
-        if served % 10 == 3:
+    def __init__(self, many):
+        self.many = many
+        self.begun = 0
+
+    async def __call__(self, body, attempt):
+        self.begun += 1
+        number = self.begun
+        while number > self.many:
+            await asyncio.sleep(0.01)
+        if number % 10 == 3:
             return web.json_response({"error": {"message": "no"}}, status=400)
         return web.json_response(completion(body["tag"]))
-
-    return answer
 
 
 async def _make(folder):
@@ -105,9 +106,9 @@ async def _make(folder):
         def drive():
             system.start("gateway", "dispatcher")
             system.wait_ready()
-            upstream.script = _part_of(LINES)
+            upstream.script = Share(LINES)
             completed = system.ended(system.submit(requests(LINES)))
-            upstream.script = _part_of(40)
+            upstream.script = Share(40)
             cancelled = until_finished(system.submit(requests(LINES)), 40)
             system.client.batches.cancel(cancelled.id)
             cancelled = system.ended(cancelled)
@@ -116,8 +117,11 @@ async def _make(folder):
                 bytes=10, filename="x.jsonl", mime_type="text/plain", purpose="batch"
             )
             system.client.uploads.parts.create(upload.id, data=b"half")
-            upstream.script = _part_of(150)
-            running = until_finished(system.submit(requests(LINES)), SETTLED)
+            upstream.script = Share(0)
+            running = system.submit(requests(LINES))
+            for lines in STEPS:
+                upstream.script.many = lines
+                until_finished(running, lines)
             for name in ("dispatcher", "gateway"):
                 system.kill(name)
             return {

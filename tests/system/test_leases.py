@@ -9,6 +9,7 @@ import sqlite3
 import time
 from contextlib import closing
 
+import psutil
 from aiohttp import web
 from bench import Bench
 from scripted import HANG, completion
@@ -18,6 +19,7 @@ from batchline.states import BatchStatus
 from batchline.store import open_store
 
 LINES = 8
+LEASE_S = 3  # renewed in time on a crowded machine, too
 LAST = f"t{LINES - 1}"
 
 
@@ -25,6 +27,14 @@ def leases(path):
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT holder, leased_until_ms FROM slices WHERE state = 'leased'")
         return rows.fetchall()
+
+
+async def freeze(process, path):
+    """Stop it while we hold the lock for writing: stopped inside a transaction, it would keep the lock."""
+    with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        process.send_signal(signal.SIGSTOP)
+        await until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
 
 
 async def until(condition, within_s=30):
@@ -48,7 +58,7 @@ async def test_a_dispatcher_that_wakes_after_its_lease_settles_nothing_and_abort
         return web.json_response(completion("in time"))
 
     upstream.script = script
-    system = make_system(started=("gateway",), cell="a", lease_s=1, grace_s=0)
+    system = make_system(started=("gateway",), cell="a", lease_s=LEASE_S, grace_s=0)
     data = tmp_path / "data"
     database = data / "batchline.sqlite3"
     await until(database.exists)
@@ -60,11 +70,11 @@ async def test_a_dispatcher_that_wakes_after_its_lease_settles_nothing_and_abort
         [(holder, first_until)] = leases(database)
         async with bench.running(cell="b"):
             # While the first one lives, it renews: nothing of its slice is claimed or sent.
-            await until(lambda: leases(database)[0][1] > first_until + 1000)
+            await until(lambda: leases(database)[0][1] > first_until + LEASE_S * 1000)
             assert leases(database)[0][0] == holder
             assert set(upstream.seen.values()) == {1}
 
-            system.processes["dispatcher"].send_signal(signal.SIGSTOP)
+            await freeze(system.processes["dispatcher"], database)
             wakes.set()
             await until(lambda: set(upstream.seen.values()) == {2})
             system.processes["dispatcher"].send_signal(signal.SIGCONT)

@@ -32,7 +32,7 @@ class Guarded:
 async def test_a_refused_key_costs_no_line(make_system, upstream):
     """Of 2,000 lines all wait, and hardly one is spent on finding out; no restart is needed."""
     guard = upstream.script = Guarded("new")
-    upstream.models = 401
+    upstream.models, upstream.is_sick = 401, True
     system = make_system(upstream_api_key="old")
     content = "\n".join(request_line(n) for n in range(LINES)).encode()
     await asyncio.to_thread(system.wait_ready)

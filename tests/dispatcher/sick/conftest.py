@@ -1,9 +1,15 @@
-"""Two servers behind nginx, one of which the test makes sick."""
+"""Servers, alone or two of them behind nginx, whose scripts answer canaries, too."""
 
 from __future__ import annotations
 
 import pytest
 from sickbed import two_servers
+
+
+@pytest.fixture
+def upstream(upstream):
+    upstream.is_sick = True
+    return upstream
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def lines(count=LINES, *, endpoint=sickness.CHAT, first=0, **fields):
 
 
 def sends(server):
-    """Count how often lines were sent to a server; canaries are no lines."""
-    return sum(times for tag, times in server.seen.items() if tag.startswith("t"))
+    """Count how often lines were sent to a server."""
+    return server.seen.total()
 
 
 @asynccontextmanager
@@ -61,16 +61,12 @@ async def two_servers(bench, folder):
     """Run a sick and a well server behind nginx; yield them with the settings that name them."""
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(Scripted()) for _ in range(2)]
+        for server in servers:
+            server.is_sick = True
         settings = await stack.enter_async_context(
             behind_nginx(bench, folder, *(server.url for server in servers))
         )
         yield SimpleNamespace(sick=servers[0], well=servers[1], settings=settings)
-
-
-def canaries(server):
-    """Return the dispatcher's own requests to a server."""
-    found = zip(server.request_ids, server.requests, strict=True)
-    return [request for name, request in found if (name or "").startswith("canary-")]
 
 
 async def said(bench):

@@ -6,7 +6,7 @@ import json
 
 from aiohttp import web
 from scripted import error
-from sickbed import LINES, canaries, lines, sends, sick, until_said, well
+from sickbed import LINES, lines, sends, sick, until_said, well
 
 from benchmarks.sickness import CHAT, FORMS
 
@@ -29,7 +29,7 @@ async def test_lines_that_break_every_server_fail(bench, upstream):
     _, errors = await bench.results(ended)
     assert ended.counts.failed == 20
     assert {line["response"]["status_code"] for line in errors} == {500}
-    assert canaries(upstream)
+    assert upstream.canaries
 
 
 async def test_answers_without_choices_fail_as_malformed(bench, upstream):
@@ -79,15 +79,15 @@ async def test_canaries_and_no_lines_find_out_whether_it_is_well(bench, upstream
         await until_said(bench, "answers nothing but errors")
         await bench.until(lambda: bench.holds(upstream.in_flight == 0))
         spent = sends(upstream)
-        known = len(canaries(upstream))
-        await bench.until(lambda: bench.holds(len(canaries(upstream)) >= known + 2))
+        known = len(upstream.canaries)
+        await bench.until(lambda: bench.holds(len(upstream.canaries) >= known + 2))
 
         assert sends(upstream) == spent
         upstream.script = well()
         ended = await bench.ended(batch)
 
     assert ended.counts.failed == 0
-    for canary in canaries(upstream):
+    for canary in upstream.canaries:
         body = json.loads(canary.body)
         assert (canary.path, body["model"], body["max_tokens"]) == (CHAT, "m", 1)
         assert len(canary.body) < 200

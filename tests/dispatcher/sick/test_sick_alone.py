@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sickbed import FEW, LINES, canaries, lines, sends, sick, until_said, well
+from sickbed import FEW, LINES, lines, sends, sick, until_said, well
 
 from benchmarks import sickness
 
@@ -28,7 +28,7 @@ async def test_lines_wait_for_a_sick_server_to_be_mended(bench, upstream, form):
 
     assert (ended.counts.completed, ended.counts.failed) == (LINES, 0)
     assert spent <= FEW
-    assert {canary.path for canary in canaries(upstream)} <= {form.endpoint}
+    assert {canary.path for canary in upstream.canaries} <= {form.endpoint}
 
 
 @pytest.mark.parametrize("form", FULL, ids=[form.name for form in FULL])
