@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
-from sickbed import lines, sends, until_said, well
+from sickbed import LINES, lines, sends, until_said, well
 
 _BOUND_BYTES = 2000
 _LONG = "x" * 3000
@@ -25,16 +25,17 @@ class Proxy:
         return self._answer(body, attempt)
 
 
-def mixed():
-    """Return a hundred short lines and a hundred long ones, by turns."""
-    short, long = lines(100).split("\n"), lines(100, first=100, padding=_LONG).split("\n")
+def mixed(of_each):
+    """Return short lines and long ones, by turns."""
+    short = lines(of_each).split("\n")
+    long = lines(of_each, first=of_each, padding=_LONG).split("\n")
     return "\n".join(line for pair in zip(short, long, strict=True) for line in pair)
 
 
 async def test_long_lines_go_where_they_are_taken(bench, fleet):
     """Short ones go to both servers."""
     fleet.sick.script, fleet.well.script = Proxy(fleet.sick), well()
-    batch = await bench.submit(mixed())
+    batch = await bench.submit(mixed(100))
     async with bench.running(**fleet.settings, max_attempts=1):
         ended = await bench.ended(batch)
 
@@ -44,15 +45,17 @@ async def test_long_lines_go_where_they_are_taken(bench, fleet):
 
 
 async def test_long_lines_wait_and_short_ones_are_answered(bench, upstream):
-    """One server: it is said what the proxy refuses, and when it lets more through all are answered."""
+    """Of this batch and of others; it is said what the proxy refuses, and when it takes more all are answered."""
     proxy = upstream.script = Proxy(upstream)
-    batch = await bench.submit(mixed())
+    batch = await bench.submit(mixed(30))
     async with bench.running(max_attempts=1):
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await bench.until(lambda: bench.has_finished(batch, 30))
         await until_said(bench, "as too large (413)")
         waiting = await bench.store.get_batch(batch.id)
+        other = await bench.ended(await bench.submit(lines()))
         proxy.most_bytes = 1 << 20
         ended = await bench.ended(batch)
 
-    assert (waiting.counts.completed, waiting.counts.failed) == (100, 0)
-    assert (ended.counts.completed, ended.counts.failed) == (200, 0)
+    assert (waiting.counts.completed, waiting.counts.failed) == (30, 0)
+    assert (other.counts.completed, other.counts.failed) == (LINES, 0)
+    assert (ended.counts.completed, ended.counts.failed) == (60, 0)
