@@ -296,7 +296,7 @@ class Flight:
                     return False
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
-                line.avoid = stay.berth
+                line.avoid = line.avoid if line.refusals else stay.berth
                 return await self._retry(line, stay, verdict, reply.seconds)
             case NoBackend():
                 self.trials.undecided(line)
@@ -359,7 +359,7 @@ class Flight:
         if isinstance(verdict, Succeeded):
             self._placement.heard(stay, News(Sign.WELL, reply.backend))
             return
-        row, body = POLICIES[verdict.reason], bytes(line.body)
+        row, body = POLICIES[verdict.reason], line.body
         news = News(
             row.sign,
             reply.backend,
@@ -378,7 +378,7 @@ class Flight:
         return Setting(
             now=self._clock(),
             endpoint=line.held.batch.endpoint,
-            request=bytes(line.body),
+            request=line.body,
             may_be_stale=not line.was_stale,
             is_leaving=stay.berth.is_leaving,
         )

@@ -87,5 +87,5 @@ class ReadyLine:
         if self.held.batch.model is not None:
             return self.held.batch.model
         if self.named is None:
-            self.named = model_of(bytes(self.body)) or ""
+            self.named = model_of(self.body) or ""
         return self.named or None
