@@ -95,7 +95,7 @@ class Circuit:
             return self
         if sign is Sign.ERROR:
             errors = replace(self, errors=self.errors + 1)
-            return errors.doubt(f"answers nothing but errors ({why})", now, after=ERRORS)
+            return errors.doubt(only_errors(why), now, after=ERRORS)
         if sign is Sign.UNUSABLE:
             return self.doubt(why, now)
         if sign is Sign.LOST and self.state is State.CLOSED:
@@ -223,3 +223,8 @@ class Circuit:
             failures=failures,
             epoch=self.epoch + 1,
         )
+
+
+def only_errors(why: str) -> str:
+    """Say of a backend that it answers nothing but errors, the last one being `why`."""
+    return f"answers nothing but errors ({why})"

@@ -151,8 +151,8 @@ def _loss(
     )
 
 
-def _try(seen: str, wait: Wait = Wait.ASKED, *, sign: Sign = Sign.NOTHING) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, sign)
+def _try(seen: str, wait: Wait = Wait.ASKED) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, Sign.ERROR)
 
 
 _LOST = "The connection to the model server was lost, on every try."
@@ -222,28 +222,26 @@ POLICIES: dict[Reason, Policy] = {
         Then.RETRY,
         Counts.ATTEMPT,
         Wait.BACK_OFF,
+        Sign.ERROR,
         code=TIMEOUT_CODE,
         message=_SLOW,
     ),
     Reason.REQUEST_TIMEOUT: _try("408"),
     Reason.CONFLICT: _try("409"),
     Reason.TOO_EARLY: _try("425"),
-    Reason.SERVER_ERROR: _try("500, and every other 5xx but 501", sign=Sign.ERROR),
-    Reason.BAD_GATEWAY: _try("502 of the server's own", sign=Sign.ERROR),
+    Reason.SERVER_ERROR: _try("500, and every other 5xx but 501"),
+    Reason.BAD_GATEWAY: _try("502 of the server's own"),
     Reason.GATEWAY_TIMEOUT: _try("504"),
     Reason.MALFORMED: _try(
-        "200 without an answer: HTML, `{}`, no choices, too few embeddings, NaN",
-        Wait.BACK_OFF,
-        sign=Sign.ERROR,
+        "200 without an answer: HTML, `{}`, no choices, too few embeddings, NaN", Wait.BACK_OFF
     ),
-    Reason.ERROR_IN_200: _try("200 with an error object", Wait.BACK_OFF, sign=Sign.ERROR),
+    Reason.ERROR_IN_200: _try("200 with an error object", Wait.BACK_OFF),
     Reason.ENGINE_ERROR: _try(
         "200 whose engine failed (`finish_reason` error, or an unknown one without content)",
         Wait.BACK_OFF,
-        sign=Sign.ERROR,
     ),
     Reason.ENGINE_FAULT: _try(
-        "4xx that tells of the engine: NaN in its figures, CUDA, out of memory", sign=Sign.ERROR
+        "4xx that tells of the engine: NaN in its figures, CUDA, out of memory"
     ),
     Reason.OUR_FAULT: Policy(
         "the dispatcher's own bug",
@@ -304,20 +302,3 @@ def of_status(status: int) -> Reason:
         return Reason.REDIRECTED
     is_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return Reason.SERVER_ERROR if is_server else Reason.CLIENT_ERROR
-
-
-def retry_table() -> str:
-    """Render the Markdown table of docs/retries.md."""
-    rows = ["| seen | reason | then | counts | wait | circuit | fails at last with |"]
-    rows.append("|---|---|---|---|---|---|---|")
-    for reason, row in POLICIES.items():
-        hears = "–" if row.sign is Sign.NOTHING else row.sign
-        wait = row.wait if row.then is Then.RETRY else "–"
-        end = "–" if not _can_fail(row) else f"`{row.code}`" if row.code else "the server's answer"
-        cells = (row.seen, f"`{reason}`", row.then, row.counts, wait, hears, end)
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
-
-
-def _can_fail(row: Policy) -> bool:
-    return row.then is Then.FAIL or row.counts is not Counts.NOTHING

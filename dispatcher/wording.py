@@ -34,11 +34,16 @@ def _words(reply: Reply, reason: Reason, endpoint: str, request: bytes) -> str |
     where = (reply.location or "nowhere")[:_SHOWN_CHARS]
     model = (model_of(request) or "")[:_SHOWN_CHARS] if reason is Reason.MODEL_MISSING else ""
     return {
-        Reason.KEY_REFUSED: _LOGINS.get(status, f"refuses our key ({status})"),
-        Reason.REDIRECTED: f"redirects {endpoint} to {where} ({status})",
-        Reason.NO_ENDPOINT: f"has no {endpoint} ({status})",
+        Reason.KEY_REFUSED: _LOGINS.get(
+            status, f"refuses our key ({status}): check BATCHLINE_UPSTREAM_API_KEY"
+        ),
+        Reason.REDIRECTED: (
+            f"redirects {endpoint} to {where} ({status}): name the address that answers itself"
+        ),
+        Reason.NO_ENDPOINT: f"has no {endpoint} ({status}): start a server that offers it",
         Reason.BODY_REFUSED: (
-            f"refuses requests of {figures.size(len(request))} as too large ({status})"
+            f"refuses requests of {figures.size(len(request))} as too large ({status}): "
+            "raise the limit of the proxy before it"
         ),
         Reason.MODEL_MISSING: f"does not know the model {model} ({status})",
     }.get(reason)
@@ -46,5 +51,5 @@ def _words(reply: Reply, reason: Reason, endpoint: str, request: bytes) -> str |
 
 def _signature(reply: Reply, reason: Reason) -> str:
     if reply.status < HTTPStatus.MULTIPLE_CHOICES:
-        return f"{reply.status}, but no answer: {reason}"
+        return f"{reply.status} without an answer: {reason}"
     return str(signature_of(reply.status, reply.body))[:_SHOWN_CHARS]

@@ -11,10 +11,8 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from wire import Server, form, json_request, part
+from wire import IDLE_S, STALL_S, Server, form, json_request, part
 
-STALL_S = 0.6
-IDLE_S = 0.8
 MAX_FILE_BYTES = 100_000
 MAX_LINE_BYTES = 50_000
 PROCESS = f"""

@@ -48,7 +48,7 @@ async def test_a_paused_batch_settles_what_flies_and_goes_on_after_resume(house,
     batch = await house.submit(300)
     async with house.running(), asyncio.timeout(30):
         await house.finished(batch, 40)
-        while upstream.in_flight < 16:
+        while upstream.in_flight < 16 or await leased(house, batch) < 2:
             await asyncio.sleep(0.01)
         held = await leased(house, batch)
         paused = (await pause(house, batch)).json

@@ -111,7 +111,7 @@ async def test_leases_that_could_not_be_renewed_are_claimed_again(bench, upstrea
     )
     batch = await bench.submit(3)
 
-    async with bench.running(lease_s=0.6):
+    async with bench.running(lease_s=1.5):
         ended = await bench.ended(batch, within_s=20)
 
     assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 3)

@@ -18,18 +18,30 @@ def reply(status, body=b"", *, location=None, backends=()):
 
 SAD = json.dumps({"error": {"message": "sad at 17", "type": "InternalServerError"}}).encode()
 WORDS = {
-    "key": (reply(401), Reason.KEY_REFUSED, "refuses our key (401)"),
+    "key": (
+        reply(401),
+        Reason.KEY_REFUSED,
+        "refuses our key (401): check BATCHLINE_UPSTREAM_API_KEY",
+    ),
     "proxy": (reply(407), Reason.KEY_REFUSED, "a proxy before it asks for a login (407)"),
     "redirect": (
         reply(308, location="https://x/y"),
         Reason.REDIRECTED,
-        "redirects /v1/x to https://x/y (308)",
+        "redirects /v1/x to https://x/y (308): name the address that answers itself",
     ),
-    "endpoint": (reply(404), Reason.NO_ENDPOINT, "has no /v1/x (404)"),
-    "size": (reply(413), Reason.BODY_REFUSED, "refuses requests of 14 B as too large (413)"),
+    "endpoint": (
+        reply(404),
+        Reason.NO_ENDPOINT,
+        "has no /v1/x (404): start a server that offers it",
+    ),
+    "size": (
+        reply(413),
+        Reason.BODY_REFUSED,
+        "refuses requests of 14 B as too large (413): raise the limit of the proxy before it",
+    ),
     "model": (reply(404), Reason.MODEL_MISSING, "does not know the model m (404)"),
     "error": (reply(500, SAD), Reason.SERVER_ERROR, "500 InternalServerError: sad at #"),
-    "no answer": (reply(200, b"{}"), Reason.MALFORMED, "200, but no answer: malformed_answer"),
+    "no answer": (reply(200, b"{}"), Reason.MALFORMED, "200 without an answer: malformed_answer"),
     "nobody": (reply(502, backends=(NGINX_GROUP,)), Reason.NO_BACKEND, "takes no connections"),
     "refused": (Broken(Break.CONNECT, "x", 0), Reason.NO_BACKEND, "takes no connections (x)"),
     "broke off": (Broken(Break.RESET, "x", 0), Reason.RESET, "broke off (x)"),
