@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from .states import BatchStatus, OutcomeKind
+from .states import BatchStatus, OnFailures, OutcomeKind
 
 T = TypeVar("T")
 
@@ -126,6 +126,10 @@ class Batch:
     """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
     deaths: int = 0
     """Dispatchers that died on it in a row since a line of it was last finished."""
+    on_failures: OnFailures = OnFailures.CONTINUE
+    finished_at_resume: int = 0
+    failed_at_resume: int = 0
+    """Lines that were finished, and had failed, when it was last resumed (0 if it never was)."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 
@@ -165,6 +169,7 @@ class NewBatch:
     expires_at: int
     metadata: Mapping[str, str] | None = None
     output_expires_after_s: int | None = None
+    on_failures: OnFailures = OnFailures.CONTINUE
 
 
 @dataclass(frozen=True, slots=True)

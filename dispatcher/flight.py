@@ -23,6 +23,7 @@ from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
 
 from .berth import Berth, News, Stay
+from .brake import Failures
 from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
@@ -77,6 +78,7 @@ class Flight:
         self._attempts = cache(metrics.attempts.labels)
         self._clock = clock
         self._list_again = list_again
+        self.failures = Failures()
         self._settler: Settler | None = None
         self._ready = Ready(placement)
         self.trials = Trials(
@@ -219,6 +221,7 @@ class Flight:
         """Forget what is known of a batch that does not run any more."""
         self._retrying.forget(batch_id)
         self._refusals.forget(batch_id)
+        self.failures.forget(batch_id)
 
     # -- sending
 
@@ -389,6 +392,8 @@ class Flight:
         self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage
     ) -> None:
         held = line.held
+        if kind is OutcomeKind.FAILED:
+            self.failures.note(held.batch.id, result)
         match result:
             case Answer(status, body, upstream_id):
                 record = answer_record(

@@ -76,6 +76,7 @@ async def _new_batch(request: web.Request, wanted: BatchRequest) -> NewBatch:
         expires_at=created_at + wanted.window_s,
         metadata=wanted.metadata,
         output_expires_after_s=wanted.output_expires_after_s,
+        on_failures=wanted.on_failures or request.app[SETTINGS].on_failures,
     )
 
 
