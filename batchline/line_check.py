@@ -119,7 +119,10 @@ def examine(line: bytes, endpoint: str) -> Examined:
         faults.append(Fault("invalid_method", message, None, "method"))
     url = _text(parsed.url, "url", faults)
     if url not in (endpoint, None):
-        message = "The URL provided for this request does not match the batch endpoint."
+        message = (
+            "The URL provided for this request does not match the batch endpoint. "
+            f"Expected '{endpoint}', but got '{_shown(url)}' instead."
+        )
         faults.append(Fault("invalid_url", message, None, "url"))
     model = _examine_body(parsed.body, endpoint, faults)
     return Examined(custom_id, model, tuple(faults))

@@ -43,7 +43,6 @@ _REPLACEMENT = rb"\ufffd"
 _STRAY = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|-?\bNaN\b', re.DOTALL)
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 _SHOWN_BYTES = 500
-_ABORT = b'"abort"'
 _MOST_TOKENS = 1 << 40  # beyond it a count is nonsense, and sums would not fit into the store
 
 
@@ -82,17 +81,11 @@ class AnswerBody(msgspec.Struct):
 
     usage: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
-    choices: list[msgspec.Raw] | None = None
-
-
-class _Choice(msgspec.Struct):
-    finish_reason: str | None = None
 
 
 _request_decoder = msgspec.json.Decoder(RequestLine)
 _answer_decoder = msgspec.json.Decoder(AnswerBody)
 _usage_decoder = msgspec.json.Decoder(_UsageBody)
-_choice_decoder = msgspec.json.Decoder(_Choice)
 
 
 def without_lone_surrogates(text: bytes) -> bytes:
@@ -133,7 +126,7 @@ class ReadAnswer(msgspec.Struct, frozen=True):
 
 
 def read_answer(body: bytes) -> ReadAnswer | None:
-    """Read an upstream's answer; None where it is no JSON object.
+    """Read an upstream's answer; None where it is no JSON object or array. An array has no fields.
 
     What JSON forbids but some servers write is mended: NaN and Infinity become null, raw control
     characters inside strings become escapes.
@@ -160,6 +153,9 @@ def _is_utf8(text: bytes) -> bool:
 
 def _decoded(body: bytes) -> AnswerBody | None:
     try:
+        if body[:1] == b"[":
+            msgspec.json.decode(body, type=list[msgspec.Raw])
+            return AnswerBody()
         return _answer_decoder.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
@@ -173,7 +169,7 @@ def _mended(found: re.Match[bytes]) -> bytes:
 
 def read_usage(answer: AnswerBody) -> Usage:
     """Read the tokens of an answer in either of OpenAI's spellings; zeros where there are none."""
-    if not bytes(answer.usage) or bytes(answer.usage) == b"null":
+    if is_null(answer.usage):
         return Usage()
     try:
         usage = _usage_decoder.decode(answer.usage)
@@ -192,18 +188,9 @@ def read_usage(answer: AnswerBody) -> Usage:
     )
 
 
-def is_given_up(answer: ReadAnswer) -> bool:
-    """Whether the engine broke the generation off: vLLM calls it `abort`, in a 200 (its issue 57082)."""
-    if _ABORT not in answer.text:
-        return False
-    return any(_finish_reason(choice) == "abort" for choice in answer.shape.choices or ())
-
-
-def _finish_reason(choice: msgspec.Raw) -> str | None:
-    try:
-        return _choice_decoder.decode(choice).finish_reason
-    except msgspec.DecodeError:
-        return None
+def is_null(value: msgspec.Raw) -> bool:
+    """Whether a field is absent or null."""
+    return bytes(value) in (b"", b"null")
 
 
 def answer_record(
@@ -262,9 +249,9 @@ def record_index(record: bytes) -> int:
     return int(record[_INDEX_IN_RECORD], 16)
 
 
-def error_body(message: str, *, kind: str, code: str | None) -> bytes:
+def error_body(message: str, *, kind: str, code: str | None, param: str | None = None) -> bytes:
     """Make an OpenAI error object for an upstream that did not send one."""
-    error = {"message": message, "type": kind, "param": None, "code": code}
+    error = {"message": message, "type": kind, "param": param, "code": code}
     return msgspec.json.encode({"error": error})
 
 

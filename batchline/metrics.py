@@ -114,6 +114,24 @@ class Metrics:
             ["backend"],
             registry=r,
         )
+        self.backend_lacks = Gauge(
+            "batchline_backend_lacks",
+            "What a backend in service was found to lack: models, endpoints, room for long requests",
+            ["backend", "what"],
+            registry=r,
+        )
+        self.canaries = Counter(
+            "batchline_canaries_total",
+            "Small requests of our own that prove whether a doubted backend works, by result",
+            ["result"],
+            registry=r,
+        )
+        self.second_opinions = Counter(
+            "batchline_second_opinions_total",
+            "Lines that one backend refused and another one was asked about, by result",
+            ["result"],
+            registry=r,
+        )
         self.backend_hangs = Counter(
             "batchline_backend_hangs_total",
             "Times that lines were taken away from a backend that hung",

@@ -18,6 +18,9 @@ from .states import BatchStatus, OutcomeKind
 
 T = TypeVar("T")
 
+SILENT_AFTER_S = 15
+"""A dispatcher reports every second or so; what is silent for longer is gone, or cannot write."""
+
 _BASE62 = string.ascii_letters + string.digits
 
 
@@ -135,6 +138,18 @@ class Batch:
     def name(self) -> str:
         """What people call it: metadata `name`, else the id."""
         return (self.metadata or {}).get("name") or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Batches that changed: the open ones as they are now, and which have ended or are gone (by seq)."""
+
+    number: int
+    """Of the last change told of: what comes next is asked for with it."""
+    open: Sequence[Batch]
+    ended: frozenset[int] = frozenset()
+    is_all: bool = False
+    """`open` holds every batch that is open: what was known before is void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +316,10 @@ class FleetReport:
     """Requests tried apart from all others, because servers died while working on them."""
     trial_backend: str | None = None
     """The backend reserved for them."""
+
+    def silent_s(self, *, now: float) -> float | None:
+        """Return how long no dispatcher has reported, or None while one does."""
+        return now - self.at if now - self.at > SILENT_AFTER_S else None
 
     @property
     def models(self) -> list[str]:

@@ -8,12 +8,14 @@ are all listed. The table in docs/settings.md is generated from the fields below
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,11 +24,13 @@ from pydantic_settings import (
 )
 
 from .errors import Invalid
+from .server_url import server_url
 
 PREFIX = "BATCHLINE_"
 CONFIG_VARIABLE = "BATCHLINE_CONFIG"
 CLIENT_VARIABLES = frozenset({"BATCHLINE_URL"})
 """Read by the client commands of the command line, not by the processes."""
+_PASSWORD = re.compile(r"//[^/]*@")
 ENDPOINTS = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -41,7 +45,15 @@ def _split(value: Any) -> Any:
     return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
 
 
-Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+def _server_url(value: str) -> str:
+    try:
+        return server_url(value)
+    except ValueError as exc:
+        raise PydanticCustomError("server_url", "{why}", {"why": str(exc)}) from exc
+
+
+Url = Annotated[str, AfterValidator(_server_url)]
+Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -59,8 +71,9 @@ class Settings(BaseSettings):
     dispatcher_port: int = Field(
         5001, ge=0, le=65535, description="Port of the dispatcher's /health and /metrics"
     )
-    upstream_url: str = Field(
-        "http://127.0.0.1:8000", description="Where lines are sent: nginx, or any OpenAI server"
+    upstream_url: Url = Field(
+        "http://127.0.0.1:8000",
+        description="Where lines are sent: nginx, or any OpenAI server; host and port, without /v1",
     )
     backend_urls: Urls = Field(
         (), description="Model servers behind the upstream, comma separated, for health and metrics"
@@ -71,8 +84,11 @@ class Settings(BaseSettings):
     max_in_flight: int | None = Field(
         None, ge=1, description="Requests in flight at most; unset: found from the engines' queues"
     )
-    max_concurrent_batches: int = Field(
-        8, ge=1, description="Batches that run at the same time; others wait their turn"
+    max_concurrent_batches: int | None = Field(
+        None,
+        ge=1,
+        description="Batches that run at the same time, others wait their turn; one that cannot go on "
+        "(paused, no server for its model, all its lines sent) takes nobody's place; unset: no limit",
     )
     max_attempts: int = Field(5, ge=1, description="Tries of one line before it fails for good")
     request_timeout_s: float = Field(
@@ -93,6 +109,12 @@ class Settings(BaseSettings):
         ge=0,
         description="A model server whose engine stands still this long with requests of ours, or that "
         "answers nothing for a fifth of it, hangs: its requests go elsewhere; 0: never",
+    )
+    model_grace_s: float = Field(
+        60.0,
+        ge=0,
+        description="Lines whose model no living server has served for so long fail as `model_not_found`; "
+        "until then they wait",
     )
     grace_s: float = Field(30.0, ge=0, description="Time to finish requests in flight on SIGTERM")
     max_file_bytes: int = Field(
@@ -201,7 +223,8 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as exc:
         problems += [
-            f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']} (got {e['input']!r})"
+            f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']} "
+            f"(got {_PASSWORD.sub('//…@', repr(e['input']))})"
             for e in exc.errors()
         ]
     if problems:

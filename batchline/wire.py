@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from .model import Batch, File, FleetReport, Page
+from .states import TERMINAL
 from .uploads import Part, Upload
 
 encode = msgspec.json.Encoder().encode
@@ -211,7 +212,7 @@ def part_object(part: Part) -> PartObject:
 
 
 def batch_object(batch: Batch) -> BatchObject:
-    """Show a batch to a client. Usage is null until some line succeeded."""
+    """Show a batch to a client. Usage is null while it runs and no line has succeeded."""
     return BatchObject(
         id=batch.id,
         endpoint=batch.endpoint,
@@ -252,7 +253,7 @@ def _fault_list(batch: Batch) -> FaultList | None:
 
 
 def _usage(batch: Batch) -> UsageObject | None:
-    if not batch.counts.completed:
+    if not batch.counts.completed and batch.status not in TERMINAL:
         return None
     usage = batch.usage
     return UsageObject(

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -26,6 +26,7 @@ import httpx
 import psutil
 
 _IN_FLIGHT = 64
+_SETTINGS = {"BATCHLINE_MAX_IN_FLIGHT": str(_IN_FLIGHT)}
 _DONE = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -76,7 +77,7 @@ class Memory:
 
 @contextmanager
 def running(
-    folder: Path, upstream_port: int
+    folder: Path, upstream_port: int, settings: Mapping[str, str] = _SETTINGS
 ) -> Iterator[tuple[str, dict[str, subprocess.Popen[bytes]]]]:
     """Run gateway and dispatcher as processes; yield the API's address and the processes."""
     port = free_port()
@@ -85,8 +86,8 @@ def running(
         "BATCHLINE_PORT": str(port),
         "BATCHLINE_DISPATCHER_PORT": str(free_port()),
         "BATCHLINE_UPSTREAM_URL": f"http://127.0.0.1:{upstream_port}",
-        "BATCHLINE_MAX_IN_FLIGHT": str(_IN_FLIGHT),
         "BATCHLINE_LOG_LEVEL": "WARNING",
+        **settings,
     }
     processes = {
         name: subprocess.Popen([sys.executable, "-m", "batchline.cli.main", name], env=environment)
@@ -111,7 +112,7 @@ def measure(api: str, file: Path, dispatcher: psutil.Process) -> dict[str, float
     """Send the file through the API; return the seconds of each stage, `cpu` the dispatcher's in the run."""
     stages: dict[str, float] = {}
     with httpx.Client(base_url=api + "/v1", timeout=600, trust_env=False) as client:
-        _wait_ready(client)
+        wait_ready(client)
         started = time.monotonic()
         with file.open("rb") as content:
             answer = client.post("/files", data={"purpose": "batch"}, files={"file": content})
@@ -143,7 +144,8 @@ def measure(api: str, file: Path, dispatcher: psutil.Process) -> dict[str, float
     return stages
 
 
-def _wait_ready(client: httpx.Client) -> None:
+def wait_ready(client: httpx.Client) -> None:
+    """Wait until the gateway says that it is ready."""
     for _ in range(600):
         try:
             if client.get(str(client.base_url).removesuffix("/v1/") + "/ready").is_success:

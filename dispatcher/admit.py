@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from batchline.blobs import Blobs
 from batchline.errors import NotFound
@@ -18,11 +19,14 @@ from batchline.line_check import Rules
 from batchline.model import Batch, Fault, Slice
 from batchline.store import Work
 
+from .turns import Turns
+
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _SLICES_A_WRITE = 512
-_AT_ONCE = 4  # bounds memory when many batches arrive together
+_AT_ONCE = 4  # of short and of long files each: bounds memory when many batches arrive together
+_SHORT_BYTES = 16 << 20
 
 
 class Admission:
@@ -44,35 +48,41 @@ class Admission:
         self._one_model = one_model
         self._served = served
         self._clock = clock
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns(short=_AT_ONCE, long=_AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self, batch: Batch) -> AsyncIterator[None]:
+        """Wait until it is the turn of this batch to be admitted, and hold it."""
+        size_bytes = await self._blobs.size(batch.input_key) or 0
+        async with self._turns.of(is_long=size_bytes > _SHORT_BYTES):
+            yield
 
     async def admit(self, batch: Batch) -> None:
         """Move a validating batch on. A lost race (cancelled meanwhile) ends it quietly."""
-        async with self._turn:
-            if await self._store.begin_admission(batch):
-                await self._admit(batch)
-
-    async def _admit(self, batch: Batch) -> None:
+        rules = Rules(batch.endpoint, served=await self._served(), one_model=self._one_model)
+        check = FileCheck(batch.seq, rules, self._limits)
         try:
-            report = await self._check(batch)
+            last = await self._read(batch, check)
+            if last is None:
+                return
+            failpoint("admit.chunk")
+            report = check.report(await self._duplicates(batch, check, rules))
         except NotFound:
             message = f"Cannot find file {batch.input_file_id}: its bytes are gone."
             fault = Fault("invalid_request", message, None, "file_id")
-            report = Report(0, None, (fault,))
-        if report is None:
-            return
+            report, last = Report(0, None, (fault,)), []
         now = int(self._clock())
         if report.faults:
             if await self._store.reject(batch, report.faults, now=now):
                 log.info("%s failed validation: %d faults", batch.id, len(report.faults))
-        elif await self._store.accept(batch, total=report.total, model=report.model, now=now):
+        elif await self._store.accept(
+            batch, total=report.total, model=report.model, now=now, slices=last
+        ):
             failpoint("admit.accepted")
             log.info("%s accepted: %d requests", batch.id, report.total)
 
-    async def _check(self, batch: Batch) -> Report | None:
-        """Return None if the batch is no longer validating."""
-        rules = Rules(batch.endpoint, served=await self._served(), one_model=self._one_model)
-        check = FileCheck(batch.seq, rules, self._limits)
+    async def _read(self, batch: Batch, check: FileCheck) -> list[Slice] | None:
+        """Check the file; return the slices not stored yet, or None if it is no longer validating."""
         waiting: list[Slice] = []
         async for chunk in self._blobs.stream(batch.input_key, chunk_bytes=_CHUNK_BYTES):
             waiting += await asyncio.to_thread(check.feed, chunk)
@@ -82,11 +92,7 @@ class Admission:
                 if not await self._store.add_slices(waiting):
                     return None
                 waiting = []
-        waiting += await asyncio.to_thread(check.finish)
-        if waiting and not await self._store.add_slices(waiting):
-            return None
-        failpoint("admit.chunk")
-        return check.report(await self._duplicates(batch, check, rules))
+        return waiting + await asyncio.to_thread(check.finish)
 
     async def _duplicates(self, batch: Batch, check: FileCheck, rules: Rules) -> Faults | None:
         suspects = await asyncio.to_thread(check.suspects)

@@ -29,6 +29,7 @@ from batchline.store import Work, open_store
 
 from .admit import Admission
 from .alone import alone
+from .canary import Canaries
 from .conduct import Conductor
 from .fleet import Fleet
 from .flight import Flight
@@ -127,6 +128,7 @@ def _placement(settings: Settings, *, clock: Callable[[], float]) -> Placement:
         settings.backend_urls,
         hang=HangLimits(settings.hang_after_s or None),
         knows_models=settings.refuse_unknown_models,
+        grace_s=settings.model_grace_s,
         clock=clock,
     )
 
@@ -167,6 +169,7 @@ class Dispatcher:
             gate=self._gate,
             metrics=metrics,
             clock=clock,
+            list_again=probe.list_again,
         )
         self._pump = Pump(store, blobs, self._flight, limits=_claim_limits(settings, self._holder))
         self._settler = Settler(
@@ -179,19 +182,16 @@ class Dispatcher:
             on_settled=self._pump.settled,
         )
         self._flight.use(self._settler)
-        governor = Governor.start(bound=settings.max_in_flight)
-        flight, gate = self._flight, self._gate
-        self._fleet = Fleet(probe, placement, flight, governor, gate=gate, metrics=metrics)
-        self._conductor = Conductor(
-            store,
-            self._pump,
-            _admission(settings, store, blobs, probe, clock=clock),
-            _publisher(settings, store, blobs, metrics, clock=clock),
-            holder=self._holder,
+        self._fleet = Fleet(
+            probe,
+            placement,
+            self._flight,
+            governor=Governor.start(bound=settings.max_in_flight),
+            canaries=Canaries(upstream, on_proven=self._flight.proven, metrics=metrics),
             gate=self._gate,
             metrics=metrics,
-            clock=clock,
         )
+        self._conductor = self._new_conductor(store, blobs, probe)
         self._duties = duties(
             settings,
             store,
@@ -202,12 +202,26 @@ class Dispatcher:
             clock=clock,
         )
 
+    def _new_conductor(self, store: Work, blobs: Blobs, probe: Probe) -> Conductor:
+        settings, clock = self._settings, self._clock
+        return Conductor(
+            store,
+            self._pump,
+            _admission(settings, store, blobs, probe, clock=clock),
+            _publisher(settings, store, blobs, self._metrics, clock=clock),
+            holder=self._holder,
+            gate=self._gate,
+            metrics=self._metrics,
+            clock=clock,
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
         """Take over, work until `stop`, leave in order."""
         await self._take_over()
         try:
             await self._work(stop)
         finally:
+            await self._fleet.stop()
             await self._flight.drain(0.0)  # whatever ended it, no request outlives it
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -265,8 +279,8 @@ class Dispatcher:
     async def _watch_fleet(self) -> None:
         while True:
             await self._fleet.look()
-            models, waiting = self._pump.models, self._conductor.waiting
-            await self._store.report(self._fleet.report(models, waiting, at=int(self._clock())))
+            batches, waiting = self._pump.batches, self._conductor.waiting
+            await self._store.report(self._fleet.report(batches, waiting, at=int(self._clock())))
             await asyncio.sleep(self._settings.probe_interval_s)
 
     async def _keep_role(self) -> None:

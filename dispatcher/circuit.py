@@ -1,13 +1,15 @@
 """The circuit of one backend: whether lines may be sent there, and how many. Pure.
 
-              broke off, or errors only               allowance reaches its share
+              broke off                                allowance reaches its share
     closed ───────────────────────► half-open ─────────────────────────────────► closed
       │  refused, hung, seen dead      │  ▲ time is up, seen alive
-      └───────────────────────► open ◄─┘──┘
-                                       a trial fails
+      ├───────────────────────► open ◄─┘──┘
+      │                          a trial fails
+      └ errors only, unusable ► open, needs proof ── a canary is answered ──► half-open
 Half-open lets a few lines through: one more with each success, twice as many with each look at a living
-backend. What a line tells of an earlier state (`epoch`) is no news. Times are seconds of a clock that
-never jumps.
+backend. What a line tells of an earlier state (`epoch`) is no news. A backend that answers, but not as a
+working server does, proves by a canary (`canary`) that it works: no line is spent on finding out. Times are
+seconds of a clock that never jumps.
 """
 
 from __future__ import annotations
@@ -18,8 +20,13 @@ from enum import StrEnum
 
 LONGEST_S = 3.0
 """A backend that the probe sees alive is tried again at least this often."""
+ERRORS = 5
+"""So many in a row without an answer between are the backend's, not the lines'."""
 _FIRST_S = 0.25
-_SOUR_AFTER = 5
+_TRUSTED_S = 2.0
+_LONGEST_TRUSTED_S = 10.0
+"""A server that was proven well and falls sick may cost lines their attempts for so long."""
+_PROVEN_ALLOWANCE = 8
 _MOST = 1 << 20
 
 
@@ -35,20 +42,26 @@ class Sign(StrEnum):
     """What the end of a line tells of its backend."""
 
     WELL = "well"
-    """It answered as a working server does: also that a line is bad."""
+    """It answered the line."""
+    REJECTED = "rejected"
+    """It says that the line is bad: that proves neither that it works nor that it does not."""
     LOST = "lost"
     """It broke off while it had the line."""
-    SOUR = "sour"
-    """An error, or full: the line's fault or the backend's; many in a row are the backend's."""
+    ERROR = "error"
+    """The line's fault or the backend's; many in a row are the backend's."""
+    FULL = "full"
+    """It has no room at present (`pressure`)."""
+    UNUSABLE = "unusable"
+    """It lets nobody in who comes as we do: the operator's matter, never the line's."""
     REFUSED = "refused"
     """It took no connection, or says that it is leaving: nothing was lost."""
     HUNG = "hung"
     """It was taken out for that; its lines bring no news."""
     NOTHING = "nothing"
-    """Slow, or it never got there."""
+    """Slow, or it never got there, or it lacks what the line needs (`lacks`)."""
 
 
-_NO_NEWS = frozenset({Sign.NOTHING, Sign.HUNG})
+_NO_NEWS = frozenset({Sign.NOTHING, Sign.HUNG, Sign.FULL, Sign.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +73,17 @@ class Circuit:
     until: float = math.inf
     allowance: int = _MOST
     failures: int = 0
-    """In a row: trials that failed."""
-    sours: int = 0
+    """In a row: trials and canaries that failed."""
+    errors: int = 0
     """In a row: server errors."""
     epoch: int = 0
     """Counts the times that it was opened or half-opened."""
-    is_mild: bool = False
-    """It only answers errors: better than no backend at all."""
+    needs_proof: bool = False
+    """Open until a canary is answered: being alive proves nothing."""
+    trusted_until: float = -math.inf
+    """A canary was answered just now: what fails until then is the lines' fault."""
+    proofs: int = 0
+    """In a row: canaries that were answered, each after an alarm that was false."""
     is_wary: bool = False
     """It hung: being alive proves nothing, only an answer does."""
 
@@ -76,11 +93,59 @@ class Circuit:
             return self._answered(share)
         if sign in _NO_NEWS or self.state is State.OPEN or epoch != self.epoch:
             return self
-        if sign is Sign.SOUR:
-            return self._soured(now)
+        if sign is Sign.ERROR:
+            errors = replace(self, errors=self.errors + 1)
+            return errors.doubt(only_errors(why), now, after=ERRORS)
+        if sign is Sign.UNUSABLE:
+            return self.doubt(why, now)
         if sign is Sign.LOST and self.state is State.CLOSED:
             return self._half_open(why, failures=1)
         return self._open(why, now)
+
+    def doubt(self, why: str, now: float, *, after: int = 0) -> Circuit:
+        """Take it out until a canary is answered, unless one was just now.
+
+        `after`: so many errors in a row are needed.
+        """
+        if self.errors < after or now < self.trusted_until:
+            return self
+        return replace(
+            self,
+            state=State.OPEN,
+            reason=why,
+            until=now,
+            allowance=0,
+            failures=0,
+            epoch=self.epoch + 1,
+            needs_proof=True,
+        )
+
+    def is_due(self, now: float) -> bool:
+        """Whether a canary shall be sent now."""
+        return self.needs_proof and now >= self.until
+
+    def proven(self, now: float) -> Circuit:
+        """Note that a canary was answered: what looked like its fault is the lines'."""
+        if not self.needs_proof:
+            return self
+        trusted_s = min(_LONGEST_TRUSTED_S, _TRUSTED_S * 2.0 ** min(self.proofs, 30))
+        opened = self._half_open(self.reason, failures=0)
+        return replace(
+            opened,
+            allowance=_PROVEN_ALLOWANCE,
+            errors=0,
+            needs_proof=False,
+            trusted_until=now + trusted_s,
+            proofs=self.proofs + 1,
+        )
+
+    def disproven(self, why: str, now: float) -> Circuit:
+        """Note that a canary was not answered either; the next one comes later."""
+        if not self.needs_proof:
+            return self
+        later_s = min(LONGEST_S, _FIRST_S * 2.0 ** min(self.failures, 30))
+        failures = self.failures + 1
+        return replace(self, reason=why, until=now + later_s, failures=failures, proofs=0)
 
     def hung(self, why: str, *, until: float) -> Circuit:
         """Take it out although it seems alive; try it once more at `until`."""
@@ -98,7 +163,8 @@ class Circuit:
 
     def seen_dead(self, why: str, *, is_wary: bool = False) -> Circuit:
         """Take it out until it is seen alive. `is_wary`: it hangs, which is worse than being gone."""
-        if self.state is State.OPEN and self.until == math.inf and self.is_wary is is_wary:
+        is_known = self.state is State.OPEN and self.until == math.inf
+        if is_known and self.is_wary is is_wary:
             return self if self.reason == why else replace(self, reason=why)
         return Circuit(State.OPEN, why, math.inf, 0, 0, 0, self.epoch + 1, is_wary=is_wary)
 
@@ -106,39 +172,34 @@ class Circuit:
         """Let lines through again, few at first; called with each look."""
         if self.state is State.OPEN and self.until == math.inf:
             return self._half_open(self.reason, failures=self.failures)
-        if self.state is State.HALF_OPEN and not (self.is_mild or self.is_wary):
+        if self.state is State.HALF_OPEN and not self.is_wary:
             grown = self.allowance * 2
-            return replace(self, allowance=grown) if grown < share else Circuit(epoch=self.epoch)
+            return replace(self, allowance=grown) if grown < share else self._closed()
         return self
 
     def at(self, now: float) -> Circuit:
         """Return what it is at this moment: an open one whose time is up is half-open."""
-        if self.state is State.OPEN and now >= self.until:
+        if self.state is State.OPEN and not self.needs_proof and now >= self.until:
             return self._half_open(self.reason, failures=self.failures)
         return self
 
     def _answered(self, share: int) -> Circuit:
         if self.state is State.CLOSED:
-            return replace(self, sours=0) if self.sours else self
+            return replace(self, errors=0) if self.errors else self
         if self.state is State.OPEN:
             return self  # a line from before
         if self.allowance + 1 >= share:
-            return Circuit(epoch=self.epoch)
-        return replace(
-            self,
-            allowance=self.allowance + 1,
-            failures=0,
-            sours=0,
-            is_mild=False,
-            is_wary=False,
-        )
+            return replace(self._closed(), errors=0)
+        return replace(self, allowance=self.allowance + 1, failures=0, errors=0, is_wary=False)
 
-    def _soured(self, now: float) -> Circuit:
-        sours = self.sours + 1
-        if sours < _SOUR_AFTER:
-            return replace(self, sours=sours)
-        opened = self._open("answers nothing but errors", now)
-        return replace(opened, sours=sours, is_mild=True)
+    def _closed(self) -> Circuit:
+        """Return it closed; an answer forgets errors, being alive does not."""
+        return Circuit(
+            epoch=self.epoch,
+            errors=self.errors,
+            trusted_until=self.trusted_until,
+            proofs=self.proofs,
+        )
 
     def _half_open(self, why: str | None, *, failures: int) -> Circuit:
         return replace(
@@ -161,5 +222,9 @@ class Circuit:
             allowance=0,
             failures=failures,
             epoch=self.epoch + 1,
-            is_mild=False,
         )
+
+
+def only_errors(why: str) -> str:
+    """Say of a backend that it answers nothing but errors, the last one being `why`."""
+    return f"answers nothing but errors ({why})"

@@ -1,7 +1,7 @@
 """Every batch to where its status belongs: admission, the pump, the publisher.
 
 One step of a batch at a time. The steps live in a task group of `run`: cancelled with it, and each can
-be cut anywhere and run again.
+be cut anywhere and run again. A look deals with the batches that changed, however many are open.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 from batchline.errors import NewerStore, NotFound, StoreUnavailable
 from batchline.metrics import Metrics
@@ -21,18 +22,26 @@ from batchline.store import Work
 from . import crash_loops
 from .admit import Admission
 from .gate import Cause, Gate
+from .open_batches import OpenBatches
 from .publish import Publisher
 from .pump import Pump
+from .windows import Windows
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
+_PAUSE_S = 0.02  # where clients create batches without end there is always news
 _AGAIN_S = 1.0
 _MOST_CRASHES = 5
 
 
+Step = Callable[[Batch], Awaitable[None]]
+"""What brings a batch from one status to the next; cut anywhere, it can be done again."""
+Turn = AbstractAsyncContextManager[None]
+
+
 class Conductor:
-    """Looks at the open batches and begins what each needs next."""
+    """Looks at the batches that changed and begins what each needs next."""
 
     def __init__(
         self,
@@ -55,7 +64,14 @@ class Conductor:
         self._metrics = metrics
         self._clock = clock
         self._began_at = time.monotonic()
-        self._busy: dict[str, tuple[BatchStatus, asyncio.Task[None]]] = {}
+        self._open = OpenBatches(store)
+        self._windows = Windows()
+        self._suspects: dict[int, Batch] = {}
+        self._tried: int | None = None  # the suspect that may run
+        self._due: set[int] = set()  # batches (by seq) to be looked at
+        self._without_room: set[int] = set()
+        self._without_patience: set[int] = set()
+        self._busy: dict[int, tuple[BatchStatus, asyncio.Task[None]]] = {}
         self._crashes: Counter[str] = Counter()
         self.waiting: dict[str, str] = {}
         """Open batches (by id) whose next step the disk or the database refuses, and why."""
@@ -66,52 +82,113 @@ class Conductor:
             while True:
                 try:
                     await self._look(steps)
+                    await asyncio.sleep(_PAUSE_S)
                     await self._store.wait_for_work(timeout_s=_LOOK_S)
                 except StoreUnavailable as exc:  # steps under way go on
                     log.warning("conduct waits: %s", exc)
                     await asyncio.sleep(_AGAIN_S)
 
     async def _look(self, steps: asyncio.TaskGroup) -> None:
-        batches = crash_loops.may_run(await self._store.open_batches())
-        running = [b for b in batches if b.status is BatchStatus.IN_PROGRESS]
-        now = self._clock()
+        await self._read()
+        self._due |= self._pump.broken.keys() | self._without_patience
+        self._without_patience.clear()
         # Past its deadline a batch sends nothing more, whenever the sweep comes to end it.
-        self._pump.update([b for b in running if b.expires_at > now])
-        for gone in self.waiting.keys() - {b.id for b in batches}:
-            del self.waiting[gone]
-        for batch in batches:
-            if batch.id not in self._busy:
-                await self._move_on(batch, steps)
-            elif self._busy[batch.id][0] is not batch.status:
-                self._busy[batch.id][1].cancel()  # a cancel does not wait for a step that is void
-        self._count(batches, running)
+        self._due |= self._windows.turned(self._clock())
+        if not self._gate.has(Cause.DISK):
+            self._due |= self._without_room
+            self._without_room.clear()
+        for seq in sorted(self._due):
+            if batch := self._open.get(seq):
+                await self._direct(batch, steps)
+            self._due.discard(seq)  # not sooner: where the store refuses it is looked at again
+        self._pump.look()
+        for status in OPEN:
+            self._metrics.batches.labels(status).set(self._open.by_status[status])
+        self._metrics.waiting.set(self._open.lines_left)
+
+    async def _read(self) -> None:
+        news = await self._open.read()
+        for batch in news.ended:
+            self._forget(batch)
+        for batch in news.changed:
+            self._due.add(batch.seq)
+            if crash_loops.is_suspect(batch):
+                self._suspects[batch.seq] = batch
+            else:
+                self._suspects.pop(batch.seq, None)
+        first = crash_loops.first(self._suspects.values())
+        before, self._tried = self._tried, None if first is None else first.seq
+        if before != self._tried:
+            self._due |= {seq for seq in (before, self._tried) if seq is not None}
+
+    def _forget(self, batch: Batch) -> None:
+        self._pump.end(batch)
+        self._windows.remove(batch.seq)
+        self._suspects.pop(batch.seq, None)
+        self.waiting.pop(batch.id, None)
+        self._crashes.pop(batch.id, None)
+
+    async def _direct(self, batch: Batch, steps: asyncio.TaskGroup) -> None:
+        """Have a batch do what it is to do now, and nothing else."""
+        is_held_back = batch.seq in self._suspects and batch.seq != self._tried
+        fault = None if is_held_back else crash_loops.verdict(batch)
+        self._send(batch, may_run=not is_held_back and fault is None)
+        if batch.seq in self._busy:
+            status, task = self._busy[batch.seq]
+            if status is not batch.status:
+                task.cancel()  # a cancel does not wait for a step that is void
+        elif fault is not None:
+            await self._stop(batch, fault)
+        elif not is_held_back:
+            await self._move_on(batch, steps)
+
+    def _send(self, batch: Batch, *, may_run: bool) -> None:
+        """Tell the pump whether lines of it are to be sent."""
+        if batch.status is not BatchStatus.IN_PROGRESS:
+            self._windows.remove(batch.seq)
+            self._pump.end(batch)
+            return
+        self._windows.add(batch.seq, batch.expires_at)
+        if not may_run or self._windows.is_over(batch.seq):
+            self._pump.end(batch)
+        elif batch.paused_at is not None:
+            self._pump.pause(batch.seq)
+        else:
+            self._pump.run(batch)
 
     async def _move_on(self, batch: Batch, steps: asyncio.TaskGroup) -> None:
-        if fault := crash_loops.verdict(batch):
-            await self._stop(batch, fault)
-        elif batch.status is BatchStatus.IN_PROGRESS:
+        if batch.status is BatchStatus.IN_PROGRESS:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
         elif batch.status in PUBLISHABLE:  # it asks for room by itself
             if time.monotonic() - self._began_at < crash_loops.patience_s(batch):
                 self.waiting[batch.id] = f"The dispatcher died on it {batch.deaths} times in a row."
+                self._without_patience.add(batch.seq)
             else:
-                self._begin(batch, self._publisher.publish, steps)
-        elif batch.status is BatchStatus.VALIDATING and not self._gate.has(Cause.DISK):
-            self._begin(batch, self._admission.admit, steps)
+                turn = self._publisher.turn(batch)
+                self._begin(batch, self._publisher.publish, turn, steps)
+        elif self._gate.has(Cause.DISK):
+            self._without_room.add(batch.seq)
+        else:
+            self._begin(batch, self._admission.admit, self._admission.turn(batch), steps)
 
-    def _begin(
-        self, batch: Batch, step: Callable[[Batch], Awaitable[None]], steps: asyncio.TaskGroup
-    ) -> None:
-        task = steps.create_task(self._guarded(batch, step))
-        self._busy[batch.id] = batch.status, task
-        task.add_done_callback(lambda _: self._busy.pop(batch.id))
+    def _begin(self, batch: Batch, step: Step, turn: Turn, steps: asyncio.TaskGroup) -> None:
+        task = steps.create_task(self._guarded(batch, step, turn))
+        self._busy[batch.seq] = batch.status, task
+        task.add_done_callback(lambda _: self._ended(batch.seq))
 
-    async def _guarded(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
-        """Run the step; whatever breaks in it is this batch's affair and no other's."""
+    def _ended(self, seq: int) -> None:
+        """Look at the batch again: it may not have got on, or its status may have changed under way."""
+        del self._busy[seq]
+        self._due.add(seq)
+
+    async def _guarded(self, batch: Batch, step: Step, turn: Turn) -> None:
+        """Take the step; whatever breaks in it is this batch's affair and no other's."""
+        fault = None
         try:
-            await self._store.begin(batch, holder=self._holder)
-            fault = await self._attempt(batch, step)
+            async with turn:
+                if await self._store.begin(batch, holder=self._holder):
+                    fault = await self._attempt(batch, step)
             if fault is not None:
                 await self._fail(batch, fault)
         except StoreUnavailable as exc:
@@ -122,7 +199,7 @@ class Conductor:
         else:
             self.waiting.pop(batch.id, None)
 
-    async def _attempt(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> str | None:
+    async def _attempt(self, batch: Batch, step: Step) -> str | None:
         """Return why the batch can never go on, or None."""
         try:
             await step(batch)
@@ -154,10 +231,3 @@ class Conductor:
             await self._store.set_aside(batch, fault, now=now)
         else:
             await self._store.break_batch(batch, fault, now=now)
-
-    def _count(self, batches: Sequence[Batch], running: Sequence[Batch]) -> None:
-        by_status = Counter(b.status for b in batches)
-        for status in OPEN:
-            self._metrics.batches.labels(status).set(by_status[status])
-        left = sum(b.counts.total - b.counts.finished for b in running)
-        self._metrics.waiting.set(left)

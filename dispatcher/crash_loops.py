@@ -15,7 +15,7 @@ start of the dispatcher, so that it disturbs others ever less.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from batchline.model import Batch, Fault
 from batchline.states import PAUSABLE, PUBLISHABLE
@@ -25,15 +25,14 @@ _ENOUGH = 25
 _LONGEST_WAIT_S = 600.0
 
 
-def may_run(batches: Sequence[Batch]) -> list[Batch]:
-    """Leave out all suspects but one: the least suspected, of those the oldest."""
-    suspects = [b for b in batches if b.status in PAUSABLE and _is_suspect(b)]
-    first = min(suspects, key=lambda b: (b.deaths, b.seq), default=None)
-    return [b for b in batches if b not in suspects or b is first]
+def is_suspect(batch: Batch) -> bool:
+    """Whether it runs only as the only such batch."""
+    return batch.status in PAUSABLE and batch.deaths >= _SUSPECT_AFTER and batch.paused_at is None
 
 
-def _is_suspect(batch: Batch) -> bool:
-    return batch.deaths >= _SUSPECT_AFTER and batch.paused_at is None
+def first(suspects: Iterable[Batch]) -> Batch | None:
+    """Choose the one that may run: the least suspected, of those the oldest."""
+    return min(suspects, key=lambda b: (b.deaths, b.seq), default=None)
 
 
 def verdict(batch: Batch) -> Fault | None:

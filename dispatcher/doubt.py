@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .placement import Berth
+from .berth import Berth
 
 _LOOKS = 2
 """The second look that ends after something happened has begun after it."""

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from batchline.metrics import Metrics
-from batchline.model import BackendStatus, FleetReport
+from batchline.model import BackendStatus, Batch, FleetReport
 
+from .canary import Canaries
 from .circuit import State
 from .flight import Flight
 from .gate import Cause, Gate
 from .governor import Governor
+from .lacks import Lacking, Need
 from .placement import Placement
 from .probe import Probe
 
@@ -26,8 +29,9 @@ class Fleet:
         probe: Probe,
         placement: Placement,
         flight: Flight,
-        governor: Governor,
         *,
+        governor: Governor,
+        canaries: Canaries,
         gate: Gate,
         metrics: Metrics,
     ) -> None:
@@ -35,41 +39,51 @@ class Fleet:
         self._placement = placement
         self._flight = flight
         self._governor = governor
+        self._canaries = canaries
         self._gate = gate
         self._metrics = metrics
         self._backends: Sequence[BackendStatus] = ()
 
     async def look(self) -> None:
         """Look at every backend once and act on it; takes a second or so at most."""
-        backends = await self._probe.look()
-        for berth in self._placement.looked(backends, self._probe.pulses):
+        seen = await self._probe.look()
+        for berth in self._placement.looked(seen, self._probe.pulses):
             self._metrics.backend_hangs.labels(berth.name).inc()
             self._flight.abort(berth)
+        self._canaries.send(self._placement.due_for_proof())
+        backends = [self._described(status) for status in seen]
         if trouble := self._placement.trouble:
             self._gate.close(Cause.NO_BACKEND, f"No model server takes lines: {trouble}.")
         else:
             self._gate.open(Cause.NO_BACKEND)
         self._governor = self._governor.step(backends, in_flight=self._flight.in_flight)
         self._flight.set_limit(self._governor.limit)
-        self._backends = self._placement.described(backends)
+        self._backends = backends
         self._measure()
 
+    async def stop(self) -> None:
+        """Give up the canaries under way."""
+        await self._canaries.stop()
+
     def report(
-        self, models: Mapping[str, str | None], waiting: Mapping[str, str], *, at: int
+        self, batches: Iterable[Batch], waiting: Mapping[str, str], *, at: int
     ) -> FleetReport:
-        """Return what was seen. `models`: of each running batch; `waiting`: batches that wait anyway."""
-        unserved = {
-            batch_id: f"No backend in service serves {model}."
-            for batch_id, model in models.items()
-            if self._placement.is_unserved(model)
-        }
+        """Return what was seen. `batches`: those that run; `waiting`: those that wait anyway, and why."""
+        reasons: dict[Need, str | None] = {}
+        lacking: dict[str, str] = {}
+        for batch in batches:
+            need = Need(batch.model, batch.endpoint)
+            if need not in reasons:
+                reasons[need] = self._placement.lacking(need)
+            if (reason := reasons[need]) is not None:
+                lacking[batch.id] = reason
         return FleetReport(
             at=at,
             backends=self._backends,
             in_flight=self._flight.in_flight_by_batch(),
             limit=self._governor.limit,
             paused=self._gate.reason,
-            waiting=unserved | dict(waiting),
+            waiting=self._flight.waiting() | lacking | dict(waiting),
             suspects=len(self._flight.trials),
             trial_backend=self._flight.trials.server,
         )
@@ -78,7 +92,28 @@ class Fleet:
         """Return the last report of a dispatcher."""
         return FleetReport(at, limit=self._governor.limit, paused="The dispatcher was stopped.")
 
+    def _described(self, status: BackendStatus) -> BackendStatus:
+        """Add to what the probe saw of a backend how it stands here."""
+        berth = next((b for b in self._placement.berths if b.name == status.name), None)
+        if berth is None:
+            return status
+        pulse = self._probe.pulses.get(berth.name)
+        if not status.alive and pulse and pulse.is_late(answered_at=berth.answered_at):
+            late = "is late to answer questions, but answers lines"
+            status = replace(status, alive=True, reason=late)
+        return replace(
+            status,
+            circuit=str(berth.circuit.state),
+            circuit_since=int(berth.since),
+            circuit_reason=berth.circuit.reason or "; ".join(berth.lacks.reasons()) or None,
+            in_flight=berth.in_flight,
+        )
+
     def _measure(self) -> None:
+        for berth in self._placement.berths:
+            for kind in Lacking:
+                lacks = len(berth.lacks.names(kind))
+                self._metrics.backend_lacks.labels(berth.name, kind).set(lacks)
         for backend in self._backends:
             self._metrics.backend_up.labels(backend.name).set(backend.alive)
             self._metrics.backend_in_flight.labels(backend.name).set(backend.in_flight)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from batchline.failpoints import failpoint
@@ -22,12 +22,15 @@ from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
 
+from .berth import Berth, News, Stay
 from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
-from .placement import Berth, Placement, Stay
-from .policy import Counts
+from .lacks import Lacking, Need
+from .placement import Placement
+from .policy import POLICIES, Counts
 from .ready import AHEAD_LINES, Ready
+from .refusals import Refusals
 from .retrying import TOO_LATE_S, Retrying, RetryLimits
 from .settle import Settler
 from .trials import Trials
@@ -42,12 +45,14 @@ from .verdict import (
     Succeeded,
     Verdict,
     judge,
+    model_gone,
     our_fault,
-    sign_of,
-    why_of,
 )
+from .wording import why_of
 
 log = logging.getLogger(__name__)
+
+_SOONEST_S = 0.01
 
 
 class Flight:
@@ -62,21 +67,27 @@ class Flight:
         gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
+        list_again: Callable[[str], None],
     ) -> None:
+        """Begin without lines. `list_again` is told whose list of models is not true any more."""
         self._upstream = upstream
         self._placement = placement
         self._gate = gate
         self._metrics = metrics
         self._attempts = cache(metrics.attempts.labels)
         self._clock = clock
+        self._list_again = list_again
         self._settler: Settler | None = None
         self._ready = Ready(placement)
         self.trials = Trials(
             placement,
             metrics=metrics,
-            model_of=self._ready.model_of,
+            need_of=self._ready.need,
             on_free=self._ready.add_first,
             on_failed=self._fail,
+        )
+        self._refusals = Refusals(
+            placement, metrics=metrics, on_free=self._ready.add_first, on_failed=self._fail
         )
         self._retrying = Retrying(
             retry,
@@ -120,6 +131,7 @@ class Flight:
         self.limit = limit
         self._placement.set_limit(limit)
         self._retrying.look_after_losses()
+        self._refusals.release()
         self._retrying.measure(suspects=len(self.trials))
         self.kick()
 
@@ -146,11 +158,26 @@ class Flight:
                 self._start(line, stay)
         while self._may_send() and (found := self._next()) is not None:
             self._start(*found)
+        for line in self._ready.gone():
+            self._fail(line, model_gone(line.model, self._placement.served, request_id=line.name))
         self._come_back()
 
-    def wants(self, model: str | None) -> bool:
-        """Whether lines for this model shall be claimed: not while nobody may take more of them."""
-        return self._ready.wants(model)
+    def wants(self, model: str | None, endpoint: str) -> bool:
+        """Whether such lines shall be claimed: not while nobody may take more of them."""
+        return self._ready.wants(Need(model, endpoint))
+
+    def holds_up(self, seq: int) -> bool:
+        """Whether lines of this batch wait that nobody takes for their length: more would, too."""
+        return self._ready.holds_up(seq)
+
+    def waiting(self) -> dict[str, str]:
+        """Say of which batches (by id) lines wait that no backend in service takes, and why."""
+        return self._ready.waiting()
+
+    def proven(self, berth: Berth, fault: str | None) -> None:
+        """Take in that a canary was answered by a backend in doubt, or why it was not."""
+        self._placement.proven(berth, fault)
+        self.kick()
 
     def abort(self, berth: Berth) -> None:
         """Take the lines away from a backend that hangs: they are tried elsewhere."""
@@ -179,7 +206,8 @@ class Flight:
         if self._tasks:
             log.info("waiting up to %.0f s for %d requests in flight", grace_s, len(self._tasks))
             try:
-                await asyncio.wait_for(self._idle.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await self._idle.wait()
             except TimeoutError:
                 log.warning("aborting %d requests", len(self._tasks))
         tasks = list(self._tasks)
@@ -187,9 +215,10 @@ class Flight:
             task.cancel()
         await asyncio.gather(*tasks, *self._failing, return_exceptions=True)
 
-    def keep_only(self, batch_ids: Collection[str]) -> None:
-        """Forget what is known of batches that do not run any more."""
-        self._retrying.keep_only(batch_ids)
+    def forget(self, batch_id: str) -> None:
+        """Forget what is known of a batch that does not run any more."""
+        self._retrying.forget(batch_id)
+        self._refusals.forget(batch_id)
 
     # -- sending
 
@@ -210,6 +239,7 @@ class Flight:
         if self._again is not None or not self._ready or not self._may_send():
             return
         if (delay_s := self._placement.opens_in_s()) is not None:
+            delay_s = max(_SOONEST_S, delay_s)
             self._again = asyncio.get_running_loop().call_later(delay_s, self._came_back)
 
     def _came_back(self) -> None:
@@ -251,39 +281,47 @@ class Flight:
         failpoint("send.before")
         reply = await self._send(line, stay, max(left_s, TOO_LATE_S))
         failpoint("send.answered")
-        verdict = judge(reply, self._setting(line, stay, reply))
+        verdict = judge(reply, self._setting(line, stay))
         self._measure(verdict, reply.seconds)
-        self._tell(stay, reply, verdict)
+        self._tell(line, stay, reply, verdict)
         match verdict:
             case Succeeded(answer, usage):
                 self.trials.answered(line)
                 self._retrying.succeeded(line)
+                self._refusals.answered(line, stay)
                 await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
             case Failed(result, _):
                 self.trials.answered(line)
+                if not self._refusals.counts(line, verdict, stay):
+                    return False
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
                 line.avoid = stay.berth
-                return await self._retry(line, verdict, reply.seconds)
+                return await self._retry(line, stay, verdict, reply.seconds)
             case NoBackend():
                 self.trials.undecided(line)
                 self._return(line)
                 return False
         return True
 
-    async def _retry(self, line: ReadyLine, verdict: Retry, seconds: float) -> bool:
-        """Try it again later or, if that is over, settle it; tell which."""
+    async def _retry(self, line: ReadyLine, stay: Stay, verdict: Retry, seconds: float) -> bool:
+        """Try it again later or, if that is over, settle it; tell which.
+
+        What a backend does whose working is in doubt is no evidence against the line.
+        """
         if line.is_on_trial and verdict.policy.counts is Counts.LOSS:
             line.fails_with = verdict.result
             self.trials.lost(line, seconds, is_sure=verdict.policy.is_sure)
             return False
         self.trials.undecided(line)
-        if self._retrying.take(line, verdict, seconds=seconds):
+        is_free = stay.berth.circuit.needs_proof
+        if self._retrying.take(line, verdict, seconds=seconds, is_free=is_free):
             return False
+        self._refusals.ended(line)
         await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
         return True
 
-    def _fail(self, line: ReadyLine, result: NoAnswer) -> None:
+    def _fail(self, line: ReadyLine, result: Answer | NoAnswer) -> None:
         """Settle a line that is not under way."""
         line.held.under_way += 1  # until it is durable
         settling = self._settle(line, OutcomeKind.FAILED, result, Usage())
@@ -316,28 +354,34 @@ class Flight:
             seconds = time.monotonic() - started
             return Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
 
-    def _tell(self, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
+    def _tell(self, line: ReadyLine, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
         """Let the circuits hear of it; a loss on the way there is no backend's."""
-        sign = sign_of(verdict)
-        why = "" if sign is Sign.WELL else why_of(reply)
+        if isinstance(verdict, Succeeded):
+            self._placement.heard(stay, News(Sign.WELL, reply.backend))
+            return
+        row, body = POLICIES[verdict.reason], bytes(line.body)
+        news = News(
+            row.sign,
+            reply.backend,
+            why_of(reply, verdict.reason, endpoint=line.held.batch.endpoint, request=body),
+            lacking=row.lacking,
+            size_bytes=len(body),
+        )
         if isinstance(reply, Broken) and reply.backend is None:
-            self._placement.lost_way(stay, sign, why=f"nginx {why}")
+            self._placement.lost_way(stay, news)
         else:
-            self._placement.heard(stay, sign, backend=reply.backend, why=why)
+            self._placement.heard(stay, news)
+        if row.lacking is Lacking.MODEL:
+            self._list_again(stay.berth.name)
 
-    def _setting(self, line: ReadyLine, stay: Stay, reply: Reply | Broken) -> Setting:
+    def _setting(self, line: ReadyLine, stay: Stay) -> Setting:
         return Setting(
             now=self._clock(),
+            endpoint=line.held.batch.endpoint,
+            request=bytes(line.body),
             may_be_stale=not line.was_stale,
-            is_served=lambda: self._is_served_elsewhere(line, stay, reply),
+            is_leaving=stay.berth.is_leaving,
         )
-
-    def _is_served_elsewhere(self, line: ReadyLine, stay: Stay, reply: Reply | Broken) -> bool:
-        """Whether another backend lists the model that this one, as it says, does not know."""
-        model = self._ready.model_of(line)
-        if model is None or not isinstance(reply, Reply) or model.encode() not in reply.body:
-            return False
-        return self._placement.misses(stay, model)
 
     # -- outcomes
 

@@ -10,7 +10,9 @@ import msgspec
 
 from batchline.model import Batch, Lease
 
-from .placement import Berth
+from .berth import Berth
+from .error_texts import model_of
+from .opinions import Kind
 from .verdict import Answer, NoAnswer
 
 
@@ -74,3 +76,16 @@ class ReadyLine:
     """How often of these it was alone with it."""
     quickest_s: float = math.inf
     is_on_trial: bool = False
+    refusals: list[tuple[str, Kind]] = field(default_factory=list)
+    """Which backends refused it for good, and how: one alone may be wrong."""
+    named: str | None = None
+    """The model that it names, once that was asked for; of a batch for one model it is the batch's."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that it asks for."""
+        if self.held.batch.model is not None:
+            return self.held.batch.model
+        if self.named is None:
+            self.named = model_of(bytes(self.body)) or ""
+        return self.named or None

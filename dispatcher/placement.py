@@ -9,68 +9,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from batchline.model import BackendStatus
 from batchline.outliers import outliers
 
+from .berth import Berth, News, Stay
 from .circuit import Circuit, Sign, State
+from .lacks import ANY, Lacking, Need
 from .pulse import HangLimits, Pulse
+from .unserved import Unserved
+from .way import Way
 
 log = logging.getLogger(__name__)
 
-_LACKS_S = 30.0  # its list is read anew within this time
-
-
-@dataclass(slots=True, eq=False)
-class Berth:
-    """One backend as a place for lines."""
-
-    name: str
-    pin: str | None
-    """What tells nginx to take a line here; None where nobody chooses."""
-    circuit: Circuit = field(default_factory=Circuit)
-    since: float = 0.0
-    """When the circuit last changed its state (Unix seconds)."""
-    in_flight: int = 0
-    fresh: int = 0
-    """Of these, sent since the circuit was last opened or half-opened."""
-    answered_at: float = 0.0
-    """When a line was last answered here."""
-    busy_since: float = 0.0
-    """When the first of those in flight was sent to what had been idle."""
-    hung_at: float = 0.0
-    gone_at: float = 0.0
-    """When it last refused a connection, hung, or was not there when it was looked at."""
-    is_reserved: bool = False
-    """Only trials of suspects are sent here (`trials`)."""
-    models: frozenset[str] = frozenset()
-    """What it lists; empty: unknown."""
-    lacks: dict[str, float] = field(default_factory=dict)
-    """What it did not know when it was asked for it, and until when it is not asked again."""
-
-    def takes(self, model: str | None) -> bool:
-        """Whether an ordinary line for this model may be sent here now, if the circuit lets it."""
-        return not self.is_reserved and self.serves(model)
-
-    def serves(self, model: str | None) -> bool:
-        """Whether a line for this model may be sent here."""
-        if model is None:
-            return True
-        return (not self.models or model in self.models) and model not in self.lacks
-
-
-@dataclass(slots=True, eq=False)
-class Stay:
-    """One line's time at a berth."""
-
-    berth: Berth
-    epoch: int
-    way_epoch: int
-    hung: str | None = None
-    """Why the line is taken away from there."""
+_GRACE_S = 60.0
+_MOST_SHARES = 1000
 
 
 class Placement:
@@ -83,6 +38,7 @@ class Placement:
         *,
         hang: HangLimits,
         knows_models: bool = True,
+        grace_s: float = _GRACE_S,
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,45 +46,47 @@ class Placement:
         self.is_pinned = bool(urls) and upstream_url.rstrip("/") not in urls
         names = [urlsplit(url).netloc for url in (urls if self.is_pinned else [upstream_url])]
         self.berths = tuple(Berth(name, name if self.is_pinned else None) for name in names)
-        self._way = Circuit()
-        self._way_fresh = 0
+        self.way = Way()
         self._hang = hang
         self._knows_models = knows_models
+        self._unserved = Unserved(grace_s=grace_s)
         self._clock = clock
         self._monotonic = monotonic
-        self._limit = self._share = 1  # a berth's share: the limit spread over those in service
+        self._limit = 1
+        self._shares: dict[Need, int] = {}
         self._has_looked = False
         self.looks = 0
         """How many looks were taken in."""
         self._odd: list[str] = []
         self._is_disobeyed = False
-        self.tells_apart = False
-        """Some berths list other models than others."""
 
     def set_limit(self, limit: int) -> None:
         """Spread this many lines."""
         self._limit = limit
-        self._spread()
-
-    def _spread(self) -> None:
-        usable = sum(berth.circuit.state is not State.OPEN for berth in self.berths)
-        self._share = -(-self._limit // max(1, usable))
+        self._shares.clear()
 
     # -- choosing
 
-    def place(self, model: str | None = None, *, avoid: Berth | None = None) -> Stay | None:
-        """Give a line its berth, until `left`. None: none may take it now."""
-        berth = self._find(model, avoid)
-        return None if berth is None else self.place_at(berth)
+    def need(self, model: str | None, endpoint: str, size_bytes: int) -> Need:
+        """Say what a line needs. Sizes that no backend refuses are all the same: 0."""
+        bounds = [b.lacks.most_bytes for b in self.berths if b.lacks and b.lacks.most_bytes]
+        return Need(model, endpoint, max((b for b in bounds if b <= size_bytes), default=0))
 
-    def place_at(self, berth: Berth) -> Stay:
+    def place(self, need: Need = ANY, *, avoid: Berth | None = None) -> Stay | None:
+        """Give a line its berth, until `left`. None: none may take it now."""
+        berth = self._find(need, avoid)
+        return None if berth is None else self.place_at(berth, need)
+
+    def place_at(self, berth: Berth, need: Need = ANY) -> Stay:
         """Give a line a place at this berth, which has `room_at` it."""
         if not berth.in_flight:
             berth.busy_since = self._monotonic()
         berth.in_flight += 1
         berth.fresh += 1
-        self._way_fresh += 1
-        return Stay(berth, berth.circuit.epoch, self._way.epoch)
+        is_trial = bool(berth.lacks) and any(berth.lacks.reasons(need))
+        if is_trial:
+            berth.lacks.tried(need, self._monotonic())
+        return Stay(berth, berth.circuit.epoch, self.way.took(), need, is_trial)
 
     def left(self, stay: Stay) -> None:
         """Take note that the line is there no more."""
@@ -136,34 +94,95 @@ class Placement:
         berth.in_flight -= 1
         if stay.epoch == berth.circuit.epoch:
             berth.fresh -= 1
-        if stay.way_epoch == self._way.epoch:
-            self._way_fresh -= 1
+        if stay.is_trial:
+            berth.lacks.untried(stay.need, self._monotonic())
+        self.way.left(stay.way_epoch)
 
     def is_usable(self, berth: Berth) -> bool:
         """Whether its circuit lets any line through."""
-        now = self._monotonic()
-        if berth.circuit.until <= now:
-            self._set(berth, berth.circuit.at(now))
-        return self._has_looked and berth.circuit.state is not State.OPEN
+        self._reopen(berth, self._monotonic())
+        return self._has_looked and not berth.is_open
 
     def room_at(self, berth: Berth) -> int:
         """How many lines may be sent to this berth now."""
-        if not self.is_usable(berth) or not self._is_way_open(self._monotonic()):
+        now = self._monotonic()
+        if not self.is_usable(berth) or not self.way.is_open(now):
             return 0
-        room = self._share - berth.in_flight
+        if not berth.pressure.lets(held=berth.in_flight, now=now):
+            return 0
+        room = self._share(ANY) - berth.in_flight
         if berth.circuit.state is not State.CLOSED:
             room = min(room, berth.circuit.allowance - berth.fresh)
         return max(0, room)
 
     @property
     def has_room(self) -> bool:
-        """Whether any line could be placed, whatever its model."""
-        return self._find(None, None) is not None
+        """Whether any line could be placed, whatever it needs."""
+        return self._find(ANY, None) is not None
+
+    def may_take(self, berth: Berth, need: Need, now: float) -> bool:
+        """Whether it has what such a line needs, as far as is known; alive or not, reserved or not."""
+        if not berth.serves(self._asked(need.model)):
+            return False
+        return not berth.lacks or berth.lacks.allow(need, now)
+
+    def has_other(self, need: Need, than: Sequence[str]) -> bool:
+        """Whether a backend that is in service may take such a line, besides those named."""
+        return any(b.name not in than for b in self._in_service(need))
 
     def can_serve(self, model: str | None) -> bool:
         """Whether some backend is known to serve it, or none is known not to; alive or not."""
-        model = self._asked(model)
-        return any(berth.serves(model) for berth in self.berths)
+        return any(self._serves(berth, model) for berth in self.berths)
+
+    def _find(self, need: Need, avoid: Berth | None) -> Berth | None:
+        now = self._monotonic()
+        if not self._has_looked or not self.way.is_open(now):
+            return None
+        model, share = self._asked(need.model), self._share(need)
+        best: Berth | None = None
+        has_others = False
+        for berth in self.berths:
+            self._reopen(berth, now)
+            if berth.is_open or berth is avoid or not berth.takes(need, model, now):
+                continue
+            has_others = True
+            if berth.has_room(share, now) and (best is None or berth.in_flight < best.in_flight):
+                best = berth
+        if has_others or avoid is None or avoid.is_open or not avoid.takes(need, model, now):
+            return best
+        return avoid if avoid.has_room(share, now) else None
+
+    def _share(self, need: Need) -> int:
+        """Return how many such lines one backend may have: the limit spread over those that take them."""
+        share = self._shares.get(need)
+        if share is None:
+            if len(self._shares) >= _MOST_SHARES:
+                self._shares.clear()
+            share = self._shares[need] = self._spread(need)
+        return share
+
+    def _spread(self, need: Need) -> int:
+        # Whatever their models: with one model each, none may take the others' part of the limit.
+        caps = sorted(
+            berth.pressure.cap
+            for berth in self.berths
+            if not berth.is_open and not (berth.lacks and any(berth.lacks.reasons(need)))
+        )
+        left = self._limit
+        while caps and caps[0] < left / len(caps):
+            left -= int(caps.pop(0))  # the others may have what a full one cannot take
+        return max(1, -(-left // max(1, len(caps))))
+
+    def _in_service(self, need: Need) -> Iterator[Berth]:
+        """Yield the backends in service that lack nothing of this."""
+        model = self._asked(need.model)
+        return (
+            berth
+            for berth in self.berths
+            if not berth.is_open
+            and berth.serves(model)
+            and not (berth.lacks and any(berth.lacks.reasons(need)))
+        )
 
     def _asked(self, model: str | None) -> str | None:
         """Leave the model aside where models that nobody lists are served, too."""
@@ -171,92 +190,90 @@ class Placement:
             return model
         return None
 
-    def _find(self, model: str | None, avoid: Berth | None) -> Berth | None:
-        now = self._monotonic()
-        if not self._has_looked or not self._is_way_open(now):
-            return None
-        model = self._asked(model)
-        share = self._share
-        best: Berth | None = None
-        has_others = False
-        for berth in self.berths:
-            if berth.circuit.until <= now:
-                self._set(berth, berth.circuit.at(now))
-            circuit = berth.circuit
-            if circuit.state is State.OPEN or berth is avoid or not berth.takes(model):
-                continue
-            has_others |= not circuit.is_mild
-            if not _has_room(berth, share) or (best and best.in_flight <= berth.in_flight):
-                continue
-            best = berth
-        if best is not None or has_others:
-            return best
-        if avoid is not None and avoid.circuit.state is not State.OPEN and avoid.takes(model):
-            return avoid if _has_room(avoid, share) else None
-        return self._find_mild(model, avoid)
+    def _serves(self, berth: Berth, model: str | None) -> bool:
+        if not berth.serves(self._asked(model)):
+            return False
+        return not berth.lacks or model not in berth.lacks.names(Lacking.MODEL)
 
-    def _find_mild(self, model: str | None, avoid: Berth | None) -> Berth | None:
-        """Choose among backends that answer errors only: no better one is there."""
-        mild = [
-            berth
-            for berth in self.berths
-            if berth.circuit.is_mild and berth.in_flight < self._share and berth.takes(model)
-        ]
-        return min(mild, key=lambda berth: (berth is avoid, berth.in_flight), default=None)
+    # -- learning from lines
 
-    def _is_way_open(self, now: float) -> bool:
-        if self._way.state is State.CLOSED:
-            return True
-        if self._way.until <= now:
-            self._set_way(self._way.at(now))
-        return self._way.state is not State.OPEN and self._way_fresh < self._way.allowance
-
-    # -- learning
-
-    def heard(self, stay: Stay, sign: Sign, *, backend: str | None, why: str = "") -> None:
-        """Take in how a line ended. `backend`: who answered or broke off, as far as known."""
-        berth, now = stay.berth, self._monotonic()
-        if sign is Sign.WELL:
+    def heard(self, stay: Stay, news: News) -> None:
+        """Take in how a line ended."""
+        berth, now, sign = stay.berth, self._monotonic(), news.sign
+        if sign in {Sign.WELL, Sign.REJECTED}:
             berth.answered_at = now
-            if self.is_pinned and backend is None and not self._is_disobeyed:
-                self._is_disobeyed = True
-                log.warning(
-                    "the upstream does not take lines to the backend that they are sent to (%s): "
-                    "is it batchline's nginx, and does it name the same servers?",
-                    berth.name,
-                )
-            if self._way.state is not State.CLOSED:
-                self._hear_way(stay, sign, why)
-        if sign is Sign.REFUSED:
-            berth.gone_at = now
-        if self.is_pinned and backend != berth.name and sign in {Sign.LOST, Sign.SOUR}:
+        if sign is Sign.WELL:
+            self._answered(stay, news, now)
+        elif sign is Sign.REFUSED:
+            berth.gone_at, berth.is_leaving = now, True
+        elif sign is Sign.FULL:
+            held = berth.in_flight - 1
+            berth.pressure = berth.pressure.full(held=held, now=now)
+            self._shares.clear()
+        if news.lacking is not None:
+            self._lacks(stay, news, news.lacking, now)
+        if self.is_pinned and news.backend != berth.name and sign in {Sign.LOST, Sign.ERROR}:
             return  # nobody knows whose doing it was
-        circuit = berth.circuit.heard(sign, epoch=stay.epoch, share=self._share, now=now, why=why)
-        if circuit is not berth.circuit:
-            self._set(berth, circuit)
+        share = self._share(stay.need)
+        circuit = berth.circuit.heard(sign, epoch=stay.epoch, share=share, now=now, why=news.why)
+        if circuit.needs_proof and not berth.is_open:
+            berth.doubted, berth.is_refusing = stay.need, False
+        self._set(berth, circuit)
 
-    def lost_way(self, stay: Stay, sign: Sign, *, why: str) -> None:
+    def lost_way(self, stay: Stay, news: News) -> None:
         """Take in that nginx took no connection, or broke one off: no backend is to blame."""
-        self._hear_way(stay, sign, why)
-
-    def misses(self, stay: Stay, model: str) -> bool:
-        """Note for a while that a backend does not know this model; tell whether another one does."""
-        is_listed = any(
-            model in berth.models and berth.serves(model)
-            for berth in self.berths
-            if berth is not stay.berth and berth.circuit.state is not State.OPEN
+        now = self._monotonic()
+        self.way.heard(
+            news.sign, epoch=stay.way_epoch, share=self._limit, now=now, why=f"nginx {news.why}"
         )
-        if is_listed:
-            log.warning("backend %s does not know the model %s", stay.berth.name, model)
-            stay.berth.lacks[model] = self._monotonic() + _LACKS_S
-        return is_listed
+
+    def _answered(self, stay: Stay, news: News, now: float) -> None:
+        berth = stay.berth
+        if self.is_pinned and news.backend is None and not self._is_disobeyed:
+            self._is_disobeyed = True
+            log.warning(
+                "the upstream does not take lines to the backend that they are sent to (%s): "
+                "is it batchline's nginx, and does it name the same servers?",
+                berth.name,
+            )
+        if self.way.circuit.state is not State.CLOSED:
+            self.way.heard(Sign.WELL, epoch=stay.way_epoch, share=self._limit, now=now, why="")
+        berth.pressure = berth.pressure.answered()
+        if berth.lacks:
+            berth.lacks.answered(stay.need)
+            self._shares.clear()
+
+    def _lacks(self, stay: Stay, news: News, lacking: Lacking, now: float) -> None:
+        log.warning("backend %s %s", stay.berth.name, news.why)
+        need = stay.need._replace(size_bytes=news.size_bytes)
+        stay.berth.lacks.note(lacking, need, news.why, now=now)
+        self._shares.clear()
+
+    # -- doubt and proof
+
+    def doubt(self, berth: Berth, why: str, need: Need) -> None:
+        """Take a backend out that refuses what another one answers, until a canary is answered."""
+        if not berth.is_open:
+            berth.doubted, berth.is_refusing = need, True
+            self._set(berth, berth.circuit.doubt(why, self._monotonic()))
+
+    def due_for_proof(self) -> list[Berth]:
+        """Return the backends that a canary shall be sent to now."""
+        now = self._monotonic()
+        return [berth for berth in self.berths if berth.circuit.is_due(now)]
+
+    def proven(self, berth: Berth, fault: str | None = None) -> None:
+        """Take in that a canary was answered, or why it was not (`fault`)."""
+        now, circuit = self._monotonic(), berth.circuit
+        self._set(berth, circuit.disproven(fault, now) if fault else circuit.proven(now))
+
+    # -- learning from looks
 
     def looked(self, backends: Sequence[BackendStatus], pulses: Mapping[str, Pulse]) -> list[Berth]:
         """Take in what the probe saw; return the berths whose lines are to be taken away."""
         self._has_looked = True
         self.looks += 1
-        if self._way.state is not State.CLOSED:
-            self._set_way(self._way.at(self._monotonic()).seen_alive(share=self._limit))
+        self.way.looked(share=self._limit, now=self._monotonic())
         statuses = {backend.name: backend for backend in backends}
         hung = [
             berth
@@ -264,13 +281,15 @@ class Placement:
             if (status := statuses.get(berth.name)) is not None
             and self._look(berth, status, pulses.get(berth.name, Pulse()))
         ]
+        self._shares.clear()
         self._compare_models()
+        is_known = any(not berth.is_open for berth in self.berths)
+        self._unserved.looked(lambda model: not is_known or self.can_serve(model))
         return hung
 
     def _compare_models(self) -> None:
         lists = {berth.name: berth.models for berth in self.berths}
-        self.tells_apart = len({models for models in lists.values() if models}) > 1
-        odd = outliers(lists) if self.tells_apart else []
+        odd = outliers(lists) if len({m for m in lists.values() if m}) > 1 else []
         for name in odd:
             if name not in self._odd:
                 log.warning(
@@ -281,18 +300,18 @@ class Placement:
     def _look(self, berth: Berth, status: BackendStatus, pulse: Pulse) -> bool:
         """Take in one look; tell whether what is in flight there has to be taken away."""
         now, circuit = self._monotonic(), berth.circuit
-        if silence := self._hang.silence(pulse, now=now):
+        if silence := self._hang.silence(pulse, answered_at=berth.answered_at, now=now):
             berth.gone_at = now
             self._set(berth, circuit.seen_dead(silence, is_wary=True))
             return berth.circuit.epoch != circuit.epoch
-        if not status.alive:
-            # Busy servers are late: while lines are answered, only the question was unlucky.
-            if pulse.silent_since is None or berth.answered_at <= pulse.silent_since:
-                berth.gone_at = now
-                self._set(berth, circuit.seen_dead(status.reason or "is not alive"))
+        if not status.alive and not pulse.is_late(answered_at=berth.answered_at):
+            berth.gone_at = now
+            berth.is_leaving = pulse.silent_since is None
+            self._set(berth, circuit.seen_dead(status.reason or "is not alive"))
             return False
-        berth.models = frozenset(status.models)
-        berth.lacks = {model: until for model, until in berth.lacks.items() if until > now}
+        berth.is_leaving = False
+        if status.alive:
+            self._list(berth, frozenset(status.models))
         quiet_since = max(berth.answered_at, berth.busy_since)
         stillness = self._hang.stillness(
             pulse, in_flight=berth.in_flight, quiet_since=quiet_since, now=now
@@ -305,20 +324,20 @@ class Placement:
             circuit = circuit.moved()
         # Its time may be up while no line asks: with all of them open nothing would be claimed for ever.
         due = circuit.at(now)
-        self._set(berth, circuit.seen_alive(share=self._share) if due is circuit else due)
+        share = self._share(ANY)
+        self._set(berth, circuit.seen_alive(share=share) if due is circuit else due)
         return False
 
-    def _hear_way(self, stay: Stay, sign: Sign, why: str) -> None:
-        self._set_way(
-            self._way.heard(
-                sign, epoch=stay.way_epoch, share=self._limit, now=self._monotonic(), why=why
-            )
-        )
+    def _list(self, berth: Berth, models: frozenset[str]) -> None:
+        """Take in what it lists: what it does not list any more need not be asked for to be known."""
+        berth.models = models
+        for model in berth.lacks.names(Lacking.MODEL) if berth.lacks and models else ():
+            if model not in models:
+                berth.lacks.forget(Lacking.MODEL, model)
 
-    def _set_way(self, circuit: Circuit) -> None:
-        if circuit.epoch != self._way.epoch:
-            self._way_fresh = 0
-        self._way = circuit
+    def _reopen(self, berth: Berth, now: float) -> None:
+        if berth.circuit.until <= now:
+            self._set(berth, berth.circuit.at(now))
 
     def _set(self, berth: Berth, circuit: Circuit) -> None:
         before, berth.circuit = berth.circuit, circuit
@@ -326,7 +345,7 @@ class Placement:
             berth.fresh = 0
         if circuit.state is before.state:
             return
-        self._spread()
+        self._shares.clear()
         berth.since = self._clock()
         if circuit.state is State.OPEN and before.state is State.CLOSED:
             log.warning("backend %s is taken out: %s", berth.name, circuit.reason)
@@ -335,47 +354,53 @@ class Placement:
 
     # -- telling
 
+    def is_unserved(self, model: str | None) -> bool:
+        """Whether backends are in service, and none of them serves this model."""
+        in_service = [berth for berth in self.berths if not berth.is_open]
+        return bool(in_service) and not any(self._serves(berth, model) for berth in in_service)
+
+    def is_gone(self, model: str | None) -> bool:
+        """Whether the grace of a model that nobody serves is over: its lines wait no longer."""
+        if model is None or not self.is_unserved(model) or self.can_serve(model):
+            return False
+        return self._unserved.is_gone(model, self._monotonic())
+
+    def lacking(self, need: Need) -> str | None:
+        """Say why backends are in service and none of them takes such a line, or None."""
+        in_service = [berth for berth in self.berths if not berth.is_open]
+        if not in_service or any(self._in_service(need)):
+            return None
+        if self.is_unserved(need.model):
+            return f"No backend in service serves {need.model}."
+        reasons = [(b.name, reason) for b in in_service for reason in b.lacks.reasons(need)]
+        return "; ".join(f"{name} {reason}" for name, reason in reasons) + "."
+
+    @property
+    def served(self) -> list[str]:
+        """The models that backends in service list, sorted."""
+        return sorted(
+            {
+                model
+                for berth in self.berths
+                if not berth.is_open
+                for model in berth.models.difference(berth.lacks.names(Lacking.MODEL))
+            }
+        )
+
     @property
     def trouble(self) -> str | None:
         """Why no line at all can be sent, in words, or None."""
-        if self._way.failures and self._way.allowance <= 1:
-            return self._way.reason
-        if any(b.circuit.state is not State.OPEN or b.circuit.is_mild for b in self.berths):
+        if trouble := self.way.trouble:
+            return trouble
+        if any(not berth.is_open for berth in self.berths):
             return None
         return "; ".join(f"{berth.name} {berth.circuit.reason}" for berth in self.berths)
 
-    def is_unserved(self, model: str | None) -> bool:
-        """Whether backends are in service, and none of them serves this model."""
-        model = self._asked(model)
-        in_service = [b for b in self.berths if b.circuit.state is not State.OPEN]
-        return bool(in_service) and not any(berth.serves(model) for berth in in_service)
-
     def opens_in_s(self) -> float | None:
-        """How long until an open circuit is tried again by itself; None: not by itself."""
-        circuits = [self._way, *(berth.circuit for berth in self.berths)]
-        times = [c.until for c in circuits if c.state is State.OPEN]
-        first = min(times, default=float("inf"))
-        return None if first == float("inf") else max(0.0, first - self._monotonic())
-
-    def described(self, backends: Sequence[BackendStatus]) -> list[BackendStatus]:
-        """Add to what the probe saw how each backend stands here."""
-        berths = {berth.name: berth for berth in self.berths}
-        return [
-            backend
-            if (berth := berths.get(backend.name)) is None
-            else replace(
-                backend,
-                circuit=str(berth.circuit.state),
-                circuit_since=int(berth.since),
-                circuit_reason=berth.circuit.reason,
-                in_flight=berth.in_flight,
-            )
-            for backend in backends
-        ]
-
-
-def _has_room(berth: Berth, share: int) -> bool:
-    if berth.in_flight >= share:
-        return False
-    circuit = berth.circuit
-    return circuit.state is State.CLOSED or berth.fresh < circuit.allowance
+        """How long until something is tried again by itself; None: not by itself."""
+        now = self._monotonic()
+        circuits = [self.way.circuit, *(berth.circuit for berth in self.berths)]
+        times = [c.until - now for c in circuits if c.state is State.OPEN and not c.needs_proof]
+        times += [berth.pressure.until - now for berth in self.berths]
+        coming = [time_s for time_s in times if 0 <= time_s < float("inf")]
+        return min(coming, default=None)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 
 from batchline.lines import TIMEOUT_CODE
 
 from .circuit import Sign
+from .lacks import Lacking
 from .upstream import Break
 
 FULL_COST = 4
@@ -33,10 +35,17 @@ class Reason(StrEnum):
     BACKEND_FAILED = "backend_failed"
     ENGINE_DEAD = "engine_dead"
     HUNG = "hung"
+    # the operator's matter: the key, the way, what is served
+    KEY_REFUSED = "key_refused"
+    REDIRECTED = "redirected"
+    NO_ENDPOINT = "no_endpoint"
+    BODY_REFUSED = "body_refused"
+    MODEL_MISSING = "model_missing"
     # it has no time now
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     ABORTED = "aborted"
+    STOPPING = "stopping"
     # it tried, and something went wrong
     TIMEOUT = "timeout"
     REQUEST_TIMEOUT = "request_timeout"
@@ -47,11 +56,12 @@ class Reason(StrEnum):
     GATEWAY_TIMEOUT = "gateway_timeout"
     MALFORMED = "malformed_answer"
     ERROR_IN_200 = "error_in_200"
-    MODEL_ELSEWHERE = "model_elsewhere"
+    ENGINE_ERROR = "engine_error"
+    ENGINE_FAULT = "engine_fault"
     OUR_FAULT = "internal_error"
     # trying again would not help
     CLIENT_ERROR = "client_error"
-    ENDPOINT = "endpoint_not_supported"
+    MODEL_GONE = "model_gone"
     TOO_LARGE = "too_large"
 
 
@@ -99,10 +109,11 @@ class Policy:
     wait: Wait = Wait.NONE
     sign: Sign = Sign.NOTHING
     """What the circuit of the backend hears."""
+    lacking: Lacking | None = None
+    """What the backend lacks, by this."""
     code: str | None = None
     """What the line fails with at last where it has no answer; None: the model server's answer."""
     message: str = ""
-
     is_sure: bool = False
     """Whether a loss is certainly the server's end, and not only the connection's."""
 
@@ -115,22 +126,33 @@ class Policy:
         return _COSTS[self.counts]
 
 
-def _nobody(seen: str, wait: Wait = Wait.BACK_OFF, *, sign: Sign = Sign.NOTHING) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.NOTHING, wait, sign)
+def _nobody(
+    seen: str,
+    wait: Wait = Wait.BACK_OFF,
+    *,
+    sign: Sign = Sign.NOTHING,
+    lacking: Lacking | None = None,
+) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.NOTHING, wait, sign, lacking)
 
 
 def _loss(
     seen: str, code: str, message: str, *, sign: Sign = Sign.LOST, is_sure: bool = False
 ) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.LOSS, Wait.BACK_OFF, sign, code, message, is_sure)
+    return Policy(
+        seen,
+        Then.RETRY,
+        Counts.LOSS,
+        Wait.BACK_OFF,
+        sign,
+        code=code,
+        message=message,
+        is_sure=is_sure,
+    )
 
 
-def _later(seen: str, wait: Wait = Wait.ASKED) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.PATIENCE, wait, Sign.SOUR)
-
-
-def _try(seen: str, wait: Wait = Wait.ASKED, *, sign: Sign = Sign.NOTHING) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, sign)
+def _try(seen: str, wait: Wait = Wait.ASKED) -> Policy:
+    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, Sign.ERROR)
 
 
 _LOST = "The connection to the model server was lost, on every try."
@@ -138,6 +160,7 @@ _BROKE_OFF = "The model server's answer broke off, on every try."
 _SLOW = "The model server did not answer within {seconds:g} s."
 _OURS = "The dispatcher itself broke on this line, on every try: its log tells more."
 _HUNG = "The model server hung while it had this line, on every try."
+_GONE = "The model `{model}` does not exist. Served at present: {served}."
 _HUGE = "The model server's answer is too large to be stored."
 
 POLICIES: dict[Reason, Policy] = {
@@ -168,29 +191,57 @@ POLICIES: dict[Reason, Policy] = {
         sign=Sign.HUNG,
         is_sure=True,
     ),
-    Reason.RATE_LIMITED: _later("429"),
-    Reason.OVERLOADED: _later("503, 529"),
-    Reason.ABORTED: _later("200 whose generation the engine gave up (`abort`)", Wait.BACK_OFF),
+    Reason.KEY_REFUSED: _nobody(
+        "401, 403, 407, 511: the server, or a proxy before it, refuses our key",
+        sign=Sign.UNUSABLE,
+    ),
+    Reason.REDIRECTED: _nobody("3xx", lacking=Lacking.ENDPOINT),
+    Reason.NO_ENDPOINT: _nobody(
+        "404, 405 without an error object that speaks of the request", lacking=Lacking.ENDPOINT
+    ),
+    Reason.BODY_REFUSED: _nobody(
+        "413 without an error object: a proxy refuses what is so long", lacking=Lacking.SIZE
+    ),
+    Reason.MODEL_MISSING: _nobody(
+        "404 with an error object that names the line's model", lacking=Lacking.MODEL
+    ),
+    Reason.RATE_LIMITED: _nobody("429", Wait.ASKED, sign=Sign.FULL),
+    Reason.OVERLOADED: _nobody("503, 529", Wait.ASKED, sign=Sign.FULL),
+    Reason.ABORTED: Policy(
+        "200 that the engine gave up (`finish_reason` abort; a response cancelled, queued, in progress)",
+        Then.RETRY,
+        Counts.PATIENCE,
+        Wait.BACK_OFF,
+        Sign.ERROR,
+    ),
+    Reason.STOPPING: _nobody(
+        "200 of `/v1/responses` from a server that is stopping: it may be cut short"
+    ),
     Reason.TIMEOUT: Policy(
         "no whole answer within `request_timeout_s`",
         Then.RETRY,
         Counts.ATTEMPT,
         Wait.BACK_OFF,
+        Sign.ERROR,
         code=TIMEOUT_CODE,
         message=_SLOW,
     ),
     Reason.REQUEST_TIMEOUT: _try("408"),
     Reason.CONFLICT: _try("409"),
     Reason.TOO_EARLY: _try("425"),
-    Reason.SERVER_ERROR: _try("500, and every other 5xx but 501", sign=Sign.SOUR),
-    Reason.BAD_GATEWAY: _try("502 of the server's own", sign=Sign.SOUR),
+    Reason.SERVER_ERROR: _try("500, and every other 5xx but 501"),
+    Reason.BAD_GATEWAY: _try("502 of the server's own"),
     Reason.GATEWAY_TIMEOUT: _try("504"),
     Reason.MALFORMED: _try(
-        "200 with HTML, no JSON object, or no choices", Wait.BACK_OFF, sign=Sign.SOUR
+        "200 without an answer: HTML, `{}`, no choices, too few embeddings, NaN", Wait.BACK_OFF
     ),
-    Reason.ERROR_IN_200: _try("200 with an error object", Wait.BACK_OFF, sign=Sign.SOUR),
-    Reason.MODEL_ELSEWHERE: _nobody(
-        "404 with an error object, while another live server lists the model", Wait.NONE
+    Reason.ERROR_IN_200: _try("200 with an error object", Wait.BACK_OFF),
+    Reason.ENGINE_ERROR: _try(
+        "200 whose engine failed (`finish_reason` error, or an unknown one without content)",
+        Wait.BACK_OFF,
+    ),
+    Reason.ENGINE_FAULT: _try(
+        "4xx that tells of the engine: NaN in its figures, CUDA, out of memory"
     ),
     Reason.OUR_FAULT: Policy(
         "the dispatcher's own bug",
@@ -200,12 +251,16 @@ POLICIES: dict[Reason, Policy] = {
         code="internal_error",
         message=_OURS,
     ),
-    Reason.CLIENT_ERROR: Policy("any other 3xx or 4xx, 501", Then.FAIL, sign=Sign.WELL),
-    Reason.ENDPOINT: Policy("404 without an error object", Then.FAIL, sign=Sign.WELL),
+    Reason.CLIENT_ERROR: Policy("any other 4xx, 501", Then.FAIL, sign=Sign.REJECTED),
+    Reason.MODEL_GONE: Policy(
+        "no living server has served the line's model for `model_grace_s`: 404 `model_not_found`",
+        Then.FAIL,
+        message=_GONE,
+    ),
     Reason.TOO_LARGE: Policy(
         "an answer too large to be stored",
         Then.FAIL,
-        sign=Sign.WELL,
+        sign=Sign.REJECTED,
         code="answer_too_large",
         message=_HUGE,
     ),
@@ -223,11 +278,15 @@ BREAKS: dict[Break, Reason] = {
 """What each kind of break is; total over Break, by test."""
 
 _STATUSES = {
+    401: Reason.KEY_REFUSED,
+    403: Reason.KEY_REFUSED,
+    407: Reason.KEY_REFUSED,
     408: Reason.REQUEST_TIMEOUT,
     409: Reason.CONFLICT,
     425: Reason.TOO_EARLY,
     429: Reason.RATE_LIMITED,
     501: Reason.CLIENT_ERROR,
+    511: Reason.KEY_REFUSED,
     502: Reason.BAD_GATEWAY,
     503: Reason.OVERLOADED,
     504: Reason.GATEWAY_TIMEOUT,
@@ -236,24 +295,10 @@ _STATUSES = {
 
 
 def of_status(status: int) -> Reason:
-    """Name the row of an HTTP status that is no 2xx."""
+    """Name the row of an HTTP status that is no 2xx, where its body says nothing more."""
     if status in _STATUSES:
         return _STATUSES[status]
-    return Reason.SERVER_ERROR if status >= 500 else Reason.CLIENT_ERROR  # noqa: PLR2004
-
-
-def retry_table() -> str:
-    """Render the Markdown table of docs/retries.md."""
-    rows = ["| seen | reason | then | counts | wait | circuit | fails at last with |"]
-    rows.append("|---|---|---|---|---|---|---|")
-    for reason, row in POLICIES.items():
-        hears = "–" if row.sign is Sign.NOTHING else row.sign
-        wait = row.wait if row.then is Then.RETRY else "–"
-        end = "–" if not _can_fail(row) else f"`{row.code}`" if row.code else "the server's answer"
-        cells = (row.seen, f"`{reason}`", row.then, row.counts, wait, hears, end)
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
-
-
-def _can_fail(row: Policy) -> bool:
-    return row.then is Then.FAIL or row.counts is not Counts.NOTHING
+    if status < HTTPStatus.BAD_REQUEST:
+        return Reason.REDIRECTED
+    is_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return Reason.SERVER_ERROR if is_server else Reason.CLIENT_ERROR

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -17,7 +19,10 @@ import msgspec
 
 from batchline.model import BackendStatus
 
+from .gauges import Gauges, engine_mark, read_gauges
 from .pulse import Pulse
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
 _PATIENCE_S = 1.0
@@ -25,12 +30,8 @@ _PATIENCE_S = 1.0
 _GONE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 _MODELS_EVERY = 10
 _ASK_AGAIN_S = 1.0  # admissions that come together share one answer
-_GAUGES = {
-    "vllm:num_requests_running": "running",
-    "vllm:num_requests_waiting": "waiting",
-    "vllm:kv_cache_usage_perc": "kv",
-    "vllm:generation_tokens_total": "tokens",
-}
+_MOST_BYTES = 4 << 20
+"""Longer answers are nobody's health, list of models or metrics."""
 
 
 class _Model(msgspec.Struct):
@@ -49,8 +50,8 @@ class _Memory:
     since: int = 0
     looks: int = 0
     models: tuple[str, ...] = ()
-    tokens: float | None = None
-    tokens_at: float = 0.0
+    gauges: Gauges = field(default_factory=Gauges)
+    gauges_at: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
     status: BackendStatus | None = None
     look: asyncio.Task[BackendStatus] | None = None
@@ -150,7 +151,23 @@ class Probe:
         lists = await asyncio.gather(*(self._models(url) for url in self._urls))
         return frozenset(m for models in lists for m in models) if all(lists) else None
 
+    def list_again(self, name: str) -> None:
+        """Have the next look read anew which models a backend lists."""
+        for url, memory in self._memory.items():
+            if urlsplit(url).netloc == name:
+                memory.looks = 0
+
     async def _look_at(self, url: str) -> BackendStatus:
+        """Look at one backend; whatever breaks that is its own reason, and nobody else's."""
+        memory = self._memory[url]
+        try:
+            memory.status = await self._see(url)
+        except Exception as exc:
+            log.exception("the look at %s broke", url)
+            memory.status = self._dead(url, f"cannot be looked at: {type(exc).__name__}")
+        return memory.status
+
+    async def _see(self, url: str) -> BackendStatus:
         memory, asked_at = self._memory[url], time.monotonic()
         heard = await self._ask_health(url)
         reason = _reason(heard)
@@ -158,43 +175,61 @@ class Probe:
             memory.pulse = memory.pulse.unanswered(since=asked_at)
         elif reason is not None:
             memory.pulse = memory.pulse.answered(memory.pulse.engine, now=time.monotonic())
-        memory.status = await self._describe(url, reason)
-        return memory.status
+        if memory.alive is not (reason is None):
+            memory.alive, memory.since, memory.looks = reason is None, int(self._clock()), 0
+        return await self._describe(url) if reason is None else self._dead(url, reason)
 
-    async def _describe(self, url: str, reason: str | None) -> BackendStatus:
-        memory, name = self._memory[url], urlsplit(url).netloc
-        alive = reason is None
-        if memory.alive is not alive:
-            memory.alive, memory.since, memory.looks = alive, int(self._clock()), 0
-        if not alive:
-            return BackendStatus(name, url, alive=False, since=memory.since, reason=reason)
-        page = await self._text(url + "/metrics")
-        gauges = read_gauges(page)
-        if gauges.get("tokens", 0.0) < (memory.tokens or 0.0):
-            memory.looks = 0  # it started anew between two looks, perhaps with another model
+    def _dead(self, url: str, reason: str) -> BackendStatus:
+        memory = self._memory[url]
+        since = memory.since or int(self._clock())
+        return BackendStatus(urlsplit(url).netloc, url, alive=False, since=since, reason=reason)
+
+    async def _describe(self, url: str) -> BackendStatus:
+        memory = self._memory[url]
+        heard = await self._get(url + "/metrics")
+        gauges, reason = memory.gauges, None
+        if heard.status is not None:  # else it is late: what it said before still holds
+            page = heard.text if heard.status == HTTPStatus.OK else ""
+            memory.pulse = memory.pulse.answered(engine_mark(page), now=time.monotonic())
+            try:
+                gauges = read_gauges(page)
+            except ValueError as exc:
+                gauges, reason = Gauges(), f"its /metrics cannot be read: {exc}"
+        rate = self._take(memory, gauges)
         if memory.looks % _MODELS_EVERY == 0:
             memory.models = await self._models(url)
         memory.looks += 1
-        memory.pulse = memory.pulse.answered(engine_mark(page), now=time.monotonic())
-        running, waiting = gauges.get("running"), gauges.get("waiting")
         return BackendStatus(
-            name,
+            urlsplit(url).netloc,
             url,
             alive=True,
             since=memory.since,
             models=memory.models,
-            running=None if running is None else int(running),
-            waiting=None if waiting is None else int(waiting),
-            kv_cache_ratio=gauges.get("kv"),
-            output_tokens_per_s=_rate(memory, gauges.get("tokens")),
+            running=gauges.running,
+            waiting=gauges.waiting,
+            kv_cache_ratio=gauges.kv_cache_ratio,
+            output_tokens_per_s=rate,
+            reason=reason,
         )
+
+    def _take(self, memory: _Memory, gauges: Gauges) -> float | None:
+        """Remember the gauges; return the tokens a second since the last ones."""
+        now, before = time.monotonic(), memory.gauges
+        elapsed_s = now - memory.gauges_at
+        memory.gauges, memory.gauges_at = gauges, now
+        if gauges.tokens is None or before.tokens is None or elapsed_s <= 0:
+            return None
+        if gauges.tokens < before.tokens:
+            memory.looks = 0  # it started anew between two looks, perhaps with another model
+            return None
+        return (gauges.tokens - before.tokens) / elapsed_s
 
     async def _health(self, url: str) -> str | None:
         return _reason(await self._ask_health(url))
 
     async def _ask_health(self, url: str) -> _Heard:
         heard = await self._get(url + "/health")
-        if heard.status == 404:  # noqa: PLR2004 - an OpenAI-compatible server without /health
+        if heard.status == HTTPStatus.NOT_FOUND:  # an OpenAI-compatible server without /health
             heard = await self._get(url + "/v1/models")
         return heard
 
@@ -207,17 +242,28 @@ class Probe:
 
     async def _text(self, url: str) -> str:
         heard = await self._get(url)
-        return heard.text if heard.status == 200 else ""  # noqa: PLR2004
+        return heard.text if heard.status == HTTPStatus.OK else ""
 
     async def _get(self, url: str) -> _Heard:
         assert self._session is not None, "use it as `async with`"
         try:
             async with self._session.get(url) as response:
-                return _Heard(response.status, await response.text(errors="replace"))
+                body = await _read(response.content)
+                return _Heard(response.status, body.decode("utf-8", "replace"))
         except TimeoutError:
             return _Heard(None, is_silent=True)
         except (aiohttp.ClientError, OSError) as exc:
             return _Heard(None, is_silent=getattr(exc, "errno", None) in _GONE)
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """Read an answer; one that is too long is as good as none."""
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            return b""
+    return bytes(body)
 
 
 def _reason(heard: _Heard) -> str | None:
@@ -225,35 +271,3 @@ def _reason(heard: _Heard) -> str | None:
     if heard.status is None:
         return "does not answer" if heard.is_silent else "does not accept connections"
     return None if heard.status < 500 else f"answers {heard.status}"  # noqa: PLR2004
-
-
-def engine_mark(page: str) -> int | None:
-    """Return what stands for all that a /metrics page says of the engine; None if it says nothing."""
-    lines = [line for line in page.splitlines() if line.startswith("vllm:")]
-    return hash(tuple(lines)) if lines else None
-
-
-def read_gauges(text: str) -> dict[str, float]:
-    """Sum each engine's gauges out of a /metrics page (one server may hold several engines)."""
-    found: dict[str, float] = {}
-    for line in text.splitlines():
-        if not line.startswith("vllm:"):
-            continue
-        name, _, value = line.replace("{", " ", 1).partition(" ")
-        key = _GAUGES.get(name)
-        if key is None:
-            continue
-        number = float(value.rsplit(" ", 1)[-1])
-        if not math.isfinite(number):
-            continue
-        found[key] = max(found.get(key, 0.0), number) if key == "kv" else found.get(key, 0) + number
-    return found
-
-
-def _rate(memory: _Memory, tokens: float | None) -> float | None:
-    now = time.monotonic()
-    before, elapsed = memory.tokens, now - memory.tokens_at
-    memory.tokens, memory.tokens_at = tokens, now
-    if tokens is None or before is None or tokens < before or elapsed <= 0:
-        return None
-    return (tokens - before) / elapsed

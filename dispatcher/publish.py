@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from batchline.blobs import Blobs, BlobWriter
@@ -22,9 +23,12 @@ from batchline.store import Work
 
 from .merge import Merge
 from .room import Room
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 8  # of short and of long batches each
+_SHORT_LINES = 10_000
 _KEPT_S = 600.0  # well below the hour after which bytes that no row names are deleted
 
 
@@ -73,6 +77,13 @@ class Publisher:
         self._file_ttl_s = file_ttl_s
         self._clock = clock
         self._unclosed: dict[str, _Unclosed] = {}
+        self._turns = Turns(short=_AT_ONCE, long=_AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self, batch: Batch) -> AsyncIterator[None]:
+        """Wait until it is the turn of this batch to be published, and hold it."""
+        async with self._turns.of(is_long=batch.counts.total > _SHORT_LINES):
+            yield
 
     async def publish(self, batch: Batch) -> None:
         """Bring a finalizing or cancelling batch to its end. A lost race ends it quietly.
@@ -162,8 +173,8 @@ class Publisher:
 
     async def _check_due(self, batch: Batch) -> None:
         """Rows of an ended batch go piece by piece: what was read of them holds if it is open still."""
-        found = await self._store.open_batches()
-        if not any(b.id == batch.id and b.status is batch.status for b in found):
+        found = await self._store.get_batch(batch.id)
+        if found is None or found.status is not batch.status:
             raise _OvertakenError
 
     def _conserve(self, batch: Batch, written: Sequence[int]) -> None:

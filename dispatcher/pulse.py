@@ -29,6 +29,10 @@ class Pulse:
             return Pulse(engine, now)
         return replace(self, silent_since=None)
 
+    def is_late(self, *, answered_at: float) -> bool:
+        """Whether only its answers to questions are late: it answered a line meanwhile."""
+        return self.silent_since is not None and answered_at > self.silent_since
+
     def unanswered(self, *, since: float) -> Pulse:
         """Note that nothing came to a question asked at `since`."""
         return self if self.silent_since is not None else replace(self, silent_since=since)
@@ -45,11 +49,12 @@ class HangLimits:
         """How long it may answer nothing."""
         return None if self.after_s is None else self.after_s / _SILENT_PART
 
-    def silence(self, pulse: Pulse, *, now: float) -> str | None:
-        """Say that it hangs because it answers nothing, or None."""
+    def silence(self, pulse: Pulse, *, answered_at: float, now: float) -> str | None:
+        """Say that it hangs because it answers nothing, no line either, or None."""
         if self.silent_s is None or pulse.silent_since is None:
             return None
-        return "hangs: answers nothing" if now - pulse.silent_since >= self.silent_s else None
+        silent_s = now - max(pulse.silent_since, answered_at)
+        return "hangs: answers nothing" if silent_s >= self.silent_s else None
 
     def stillness(
         self, pulse: Pulse, *, in_flight: int, quiet_since: float, now: float

@@ -9,21 +9,18 @@ A model whose servers are full or gone does not hold up the lines of another one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-import msgspec
-
+from .berth import Berth, Stay
 from .held import ReadyLine
-from .placement import Berth, Placement, Stay
+from .lacks import Need
+from .placement import Placement
 
 AHEAD_LINES = 128
 """So many lines wait ready, or as many as may be in flight, if that is more."""
 
-_Need = tuple[str | None, Berth | None]
-
-
-class _Named(msgspec.Struct):
-    model: str | None = None
+_Where = tuple[Need, Berth | None]
+"""What a line needs, and where it shall not go if it can be helped."""
 
 
 class Ready:
@@ -32,7 +29,8 @@ class Ready:
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
         self._lines: deque[ReadyLine] = deque()
-        self._parked: dict[_Need, deque[ReadyLine]] = {}
+        self._parked: dict[_Where, deque[ReadyLine]] = {}
+        self._gone: deque[ReadyLine] = deque()
 
     def __len__(self) -> int:
         """How many lines wait that any backend may take."""
@@ -50,37 +48,62 @@ class Ready:
         """Forget all lines."""
         self._lines.clear()
         self._parked.clear()
+        self._gone.clear()
 
-    def wants(self, model: str | None) -> bool:
-        """Whether lines of batches for this model shall be claimed: not while enough are parked."""
-        parked = sum(len(lines) for need, lines in self._parked.items() if need[0] == model)
-        return parked < AHEAD_LINES and self._placement.can_serve(model)
+    def wants(self, need: Need) -> bool:
+        """Whether lines that need this shall be claimed: not while enough of them are parked."""
+        model = need.model
+        if not self._placement.can_serve(model):
+            return self._placement.is_gone(model)
+        parked = (
+            len(lines)
+            for (other, _), lines in self._parked.items()
+            if other[:2] == need[:2] and not other.size_bytes
+        )
+        return sum(parked) < AHEAD_LINES
+
+    def holds_up(self, seq: int) -> bool:
+        """Whether lines of this batch are parked that nobody takes for their length."""
+        return any(
+            lines[0].held.batch.seq == seq
+            for (need, _), lines in self._parked.items()
+            if need.size_bytes and self._placement.lacking(need) is not None
+        )
 
     def next(self) -> tuple[ReadyLine, Stay] | None:
         """Take the first line that some backend may take now, with its place."""
         found = self._next_parked() if self._parked else None
         return found or self._next_line()
 
-    def model_of(self, line: ReadyLine) -> str | None:
-        """Return the model that a line asks for, where that can matter.
+    def gone(self) -> Iterator[ReadyLine]:
+        """Take the lines whose model nobody has served for so long that they wait no longer."""
+        for where in [where for where in self._parked if self._placement.is_gone(where[0].model)]:
+            self._gone.extend(self._parked.pop(where))
+        while self._gone:
+            line = self._gone.popleft()
+            if line.held.may_send:
+                yield line
 
-        One of a mixed batch that nobody serves goes to anybody: that server's answer is the line's.
-        """
-        if line.held.batch.model is not None or not self._placement.tells_apart:
-            return line.held.batch.model
-        try:
-            model = msgspec.json.decode(line.body, type=_Named).model
-        except msgspec.DecodeError:
-            return None
-        return model if self._placement.can_serve(model) else None
+    def waiting(self) -> dict[str, str]:
+        """Say of which batches (by id) lines are parked that no backend in service takes, and why."""
+        return {
+            line.held.batch.id: reason
+            for (need, _), lines in self._parked.items()
+            if (reason := self._placement.lacking(need)) is not None
+            for line in lines
+        }
+
+    def need(self, line: ReadyLine) -> Need:
+        """Say what a line needs of a backend."""
+        return self._placement.need(line.model, line.held.batch.endpoint, len(line.body))
 
     def _next_parked(self) -> tuple[ReadyLine, Stay] | None:
-        for need, lines in list(self._parked.items()):
+        for where, lines in list(self._parked.items()):
             while lines and not lines[0].held.may_send:
                 lines.popleft()
             if not lines:
-                del self._parked[need]
-            elif stay := self._placement.place(need[0], avoid=need[1]):
+                del self._parked[where]
+            elif stay := self._placement.place(where[0], avoid=where[1]):
                 return lines.popleft(), stay
         return None
 
@@ -89,12 +112,15 @@ class Ready:
             line = self._lines.popleft()
             if not line.held.may_send:
                 continue
-            need = (self.model_of(line), line.avoid)
-            if need not in self._parked:
-                if stay := self._placement.place(need[0], avoid=need[1]):
+            where = (self.need(line), line.avoid)
+            if where not in self._parked:
+                if stay := self._placement.place(where[0], avoid=where[1]):
                     return line, stay
-                if need == (None, None) or not self._placement.has_room:
+                if self._placement.is_gone(where[0].model):
+                    self._gone.append(line)
+                    continue
+                if not self._placement.has_room:
                     self._lines.appendleft(line)
                     return None
-            self._parked.setdefault(need, deque()).append(line)
+            self._parked.setdefault(where, deque()).append(line)
         return None

@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from batchline.metrics import Metrics
@@ -114,12 +114,14 @@ class Retrying:
         """Return how long the line's batch still runs: negative where it has expired."""
         return line.held.batch.expires_at - self._clock()
 
-    def take(self, line: ReadyLine, verdict: Retry, *, seconds: float = 0.0) -> bool:
+    def take(
+        self, line: ReadyLine, verdict: Retry, *, seconds: float = 0.0, is_free: bool = False
+    ) -> bool:
         """Let the line be tried again as the table says; False where its tries are spent.
 
-        `seconds`: how long it was under way.
+        `seconds`: how long it was under way. `is_free`: this try counts for nothing.
         """
-        line.spent += verdict.cost
+        line.spent += 0 if is_free else verdict.cost
         line.tries += 1
         line.fails_with = verdict.result
         line.was_stale |= verdict.reason is Reason.STALE
@@ -130,7 +132,7 @@ class Retrying:
             return False
         if line.held.may_send and not line.is_last:
             line.is_last = then.is_last
-            self._back_off(line, then.delay_s, verdict, seconds)
+            self._back_off(line, then.delay_s, verdict, seconds, is_free=is_free)
         return True
 
     def sent(self, line: ReadyLine) -> None:
@@ -160,10 +162,9 @@ class Retrying:
                 return account.waiting.popleft()
         return None
 
-    def keep_only(self, batch_ids: Collection[str]) -> None:
-        """Forget the budgets of batches that do not run any more."""
-        for gone in self._accounts.keys() - set(batch_ids):
-            del self._accounts[gone]
+    def forget(self, batch_id: str) -> None:
+        """Forget the budget of a batch that does not run any more."""
+        self._accounts.pop(batch_id, None)
 
     def measure(self, *, suspects: int) -> None:
         """Show how many lines wait, and what for."""
@@ -173,7 +174,9 @@ class Retrying:
         self._metrics.retries_waiting.labels("budget").set(waiting)
         self._metrics.retries_waiting.labels("trial").set(suspects)
 
-    def _back_off(self, line: ReadyLine, delay_s: float, verdict: Retry, seconds: float) -> None:
+    def _back_off(
+        self, line: ReadyLine, delay_s: float, verdict: Retry, seconds: float, *, is_free: bool
+    ) -> None:
         timers = line.held.timers
         doubt = None
         if verdict.policy.counts is Counts.LOSS and line.avoid is not None:
@@ -187,7 +190,8 @@ class Retrying:
                 self._doubts.append((doubt, line))
                 self.look_after_losses()
             else:
-                self._ripen(line, is_costly=verdict.policy.counts in _COSTLY)
+                is_costly = verdict.policy.counts in _COSTLY and not is_free
+                self._ripen(line, is_costly=is_costly)
             self._on_ripe()
 
         timer = asyncio.get_running_loop().call_later(delay_s, again)

@@ -14,9 +14,11 @@ from collections.abc import Callable
 
 from batchline.metrics import Metrics
 
+from .berth import Berth, Stay
 from .doubt import Doubt
 from .held import ReadyLine
-from .placement import Berth, Placement, Stay
+from .lacks import Need
+from .placement import Placement
 from .poison import LOSSES, Suspects
 from .policy import FULL_COST
 from .verdict import NoAnswer
@@ -33,14 +35,14 @@ class Trials:
         placement: Placement,
         *,
         metrics: Metrics,
-        model_of: Callable[[ReadyLine], str | None],
+        need_of: Callable[[ReadyLine], Need],
         on_free: Callable[[ReadyLine], None],
         on_failed: Callable[[ReadyLine, NoAnswer], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._placement = placement
         self._metrics = metrics
-        self._model_of = model_of
+        self._need_of = need_of
         self._monotonic = monotonic
         self._on_free = on_free
         self._on_failed = on_failed
@@ -73,7 +75,7 @@ class Trials:
         if self._suspects.is_on_trial:
             return []
         first = self._first()
-        berth = None if first is None else self._choose(self._model_of(first))
+        berth = None if first is None else self._choose(self._need_of(first))
         self._reserve(berth)
         if berth is None or berth.in_flight:
             return []
@@ -81,12 +83,13 @@ class Trials:
         if room <= 0:
             return []
         self._suspects.keep_only(_is_wanted)
+        now = self._monotonic()
         group = self._suspects.pick(
-            at_most=room, may=lambda line: berth.serves(self._model_of(line))
+            at_most=room, may=lambda line: self._placement.may_take(berth, self._need_of(line), now)
         )
         for line in group:
             line.is_on_trial = True
-        return [(line, self._placement.place_at(berth)) for line in group]
+        return [(line, self._placement.place_at(berth, self._need_of(line))) for line in group]
 
     # -- how a line on trial ended
 
@@ -160,10 +163,10 @@ class Trials:
 
     # -- where
 
-    def _choose(self, model: str | None) -> Berth | None:
-        """Return where to try lines for `model`: where the last were, or where there is least to end."""
+    def _choose(self, need: Need) -> Berth | None:
+        """Return where to try such lines: where the last were, or where there is least to end."""
         now = self._monotonic()
-        can = [berth for berth in self._placement.berths if berth.serves(model)]
+        can = [b for b in self._placement.berths if self._placement.may_take(b, need, now)]
         usable = [berth for berth in can if self._placement.is_usable(berth)]
         if self._last in usable:
             self._usable_at = now

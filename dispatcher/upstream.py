@@ -52,6 +52,8 @@ class Reply(msgspec.Struct, frozen=True):
     seconds: float
     backend: str | None = None
     """Who answered: the backend that was asked for, or None where that is not certain."""
+    location: str | None = None
+    """Where it redirects to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ class Upstream:
                     backends=tried if tried != ("",) else (),
                     seconds=seconds,
                     backend=who,
+                    location=headers.get("Location"),
                 )
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as exc:
             how = _how(exc)

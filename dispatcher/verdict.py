@@ -7,7 +7,7 @@ part (one immediate resend to another backend) is visible as the number of backe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -18,24 +18,35 @@ from batchline.lines import (
     ReadAnswer,
     error_body,
     error_object,
-    is_given_up,
+    is_null,
     quoted,
     read_answer,
     read_usage,
+    without_lone_surrogates,
 )
 from batchline.model import Usage
 
-from .circuit import Sign
+from .answers import Defect, Missing, defect_of
+from .error_texts import (
+    ErrorObject,
+    is_about_route,
+    names_model,
+    read_error,
+    tells_of_engine,
+)
 from .policy import BREAKS, POLICIES, Policy, Reason, Then, Wait, of_status
-from .upstream import NGINX_GROUP, Break, Broken, Reply
+from .upstream import NGINX_GROUP, Broken, Reply
 
 _MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
+_NO_METHOD = 405
+_TOO_LONG = 413
 _BAD_GATEWAY = 502
 _SERVER_ERRORS = 500
 _STALE_S = 0.1
 """A server that closes an idle connection does so before it could have read the request."""
 _SHOWN_BYTES = 4096
+_SHOWN_MODELS = 20
 
 _SHUTTING_DOWN = (b"cannot schedule new futures after",)
 _ENGINE_DEAD = (
@@ -113,19 +124,18 @@ class NoBackend:
 Verdict = Succeeded | Failed | Retry | NoBackend
 
 
-def _never() -> bool:
-    return False
-
-
 class Setting(msgspec.Struct, frozen=True):
     """What judging must know besides the reply."""
 
     now: float
     """Unix seconds, for Retry-After dates."""
+    endpoint: str = ""
+    request: bytes = b""
+    """The body of the line."""
     may_be_stale: bool = True
     """The line was not sent again for a stale connection before."""
-    is_served: Callable[[], bool] = _never
-    """Whether a live server lists the line's model."""
+    is_leaving: bool = False
+    """Its server says that it stops: what it answers may be cut short."""
 
 
 def judge(reply: Reply | Broken, setting: Setting) -> Verdict:
@@ -133,7 +143,7 @@ def judge(reply: Reply | Broken, setting: Setting) -> Verdict:
     if isinstance(reply, Broken):
         return _judge_break(reply, setting)
     if 200 <= reply.status < 300:  # noqa: PLR2004
-        return _judge_success(reply)
+        return _judge_success(reply, setting)
     if reply.status in (502, 503) and reply.backends == (NGINX_GROUP,):
         return NoBackend("nginx has no live backend")
     return _judge_error(reply, setting)
@@ -144,18 +154,12 @@ def our_fault() -> Retry:
     return _without_answer(Reason.OUR_FAULT)
 
 
-def sign_of(verdict: Verdict) -> Sign:
-    """Say what a verdict tells of the backend that it came from."""
-    return Sign.WELL if isinstance(verdict, Succeeded) else POLICIES[verdict.reason].sign
-
-
-def why_of(reply: Reply | Broken) -> str:
-    """Say in a few words what happened, for people."""
-    if isinstance(reply, Reply):
-        is_none = reply.backends == (NGINX_GROUP,)
-        return "takes no connections" if is_none else f"answered {reply.status}"
-    does = "takes no connections" if reply.how is Break.CONNECT else "broke off"
-    return f"{does} ({reply.detail})"
+def model_gone(model: str | None, served: Sequence[str], *, request_id: str) -> Answer:
+    """Return what a line fails with whose model nobody has served for so long."""
+    shown = ", ".join(served[:_SHOWN_MODELS]) or "nothing"
+    message = POLICIES[Reason.MODEL_GONE].message.format(model=model, served=shown)
+    body = error_body(message, kind="invalid_request_error", code="model_not_found", param="model")
+    return Answer(_NOT_FOUND, body, request_id)
 
 
 def _judge_break(broken: Broken, setting: Setting) -> Verdict:
@@ -176,7 +180,16 @@ def _without_answer(reason: Reason, **figures: float) -> Retry:
     return Retry(NoAnswer(row.code or str(reason), row.message.format(**figures)), reason)
 
 
-def _judge_success(reply: Reply) -> Verdict:
+_MISSING = {
+    Missing.MALFORMED: Reason.MALFORMED,
+    Missing.ABORTED: Reason.ABORTED,
+    Missing.ENGINE_ERROR: Reason.ENGINE_ERROR,
+}
+_CUT_SHORT = "/v1/responses"
+"""Of this endpoint an answer that the engine gave up looks like a whole one."""
+
+
+def _judge_success(reply: Reply, setting: Setting) -> Verdict:
     answer = read_answer(reply.body)
     if answer is None:
         text = (
@@ -184,15 +197,23 @@ def _judge_success(reply: Reply) -> Verdict:
             f"{quoted(reply.body)}"
         )
         return _malformed(reply, text)
-    shape = answer.shape
-    if bytes(shape.error) not in (b"", b"null"):
+    if not is_null(answer.shape.error):
         return _judge_error_in_200(reply, answer)
-    if shape.choices is not None and not shape.choices:
-        return _malformed(reply, "The model server answered without any choice.")
-    if is_given_up(answer):
-        text = "The engine gave the generation up (finish_reason abort), on every try."
-        return _malformed(reply, text, reason=Reason.ABORTED)
-    return Succeeded(Answer(reply.status, answer.text, reply.request_id), read_usage(shape))
+    if (defect := _defect_of(answer, setting)) is not None:
+        return _judge_defect(reply, defect)
+    if setting.is_leaving and setting.endpoint == _CUT_SHORT:
+        text = "The model server stopped while it made the response, on every try."
+        return _malformed(reply, text, reason=Reason.STOPPING)
+    return Succeeded(Answer(reply.status, answer.text, reply.request_id), read_usage(answer.shape))
+
+
+def _defect_of(answer: ReadAnswer, setting: Setting) -> Defect | None:
+    return defect_of(setting.endpoint, without_lone_surrogates(answer.text), setting.request)
+
+
+def _judge_defect(reply: Reply, defect: Defect) -> Retry:
+    said = quoted(reply.body) if defect.missing is Missing.MALFORMED else ""
+    return _malformed(reply, defect.message + said, reason=_MISSING[defect.missing])
 
 
 def _judge_error_in_200(reply: Reply, answer: ReadAnswer) -> Retry:
@@ -212,13 +233,13 @@ def _malformed(
 def _judge_error(reply: Reply, setting: Setting) -> Retry | Failed:
     reason = _of_error(reply, setting)
     row = POLICIES[reason]
+    result: Answer | NoAnswer = Answer(
+        reply.status, error_object(reply.status, reply.body), reply.request_id
+    )
     if row.then is Then.FAIL:
-        return _judge_refusal(reply)
+        return Failed(result, reason)
     if row.code is not None:
-        result: Answer | NoAnswer = NoAnswer(row.code, row.message)
-    else:
-        body = error_object(reply.status, reply.body)
-        result = Answer(reply.status, body, reply.request_id)
+        result = NoAnswer(row.code, row.message)
     asked = parse_retry_after(reply.retry_after, now=setting.now)
     after_s = asked if row.wait is Wait.ASKED else None
     return Retry(result, reason, after_s, sends=max(1, len(reply.backends)))
@@ -233,9 +254,23 @@ def _of_error(reply: Reply, setting: Setting) -> Reason:
             if reason is Reason.BAD_GATEWAY and _FAULT_BACKEND_FAILED in reply.body[:_SHOWN_BYTES]
             else reason
         )
-    if reply.status == _NOT_FOUND and _has_error(reply.body) and setting.is_served():
-        return Reason.MODEL_ELSEWHERE
+    if reason is Reason.CLIENT_ERROR:
+        return _of_client_error(reply.status, read_error(reply.body), setting)
     return reason
+
+
+def _of_client_error(status: int, error: ErrorObject | None, setting: Setting) -> Reason:
+    """Tell what a 4xx is about: the line, or what this server is."""
+    is_route = error is None or is_about_route(error, setting.endpoint)
+    if status in {_NOT_FOUND, _NO_METHOD} and is_route:
+        return Reason.NO_ENDPOINT
+    if status == _TOO_LONG and error is None:
+        return Reason.BODY_REFUSED
+    if error is not None and names_model(status, error, setting.request):
+        return Reason.MODEL_MISSING
+    if error is not None and tells_of_engine(error):
+        return Reason.ENGINE_FAULT
+    return Reason.CLIENT_ERROR
 
 
 def _of_engine(body: bytes) -> Reason | None:
@@ -243,20 +278,6 @@ def _of_engine(body: bytes) -> Reason | None:
     if any(text in said for text in _SHUTTING_DOWN):
         return Reason.SHUTTING_DOWN
     return Reason.ENGINE_DEAD if any(text in said for text in _ENGINE_DEAD) else None
-
-
-def _has_error(body: bytes) -> bool:
-    answer = read_answer(body)
-    return answer is not None and bool(bytes(answer.shape.error))
-
-
-def _judge_refusal(reply: Reply) -> Failed:
-    if reply.status == _NOT_FOUND and not _has_error(reply.body):
-        message = "The model servers do not offer this endpoint (they answered 404 Not Found)."
-        body = error_body(message, kind="invalid_request_error", code=Reason.ENDPOINT)
-        return Failed(Answer(_NOT_FOUND, body, reply.request_id), Reason.ENDPOINT)
-    result = Answer(reply.status, error_object(reply.status, reply.body), reply.request_id)
-    return Failed(result, Reason.CLIENT_ERROR)
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:

@@ -11,12 +11,13 @@ from batchline.parameters import shown
 from batchline.states import BatchStatus
 from batchline.wire import batch_list, batch_object
 
+from . import resent
 from .answers import json_answer
 from .body import read_body
 from .forms import BATCH
 from .keys import SETTINGS, STORE, now
 from .once import HEADER, REPLAYED, Once, read_key
-from .paging import BATCHES, page_query
+from .paging import BATCHES, page_query, status_query
 
 _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED})
 """Ends that a cancel cannot change; cancelling what is cancelled is no error."""
@@ -25,25 +26,46 @@ _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EX
 async def create(request: web.Request) -> web.Response:
     """POST /v1/batches: checks the body, adds the batch and returns; lines are read later.
 
-    The same request under the same Idempotency-Key gets the same batch, whatever became of it.
+    The same request under the same Idempotency-Key gets the same batch, whatever became of it; so does
+    a client that sends it again by itself.
     """
     body = await read_body(request)
     min_window_s = request.app[SETTINGS].min_completion_window_s
     wanted = read_batch_request(body, min_window_s=min_window_s)
     key = read_key(request.headers.getall(HEADER, ()))
-    once = Once(request.app[STORE], key, body) if key is not None else None
-    earlier = await once.made(now=now(request)) if once else None
+    if key is not None:
+        return await _create_once(request, wanted, Once(request.app[STORE], key, body))
+    attempt = resent.read_attempt(request, body)
+    if attempt is not None:
+        return await _create_attempted(request, wanted, attempt)
+    new = await _new_batch(request, wanted)
+    return json_answer(batch_object(await request.app[STORE].add_batch(new)))
+
+
+async def _create_once(request: web.Request, wanted: BatchRequest, once: Once) -> web.Response:
+    earlier = await once.made(now=now(request))
     if earlier is not None:
         return json_answer(batch_object(earlier), headers=REPLAYED)
-    file = await _input_file(request, wanted.input_file_id)
-    new = _new_batch(wanted, file, created_at=now(request))
-    if once is None:
-        return json_answer(batch_object(await request.app[STORE].add_batch(new)))
+    new = await _new_batch(request, wanted)
     batch = await once.make(new)
     return json_answer(batch_object(batch), headers={} if batch.id == new.id else REPLAYED)
 
 
-def _new_batch(wanted: BatchRequest, file: File, *, created_at: int) -> NewBatch:
+async def _create_attempted(
+    request: web.Request, wanted: BatchRequest, attempt: resent.Attempt
+) -> web.Response:
+    store = request.app[STORE]
+    async with request.app[resent.CREATING].alone(attempt):
+        earlier = await attempt.made(store, now=now(request))
+        if earlier is not None:
+            return json_answer(batch_object(earlier), headers=resent.REPLAYED)
+        new = await _new_batch(request, wanted)
+        return json_answer(batch_object(await store.add_batch_noted(new, attempt.use(new))))
+
+
+async def _new_batch(request: web.Request, wanted: BatchRequest) -> NewBatch:
+    file = await _input_file(request, wanted.input_file_id)
+    created_at = now(request)
     return NewBatch(
         id=new_batch_id(),
         endpoint=wanted.endpoint,
@@ -73,9 +95,11 @@ async def _input_file(request: web.Request, file_id: str) -> File:
 
 
 async def index(request: web.Request) -> web.Response:
-    """GET /v1/batches, newest first."""
+    """GET /v1/batches, newest first; with `status`, of those only."""
     query = page_query(request.query, BATCHES)
-    page = await request.app[STORE].list_batches(after=query.after, limit=query.limit)
+    page = await request.app[STORE].list_batches(
+        after=query.after, limit=query.limit, statuses=status_query(request.query)
+    )
     if page is None:
         raise NotFound(f"No batch found with id '{shown(query.after)}'.", param="after")
     return json_answer(batch_list(page))

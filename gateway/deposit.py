@@ -8,6 +8,7 @@ from typing import Self
 
 from batchline.blobs.base import BlobWriter
 from batchline.compression import Coding, Unpacker
+from batchline.encodings import HEAD_BYTES
 from batchline.errors import TooLarge
 
 from .body import unpack
@@ -27,6 +28,8 @@ class Deposit:
         self.noun = noun
         self.max_bytes = max_bytes
         self.is_blank = True
+        self.head = b""
+        """The first bytes that were stored."""
         self._writer = writer
         self._room = room
         self._room_checked_at = 0
@@ -84,6 +87,7 @@ class Deposit:
             self._room.need(len(piece))
             self._room_checked_at = size
         self.is_blank = self.is_blank and not piece.strip(_BLANK)
+        self.head += piece[: HEAD_BYTES - len(self.head)]
         await self._writer.write(piece)
 
 

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from batchline.blobs.keys import file_key
 from batchline.bodies import FileForm, read_file_form
+from batchline.encodings import foreign_encoding, not_utf8
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.failpoints import failpoint
 from batchline.model import File, new_file_id
@@ -18,6 +19,8 @@ from .forms import BATCH, Form, receive, unpacked_filename
 from .keys import BLOBS, METRICS, SETTINGS, STORE, now
 from .paging import FILES, page_query
 from .room import room_of
+
+_NO_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 
 
 async def create(request: web.Request) -> web.Response:
@@ -41,7 +44,7 @@ async def _received(request: web.Request, file_id: str) -> File:
         form = await receive(request, deposit, part="file", by_name=True)
         wanted = read_file_form(form.fields)
         if form.packed is None or wanted.purpose != BATCH:
-            refuse_blank(wanted.purpose, is_blank=deposit.is_blank)
+            refuse_unreadable(wanted.purpose, deposit)
             await deposit.commit()
             return _file(request, file_id, form.filename, wanted, deposit)
         await deposit.commit()
@@ -55,7 +58,7 @@ async def _unpacked(request: web.Request, file_id: str, form: Form, wanted: File
         async with _deposit(request, file_id) as deposit:
             deposit.unpack_as(form.packed)
             await pour(blobs.stream(key), deposit)
-            refuse_blank(wanted.purpose, is_blank=deposit.is_blank)
+            refuse_unreadable(wanted.purpose, deposit)
             await deposit.commit()
     except BaseException:
         await blobs.delete(key)
@@ -75,7 +78,14 @@ def _deposit(request: web.Request, file_id: str) -> Deposit:
 def refuse_blank(purpose: str, *, is_blank: bool) -> None:
     """Refuse a batch's input of nothing but white space. Raises Invalid."""
     if purpose == BATCH and is_blank:
-        raise Invalid("Invalid file format for Batch API. Must be .jsonl")
+        raise Invalid(_NO_JSONL)
+
+
+def refuse_unreadable(purpose: str, deposit: Deposit) -> None:
+    """Refuse a batch's input that is blank, or certainly no UTF-8. Raises Invalid."""
+    refuse_blank(purpose, is_blank=deposit.is_blank)
+    if purpose == BATCH and (encoding := foreign_encoding(deposit.head)):
+        raise Invalid(f"{_NO_JSONL}. {not_utf8(encoding)}")
 
 
 def _file(

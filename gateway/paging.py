@@ -1,11 +1,14 @@
-"""The query of a list: `limit`, `after`, `order`, `purpose`. Unknown parameters are ignored."""
+"""The query of a list: `limit`, `after`, `order`, `purpose`, `status`. Unknown parameters are ignored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from multidict import MultiMapping
+
 from batchline import parameters
+from batchline.states import BatchStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Bounds:
 
 
 FILES = Bounds(lowest=1, highest=10_000, default=10_000)
-BATCHES = Bounds(lowest=0, highest=100, default=20)
+BATCHES = Bounds(lowest=1, highest=100, default=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +47,16 @@ def page_query(query: Mapping[str, str], bounds: Bounds) -> PageQuery:
         ascending=parameters.choice(query.get("order", "desc"), ("asc", "desc"), param="order")
         == "asc",
         purpose=query.get("purpose") or None,
+    )
+
+
+def status_query(query: MultiMapping[str]) -> frozenset[BatchStatus]:
+    """Read the statuses that a list is wanted of: `status` as often as needed, none for all.
+
+    The openai clients write a list as `status[]`. Raises Invalid.
+    """
+    options = [status.value for status in BatchStatus]
+    given = [*query.getall("status", ()), *query.getall("status[]", ())]
+    return frozenset(
+        BatchStatus(parameters.choice(status, options, param="status")) for status in given
     )

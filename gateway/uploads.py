@@ -38,7 +38,7 @@ from batchline.wire import part_object, upload_object
 from .answers import json_answer
 from .body import read_body
 from .deposit import Deposit, pour
-from .files import expiry_of, refuse_blank
+from .files import expiry_of, refuse_blank, refuse_unreadable
 from .forms import BATCH, clean_filename, receive, unpacked_filename
 from .keys import BLOBS, METRICS, SETTINGS, STORE, now
 from .room import room_of
@@ -155,7 +155,7 @@ async def _joined(
                 "is not the one given.",
                 param="md5",
             )
-        refuse_blank(upload.purpose, is_blank=deposit.is_blank)
+        refuse_unreadable(upload.purpose, deposit)
         await deposit.commit()
     at = now(request)
     return File(

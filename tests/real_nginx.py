@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import aiohttp
 from ports import free_port
@@ -24,6 +25,15 @@ async def running_nginx(servers, folder):
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+@asynccontextmanager
+async def behind_nginx(bench, folder, *urls):
+    """Put nginx before these servers; yield the settings that name them."""
+    folder.mkdir()
+    async with running_nginx([url.removeprefix("http://") for url in urls], folder) as url:
+        bench.upstream = SimpleNamespace(url=url)
+        yield {"backend_urls": urls}
 
 
 def nginx_command(servers, folder, port):

@@ -1,7 +1,8 @@
 """A scripted upstream: a real aiohttp server whose answers a test decides line by line.
 
 `script(request_body, attempt)` returns a Response, one of the words below, or a function of the request
-that answers it by itself. Every request that arrived whole is logged.
+that answers it by itself. Every request that arrived whole is logged. The dispatcher's canaries are answered
+well and not logged: what the script does is about lines. Where `is_sick`, it is about the server.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections import Counter
 from types import SimpleNamespace
 
 from aiohttp import web
+
+from dispatcher.canary import NAME as CANARY
 
 HANG, RESET, TRUNCATE = "hang", "reset", "truncate"
 
@@ -28,6 +31,21 @@ def completion(text="ok", **fields):
         "choices": [choice],
         "usage": usage,
     } | fields
+
+
+def answer_for(path):
+    """A good answer of each endpoint to a request for one thing."""
+    return {
+        "/v1/responses": {
+            "id": "resp_1",
+            "object": "response",
+            "status": "completed",
+            "output": [],
+        },
+        "/v1/embeddings": {"object": "list", "data": [{"index": 0, "embedding": [0.5, 1.0]}]},
+        "/v1/score": {"object": "list", "data": [{"index": 0, "score": 0.5}]},
+        "/v1/rerank": {"results": [{"index": 0, "relevance_score": 0.5}]},
+    }.get(path, completion())
 
 
 class Share:
@@ -49,7 +67,7 @@ class Share:
 
 
 class Scripted:
-    """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503."""
+    """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503 or HANG."""
 
     def __init__(self, script=None):
         self.script = script or (lambda body, attempt: web.json_response(completion()))
@@ -62,9 +80,14 @@ class Scripted:
         self.most_in_flight = 0
         self.disconnects = 0
         self.health = 200
-        self.models = ["m"]  # None: there is no such route; HANG: it never answers
+        self.health_asked = 0
+        self.is_sick = False
+        """The script answers canaries, too; else each gets a good answer."""
+        self.canaries = []
+        self.models = ["m"]
+        """None: there is no such route; HANG: it never answers; a status: it refuses to list them."""
         self.models_asked = 0
-        self.metrics = ""  # or what says it at each look
+        self.metrics = ""  # or what says it at each look: a text, or an answer of its own
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -97,16 +120,31 @@ class Scripted:
         """Stop accepting connections."""
         await self.site.stop()
 
+    async def die(self):
+        """Stop accepting connections, and cut those that there are."""
+        await self.vanish()
+        for connection in list(self.runner.server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
     async def _health(self, request):
+        self.health_asked += 1
+        if self.health == HANG:
+            await self.release.wait()
+            return web.Response()
         return web.Response(status=self.health)
 
     async def _metrics(self, request):
+        if inspect.iscoroutinefunction(self.metrics):
+            return await self.metrics(request)
         return web.Response(text=self.metrics() if callable(self.metrics) else self.metrics)
 
     async def _models(self, request):
         if self.models is None:
             raise web.HTTPNotFound
         self.models_asked += 1
+        if isinstance(self.models, int):
+            return web.json_response({"error": "Unauthorized"}, status=self.models)
         if self.models == HANG:
             await self.release.wait()
         data = [{"id": name, "object": "model"} for name in self.models]
@@ -123,8 +161,14 @@ class Scripted:
 
     async def _take(self, request):
         raw = await request.read()
-        self.requests.append(SimpleNamespace(path=request.path, headers=request.headers, body=raw))
+        arrived = SimpleNamespace(path=request.path, headers=request.headers, body=raw)
         body = json.loads(raw)
+        if request.headers.get("X-Request-Id", "").startswith(CANARY):
+            self.canaries.append(arrived)
+            if self.is_sick:
+                return await self._perform(request, self.script(body, len(self.canaries)))
+            return web.json_response(answer_for(request.path))
+        self.requests.append(arrived)
         tag = body.get("tag") or json.dumps(body, sort_keys=True)
         self.seen[tag] += 1
         self.request_ids.append(request.headers.get("X-Request-Id"))

@@ -75,8 +75,9 @@ class LocalWriter:
         await asyncio.to_thread(self._commit)
 
     async def abort(self) -> None:
-        """Remove the temporary file."""
-        await asyncio.to_thread(self._abort)
+        """Remove the temporary file, if there can be one."""
+        if self._size_bytes:
+            await asyncio.to_thread(self._abort)
 
     def _flush(self) -> None:
         with _translated(self._key):
@@ -121,8 +122,9 @@ class LocalBlobs:
     async def size(self, key: str) -> int | None:
         """Return its size in bytes, or None."""
         try:
-            return (await asyncio.to_thread(self._path(key).stat)).st_size
-        except FileNotFoundError:
+            with _translated(key):
+                return (await asyncio.to_thread(self._path(key).stat)).st_size
+        except NotFound:
             return None
 
     async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
@@ -137,20 +139,24 @@ class LocalBlobs:
         self, key: str, *, offset: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
     ) -> AsyncIterator[bytes]:
         """Yield the range in chunks."""
+        left = length
+        file: BinaryIO | None = None
         with _translated(key):
-            file = await asyncio.to_thread(self._path(key).open, "rb", buffering=0)
             try:
-                await asyncio.to_thread(file.seek, offset)
-                left = length
                 while left is None or left > 0:
                     wanted = chunk_bytes if left is None else min(chunk_bytes, left)
-                    chunk = await asyncio.to_thread(file.read, wanted)
-                    if not chunk:
-                        return
+                    if file is None:
+                        file, chunk = await asyncio.to_thread(self._open_at, key, offset, wanted)
+                    else:
+                        chunk = await asyncio.to_thread(file.read, wanted)
                     left = None if left is None else left - len(chunk)
-                    yield chunk
+                    if chunk:
+                        yield chunk
+                    if len(chunk) < wanted:
+                        return
             finally:
-                file.close()
+                if file is not None:
+                    file.close()
 
     async def put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
         """Append to this process's own file under `prefix` and sync."""
@@ -187,6 +193,16 @@ class LocalBlobs:
         assert ".." not in key.split("/"), key
         assert not key.startswith("/"), key
         return self._root / key
+
+    def _open_at(self, key: str, offset: int, wanted: int) -> tuple[BinaryIO, bytes]:
+        """Open a blob and read its first bytes: small ones cost one thread hop."""
+        file: BinaryIO = self._path(key).open("rb", buffering=0)
+        try:
+            file.seek(offset)
+            return file, file.read(wanted)
+        except BaseException:
+            file.close()
+            raise
 
     def _read(self, key: str, offset: int, length: int | None) -> bytes:
         with _translated(key), self._path(key).open("rb", buffering=0) as file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from batchline.errors import StoreUnavailable
@@ -16,51 +18,69 @@ from .findings import Finding, good, warning, wrong
 from .render import clean
 
 _READ_S = 5.0
-_FRESH_S = 15  # a dispatcher that runs has reported since
 _REASONS_SHOWN = 5
+_MODELS = "/v1/models"
+_KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one question brought. No status: nobody answers, and the body says why."""
+
+    status: int | None
+    body: Any
+
+    @property
+    def is_well(self) -> bool:
+        return HTTPStatus.OK <= (self.status or 0) < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def refuses_key(self) -> bool:
+        return self.status in _KEY_REFUSED
 
 
 def check_gateway(url: str, api_key: str | None) -> Iterator[Finding]:
     """The gateway's process answers, and says that a batch would run."""
-    is_well, body = _look(url, "/health", api_key)
-    if not is_well:
+    seen = _look(url, "/health", api_key)
+    if not seen.is_well:
         yield wrong(
             "gateway",
-            f"{url}: {_reasons(body)}",
+            f"{url}: {_reasons(seen.body)}",
             "start it: batchline serve, batchline up or compose",
         )
         return
     yield good("gateway", f"{url} answers")
-    is_ready, body = _look(url, "/ready", api_key)
-    if is_ready:
+    ready = _look(url, "/ready", api_key)
+    if ready.is_well:
         yield good("ready", "a batch would run now")
     else:
-        yield wrong("ready", _reasons(body), "the lines below say which part is at fault")
+        yield wrong("ready", _reasons(ready.body), "the lines below say which part is at fault")
 
 
 def check_dispatcher(port: int) -> Iterator[Finding]:
     """The dispatcher's process answers."""
     url = f"http://127.0.0.1:{port}"
-    is_well, body = _look(url, "/health", None)
-    if is_well:
+    seen = _look(url, "/health", None)
+    if seen.is_well:
         yield good("dispatcher", f"{url} answers")
     else:
         yield wrong(
-            "dispatcher", f"{url}: {_reasons(body)}", "start it: batchline serve, up or compose"
+            "dispatcher",
+            f"{url}: {_reasons(seen.body)}",
+            "start it: batchline serve, up or compose",
         )
 
 
 def check_upstream(settings: Settings) -> Iterator[Finding]:
     """Lines can be sent, and some model is served."""
-    url = settings.upstream_url
-    is_well, body = _look(url, "/v1/models", settings.upstream_api_key)
-    models = _models(body) if is_well else []
-    if models:
-        yield good("upstream", f"{url} serves {', '.join(models)}")
-    elif is_well:
-        yield wrong("upstream", f"{url} serves no model", "look at the model servers' logs")
+    url, key = settings.upstream_url, settings.upstream_api_key
+    seen = _look(url, _MODELS, key)
+    if seen.status is None or seen.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        yield wrong(
+            "upstream", f"{url}: {_reasons(seen.body)}", "start nginx and the model servers"
+        )
     else:
-        yield wrong("upstream", f"{url}: {_reasons(body)}", "start nginx and the model servers")
+        yield _serving("upstream", url, seen, key=key)
 
 
 def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
@@ -74,23 +94,36 @@ def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
         )
     listed: dict[str, list[str]] = {}
     for url in urls:
-        is_well, body = _look(url, "/health", settings.upstream_api_key)
-        if not is_well:
-            yield wrong("backend", f"{url}: {_reasons(body)}", "look at this server's log")
-            continue
-        is_serving, body = _look(url, "/v1/models", settings.upstream_api_key)
-        models = _models(body) if is_serving else []
-        listed[url] = models
-        if models:
-            yield good("backend", f"{url} serves {', '.join(models)}")
-        else:
-            yield wrong("backend", f"{url} serves no model", "look at this server's log")
+        seen = _look(url, "/health", settings.upstream_api_key)
+        if seen.is_well or seen.status == HTTPStatus.NOT_FOUND:  # not every server has it
+            seen = _look(url, _MODELS, settings.upstream_api_key)
+            listed[url] = _models(seen)
+        yield _serving("backend", url, seen, key=settings.upstream_api_key)
     for url in outliers(listed):
         yield warning(
             "backend",
             f"{url} serves other models than most, and gets only lines for these",
             "start it with the model of the others, if that is not meant",
         )
+
+
+def _serving(check: str, url: str, seen: _Seen, *, key: str | None) -> Finding:
+    """Tell a server that serves a model from a refused key, and both from a server that is ill."""
+    log = "look at this server's log"
+    if models := _models(seen):
+        return good(check, f"{url} serves {', '.join(models)}")
+    if seen.is_well:
+        return wrong(check, f"{url} serves no model", log)
+    if seen.refuses_key:
+        did = "refuses our key" if key else "demands a key, and none is set"
+        return wrong(
+            check,
+            f"{url} {did} ({seen.status}): {_reasons(seen.body)}",
+            "set BATCHLINE_UPSTREAM_API_KEY to the key that it was started with",
+        )
+    if seen.status is None:
+        return wrong(check, f"{url}: {_reasons(seen.body)}", "start it; its log says why it ended")
+    return wrong(check, f"{url} answers {seen.status}: {_reasons(seen.body)}", log)
 
 
 def _reported(settings: Settings, *, now: float) -> Sequence[str]:
@@ -104,24 +137,23 @@ def _reported(settings: Settings, *, now: float) -> Sequence[str]:
         report = last_report(settings.database_path)
     except StoreUnavailable:
         return ()  # the check of the database says so
-    if report is None or now - report.at > _FRESH_S:
+    if report is None or report.silent_s(now=now):
         return ()
     urls = [backend.url for backend in report.backends]
     # Without named backends the dispatcher looks at the upstream itself, which is checked above.
     return () if urls == [settings.upstream_url.rstrip("/")] else urls
 
 
-def _look(url: str, path: str, api_key: str | None) -> tuple[bool, Any]:
-    """Return whether it answers well, and what it says, or why it does not."""
+def _look(url: str, path: str, api_key: str | None) -> _Seen:
     try:
         with Client(url, api_key, read_s=_READ_S) as client:
-            return client.probe(path)
+            return _Seen(*client.probe(path))
     except Failure as failure:
-        return False, failure.why or failure.what
+        return _Seen(None, failure.why or failure.what)
 
 
-def _models(body: Any) -> list[str]:
-    rows = body.get("data") if isinstance(body, dict) else None
+def _models(seen: _Seen) -> list[str]:
+    rows = seen.body.get("data") if seen.is_well and isinstance(seen.body, dict) else None
     names = (
         [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     )
@@ -136,4 +168,6 @@ def _reasons(body: Any) -> str:
         error = body.get("error")
         if isinstance(error, dict):
             return clean(str(error.get("message")), limit=300)
+        if isinstance(error, str):  # vLLM's own refusal of a key
+            return clean(error, limit=300)
     return clean(str(body), limit=300) or "it answers with an error"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,6 +16,8 @@ from typing import Any, Literal, Self
 from uuid import uuid4
 
 import httpx
+
+from batchline.states import BatchStatus
 
 from .batch import ApiBatch, Json, read_batch
 from .failure import ExitCode, Failure
@@ -70,14 +72,16 @@ class Client:
         """Return one batch. Raises Failure if there is none."""
         return read_batch(self._ask("GET", f"/v1/batches/{_segment(batch_id)}"))
 
-    def batches(self) -> Iterator[ApiBatch]:
-        """Yield all batches, newest first, a page at a time."""
+    def batches(self, statuses: Collection[BatchStatus] = ()) -> Iterator[ApiBatch]:
+        """Yield the batches in `statuses` (none: all), newest first, a page at a time."""
+        wanted = [("status", str(status)) for status in sorted(statuses)]
         after: str | None = None
         while True:
-            params = {"limit": str(_PAGE)} | ({"after": after} if after else {})
+            params = [("limit", str(_PAGE)), *wanted, *([("after", after)] if after else [])]
             page = self._ask("GET", "/v1/batches", params=params)
             items = [read_batch(raw) for raw in page.get("data") or []]
-            yield from items
+            # Other servers know no `status`, and ignore it.
+            yield from (b for b in items if not statuses or b.status in statuses)
             if not items or page.get("has_more") is not True:
                 return
             after = items[-1].id
@@ -177,14 +181,14 @@ class Client:
                 raise _refusal(answer)
             yield Content(start, total, answer.iter_raw())
 
-    def probe(self, path: str) -> tuple[bool, Any]:
-        """Return whether `path` answers well, and its body: JSON where it is JSON, else text."""
+    def probe(self, path: str) -> tuple[int, Any]:
+        """Return the status of what `path` answers, and its body: JSON where it is JSON, else text."""
         with self._translated():
             answer = self._http.get(path)
             try:
-                return answer.is_success, answer.json()
+                return answer.status_code, answer.json()
             except ValueError:
-                return answer.is_success, answer.text
+                return answer.status_code, answer.text
 
     def _ask(self, method: str, path: str, **kwargs: Any) -> Json:
         with self._translated():

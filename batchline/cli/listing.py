@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +64,7 @@ def ls(
     """List batches, newest first."""
     wanted = read_statuses(status or [])
     with Client(url, api_key) as client:
-        found = _chosen(client.batches(), wanted)
+        found = client.batches(wanted)
         batches = list(found if everything else islice(found, limit + 1))
     more = not everything and len(batches) > limit
     batches = batches if everything else batches[:limit]
@@ -141,10 +141,6 @@ def described(batch: ApiBatch) -> Iterator[tuple[str, str]]:
     for name, value in metadata.items() if isinstance(metadata, dict) else ():
         if name != "name":
             yield "metadata", f"{clean(str(name))}={clean(str(value))}"
-
-
-def _chosen(batches: Iterable[ApiBatch], wanted: frozenset[BatchStatus]) -> Iterator[ApiBatch]:
-    return (b for b in batches if not wanted or b.status in wanted)
 
 
 def _write_table(batches: Sequence[ApiBatch]) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from batchline.compression import split_ending
+from batchline.encodings import foreign_encoding, not_utf8
 from batchline.states import BatchStatus
 
 from .failure import ExitCode, Failure
@@ -137,6 +138,11 @@ def first_line(stream: BinaryIO, file: str) -> FirstLine:
             raise Failure(f"{clean(file)} holds no request.", remedy="write one JSON object a line")
         looked_at += line
         text = line.removeprefix(_BOM if number == 1 else b"").strip()
+    if encoding := foreign_encoding(looked_at):
+        raise Failure(
+            f"{clean(file)} is not a batch input file; nothing was uploaded.",
+            why=not_utf8(encoding),
+        )
     try:
         request = json.loads(text.decode())
     except (ValueError, RecursionError) as exc:

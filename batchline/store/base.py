@@ -9,13 +9,14 @@ leases count inside the store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from batchline.model import (
     Accepted,
     Backlog,
     Batch,
+    Changes,
     Claim,
     Fault,
     File,
@@ -66,16 +67,21 @@ class Intake(Protocol):
         Keys that have expired when the batch is created are free again, and are forgotten.
         """
 
+    async def add_batch_noted(self, new: NewBatch, used: UsedKey) -> Batch:
+        """Insert a batch and let the key stand for it from now on, whatever it stood for before."""
+
     async def used_key(self, key: str, *, now: int) -> UsedKey | None:
         """Return what the key was used for, or None if it never was or has expired."""
 
     async def get_batch(self, batch_id: str) -> Batch | None:
         """Return the batch, or None."""
 
-    async def list_batches(self, *, after: str | None, limit: int) -> Page[Batch] | None:
-        """Return one page, newest first; None if the cursor `after` is unknown.
+    async def list_batches(
+        self, *, after: str | None, limit: int, statuses: Collection[BatchStatus] = ()
+    ) -> Page[Batch] | None:
+        """Return one page, newest first, of those in `statuses` (none: of all).
 
-        A batch that is gone is a cursor still, as of files.
+        None if the cursor `after` is unknown. It may have any status, and be gone, as of files.
         """
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:
@@ -100,17 +106,29 @@ class Work(Protocol):
         `take_over` is for a holder that knows to be alone (it owns the host's lock).
         """
 
-    async def open_batches(self) -> list[Batch]:
-        """Return every batch that has not ended, oldest first."""
+    async def changes(self, *, after: int | None) -> Changes:
+        """Return the batches that changed after the change number `after`; with None, all open ones.
 
-    async def begin_admission(self, batch: Batch) -> bool:
-        """Drop slices of an earlier, torn admission; False if no longer `validating`."""
+        Costs what changed, however many batches are open. A status, a pause, a count, a death and a new
+        batch are changes. One may be told of twice.
+        """
+
+    async def get_batch(self, batch_id: str) -> Batch | None:
+        """Return the batch, or None."""
 
     async def add_slices(self, slices: Sequence[Slice]) -> bool:
         """Insert slices of one validating batch; False if it is no longer `validating`."""
 
-    async def accept(self, batch: Batch, *, total: int, model: str | None, now: int) -> bool:
-        """Validating → in_progress, with its number of lines.
+    async def accept(
+        self,
+        batch: Batch,
+        *,
+        total: int,
+        model: str | None,
+        now: int,
+        slices: Sequence[Slice] = (),
+    ) -> bool:
+        """Validating → in_progress, with its number of lines, and with the last of its slices.
 
         False on a lost race: it is no longer `validating`, or another dispatcher began to admit it anew.
         """
@@ -134,8 +152,11 @@ class Work(Protocol):
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give unfinished slices back; leases lost meanwhile are left alone."""
 
-    async def begin(self, batch: Batch, *, holder: str) -> None:
-        """Note who works on a batch that is not in progress: there the leases tell."""
+    async def begin(self, batch: Batch, *, holder: str) -> bool:
+        """Note who works on a batch that is not in progress: there the leases tell.
+
+        Drops slices of an earlier, torn admission. False if its status is another one by now.
+        """
 
     async def recover(self, holder_prefix: str, *, died: bool) -> int:
         """Give back every slice leased by a holder with this prefix: its process is known to be gone.

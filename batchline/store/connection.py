@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -38,23 +38,31 @@ _LOOK_S = 5.0
 _AGAIN_S = 0.02
 
 Params = Mapping[str, Any] | Sequence[Any]
+T = TypeVar("T")
+
+
+class _Connection(aiosqlite.Connection):
+    """A connection whose thread does a whole function for us: one hop there, however much that is."""
+
+    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run the function in the connection's thread."""
+        found: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]
+        return found
 
 
 class Transaction:
     """The open write transaction: run statements, fetch rows, count changes."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self._connection = connection
 
     async def run(self, sql: str, params: Params = ()) -> int:
         """Run one statement; return how many rows it changed."""
-        async with self._connection.execute(sql, params) as cursor:
-            return cursor.rowcount
+        return await self._connection.call(lambda c: c.execute(sql, params).rowcount)
 
-    async def run_many(self, sql: str, rows: Iterable[Params]) -> int:
+    async def run_many(self, sql: str, rows: Sequence[Params]) -> int:
         """Run one statement for each row of parameters; return how many rows changed in all."""
-        async with self._connection.executemany(sql, rows) as cursor:
-            return cursor.rowcount
+        return await self._connection.call(lambda c: c.executemany(sql, rows).rowcount)
 
     async def rows(self, sql: str, params: Params = ()) -> list[sqlite3.Row]:
         """Run one statement and return its rows."""
@@ -88,9 +96,7 @@ class Sizes:
 class Database:
     """The two connections. Opened by `open_database`."""
 
-    def __init__(
-        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
-    ) -> None:
+    def __init__(self, path: Path, writer: _Connection, reader: _Connection) -> None:
         self._path = path
         self._writer = writer
         self._reader = reader
@@ -106,8 +112,7 @@ class Database:
         async with self._lock:
             with _translated(folder=self._path.parent):
                 try:
-                    await self._writer.execute("BEGIN IMMEDIATE")
-                    await self._refuse_newer()
+                    self._refuse_newer(await self._writer.call(_begin))
                     yield Transaction(self._writer)
                     await self._writer.execute("COMMIT")
                 except BaseException:
@@ -162,8 +167,7 @@ class Database:
         await self._reader.close()
         await self._writer.close()
 
-    async def _refuse_newer(self) -> None:
-        found = await _schema_version(self._writer)
+    def _refuse_newer(self, found: int) -> None:
         if found > self._schema:
             raise NewerStore(
                 f"A newer batchline has brought the database to schema {found} while this process, "
@@ -208,7 +212,8 @@ async def one_moment(path: Path) -> AsyncIterator[Moment]:
     Nobody is kept from writing, but the log grows meanwhile. Raises StoreUnavailable.
     """
     with _translated(path):
-        connection = await _connect_reader(path)
+        connection = _connect_reader(path)
+        await connection
     try:
         with _translated(path):
             connection.row_factory = sqlite3.Row
@@ -235,8 +240,9 @@ def _schema_before(path: Path) -> int:
     return found_schema(path) if path.exists() else 0
 
 
-async def _connect(path: Path, *more: str) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, timeout=_BUSY_S, isolation_level=None)
+async def _connect(path: Path, *more: str) -> _Connection:
+    connection = _connection(str(path))
+    await connection
     try:
         connection.row_factory = sqlite3.Row
         for pragma in (*more, *_PRAGMAS):
@@ -247,9 +253,22 @@ async def _connect(path: Path, *more: str) -> aiosqlite.Connection:
     return connection
 
 
-def _connect_reader(path: Path) -> aiosqlite.Connection:
+def _connect_reader(path: Path) -> _Connection:
     """Prepare a connection that changes nothing; it opens when it is awaited or entered."""
-    return aiosqlite.connect(_read_only(path), uri=True, timeout=_BUSY_S, isolation_level=None)
+    return _connection(_read_only(path), uri=True)
+
+
+def _connection(name: str, *, uri: bool = False) -> _Connection:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(name, timeout=_BUSY_S, isolation_level=None, uri=uri)
+
+    return _Connection(connect, iter_chunk_size=64)
+
+
+def _begin(connection: sqlite3.Connection) -> int:
+    """Begin to write; return the number of the schema as it is now."""
+    connection.execute("BEGIN IMMEDIATE")
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 async def _set(connection: aiosqlite.Connection, pragma: str) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from batchline.model import (
     Batch,
+    Changes,
     Counts,
     Fault,
     File,
@@ -109,6 +110,15 @@ def to_batch(row: Row) -> Batch:
         deaths=row["deaths"] if row["completed"] + row["failed"] == row["finished_then"] else 0,
         counts=Counts(row["total"], row["completed"], row["failed"]),
         usage=Usage(*(row[name] for name in _USAGE)),
+    )
+
+
+def to_changes(rows: Sequence[Row], *, after: int) -> Changes:
+    """Read rows of `batch_changes`, each beside its batch if that is open."""
+    return Changes(
+        rows[-1]["number"] if rows else after,
+        [to_batch(row) for row in rows if row["id"] is not None],
+        frozenset(row["batch_seq"] for row in rows if row["id"] is None),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import aiosql
 
 from batchline.blobs.keys import finish_index_key, owner_of, result_key
 from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
-from batchline.states import SliceState
+from batchline.states import BatchStatus, SliceState
 
 from . import repo
 from .connection import Database, Transaction, look
@@ -96,7 +98,7 @@ class SqliteIntake(SqliteParts):
                 self._text("list_files_up" if ascending else "list_files_down"),
                 {"after": start, "now": now, "purpose": purpose, "limit": limit + 1},
             )
-        return Page([repo.to_file(r) for r in rows[:limit]], has_more=len(rows) > limit > 0)
+        return Page([repo.to_file(r) for r in rows[:limit]], has_more=len(rows) > limit)
 
     async def delete_file(self, file_id: str) -> bool:  # noqa: D102
         async with self._database.write() as tx:
@@ -119,6 +121,14 @@ class SqliteIntake(SqliteParts):
         assert row is not None, "an insert returns its row"
         return repo.to_batch(row)
 
+    async def add_batch_noted(self, new: NewBatch, used: UsedKey) -> Batch:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("drop_key"), {"key": used.key})
+            await self._take_key(tx, used, now=new.created_at)
+            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
+        assert row is not None, "an insert returns its row"
+        return repo.to_batch(row)
+
     async def used_key(self, key: str, *, now: int) -> UsedKey | None:  # noqa: D102
         async with self._database.read() as tx:
             row = await tx.row(self._text("get_key"), {"key": key, "now": now})
@@ -129,13 +139,18 @@ class SqliteIntake(SqliteParts):
             row = await tx.row(self._text("get_batch"), {"id": batch_id})
         return repo.to_batch(row) if row else None
 
-    async def list_batches(self, *, after: str | None, limit: int) -> Page[Batch] | None:  # noqa: D102
+    async def list_batches(  # noqa: D102
+        self, *, after: str | None, limit: int, statuses: Collection[BatchStatus] = ()
+    ) -> Page[Batch] | None:
         async with self._database.read() as tx:
             start = await self._cursor(tx, "batch_seq", after, _LAST_SEQ)
             if start is None:
                 return None
-            rows = await tx.rows(self._text("list_batches"), {"after": start, "limit": limit + 1})
-        return Page([repo.to_batch(r) for r in rows[:limit]], has_more=len(rows) > limit > 0)
+            rows = await tx.rows(
+                self._text("list_batches_of" if statuses else "list_batches"),
+                {"after": start, "limit": limit + 1, "statuses": json.dumps(sorted(statuses))},
+            )
+        return Page([repo.to_batch(r) for r in rows[:limit]], has_more=len(rows) > limit)
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:  # noqa: D102
         async with self._database.write() as tx:

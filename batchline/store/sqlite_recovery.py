@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from batchline.model import Batch, Fault, Lease
+from batchline.states import BatchStatus
 
 from . import repo
 from .sqlite_intake import SqliteParts
@@ -15,10 +16,13 @@ from .sqlite_intake import SqliteParts
 class SqliteRecovery(SqliteParts):
     """The part of the dispatcher's store that matters after a death."""
 
-    async def begin(self, batch: Batch, *, holder: str) -> None:  # noqa: D102 - contract in base
+    async def begin(self, batch: Batch, *, holder: str) -> bool:  # noqa: D102 - contract in base
         async with self._database.write() as tx:
             key = {"batch_seq": batch.seq, "status": batch.status, "holder": holder}
-            await tx.run(self._text("begin"), key)
+            is_begun = await tx.run(self._text("begin"), key) > 0
+            if is_begun and batch.status is BatchStatus.VALIDATING:
+                await tx.run(self._text("drop_slices"), {"batch_seq": batch.seq})
+        return is_begun
 
     async def recover(self, holder_prefix: str, *, died: bool) -> int:  # noqa: D102
         prefix = {"prefix": holder_prefix}

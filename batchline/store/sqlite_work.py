@@ -17,6 +17,7 @@ from batchline.failpoints import failpoint
 from batchline.model import (
     Accepted,
     Batch,
+    Changes,
     Claim,
     Fault,
     File,
@@ -35,6 +36,7 @@ from .connection import Transaction
 from .sqlite_intake import SqliteParts
 
 _LOOK_S = 0.1  # how soon another process's commit is noticed; one cheap pragma each
+_CHANGES_KEPT = 100_000  # so many the table has (migration 10)
 _CLOSING = {
     BatchStatus.COMPLETED: "close_completed",
     BatchStatus.EXPIRED: "close_expired",
@@ -67,15 +69,18 @@ class SqliteWork(SqliteParts):
             )
         return changed > 0
 
-    async def open_batches(self) -> list[Batch]:  # noqa: D102
+    async def changes(self, *, after: int | None) -> Changes:  # noqa: D102
         async with self._database.read() as tx:
-            rows = await tx.rows(self._text("open_batches"))
-        return [repo.to_batch(r) for r in rows]
-
-    async def begin_admission(self, batch: Batch) -> bool:  # noqa: D102
-        async with self._database.write() as tx:
-            await tx.run(self._text("drop_slices"), {"batch_seq": batch.seq})
-            return await self._is_validating(tx, batch.seq)
+            if after is not None:
+                rows = await tx.rows(self._text("changed_batches"), {"after": after})
+                if not rows or rows[-1]["number"] - after < _CHANGES_KEPT:
+                    return repo.to_changes(rows, after=after)
+            last = await tx.row(self._text("last_change"))
+            assert last is not None, "an aggregate has its row"
+            rows = await tx.rows(
+                self._text("open_batches")
+            )  # later: what changes meanwhile is told again
+        return Changes(last["number"], [repo.to_batch(r) for r in rows], is_all=True)
 
     async def add_slices(self, slices: Sequence[Slice]) -> bool:  # noqa: D102
         async with self._database.write() as tx:
@@ -84,8 +89,22 @@ class SqliteWork(SqliteParts):
             await tx.run_many(self._text("add_slice"), [repo.slice_row(s) for s in slices])
         return True
 
-    async def accept(self, batch: Batch, *, total: int, model: str | None, now: int) -> bool:  # noqa: D102
-        return await self._move("accept", batch, total=total, model=model, now=now)
+    async def accept(  # noqa: D102
+        self,
+        batch: Batch,
+        *,
+        total: int,
+        model: str | None,
+        now: int,
+        slices: Sequence[Slice] = (),
+    ) -> bool:
+        async with self._database.write() as tx:
+            await tx.run_many(self._text("add_last_slice"), [repo.slice_row(s) for s in slices])
+            params = {"batch_seq": batch.seq, "total": total, "model": model, "now": now}
+            moved = await tx.run(self._text("accept"), params) > 0
+        if moved:
+            self._moved.set()
+        return moved
 
     async def reject(self, batch: Batch, faults: Sequence[Fault], *, now: int) -> bool:  # noqa: D102
         return await self._move("reject", batch, faults=repo.faults_text(faults), now=now)
@@ -209,8 +228,11 @@ class SqliteWork(SqliteParts):
             if changed or left <= 0 or self._moved.is_set():
                 self._moved.clear()
                 return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), min(_LOOK_S, left))
+            with suppress(
+                TimeoutError
+            ):  # wait_for would swallow a cancel that comes with the event
+                async with asyncio.timeout(min(_LOOK_S, left)):
+                    await self._moved.wait()
 
     async def _is_claimable(self, batch: Batch, now_ms: int, holder: str) -> bool:
         async with self._database.read() as tx:

@@ -35,7 +35,9 @@ def test_a_limit_that_is_none_is_refused(server, path, limit, code):
     server.refuses(Case(request("GET", f"{path}?limit={limit}"), 400, says, "limit", code))
 
 
-@pytest.mark.parametrize(("path", "limit"), [("/v1/files", "0"), ("/v1/batches", "101")])
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/v1/files", "0"), ("/v1/batches", "0"), ("/v1/batches", "101")]
+)
 def test_a_limit_just_outside_is_refused(server, path, limit):
     """Each list has its own bounds."""
     code = "integer_below_min_value" if limit == "0" else "integer_above_max_value"

@@ -14,7 +14,12 @@ from .stage import DISPATCHERS, Stage
 
 _TICK_S = 0.05
 _FAILPOINT_S = 1.5
-_UPSTREAM = {Verb.VANISH: "down", Verb.LOADING: "down", Verb.FREEZE: "frozen"}
+_UPSTREAM = {
+    Verb.VANISH: "down",
+    Verb.LOADING: "down",
+    Verb.FREEZE: "frozen",
+    Verb.SICKEN: "sick",
+}
 
 
 async def perform(stage: Stage, act: Act) -> None:
@@ -88,11 +93,15 @@ async def _act_on_upstream(stage, act, upstream):
             upstream.is_loading = True
         case Verb.FREEZE:
             upstream.freeze()
+        case Verb.SICKEN:
+            upstream.sick = act.form
     try:
         await asyncio.sleep(act.seconds)
     finally:
         if act.verb is Verb.VANISH:
             await upstream.listen()
+        if act.verb is Verb.SICKEN:
+            upstream.sick = ""
         upstream.is_loading = False
         upstream.thaw()
         done.ended_at = time.monotonic()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .faults import Fate, Fault
+from .faults import REFUSAL, Fate, Fault
 from .history import AtRest, Call, Disturbance, History, Look, Result, Send
 from .schedule import BatchPlan, LinePlan, Schedule
 
+KEY_REFUSED = "sick: 401"
 SETTINGS = (("request_timeout_s", "1.5"), ("max_attempts", "12"))
 
 
@@ -19,9 +20,9 @@ def answer(tag):
     }
 
 
-def refusal(tag, status=400):
+def refusal(tag, status=400, message=REFUSAL):
     """One line of an error file that a model server refused."""
-    body = {"error": {"message": "no"}}
+    body = {"error": {"message": message}}
     custom_id = tag.replace("/", "-line-")
     return {
         "custom_id": custom_id,
@@ -57,7 +58,7 @@ def calls(*objects):
 
 
 def history():
-    """Line 2 is refused, line 1 met a 500, line 3 was in flight when the dispatcher was killed."""
+    """Line 0 met a sick server, line 1 a 500; two servers refuse line 2; line 3 was in flight at a kill."""
     special = ((1, LinePlan((Fault.SERVER_ERROR,))), (2, LinePlan((), Fate.REFUSED)))
     plan = BatchPlan("b0", 4, special=special)
     ids, tags = [f"b0-line-{n}" for n in range(4)], [f"b0/{n}" for n in range(4)]
@@ -74,9 +75,11 @@ def history():
     return History(
         Schedule(7, "1", (plan,), settings=SETTINGS),
         sends=[
+            Send("b0/0", 1, 100.9, KEY_REFUSED, 100.9, "broken"),
             Send("b0/0", 0, 101.0, Fate.ANSWERED, 101.1, "delivered"),
             Send("b0/1", 0, 101.0, Fault.SERVER_ERROR, 101.1, "broken"),
             Send("b0/2", 0, 101.0, Fate.REFUSED, 101.1, "delivered"),
+            Send("b0/2", 1, 101.2, Fate.REFUSED, 101.3, "delivered"),
             Send("b0/3", 1, 101.9, Fate.ANSWERED, 102.1, "left"),
             Send("b0/1", 0, 101.3, Fate.ANSWERED, 101.4, "delivered"),
             Send("b0/3", 1, 103.9, Fate.ANSWERED, 104.0, "delivered"),

@@ -7,10 +7,10 @@ from zlib import crc32
 
 from batchline.failpoints import POINTS
 
-from .faults import BREAKS_CONNECTION, STALLS, Fate, Fault
+from .faults import BREAKS_CONNECTION, SICK, STALLS, Fate, Fault
 from .schedule import Act, BatchPlan, LinePlan, Schedule, Step, Verb
 
-VERSION = f"1.{crc32(','.join(POINTS).encode()):08x}"
+VERSION = f"2.{crc32(','.join(POINTS).encode()):08x}"
 """What makes a seed's schedule: its first number is raised when this module draws otherwise."""
 
 PAIRS = tuple((point, action) for point in POINTS for action in ("crash", "error"))
@@ -42,11 +42,13 @@ def schedule(seed: int) -> Schedule:
     disk_mib = 24 if random.random() < 0.12 else 0
     shifts_clock = random.random() < 0.12
     upstreams = random.choice((2, 2, 3))
+    acts = _acts(random, upstreams=upstreams, disk=disk_mib, clock=shifts_clock, second=second)
+    acts += _sick_acts(seed, upstreams)
     return Schedule(
         seed=seed,
         version=VERSION,
         batches=batches,
-        acts=_acts(random, upstreams=upstreams, disk=disk_mib, clock=shifts_clock, second=second),
+        acts=tuple(sorted(acts, key=lambda act: act.at)),
         failpoints=_failpoints(random, pair, seed // len(PAIRS), batches),
         last_failpoints="=".join(pair) if pair[0] in AT_REST else "",
         settings=_settings(random, disk_mib=disk_mib, second=second),
@@ -215,7 +217,24 @@ def _acts(
         acts.append(_act(random, Verb.START, "second"))
         verb = random.choice((Verb.KILL, Verb.TERM, Verb.FREEZE))
         acts.append(_act(random, verb, "dispatcher", 2.0 if second == "rival" else 0.8))
-    return tuple(sorted(acts, key=lambda act: act.at))
+    return tuple(acts)
+
+
+def _sick_acts(seed: int, upstreams: int) -> tuple[Act, ...]:
+    """Its own luck, so that all else is drawn as it was: one server, or two at a time."""
+    random = Random(f"batchline sick {seed}")
+    count = random.choices((0, 1, 2), (60, 28, 12))[0]
+    return tuple(
+        Act(
+            at=random.choice((0.0, round(random.random() * 0.6, 3))),
+            latest_s=round(random.uniform(0.5, 2.5), 2),
+            verb=Verb.SICKEN,
+            target=f"upstream{number}",
+            seconds=random.choice((0.3, 1.0, 2.0)),
+            form=random.choice(tuple(SICK)),
+        )
+        for number in random.sample(range(upstreams), count)
+    )
 
 
 def _act(random: Random, verb: Verb, target: str, seconds: float = 0.0) -> Act:

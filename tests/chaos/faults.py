@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from benchmarks import sickness
+
 
 class Fault(StrEnum):
     """One way to treat one request."""
@@ -30,6 +32,12 @@ BREAKS_CONNECTION = frozenset({Fault.RESET, Fault.RESET_IN_BODY, Fault.TRUNCATED
 """To its client, the server may have died of this line."""
 STALLS = frozenset({Fault.HANG, Fault.LORIS})
 """Costs a whole request timeout."""
+
+
+SICK = {f"sick: {form.name}": form for form in sickness.FORMS if form.endpoint == sickness.CHAT}
+"""How a model server may be sick for a while, by what a line is dealt then."""
+REFUSAL = "This prompt is too long."
+"""What a refused line hears, and from a well server only."""
 
 
 class Fate(StrEnum):

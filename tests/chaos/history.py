@@ -16,7 +16,7 @@ class Send:
     upstream: int
     at: float
     dealt: str
-    """A Fault, or a Fate where nothing was to go wrong."""
+    """A Fault, a Fate where nothing was to go wrong, or what a sick server has for every line."""
     ended_at: float | None = None
     end: str = "open"
     """delivered, left (by the client), cut (by an act), broken (by the fault itself)"""
@@ -42,7 +42,7 @@ class Disturbance:
     """Something that was done to the system, from `began_at` until it was whole again."""
 
     kind: str
-    """down, frozen, reload, worker, full, read-only, jump, error (a failpoint's), retry, busy"""
+    """down, frozen, sick, reload, worker, full, read-only, jump, error (a failpoint's), retry, busy"""
     target: str
     began_at: float
     ended_at: float | None = None

@@ -15,7 +15,7 @@ from .answers import (
     the_gateway_answers_unless_it_is_down,
     what_clients_see_only_moves_forward,
 )
-from .faults import Fate
+from .faults import REFUSAL, SICK, Fate
 from .history import History, Result
 from .resends import (
     cost_a_try,
@@ -106,10 +106,7 @@ def _was_sent(history: History, tag: str | None) -> bool:
 def lines_fail_only_for_a_reason(history: History) -> Iterator[str]:
     """Refused lines fail as they were refused; others only if enough went wrong with them."""
     plans = {plan.name: plan for plan in history.schedule.batches}
-    dealt: Counter[str] = Counter()
-    for send in history.sends:
-        if cost_a_try(history, send):
-            dealt[send.tag] += 1
+    dealt = _own_faults(history)
     for result, output, error in _fetched(history):
         tags = dict(zip(result.custom_ids, result.tags, strict=True))
         for line in output:
@@ -132,6 +129,30 @@ def lines_fail_only_for_a_reason(history: History) -> Iterator[str]:
                         f"{result.name}: {line['custom_id']} failed after {dealt[tag]} faults: "
                         f"{_why(line)}"
                     )
+
+
+def no_line_fails_for_a_servers_fault(history: History) -> Iterator[str]:
+    """A line that a sick server had ends as if it had never been there."""
+    plans = {plan.name: plan for plan in history.schedule.batches}
+    dealt = _own_faults(history)
+    sick = {send.tag: send.dealt for send in history.sends if send.dealt in SICK}
+    for result, _, error in _fetched(history):
+        tags = dict(zip(result.custom_ids, result.tags, strict=True))
+        for line in error:
+            tag = tags.get(line["custom_id"])
+            plan = _plan(plans, tag)
+            if plan is None or tag not in sick or _ended_unrun(line, result):
+                continue
+            status = (line.get("response") or {}).get("status_code")
+            is_own = plan.fate is not Fate.ANSWERED or dealt[tag] >= _ENOUGH_FAULTS
+            is_foreign = plan.fate is Fate.REFUSED and status == 400 and REFUSAL not in _why(line)
+            if not is_own or is_foreign:
+                yield f"{result.name}: {line['custom_id']} failed, {sick[tag]}: {_why(line)}"
+
+
+def _own_faults(history: History) -> Counter[str]:
+    """Count what went wrong with each line itself; what a sick server answers did not."""
+    return Counter(send.tag for send in history.sends if cost_a_try(history, send))
 
 
 def _plan(plans, tag):
@@ -306,6 +327,7 @@ INVARIANTS: tuple[Callable[[History], Iterator[str]], ...] = (
     each_line_is_in_one_file_once,
     answers_belong_to_their_lines,
     lines_fail_only_for_a_reason,
+    no_line_fails_for_a_servers_fault,
     counts_are_those_of_the_files,
     batches_end_as_they_must,
     rows_agree_at_every_moment,

@@ -89,6 +89,8 @@ def _acts(history: History) -> Counter:
                 acts["model server: stopped"] += 1
             case "frozen":
                 acts[f"{d.target}: SIGSTOP"] += 1
+            case "sick":
+                acts["model server: sick"] += 1
             case "full" | "read-only":
                 acts[f"disk: {d.kind}"] += 1
             case "jump":

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from .faults import HARMLESS, STALLS, Fate, Fault
+from .faults import HARMLESS, SICK, STALLS, Fate, Fault
 from .history import Disturbance, History, Send
 
 _UNDER_WAY_S = 0.3
@@ -68,8 +68,8 @@ def _is_stalled(history: History, since: float, until: float) -> bool:
 def what_is_sent_again_is_explained(history: History) -> Iterator[str]:
     """Each resend follows a fault dealt to the line, or something that befell who carried it."""
     errors = sum(action == "error" and point.startswith("send.") for point, action in history.fired)
-    for earlier, later in _resends(history):
-        if _why_again(history, earlier, later):
+    for earlier, later, why in _resends(history):
+        if why:
             continue
         if errors:
             errors -= 1
@@ -82,16 +82,23 @@ def what_is_sent_again_is_explained(history: History) -> Iterator[str]:
 
 def reasons(history: History) -> Counter[str]:
     """Count what made lines be sent again."""
-    found = (
-        _why_again(history, *pair) or "a failpoint's error, or nothing known"
-        for pair in _resends(history)
-    )
-    return Counter(found)
+    return Counter(why or "a failpoint's error, or nothing known" for *_, why in _resends(history))
 
 
-def _resends(history: History) -> Iterator[tuple[Send, Send]]:
+def _resends(history: History) -> Iterator[tuple[Send, Send, str | None]]:
+    """Yield each send with the one before it, and what explains it.
+
+    Another server's opinion of a refused line is asked for once, and once more when the line is run again
+    for any other reason.
+    """
     for sends in _own(history).values():
-        yield from pairwise(sends)
+        has_second = False
+        for earlier, later in pairwise(sends):
+            why = _why_again(history, earlier, later)
+            is_opinion = earlier.dealt == Fate.REFUSED and later.upstream != earlier.upstream
+            if has_second := why is None and is_opinion and not has_second:
+                why = "a second opinion"
+            yield earlier, later, why
 
 
 def cost_a_try(history: History, send: Send) -> bool:
@@ -109,6 +116,8 @@ def _timeout_s(history: History) -> float:
 def _why_again(history: History, earlier: Send, later: Send) -> str | None:
     if cost_a_try(history, earlier) or earlier.dealt == Fate.BROKEN:
         return "a fault of the model server"
+    if earlier.dealt in SICK:
+        return "a sick model server"
     timeout_s = _timeout_s(history)
     for done in history.disturbances:
         if _may_cost(done, earlier, later, timeout_s):
@@ -126,6 +135,8 @@ def _may_cost(done: Disturbance, earlier: Send, later: Send, timeout_s: float) -
         lasted_s = (done.ended_at or later.at) - done.began_at
         is_timeout = later.at - earlier.at + lasted_s > timeout_s
         return is_timeout and done.overlaps(earlier.at, later.at, _SLACK_S)
+    if done.kind == "sick":
+        return False  # what it was asked meanwhile says so by itself
     is_carrier = done.target in _DISPATCH or done.target == f"upstream{earlier.upstream}"
     return is_carrier and done.overlaps(earlier.at, later.at, _SLACK_S)
 

@@ -22,6 +22,7 @@ class Verb(StrEnum):
     KILL_WORKER = "kill -9 of a worker"
     VANISH = "down"
     LOADING = "loading"
+    SICKEN = "sick"
     FULL = "disk full"
     READ_ONLY = "disk read-only"
     JUMP = "clock jump"
@@ -40,6 +41,8 @@ class Act:
     """How long it lasts (the process is down, stopped; the disk is full), or the clock's jump."""
     failpoints: str = ""
     """Armed when the process is started again."""
+    form: str = ""
+    """How the model server is sick (`faults.SICK`)."""
 
 
 class Step(StrEnum):
@@ -147,8 +150,9 @@ def shown(schedule: Schedule) -> str:
             lines.append(f"    line {index}: {dealt}, then {line.fate}")
     for act in schedule.acts:
         armed = f", then {act.failpoints}" if act.failpoints else ""
+        form = f", {act.form}" if act.form else ""
         lines.append(
             f"  at {act.at:.2f} or {act.latest_s:.1f} s: {act.verb} {act.target} "
-            f"{act.seconds:g} s{armed}"
+            f"{act.seconds:g} s{form}{armed}"
         )
     return "\n".join(lines)

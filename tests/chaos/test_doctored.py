@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.doctored import answer, batch_object, calls, history, refusal, unrun
+from chaos.doctored import KEY_REFUSED, answer, batch_object, calls, history, refusal, unrun
 from chaos.faults import Fate
 from chaos.history import AtRest, Backup, Call, Disturbance, Look, Send
 from chaos.invariants import INVARIANTS, broken
@@ -60,6 +60,16 @@ def answer_what_is_refused(h):
 
 def refuse_as_500(h):
     of(h).error[0] = refusal("b0/2", 500)
+
+
+def fail_for_the_key(h):
+    of(h).error.insert(0, refusal("b0/0", 401, "Unauthorized"))
+    of(h).output.pop(0)
+
+
+def refuse_in_the_words_of_a_sick_server(h):
+    h.sends.insert(0, Send("b0/2", 1, 100.9, KEY_REFUSED, 100.9, "broken"))
+    of(h).error[0] = refusal("b0/2", message="Out of range float values are not JSON compliant")
 
 
 def call_it_expired(h):
@@ -121,6 +131,24 @@ def send_the_settled(h):
 def send_again_for_nothing(h):
     h.looks.clear()
     h.sends.append(Send("b0/0", 0, 101.2, Fate.ANSWERED, 101.3, "delivered"))
+
+
+def ask_for_a_third_opinion(h):
+    h.looks.clear()
+    h.disturbances.clear()
+    h.sends = [s for s in h.sends if s.tag != "b0/3"]
+    h.sends.append(Send("b0/2", 2, 101.4, Fate.REFUSED, 101.5, "delivered"))
+
+
+def ask_the_same_server_again(h):
+    ask_for_a_third_opinion(h)
+    h.sends = [s for s in h.sends if s.tag != "b0/2" or s.upstream == 0]
+    h.sends.append(Send("b0/2", 0, 101.2, Fate.REFUSED, 101.3, "delivered"))
+
+
+def excuse_others_with_a_sick_server(h):
+    send_again_for_nothing(h)
+    h.disturbances.append(Disturbance("sick", "upstream0", 100.0, 103.0))
 
 
 def send_after_cancel(h):
@@ -238,6 +266,8 @@ SPOILT = [
     (fail_after_one_fault, "lines fail only for a reason"),
     (answer_what_is_refused, "lines fail only for a reason"),
     (refuse_as_500, "lines fail only for a reason"),
+    (fail_for_the_key, "no line fails for a servers fault"),
+    (refuse_in_the_words_of_a_sick_server, "no line fails for a servers fault"),
     (call_it_expired, "lines fail only for a reason"),
     (miscount, "counts are those of the files"),
     (miscount_failures, "counts are those of the files"),
@@ -253,6 +283,9 @@ SPOILT = [
     (store_nothing, "a create makes one batch"),
     (send_the_settled, "nothing that is settled is sent again"),
     (send_again_for_nothing, "what is sent again is explained"),
+    (ask_for_a_third_opinion, "what is sent again is explained"),
+    (ask_the_same_server_again, "what is sent again is explained"),
+    (excuse_others_with_a_sick_server, "what is sent again is explained"),
     (send_after_cancel, "nothing starts after a cancel"),
     (uncount, "what clients see only moves forward"),
     (rise_again, "what clients see only moves forward"),

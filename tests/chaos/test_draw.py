@@ -9,12 +9,12 @@ import pytest
 
 from batchline.failpoints import POINTS, arm
 from chaos.draw import PAIRS, VERSION, schedule
-from chaos.faults import BREAKS_CONNECTION, Fate
+from chaos.faults import BREAKS_CONNECTION, SICK, Fate
 from chaos.report import ENOUGH
 from chaos.schedule import Verb, shown
 
 SEEDS = range(500)
-DIGESTS = {"1.cb871539": "a64d20cc12ee34eb"}
+DIGESTS = {"2.cb871539": "bbe03cc8e7e9f163"}
 """Of all schedules, by version. A new failpoint makes a new version by itself."""
 
 
@@ -69,3 +69,15 @@ def test_every_kind_of_act_happens(schedules):
     assert set(acts) == set(Verb)
     assert min(acts.values()) >= 10
     assert {one.second for one in schedules} == {"", "standby", "rival"}
+
+
+def test_every_sickness_is_drawn(schedules):
+    """Each form, also of two servers in one history; and never for a server that there is not."""
+    acts = [[act for act in one.acts if act.verb is Verb.SICKEN] for one in schedules]
+    forms = Counter(act.form for found in acts for act in found)
+
+    assert set(forms) == set(SICK)
+    assert min(forms.values()) >= 5
+    assert {len(found) for found in acts} == {0, 1, 2}
+    for one, found in zip(schedules, acts, strict=True):
+        assert {act.target for act in found} <= {f"upstream{n}" for n in range(one.upstreams)}

@@ -12,11 +12,13 @@ from collections import Counter
 
 from aiohttp import web
 
-from .faults import Fate, Fault
+from .faults import REFUSAL, SICK, Fate, Fault
 from .history import Send
 from .schedule import BatchPlan
 
 MODEL = "m"
+CANARY = "canary-"
+"""How the name of a request begins that the dispatcher makes by itself: it belongs to no line."""
 _DRIP_BYTES = 12
 _DRIP_S = 0.2
 _SLOW_S = 0.02
@@ -41,27 +43,32 @@ class Witness:
         """Count the lines that have arrived at least once."""
         return sum(len(tags) for tags in self.arrived.values())
 
-    def take(self, tag, upstream):
-        """Log one arrival; return it with what it is dealt."""
-        batch, _, index = tag.partition("/")
-        line = self.plans[batch].line(int(index))
-        turn = self._times[tag]
-        self._times[tag] += 1
-        dealt = line.faults[turn] if turn < len(line.faults) else line.fate
-        send = Send(tag, upstream, time.monotonic(), dealt)
+    def take(self, tag, upstream, *, sick=""):
+        """Log one arrival; return it with what it is dealt: its own, or what a `sick` server has."""
+        batch, _, _ = tag.partition("/")
+        send = Send(tag, upstream, time.monotonic(), sick or self._next_of(tag))
         self.sends.append(send)
         self.arrived.setdefault(batch, set()).add(tag)
         self.moved.set()
         return send
 
+    def _next_of(self, tag):
+        batch, _, index = tag.partition("/")
+        line = self.plans[batch].line(int(index))
+        turn = self._times[tag]
+        self._times[tag] += 1
+        return line.faults[turn] if turn < len(line.faults) else line.fate
+
 
 class Upstream:
-    """One model server. It can vanish, freeze, or answer that it is loading."""
+    """One model server. It can vanish, freeze, be sick, or answer that it is loading."""
 
     def __init__(self, witness, number):
         self.witness = witness
         self.number = number
         self.is_loading = False
+        self.sick = ""
+        """Which of `faults.SICK` it is at present."""
         self.running = 0
         self.tokens = 0
         self._open: dict[int, Send] = {}
@@ -120,6 +127,8 @@ class Upstream:
 
     async def _models(self, request):
         await self._thawed.wait()
+        if self.sick and SICK[self.sick].bars_models:
+            return _sick(self.sick)
         data = [{"id": MODEL, "object": "model", "created": 1, "owned_by": "x"}]
         return web.json_response({"object": "list", "data": data})
 
@@ -139,7 +148,10 @@ class Upstream:
         if self.is_loading:
             return _error(503, "The model is loading.")
         body = await request.json()
-        send = self.witness.take(body["tag"], self.number)
+        if request.headers.get("X-Request-Id", "").startswith(CANARY):
+            await self._thawed.wait()
+            return _sick(self.sick) if self.sick else web.json_response(completion("canary"))
+        send = self.witness.take(body["tag"], self.number, sick=self.sick)
         self.running += 1
         self._open[id(send)] = send
         try:
@@ -157,6 +169,9 @@ class Upstream:
 
     async def _deal(self, request, send):
         await self._thawed.wait()
+        if send.dealt in SICK:
+            send.end = "broken"
+            return _sick(send.dealt)
         await asyncio.sleep(self.witness.latency_s)
         self.tokens += 3
         send.end = "broken"
@@ -211,10 +226,17 @@ def _whole(send):  # noqa: PLR0911 - a table
         case Fault.NO_CHOICES:
             return web.json_response(completion(send.tag) | {"choices": []})
         case Fate.REFUSED:
-            return _error(400, "This prompt is too long.")
+            return _error(400, REFUSAL)
         case Fate.ANSWERED:
             return web.json_response(completion(send.tag))
     raise AssertionError(send.dealt)
+
+
+def _sick(dealt):
+    form = SICK[dealt]
+    return web.Response(
+        status=form.status, body=form.body, content_type=form.kind, headers=form.headers
+    )
 
 
 def completion(text):

@@ -79,6 +79,7 @@ class Script:
         self.cut_after = []
         """Bytes after which each next download is cut off."""
         self.ranges = True
+        self.knows_status = True
 
     def add(self, number=1, *, then=(), **fields):
         batch = batch_object(number, **fields)
@@ -171,7 +172,10 @@ async def show_batch(request):
 
 
 async def list_batches(request):
-    newest_first = list(request.app[SCRIPT].batches.values())[::-1]
+    script, wanted = request.app[SCRIPT], request.query.getall("status", [])
+    newest_first = list(script.batches.values())[::-1]
+    if script.knows_status and wanted:
+        newest_first = [b for b in newest_first if b["status"] in wanted]
     after, limit = request.query.get("after"), int(request.query.get("limit", 20))
     if after:
         newest_first = list(itertools.dropwhile(lambda b: b["id"] != after, newest_first))[1:]

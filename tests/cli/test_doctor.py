@@ -112,6 +112,57 @@ def test_a_backend_must_answer_and_serve_a_model(serve_app, answers, level):
     assert one(check_backends(Settings(backend_urls=(url,)), now=0)).level is level
 
 
+REFUSALS = {
+    "vLLM, a wrong key": (401, {"error": "Unauthorized"}, "stale", "refuses our key (401): Unauth"),
+    "vLLM, no key": (401, {"error": "Unauthorized"}, None, "demands a key, and none is set (401)"),
+    "a gateway's 403": (403, {"error": {"message": "no entry"}}, "k", "key (403): no entry"),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "key", "says"), REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("health", [(200, {}), None], ids=["open", "refused, too"])
+def test_a_refused_key_is_told_from_a_dead_server(serve_app, status, body, key, says, health):
+    """The remedy is the key: the server's log tells nothing."""
+    health = health or (status, body)
+    url = serve_app(answering(health=health, v1__models=(status, body)))
+    settings = Settings(backend_urls=(url,), upstream_url=url, upstream_api_key=key)
+
+    backend = one(check_backends(settings, now=0))
+    upstream = one(check_upstream(settings))
+
+    for finding in (backend, upstream):
+        assert finding.level is Level.WRONG
+        assert finding.detail.startswith(f"{url} ")
+        assert says in finding.detail
+        assert "BATCHLINE_UPSTREAM_API_KEY" in finding.remedy
+
+
+def test_a_dead_server_is_told_from_an_ill_one():
+    """Nobody listens: it must be started."""
+    finding = one(check_backends(Settings(backend_urls=("http://127.0.0.1:9",)), now=0))
+
+    assert finding.level is Level.WRONG
+    assert "BATCHLINE_UPSTREAM_API_KEY" not in finding.remedy
+    assert finding.remedy.startswith("start it")
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"v1__models": (200, MODELS)}, "serves smollm2"),
+        ({"v1__models": (302, {})}, "answers 302"),
+        ({"health": (500, "broken")}, "answers 500: broken"),
+        ({}, "answers 404"),
+    ],
+    ids=["without /health", "elsewhere", "ill", "nothing"],
+)
+def test_what_a_server_answers_is_told(serve_app, answers, says):
+    """As the dispatcher looks at it: /health where there is one, then /v1/models."""
+    url = serve_app(answering(**answers))
+
+    assert one(check_backends(Settings(backend_urls=(url,)), now=0)).detail.find(says) > 0
+
+
 def test_a_backend_with_other_models_than_most_is_a_warning(serve_app):
     """Somebody may have started it with the wrong one."""
     usual = answering(health=(200, {}), v1__models=(200, MODELS))

@@ -62,6 +62,20 @@ def test_ls_filters_by_status_in_either_vocabulary(batchline, api):
     assert batchline("ls", "--status", "gone").exit_code == 2
 
 
+@pytest.mark.parametrize("knows_status", [True, False], ids=["", "of another version"])
+def test_ls_lets_the_server_filter(batchline, api, knows_status):
+    """One page, however many others there are; a server that does not know how is read whole."""
+    api.knows_status = knows_status
+    api.add(1, **completed())
+    for number in range(2, 251):
+        api.add(number)
+
+    done = batchline("ls", "--status", "completed", "--json")
+
+    assert [b["id"] for b in json.loads(done.stdout)] == [f"batch_{1:032x}"]
+    assert api.paths("GET") == ["/v1/batches"] * (1 if knows_status else 3)
+
+
 def test_show_writes_what_is_known(batchline, api):
     """A label a line; --json is the server's object."""
     batch_id = api.add(

@@ -88,7 +88,9 @@ def test_submit_uploads_no_damaged_compressed_file(batchline, api, lines, tmp_pa
         (b'{"url": "/v1/embeddings"}', "lacks custom_id, method, body"),
         (b'{"custom_id": "1", "method": "POST", "url": 3, "body": {}}', "its url is not a path"),
         (b"[" * 100_000, "Line 1: not JSON"),
-        (b"\xff\xfe{\x00}\x00", "Line 1: not JSON"),
+        (b"\xff\xfe{\x00}\x00", "It is UTF-16LE, but must be UTF-8."),
+        ("\n{}\n".encode("utf-16-le"), "It is UTF-16LE, but must be UTF-8."),
+        ("{}\n".encode("utf-32-be"), "It is UTF-32BE, but must be UTF-8."),
     ],
 )
 def test_submit_refuses_a_file_that_cannot_work_before_sending_it(

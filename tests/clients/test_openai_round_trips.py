@@ -196,7 +196,8 @@ def test_a_bad_file_fails_with_its_lines_named(client):
     ]
     assert all(e.message for e in batch.errors.data)
     assert batch.request_counts.to_dict() == {"total": 0, "completed": 0, "failed": 0}
-    assert batch.output_file_id is batch.error_file_id is batch.usage is None
+    assert batch.output_file_id is batch.error_file_id is None
+    assert batch.usage.total_tokens == 0
 
 
 async def test_the_asynchronous_client_goes_round(aclient):

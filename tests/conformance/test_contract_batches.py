@@ -273,10 +273,9 @@ async def test_batches_are_walked_to_their_end(api):
         assert page["data"]
 
     assert walked == made[::-1]
-    for query in (after, "&limit=0"):
-        empty = (await api.call("GET", f"/v1/batches?x=1{query}")).json
-        assert empty["data"] == []
-        assert empty["has_more"] is False
+    empty = (await api.call("GET", f"/v1/batches?x=1{after}")).json
+    assert empty["data"] == []
+    assert empty["has_more"] is False
 
 
 @pytest.mark.spec("3.4-ended")

@@ -174,7 +174,8 @@ async def test_a_foreign_url_is_never_called(api):
     assert fault == {
         "code": "invalid_url",
         "line": 1,
-        "message": "The URL provided for this request does not match the batch endpoint.",
+        "message": "The URL provided for this request does not match the batch endpoint. "
+        f"Expected '{ENDPOINT}', but got 'http://127.0.0.1:{port}{ENDPOINT}' instead.",
         "param": "url",
     }
     assert calls == []

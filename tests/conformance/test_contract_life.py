@@ -107,7 +107,13 @@ async def test_a_life_only_goes_forward(api, end):
     assert all(type(stamp) is int for stamp in stamps)
     assert (last["in_progress_at"] is None) == (end == "failed")
     assert (last["cancelling_at"] is None) == (end != "cancelled")
-    assert (last["output_file_id"] is None) == (last["usage"] is None) == (end == "failed")
+    assert (last["output_file_id"] is None) == (end == "failed")
+    assert (last["usage"]["total_tokens"] == 0) == (end == "failed")
+    assert all(
+        (batch["usage"] is None) == (batch["request_counts"]["completed"] == 0)
+        for batch in seen
+        if batch["status"] in STAGES
+    )
     assert await api.show(last) == last
 
 
@@ -125,6 +131,28 @@ async def test_the_first_terminal_answer_is_whole(api, end):
     assert len(output) + len(errors) == first["request_counts"]["total"]
     assert {line["custom_id"] for line in output + errors} == {f"id-{n}" for n in range(LINES)}
     assert await api.show(first) == first
+
+
+@pytest.mark.spec("3.1-usage-ended", "3.1-usage-fields")
+@pytest.mark.parametrize("end", sorted(ENDS))
+async def test_usage_of_what_ended_unanswered_is_zeros(api, end):
+    """Clients read `batch.usage.total_tokens` of whatever has ended, however it did."""
+    api.upstream.script = lambda *_: error(400) if end == "completed" else HANG
+    content = b"{broken" if end == "failed" else requests(2)
+    batch = await api.create(content, completion_window="2s" if end == "expired" else "24h")
+    if end == "cancelled":
+        await api.cancel(batch)
+    async with api.dispatching():
+        ended = await api.ended(batch)
+
+    assert ended["status"] == end
+    assert ended["usage"] == {
+        "input_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 0,
+    }
 
 
 REFUSE = {

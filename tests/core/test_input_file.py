@@ -212,7 +212,24 @@ TEXTS = {
     "messages": (line(body=body(messages=...)), "Missing required parameter: 'messages'."),
     "another url": (
         line(url="/v1/embeddings"),
-        "The URL provided for this request does not match the batch endpoint.",
+        (
+            "The URL provided for this request does not match the batch endpoint. "
+            "Expected '/v1/chat/completions', but got '/v1/embeddings' instead."
+        ),
+    ),
+    "a full url": (
+        line(url="http://127.0.0.1:8000/v1/chat/completions"),
+        (
+            "The URL provided for this request does not match the batch endpoint. Expected "
+            "'/v1/chat/completions', but got 'http://127.0.0.1:8000/v1/chat/completions' instead."
+        ),
+    ),
+    "an endless url": (
+        line(url="/v1/" + "x" * 1000),
+        (
+            "The URL provided for this request does not match the batch endpoint. Expected "
+            f"'/v1/chat/completions', but got '/v1/{'x' * 196}…' instead."
+        ),
     ),
     "stream": (
         line(body=body(stream=True)),

@@ -63,3 +63,79 @@ def test_backend_urls_are_comma_separated(monkeypatch):
     monkeypatch.setenv("BATCHLINE_BACKEND_URLS", "http://a, http://b ,")
 
     assert load_settings().backend_urls == ("http://a", "http://b")
+
+
+URLS = {
+    "no scheme": ("127.0.0.1:8000", "has no scheme; write http://127.0.0.1:8000"),
+    "only a name": ("vllm", "has no scheme; write http://vllm"),
+    "a name and a port": ("localhost:8000", "has no scheme; write http://localhost:8000"),
+    "no scheme, a path": ("vllm:8000/v1", "has no scheme; write it like http://127.0.0.1:8000"),
+    "slashes without scheme": ("//vllm:8000", "has no scheme; write it like"),
+    "one slash": ("http:/vllm:8000", "has no scheme; write it like"),
+    "another scheme": ("ftp://vllm:8000", "has the scheme 'ftp', but"),
+    "a socket": ("unix://vllm", "over http or https; write http://vllm"),
+    "two schemes": ("http://http://vllm", "names no host that can be reached"),
+    "no host": ("http://", "names no host that can be reached; write it like http://"),
+    "only a port": ("http://:8000", "names no host"),
+    "no port": ("http://vllm:port", "names no host"),
+    "too high a port": ("http://vllm:80000", "names no host"),
+    "port 0": ("http://vllm:0", "names no host"),
+    "half an IPv6 address": ("http://[::1", "names no host"),
+    "a space": ("http://vl lm:8000", "names no host"),
+    "a path": ("http://vllm:8000/v1", "has '/v1' behind its host"),
+    "a path and a slash": ("https://vllm/v1/", "'/v1/' behind its host, but requests go to /v1/…"),
+    "a query": ("http://vllm?key=1", "has '?key=1' behind its host"),
+    "a fragment": ("http://vllm/#x", "behind its host, but"),
+}
+
+
+@pytest.mark.parametrize(("url", "why"), URLS.values(), ids=URLS)
+@pytest.mark.parametrize("name", ["UPSTREAM_URL", "BACKEND_URLS"])
+def test_an_address_that_cannot_be_reached_stops_the_start(monkeypatch, name, url, why):
+    """Setting, value and remedy are named."""
+    monkeypatch.setenv(f"BATCHLINE_{name}", f"http://good:1,{url}" if name[0] == "B" else url)
+
+    with pytest.raises(Invalid) as caught:
+        load_settings()
+
+    text = str(caught.value)
+    assert f"  BATCHLINE_{name}: " in text
+    assert why in text
+    assert text.endswith(f"(got {url!r})")
+
+
+def test_an_empty_upstream_is_none(monkeypatch):
+    """A variable that was meant to be filled in."""
+    monkeypatch.setenv("BATCHLINE_UPSTREAM_URL", "")
+
+    with pytest.raises(Invalid, match="UPSTREAM_URL: has no scheme; write it like http://127"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://vllm",
+        "http://vllm:8000/",
+        "https://gpu-1.lab.example:8443",
+        "http://[::1]:8000",
+        "HTTP://vllm",
+        "http://my_server",
+        "http://bücher.example",
+    ],
+)
+def test_an_address_of_a_server_is_kept_as_given(url):
+    """Host, perhaps a port, perhaps a slash."""
+    found = load_settings(upstream_url=url, backend_urls=(url,))
+
+    assert (found.upstream_url, found.backend_urls) == (url, (url,))
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown():
+    """Names of backends stand in metrics, logs and on the dashboard."""
+    with pytest.raises(Invalid) as caught:
+        load_settings(upstream_url="http://me:hunter2@vllm:8000")
+
+    text = str(caught.value)
+    assert "hunter2" not in text
+    assert "BATCHLINE_UPSTREAM_API_KEY and write http://vllm:8000 (got 'http" in text

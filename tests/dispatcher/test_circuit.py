@@ -24,18 +24,18 @@ REFUSED = heard(CLOSED, Sign.REFUSED)
 DEAD = CLOSED.seen_dead("is gone")
 BACK = DEAD.seen_alive(share=SHARE)
 HUNG = CLOSED.hung("hangs", until=300.0)
-SOUR = heard(CLOSED, *[Sign.SOUR] * 5)
+ERRORS = heard(CLOSED, *[Sign.ERROR] * 5)
 
 MOVES = {
     "an answer changes nothing": (CLOSED, Sign.WELL, State.CLOSED),
-    "one error is the line's": (CLOSED, Sign.SOUR, State.CLOSED),
+    "one error is the line's": (CLOSED, Sign.ERROR, State.CLOSED),
     "a loss is doubted": (CLOSED, Sign.LOST, State.HALF_OPEN),
     "a refusal opens": (CLOSED, Sign.REFUSED, State.OPEN),
     "slowness says nothing": (CLOSED, Sign.NOTHING, State.CLOSED),
     "a second loss opens": (DOUBTED, Sign.LOST, State.OPEN),
     "a refused trial opens": (BACK, Sign.REFUSED, State.OPEN),
     "one good trial is not enough": (BACK, Sign.WELL, State.HALF_OPEN),
-    "an error on trial is the line's": (BACK, Sign.SOUR, State.HALF_OPEN),
+    "an error on trial is the line's": (BACK, Sign.ERROR, State.HALF_OPEN),
     "old lines do not reopen": (DEAD, Sign.WELL, State.OPEN),
     "old lines do not prolong": (DEAD, Sign.LOST, State.OPEN),
 }
@@ -52,7 +52,7 @@ def test_lines_sent_before_it_was_opened_are_no_news():
     opened = heard(CLOSED, Sign.REFUSED)
     half = opened.at(opened.until)
 
-    for sign in (Sign.LOST, Sign.REFUSED, Sign.SOUR):
+    for sign in (Sign.LOST, Sign.REFUSED, Sign.ERROR):
         assert half.heard(sign, epoch=CLOSED.epoch, share=SHARE, now=9.0) is half
 
 
@@ -89,20 +89,63 @@ def test_a_backend_that_comes_back_gets_one_line_then_more():
 
 def test_a_success_forgives():
     """Errors in a row count; so do failed trials."""
-    assert heard(CLOSED, *[Sign.SOUR] * 4, Sign.WELL, *[Sign.SOUR] * 4).state is State.CLOSED
+    assert heard(CLOSED, *[Sign.ERROR] * 4, Sign.WELL, *[Sign.ERROR] * 4).state is State.CLOSED
     half = heard(CLOSED, *[Sign.REFUSED] * 1).at(1.0)
     assert heard(half, Sign.WELL).failures == 0
 
 
-def test_one_that_answers_errors_only_is_kept_as_the_last_resort():
-    """Mildly open: better than nobody; tried again after its time, healed by an answer."""
-    trial = SOUR.at(SOUR.until)
+def test_one_that_answers_errors_only_is_open_until_a_canary_is_answered():
+    """Neither time nor being alive closes it; a canary is due at once, then less and less often."""
+    assert (ERRORS.state, ERRORS.needs_proof, ERRORS.is_due(0.0)) == (State.OPEN, True, True)
+    assert ERRORS.at(9e9) is ERRORS
+    assert ERRORS.seen_alive(share=SHARE) is ERRORS
+    assert "errors (why)" in ERRORS.reason
+    dues, circuit = [], ERRORS
+    for _ in range(8):
+        circuit = circuit.disproven("500", 100.0)
+        dues.append(circuit.until - 100.0)
+    assert (dues[0], dues[-1]) == (0.25, LONGEST_S)
+    assert circuit.proven(200.0).state is State.HALF_OPEN
 
-    assert (SOUR.state, SOUR.is_mild) == (State.OPEN, True)
-    assert (trial.state, trial.is_mild) == (State.HALF_OPEN, True)
-    assert heard(trial, Sign.SOUR).state is State.OPEN
-    assert trial.seen_alive(share=SHARE) is trial
-    assert not heard(trial, Sign.WELL).is_mild
+
+def test_what_fails_right_after_a_canary_was_answered_is_the_lines_fault():
+    """For a while, and longer each time that the alarm was false; a canary that fails ends that."""
+    proven = ERRORS.proven(100.0)
+    assert heard(proven, *[Sign.ERROR] * 9, now=101.0).state is State.HALF_OPEN
+    assert heard(proven, Sign.UNUSABLE, now=101.0).state is State.HALF_OPEN
+    again = heard(proven, *[Sign.ERROR] * 9, now=102.0)
+    assert (again.state, again.needs_proof) == (State.OPEN, True)
+
+    assert again.proven(200.0).trusted_until == 204.0
+    assert again.disproven("500", 200.0).proven(300.0).trusted_until == 302.0
+    late = proven
+    for now in range(1000, 1900, 100):
+        late = heard(late, *[Sign.ERROR] * 9, now=now).proven(now)
+    assert late.trusted_until == 1810.0
+
+
+def test_one_that_lets_nobody_in_is_open_at_once():
+    """The key was changed: all lines would find that out one by one."""
+    opened = heard(CLOSED, Sign.UNUSABLE)
+
+    assert (opened.state, opened.needs_proof, opened.reason) == (State.OPEN, True, "why")
+
+
+@pytest.mark.parametrize("sign", [Sign.FULL, Sign.REJECTED])
+def test_what_proves_nothing_moves_nothing(sign):
+    """A server that is full is not broken; one that refuses lines may be right."""
+    assert heard(CLOSED, *[sign] * 99) is CLOSED
+    assert heard(BACK, sign) is BACK
+
+
+def test_one_whose_proof_is_due_may_die():
+    """What is started in its place is a new server."""
+    dead = ERRORS.seen_dead("is gone")
+
+    assert not dead.needs_proof
+    assert dead.seen_alive(share=SHARE).state is State.HALF_OPEN
+    assert DEAD.proven(1.0) is DEAD
+    assert DEAD.disproven("500", 1.0) is DEAD
 
 
 def test_being_alive_is_not_enough_after_a_hang():

@@ -19,12 +19,25 @@ def batch(seq, deaths, status=BatchStatus.IN_PROGRESS, paused_at=None):
     return Batch(seq=seq, id=f"batch_{seq}", status=status, deaths=deaths, **fields, **times)
 
 
-def test_of_the_suspects_only_the_least_suspected_runs():
-    """With all others, and with what only remains to be published."""
-    batches = [batch(1, 7), batch(2, 5), batch(3, 4), batch(4, 5)]
-    publishing = batch(5, 20, BatchStatus.CANCELLING)
+@pytest.mark.parametrize(
+    ("fields", "is_suspect"),
+    [
+        ({"deaths": 4}, False),
+        ({"deaths": 5}, True),
+        ({"deaths": 5, "status": BatchStatus.VALIDATING}, True),
+        ({"deaths": 5, "paused_at": NOW}, False),
+        ({"deaths": 20, "status": BatchStatus.CANCELLING}, False),
+    ],
+)
+def test_a_batch_with_five_deaths_is_a_suspect(fields, is_suspect):
+    """Not while it is paused; and what only remains to be published is published."""
+    assert crash_loops.is_suspect(batch(1, **fields)) is is_suspect
 
-    assert [b.seq for b in crash_loops.may_run([*batches, publishing])] == [2, 3, 5]
+
+def test_of_the_suspects_the_least_suspected_runs():
+    """Of those the oldest."""
+    assert crash_loops.first([batch(1, 7), batch(2, 5), batch(4, 5)]).seq == 2
+    assert crash_loops.first([]) is None
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ async def test_lines_done_in_flight_in_back_off_and_pending_end_exactly_once(
         index = int(body["tag"][1:])
         if index < 5:
             return web.json_response(completion())
-        return error(429, **{"Retry-After": "600"}) if index < 10 else HANG
+        return error(409, **{"Retry-After": "600"}) if index < 10 else HANG
 
     upstream.script = script
     batch = await bench.submit(100, expires_in_s=WINDOW_S)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from itertools import count
 from types import SimpleNamespace
 
@@ -15,20 +15,11 @@ import pytest
 from aiohttp import web
 from bench import request_line
 from ports import free_port
-from real_nginx import running_nginx
+from real_nginx import behind_nginx
 from scripted import HANG, RESET, Scripted, completion, error
 
 from batchline.fleet import nginx
 from dispatcher import upstream as dispatcher_upstream
-
-
-@asynccontextmanager
-async def behind_nginx(bench, folder, *urls):
-    """Put nginx before these servers; yield the settings that name them."""
-    folder.mkdir()
-    async with running_nginx([url.removeprefix("http://") for url in urls], folder) as url:
-        bench.upstream = SimpleNamespace(url=url)
-        yield {"backend_urls": urls}
 
 
 @pytest.fixture

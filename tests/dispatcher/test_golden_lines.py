@@ -21,9 +21,8 @@ ANSWERS = {
         content_type="application/json",
     ),
     "lines/refused_400": lambda: error(400, "max_tokens is too large", code="bad"),
-    "lines/refused_404": lambda: error(404, "The model `m` does not exist."),
+    "lines/model_gone": lambda: error(404, "The model `m` does not exist."),
     "lines/failed_500": lambda: error(500, "engine died"),
-    "lines/failed_429": lambda: error(429, "slow down"),
     "lines/html_instead_of_json": lambda: web.Response(
         status=502, text="<html>Bad Gateway</html>", content_type="text/html"
     ),
@@ -56,7 +55,7 @@ async def test_lines_are_as_last_reviewed(bench, upstream, golden, name):
     batch = await bench.submit(request())
     patience_s = 0.2 if name == "lines/timed_out" else 60
 
-    async with bench.running(max_attempts=1, request_timeout_s=patience_s):
+    async with bench.running(max_attempts=1, request_timeout_s=patience_s, model_grace_s=0):
         output, errors = await bench.results(await bench.ended(batch))
 
     check(golden, name, output, errors)

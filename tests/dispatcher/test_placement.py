@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 
 from batchline.model import BackendStatus
+from dispatcher.berth import News
 from dispatcher.circuit import Sign, State
+from dispatcher.lacks import Lacking, Need
 from dispatcher.placement import Placement
 from dispatcher.pulse import HangLimits, Pulse
 
@@ -44,13 +46,13 @@ class Scene:
 
     def place(self, count=1, model="m", avoid=None):
         """Place lines while there is room; return their stays."""
-        stays = [self.placement.place(model, avoid=avoid) for _ in range(count)]
+        stays = [self.placement.place(Need(model), avoid=avoid) for _ in range(count)]
         return [stay for stay in stays if stay is not None]
 
-    def end(self, stay, sign, backend="its own"):
+    def end(self, stay, sign, backend="its own", **news):
         """End a line."""
         backend = stay.berth.name if backend == "its own" else backend
-        self.placement.heard(stay, sign, backend=backend, why="broke off")
+        self.placement.heard(stay, News(sign, backend, "broke off", **news))
         self.placement.left(stay)
 
     def where(self, stays):
@@ -159,7 +161,7 @@ def test_nginx_gone_is_blamed_on_no_backend():
     scene = Scene("a", "b", limit=40)
     stays = scene.place(40)
     for stay in stays:
-        scene.placement.lost_way(stay, Sign.REFUSED, why="nginx takes no connections")
+        scene.placement.lost_way(stay, News(Sign.REFUSED, None, "takes no connections"))
         scene.placement.left(stay)
 
     assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
@@ -198,22 +200,106 @@ def test_a_backend_that_answers_errors_only_gets_little_while_others_work():
     scene = Scene("a", "b", limit=40)
     for _ in range(5):
         (stay,) = scene.place(avoid=scene.berths["b"])
-        scene.end(stay, Sign.SOUR)
+        scene.end(stay, Sign.ERROR)
 
     assert scene.where(scene.place(8)) == {"b": 8}
 
 
-def test_when_all_answer_errors_only_all_are_used():
-    """Then it is the lines, and they are not to wait for one another."""
+def test_when_all_answer_errors_only_no_line_is_spent_on_them():
+    """They are asked by canaries; one that answers its canary gets lines again."""
     scene = Scene("a", "b", limit=40)
-    for _ in range(12):
+    for _ in range(10):
         (stay,) = scene.place()
-        scene.end(stay, Sign.SOUR)
+        scene.end(stay, Sign.ERROR)
 
-    assert scene.where(scene.place(8)) == {"a": 4, "b": 4}
+    assert scene.place(8) == []
+    assert scene.placement.trouble is not None
+    assert scene.placement.due_for_proof() == list(scene.placement.berths)
+    scene.placement.proven(scene.berths["a"], "500")
+    scene.placement.proven(scene.berths["b"])
+    assert scene.placement.due_for_proof() == []
+    assert scene.where(scene.place(8)) == {"b": 8}
     assert scene.placement.trouble is None
-    scene.now += 5  # each is on trial again, and still no better one is there
-    assert len(scene.place(8)) == 8
+
+
+def test_a_backend_that_refuses_our_key_is_out_with_its_reason():
+    """Until a canary is answered: nothing of a line is spent on finding out."""
+    scene = Scene("a", "b", limit=8)
+    (stay,) = scene.place(avoid=scene.berths["b"])
+    scene.placement.heard(stay, News(Sign.UNUSABLE, "a", "refuses our key (401)"))
+    scene.placement.left(stay)
+
+    scene.look()
+
+    assert scene.berths["a"].circuit.reason == "refuses our key (401)"
+    assert scene.where(scene.place(8)) == {"b": 8}
+
+
+def test_a_backend_that_is_full_gets_as_much_as_it_holds():
+    """Its circuit stays closed, the others get what it cannot take, and it may grow again."""
+    scene = Scene("a", "b", limit=8)
+    stays = [stay for stay in scene.place(8) if stay.berth.name == "a"]
+
+    scene.end(stays[0], Sign.FULL)
+    scene.end(stays[1], Sign.FULL)
+
+    assert scene.state("a") is State.CLOSED
+    assert scene.where(scene.place(8)) == {"b": 2}
+    for stay in stays[2:]:
+        scene.end(stay, Sign.WELL)
+    assert len(scene.place(8)) >= 2
+
+
+def test_a_backend_that_is_full_without_any_line_of_ours_rests_for_a_moment():
+    """Others fill it: it is asked again soon, and less often while that stays so."""
+    scene = Scene("a", limit=8)
+    rests = []
+    for _ in range(8):
+        (stay,) = scene.place()
+        scene.end(stay, Sign.FULL)
+        assert scene.place() == []
+        rests.append(scene.placement.opens_in_s())
+        scene.now += rests[-1]
+
+    assert rests == sorted(rests)
+    assert rests[-1] == 3.0
+
+
+def test_what_a_backend_lacks_concerns_only_lines_that_need_it():
+    """An endpoint, or room for long requests: one line at a time asks again."""
+    scene = Scene("a", limit=8)
+    rerank, chat = Need("m", "/v1/rerank"), Need("m", "/v1/chat/completions")
+    stay = scene.placement.place(rerank)
+    scene.end(stay, Sign.NOTHING, lacking=Lacking.ENDPOINT)
+
+    assert scene.placement.place(rerank) is None
+    assert scene.placement.place(chat) is not None
+    assert scene.placement.lacking(rerank) == "a broke off."
+    assert scene.placement.lacking(chat) is None
+    scene.now += 1
+    trial = scene.placement.place(rerank)
+    assert trial.is_trial
+    assert scene.placement.place(rerank) is None
+    scene.end(trial, Sign.WELL)
+    assert scene.placement.lacking(rerank) is None
+
+
+def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
+    """The smallest size that was refused is the bound."""
+    scene = Scene("a", limit=20)
+    for size in (900, 700, 800):
+        stay = scene.placement.place(scene.placement.need("m", "/v1/x", 10))
+        scene.end(stay, Sign.NOTHING, lacking=Lacking.SIZE, size_bytes=size)
+
+    fits, large = (scene.placement.need("m", "/v1/x", size) for size in (699, 700))
+
+    assert scene.placement.place(fits) is not None
+    assert scene.placement.place(large) is None
+    assert scene.placement.lacking(fits) is None
+    scene.now += 31
+    trial = scene.placement.place(large)
+    scene.end(trial, Sign.WELL)
+    assert scene.placement.need("m", "/v1/x", 10**9).size_bytes == 0
 
 
 def test_an_engine_that_stands_still_loses_its_lines():
@@ -270,6 +356,31 @@ def test_a_busy_backend_that_still_answers_lines_is_not_taken_for_silent():
     scene.look(a={"alive": False, "reason": "does not answer"})
 
     assert scene.state("a") is State.CLOSED
+    for _ in range(20):  # for as long as it answers lines, and a fifth of the hang time longer
+        scene.now += 10
+        scene.end(stays.pop(), Sign.WELL)
+        stays += scene.place()
+        assert scene.look() == []
+    assert scene.state("a") is State.CLOSED
+    scene.now += 60
+    assert scene.look() == [scene.berths["a"]]
+
+
+def test_a_backend_that_answers_a_line_after_it_fell_silent_is_filled_again():
+    """It was taken out before its first answer came: only its answers to questions are late."""
+    scene = Scene("a", limit=4)
+    (stay, *_) = scene.place(4)
+    scene.pulses["a"] = Pulse(silent_since=scene.now)
+    scene.now += 5
+    scene.look(a={"alive": False, "reason": "does not answer"})
+    assert scene.state("a") is State.OPEN
+
+    scene.now += 1
+    scene.end(stay, Sign.WELL)
+    for _ in range(4):
+        scene.look()
+
+    assert scene.state("a") is State.CLOSED
 
 
 def test_a_line_goes_to_a_backend_that_lists_its_model():
@@ -278,7 +389,6 @@ def test_a_line_goes_to_a_backend_that_lists_its_model():
     scene.look(b={"models": ("other",)})
 
     assert scene.where(scene.place(9)) == {"a": 4}
-    assert scene.placement.tells_apart
     scene.look(b={"models": ("m",)})
     assert scene.where(scene.place(9)) == {"b": 4}
 
@@ -304,27 +414,60 @@ def test_a_backend_that_lists_nothing_may_serve_anything():
     assert len(scene.place(model="lost")) == 1
 
 
-def test_a_backend_that_does_not_know_a_model_that_it_lists_is_not_asked_again_for_a_while():
-    """Only where another one is left that does."""
+def test_a_backend_that_denies_a_model_that_it_lists_is_asked_again_with_one_line():
+    """The others get the lines meanwhile; its own list, read anew, may say so as well."""
     scene = Scene("a", "b", limit=8)
     (stay,) = scene.place(avoid=scene.berths["b"])
+    scene.end(stay, Sign.NOTHING, lacking=Lacking.MODEL)
 
-    assert scene.placement.misses(stay, "m")
-    assert scene.where(scene.place(9)) == {"b": 4}
-    (other,) = [scene.placement.place()]
-    assert other.berth is scene.berths["a"]
+    stays = scene.place(9)
+    assert scene.where(stays) == {"b": 8}
+    scene.now += 1
+    (trial,) = scene.place(9)
+    scene.end(trial, Sign.NOTHING, lacking=Lacking.MODEL)
+    scene.look(a={"models": ("other",)})
     scene.now += 31
-    scene.look()
-    assert scene.where(scene.place(9))["a"] == 2
+    assert scene.place(9) == []
+    scene.look(a={"models": ("m",)})
+    assert scene.where(scene.place(9)) == {"a": 4}
 
 
-def test_the_last_backend_that_lists_a_model_is_believed_when_it_refuses():
-    """The line fails with its words instead of waiting for ever."""
-    scene = Scene("a")
-    (stay,) = scene.place()
+def test_a_model_that_the_last_backend_denies_waits_for_its_grace():
+    """Then it is gone; served again in between, the grace begins anew."""
+    scene = Scene("a", grace_s=60.0)
+    for _ in range(2):
+        (stay,) = scene.place()
+        scene.end(stay, Sign.NOTHING, lacking=Lacking.MODEL)
+        scene.look(a={"models": ("other",)})
+        assert not scene.placement.is_gone("m")
+        assert scene.placement.lacking(Need("m")) == "No backend in service serves m."
+        scene.now += 59
+        assert not scene.placement.is_gone("m")
+        scene.look(a={"models": ("m",)})
+        assert not scene.placement.is_gone("m")
+        scene.now += 2
 
-    assert not scene.placement.misses(stay, "m")
-    assert len(scene.place()) == 1
+    scene.look(a={"models": ("other",)})
+    assert not scene.placement.is_gone("m")
+    scene.now += 60
+    assert scene.placement.is_gone("m")
+    assert scene.placement.served == ["other"]
+
+
+def test_a_model_is_not_gone_while_a_server_that_had_it_is_down():
+    """It comes back with it, however long that takes; nor while nobody is there."""
+    scene = Scene("a", "b", grace_s=60.0)
+    scene.look(a={"models": ("other",)}, b={"models": ("m",), "alive": False})
+    scene.now += 600
+    assert not scene.placement.is_gone("m")
+
+    scene.look(b={"models": ("other",)})
+    assert not scene.placement.is_gone("m")
+    scene.now += 50
+    scene.look(a={"alive": False}, b={"alive": False})
+    scene.now += 600
+    scene.look(a={"models": ("other",)}, b={"models": ("other",)})
+    assert not scene.placement.is_gone("m")
 
 
 @pytest.mark.parametrize("urls", [(), ("http://127.0.0.1:8000/",)])
@@ -335,18 +478,14 @@ def test_without_nginx_there_is_one_place_and_no_name_to_send(urls):
     assert [(b.name, b.pin) for b in placement.berths] == [("127.0.0.1:8000", None)]
 
 
-def test_how_each_backend_stands_is_told():
-    """State, since when, why, and how many lines it has."""
+def test_why_nothing_can_be_sent_is_told():
+    """Every backend with its own reason."""
     scene = Scene("a", "b")
-    scene.place(2)
-    scene.now += 7
     scene.look(a={"alive": False, "reason": "answers 503"})
+    assert scene.placement.trouble is None
 
-    a, b = scene.placement.described(list(scene.statuses.values()))
-
-    assert (a.circuit, a.circuit_since, a.circuit_reason) == ("open", 1007, "answers 503")
-    assert (b.circuit, b.circuit_reason, b.in_flight) == ("closed", None, 1)
     scene.look(b={"alive": False, "reason": "is gone"})
+
     assert scene.placement.trouble == "a answers 503; b is gone"
 
 

@@ -6,29 +6,7 @@ import time
 
 from scripted import Scripted
 
-from dispatcher.probe import Probe, read_gauges
-
-PAGE = """# HELP vllm:num_requests_running Number of requests.
-vllm:num_requests_running{engine="0",model_name="m"} 3.0
-vllm:num_requests_running{engine="1",model_name="m"} 2.0
-vllm:num_requests_waiting{engine="0",model_name="a b{c}"} 1.0
-vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
-vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.5
-vllm:generation_tokens_total{engine="0",model_name="m"} 1.5e+03
-vllm:num_requests_waiting_by_reason{reason="x"} 7.0
-vllm:num_requests_waiting NaN
-process_cpu_seconds_total 12
-"""
-
-
-def test_gauges_are_summed_over_engines_and_the_fullest_cache_counts():
-    """A server may hold several engines."""
-    assert read_gauges(PAGE) == {"running": 5, "waiting": 1, "kv": 0.5, "tokens": 1500}
-
-
-def test_a_page_without_vllm_has_no_gauges():
-    """Other servers are still usable."""
-    assert read_gauges("") == {}
+from dispatcher.probe import Probe
 
 
 async def test_a_backend_is_alive_while_it_is_healthy(upstream):

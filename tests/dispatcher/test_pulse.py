@@ -32,15 +32,25 @@ def test_silence_is_counted_from_the_first_question_without_an_answer():
     """Further silence does not begin anew; any answer ends it."""
     silent = MOVED.unanswered(since=2000.0).unanswered(since=2005.0)
 
-    assert LIMITS.silence(silent, now=2059.0) is None
-    assert LIMITS.silence(silent, now=2060.0) == "hangs: answers nothing"
-    assert LIMITS.silence(silent.answered(7, now=2061.0), now=9999.0) is None
-    assert LIMITS.silence(silent.answered(8, now=2061.0), now=9999.0) is None
+    assert LIMITS.silence(silent, answered_at=0.0, now=2059.0) is None
+    assert LIMITS.silence(silent, answered_at=0.0, now=2060.0) == "hangs: answers nothing"
+    assert LIMITS.silence(silent.answered(7, now=2061.0), answered_at=0.0, now=9999.0) is None
+    assert LIMITS.silence(silent.answered(8, now=2061.0), answered_at=0.0, now=9999.0) is None
+
+
+def test_a_server_that_answers_lines_is_not_silent():
+    """Busy servers are late with everything else: silence is counted from their last answer on."""
+    silent = MOVED.unanswered(since=2000.0)
+
+    assert LIMITS.silence(silent, answered_at=2050.0, now=2100.0) is None
+    assert LIMITS.silence(silent, answered_at=2050.0, now=2110.0) == "hangs: answers nothing"
+    assert [silent.is_late(answered_at=at) for at in (1999.0, 2001.0)] == [False, True]
+    assert not MOVED.is_late(answered_at=9999.0)
 
 
 def test_nothing_ever_hangs_where_that_is_switched_off():
     """BATCHLINE_HANG_AFTER_S=0."""
     never = HangLimits(None)
 
-    assert never.silence(MOVED.unanswered(since=0.0), now=1e9) is None
+    assert never.silence(MOVED.unanswered(since=0.0), answered_at=0.0, now=1e9) is None
     assert never.stillness(STILL, in_flight=1, quiet_since=0.0, now=1e9) is None

@@ -10,12 +10,16 @@ from test_placement import Scene
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
+from dispatcher.circuit import Sign
 from dispatcher.held import Held, ReadyLine
+from dispatcher.lacks import Lacking, Need
 from dispatcher.ready import AHEAD_LINES, Ready
 
 
-def held(model):
-    batch = Batch(1, "b", BatchStatus.IN_PROGRESS, "/v1/x", "f", "k", "24h", 0, 1, model=model)
+def held(model, seq=1):
+    batch = Batch(
+        seq, f"b{seq}", BatchStatus.IN_PROGRESS, "/v1/x", "f", "k", "24h", 0, 1, model=model
+    )
     return Held(batch, SimpleNamespace(), 9, 0.0)
 
 
@@ -73,13 +77,13 @@ def test_no_more_is_wanted_of_a_model_that_enough_lines_wait_for(scene):
     """Else one model's lines would be claimed without end while another one's are sent."""
     ready, batch = Ready(scene.placement), held("m")
     ready.add(line(i, batch) for i in range(AHEAD_LINES + 4))
-    assert ready.wants("m")
+    assert ready.wants(Need("m", "/v1/x"))
 
     taken(ready)
 
-    assert not ready.wants("m")
-    assert ready.wants("n")
-    assert not ready.wants("nobody's")
+    assert not ready.wants(Need("m", "/v1/x"))
+    assert ready.wants(Need("n"))
+    assert not ready.wants(Need("nobody's"))
 
 
 def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
@@ -91,14 +95,44 @@ def test_lines_of_a_slice_that_is_lost_are_forgotten(scene):
     ready.add([line(7, lost), line(8, held("n"))])
 
     assert taken(ready) == [(8, "b")]
-    assert ready.wants("m")
+    assert ready.wants(Need("m", "/v1/x"))
 
 
 def test_each_line_of_a_mixed_batch_is_asked_for_its_model(scene):
-    """Where backends differ; what nobody serves goes to anybody, whose answer is the line's."""
+    """Of a batch for one model it is the batch's."""
     ready, mixed = Ready(scene.placement), held(None)
 
-    assert [ready.model_of(line(0, mixed, model)) for model in "mnx"] == ["m", "n", None]
-    scene.look(b={"models": ("m",)})
-    assert ready.model_of(line(0, mixed, "m")) is None
-    assert ready.model_of(line(0, held("m"), "n")) == "m"
+    assert [ready.need(line(0, mixed, model)).model for model in "mnx"] == ["m", "n", "x"]
+    assert ready.need(line(0, held("m"), "n")).model == "m"
+    assert ready.need(ReadyLine(mixed, 0, "r", "i", msgspec.Raw(b"{}"))).model is None
+
+
+def test_lines_of_a_model_that_is_gone_wait_no_longer(scene):
+    """Parked, ready or still to be claimed; lines of a slice that was given back are nobody's."""
+    ready, mixed, lost = Ready(scene.placement), held(None), held(None, 2)
+    ready.add([line(0, mixed, "x"), line(1, mixed, "m"), line(2, lost, "x")])
+    assert taken(ready) == [(1, "a")]
+    assert list(ready.gone()) == []
+    assert ready.waiting() == dict.fromkeys(("b1", "b2"), "No backend in service serves x.")
+    lost.is_dropped = True
+
+    scene.now += 60
+    assert [one.index for one in ready.gone()] == [0]
+    assert ready.waiting() == {}
+    assert ready.wants(Need("x"))
+    ready.add([line(4, mixed, "x")])
+    assert ready.next() is None
+    assert [one.index for one in ready.gone()] == [4]
+
+
+def test_a_batch_whose_lines_are_too_long_for_a_proxy_is_claimed_no_further(scene):
+    """They would fill the memory; batches of shorter lines for the same model go on."""
+    ready, long, short = Ready(scene.placement), held("m", 1), held("m", 2)
+    stay = scene.placement.place(Need("m", "/v1/x"))
+    scene.end(stay, Sign.NOTHING, lacking=Lacking.SIZE, size_bytes=50)
+    ready.add([line(0, long, "m" * 50), line(1, short)])
+
+    assert taken(ready) == [(1, "a")]
+    assert (ready.holds_up(1), ready.holds_up(2)) == (True, False)
+    assert ready.wants(Need("m", "/v1/x"))
+    assert list(ready.waiting()) == ["b1"]

@@ -9,7 +9,9 @@ import pytest
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus
+from dispatcher.berth import News
 from dispatcher.circuit import Sign
+from dispatcher.lacks import Need
 from dispatcher.placement import Placement
 from dispatcher.pulse import HangLimits
 from dispatcher.trials import Trials
@@ -46,7 +48,7 @@ class Scene:
         self.trials = Trials(
             self.placement,
             metrics=Metrics(),
-            model_of=lambda line: line.model,
+            need_of=lambda line: Need(line.model),
             on_free=self.freed.append,
             on_failed=lambda line, result: self.failed.append((line, result)),
             monotonic=lambda: self.now,
@@ -69,12 +71,12 @@ class Scene:
         return self.trials.next(at_most=12)
 
     def lose(self, line, stay, *, is_sure=False):
-        self.placement.heard(stay, Sign.LOST, backend=stay.berth.name)
+        self.placement.heard(stay, News(Sign.LOST, stay.berth.name))
         self.trials.lost(line, 0.1, is_sure=is_sure)
         self.placement.left(stay)
 
     def answer(self, line, stay):
-        self.placement.heard(stay, Sign.WELL, backend=stay.berth.name)
+        self.placement.heard(stay, News(Sign.WELL, stay.berth.name))
         self.trials.answered(line)
         self.placement.left(stay)
 
@@ -86,13 +88,13 @@ def scene():
 
 def test_a_trial_has_a_server_to_itself_and_the_others_go_on(scene):
     """One is reserved, what it has in flight ends, then the suspect is sent."""
-    busy = [scene.placement.place("m") for _ in range(3)]
+    busy = [scene.placement.place(Need("m")) for _ in range(3)]
     line = Line()
     scene.trials.add(line)
 
     assert scene.next() == []
     reserved = next(b for b in scene.placement.berths if b.is_reserved)
-    assert {scene.placement.place("m").berth for _ in range(6)} == {
+    assert {scene.placement.place(Need("m")).berth for _ in range(6)} == {
         berth for berth in scene.placement.berths if berth is not reserved
     }
     scene.placement.left(next(stay for stay in busy if stay.berth is reserved))

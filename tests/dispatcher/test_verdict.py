@@ -7,6 +7,7 @@ import json
 import pytest
 
 from batchline.model import Usage
+from dispatcher.circuit import Sign
 from dispatcher.policy import FULL_COST, POLICIES, Reason, Then
 from dispatcher.upstream import NGINX_GROUP, Break, Broken, Reply
 from dispatcher.verdict import (
@@ -21,10 +22,11 @@ from dispatcher.verdict import (
     parse_retry_after,
 )
 
-HERE = Setting(now=0)
-SERVED = Setting(now=0, is_served=lambda: True)
+CHAT = "/v1/chat/completions"
+HERE = Setting(now=0, endpoint=CHAT, request=b'{"model": "x"}')
+EMBEDDINGS = Setting(now=0, endpoint="/v1/embeddings", request=b'{"model": "x", "input": "a"}')
 GOOD = {
-    "choices": [{"index": 0}],
+    "choices": [{"index": 0, "message": {"content": "ha"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
 }
 
@@ -51,11 +53,10 @@ SAYS_ABORT = {"choices": [{"finish_reason": "stop", "message": {"content": "abor
 
 CASES = {
     "good": (reply(200), Reason.NONE),
-    "embedding": (reply(200, {"data": [], "usage": {"prompt_tokens": 1}}), Reason.NONE),
     "error null": (reply(200, GOOD | {"error": None}), Reason.NONE),
-    "NaN": (reply(200, b'{"x": NaN}'), Reason.NONE),
+    "NaN": (reply(200, b'{"choices": [{"text": "a"}], "x": NaN}'), Reason.NONE),
     "the word abort": (reply(200, SAYS_ABORT), Reason.NONE),
-    "odd choices": (reply(200, b'{"choices": ["abort", 1]}'), Reason.NONE),
+    "odd choices": (reply(200, b'{"choices": ["abort", 1]}'), Reason.MALFORMED),
     "aborted": (reply(200, ABORTED), Reason.ABORTED),
     "html": (reply(200, b"<html>"), Reason.MALFORMED),
     "cut JSON": (reply(200, b'{"choices": ['), Reason.MALFORMED),
@@ -64,15 +65,23 @@ CASES = {
     "no choices": (reply(200, {"choices": []}), Reason.MALFORMED),
     "error in 200": (reply(200, {"error": {"message": "x"}}), Reason.ERROR_IN_200),
     "dead in 200": (vllm_error(DEAD, 200), Reason.ENGINE_DEAD),
-    "redirect": (reply(307), Reason.CLIENT_ERROR),
+    "redirect": (reply(307), Reason.REDIRECTED),
     "400": (reply(400, {"error": {"message": "x"}}), Reason.CLIENT_ERROR),
     "400 that quotes it": (vllm_error(DEAD, 400), Reason.CLIENT_ERROR),
-    "401": (reply(401, {"error": "Unauthorized"}), Reason.CLIENT_ERROR),
-    "404 model": (reply(404, GONE), Reason.CLIENT_ERROR),
-    "404 route": (reply(404, {"detail": "Not Found"}), Reason.ENDPOINT),
+    "400 of the engine": (vllm_error("CUDA error: an illegal access", 400), Reason.ENGINE_FAULT),
+    "401": (reply(401, {"error": "Unauthorized"}), Reason.KEY_REFUSED),
+    "403 HTML": (reply(403, b"<html>no</html>"), Reason.KEY_REFUSED),
+    "404 model": (reply(404, GONE), Reason.MODEL_MISSING),
+    "404 other": (vllm_error("No response with id 'resp_7'.", 404), Reason.CLIENT_ERROR),
+    "404 route": (reply(404, {"detail": "Not Found"}), Reason.NO_ENDPOINT),
+    "404 route, as an error object": (vllm_error("Not Found", 404), Reason.NO_ENDPOINT),
+    "405": (reply(405, {"detail": "Method Not Allowed"}), Reason.NO_ENDPOINT),
+    "407": (reply(407), Reason.KEY_REFUSED),
     "408": (reply(408), Reason.REQUEST_TIMEOUT),
     "409": (reply(409), Reason.CONFLICT),
-    "413": (reply(413, b"too big"), Reason.CLIENT_ERROR),
+    "413": (reply(413, b"too big"), Reason.BODY_REFUSED),
+    "413 of the server": (vllm_error("At most 9 tokens.", 413), Reason.CLIENT_ERROR),
+    "422 FastAPI": (reply(422, {"detail": [{"msg": "field required"}]}), Reason.CLIENT_ERROR),
     "425": (reply(425), Reason.TOO_EARLY),
     "429": (reply(429), Reason.RATE_LIMITED),
     "500": (reply(500), Reason.SERVER_ERROR),
@@ -90,6 +99,7 @@ CASES = {
     "503 dead": (vllm_error(DEAD, 503), Reason.ENGINE_DEAD),
     "504": (reply(504), Reason.GATEWAY_TIMEOUT),
     "507": (reply(507), Reason.SERVER_ERROR),
+    "511": (reply(511), Reason.KEY_REFUSED),
     "529": (reply(529), Reason.OVERLOADED),
     "connect": (Broken(Break.CONNECT, "x", 0), Reason.NO_BACKEND),
     "too large": (Broken(Break.TOO_LARGE, "x", 0), Reason.TOO_LARGE),
@@ -142,11 +152,37 @@ def test_a_connection_that_nginx_closed_is_no_fault_of_the_line():
     assert judge(Broken(Break.TRUNCATED, "x", 3, None), HERE).reason is Reason.TRUNCATED
 
 
-def test_a_model_that_a_live_server_lists_is_asked_for_again():
-    """One server of the fleet serves another model; a missing route stays a missing route."""
-    assert judge(reply(404, GONE), SERVED).reason is Reason.MODEL_ELSEWHERE
-    assert judge(reply(404, {"detail": "Not Found"}), SERVED).reason is Reason.ENDPOINT
-    assert judge(reply(400, GONE), SERVED).reason is Reason.CLIENT_ERROR
+def test_a_404_that_names_the_lines_model_is_news_about_the_server():
+    """Also by its code alone; one that names another model is the line's affair."""
+    other = {"error": {"message": "The model `y` does not exist.", "code": 404}}
+    coded = {"error": {"message": "No such model.", "code": "model_not_found"}}
+
+    assert judge(reply(404, other), HERE).reason is Reason.CLIENT_ERROR
+    assert judge(reply(400, coded), HERE).reason is Reason.MODEL_MISSING
+    assert judge(reply(400, GONE), HERE).reason is Reason.CLIENT_ERROR
+
+
+def test_a_response_of_a_server_that_stops_may_be_cut_short():
+    """What its engine gave up looks whole there; of other endpoints it says so."""
+    whole = reply(200, {"status": "completed", "output": []})
+    leaving = {"now": 0, "is_leaving": True}
+
+    assert judge(whole, Setting(**leaving, endpoint="/v1/responses")).reason is Reason.STOPPING
+    assert isinstance(judge(reply(200), Setting(**leaving, endpoint=CHAT)), Succeeded)
+
+
+def test_evidence_about_the_server_costs_a_line_nothing():
+    """Key, route, model list, a proxy's limit, no room: such lines only wait."""
+    for status in (302, 401, 403, 404, 405, 407, 413, 429, 503, 511, 529):
+        verdict = judge(reply(status, b""), HERE)
+        assert isinstance(verdict, Retry)
+        assert verdict.cost == 0
+
+
+def test_a_server_that_is_full_opens_no_circuit():
+    """It only gets less."""
+    for status in (429, 503, 529):
+        assert judge(reply(status), HERE).policy.sign is Sign.FULL
 
 
 def test_what_it_fails_with_at_last_is_the_servers_answer_if_there_is_one():
@@ -169,10 +205,10 @@ def test_a_row_with_a_code_has_no_answer_and_others_have_one(what, reason):
 
 
 def test_what_a_try_costs():
-    """A quarter of one where the server is full, nothing where nobody was there."""
+    """A quarter of one where the engine gave it up, nothing where nobody was there."""
     assert judge(reply(500, backends=("a:1",)), HERE).cost == FULL_COST
     assert judge(reply(500, backends=("a:1", "b:1")), HERE).cost == 2 * FULL_COST
-    assert judge(reply(429, backends=("a:1",)), HERE).cost == 1
+    assert judge(reply(200, ABORTED, backends=("a:1",)), HERE).cost == 1
     assert judge(vllm_error("cannot schedule new futures after shutdown"), HERE).cost == 0
 
 
@@ -190,16 +226,9 @@ def test_a_foreign_error_body_becomes_an_openai_error():
     assert set(body["error"]) == {"message", "type", "param", "code"}
 
 
-def test_a_missing_endpoint_says_so():
-    """The line's error names the reason."""
-    verdict = judge(reply(404, {"detail": "Not Found"}), HERE)
-
-    assert verdict.reason is Reason.ENDPOINT
-
-
 def test_usage_is_read_in_both_spellings():
     """Chat completions and responses name their tokens differently."""
-    responses = {
+    responses = GOOD | {
         "usage": {
             "input_tokens": 4,
             "output_tokens": 6,
@@ -210,7 +239,7 @@ def test_usage_is_read_in_both_spellings():
     }
     assert judge(reply(200), HERE).usage == Usage(2, 0, 3, 0, 5)
     assert judge(reply(200, responses), HERE).usage == Usage(4, 1, 6, 2, 10)
-    assert judge(reply(200, {"usage": {"prompt_tokens": "x"}}), HERE).usage == Usage()
+    assert judge(reply(200, GOOD | {"usage": {"prompt_tokens": "x"}}), HERE).usage == Usage()
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,29 @@ def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
         find_nginx()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("serve", "--upstream", "127.0.0.1:8000"), "write http://127.0.0.1:8000"),
+        (("serve", "--upstream", "vllm"), "write http://vllm"),
+        (("serve", "--upstream", "ftp://127.0.0.1:8000"), "write http://127.0.0.1:8000"),
+        (("serve", "--upstream", "http://"), "write it like http://127.0.0.1:8000"),
+        (("serve", "--backend", "http://a:1", "--backend", "b:2"), "write http://b:2"),
+        (("dispatcher", "--upstream", "http://a:1/v1"), "write http://a:1"),
+        (("dispatcher", "--backend", "https:/a"), "write it like http://127.0.0.1:8000"),
+    ],
+)
+def test_an_address_that_cannot_be_reached_stops_the_start(batchline, arguments, said):
+    """Setting, value and remedy at once; else batches would wait until they expire."""
+    done = batchline(*arguments)
+
+    assert done.returncode == 2
+    name = "UPSTREAM_URL" if "--upstream" in arguments else "BACKEND_URLS"
+    assert f"BATCHLINE_{name}: " in done.stderr
+    assert said in done.stderr
+    assert f"(got '{arguments[-1]}')" in done.stderr
+
+
 def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
     """Gateway and dispatcher answer; after SIGINT the exit code is 0 and nobody is left."""
     port, ops_port = free_port(), free_port()

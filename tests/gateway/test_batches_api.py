@@ -108,15 +108,16 @@ async def test_a_completed_batch_has_files_counts_and_usage(gateway):
     assert parsed.usage.total_tokens == 16
 
 
-@pytest.mark.spec("3.5-all-failed")
+@pytest.mark.spec("3.5-all-failed", "3.1-usage-ended")
 async def test_an_all_failed_batch_is_completed_without_output(gateway):
-    """No success: output_file_id and usage stay null, the status is completed."""
+    """No success: output_file_id stays null, usage is zeros, the status is completed."""
     batch = await gateway.create_batch()
     await gateway.run(batch.id, BAD)
 
     shown = await fetch(gateway, batch.id)
 
-    assert (shown["status"], shown["output_file_id"], shown["usage"]) == ("completed", None, None)
+    assert (shown["status"], shown["output_file_id"]) == ("completed", None)
+    assert shown["usage"]["total_tokens"] == 0
     assert shown["error_file_id"] is not None
     assert shown["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
 
@@ -541,23 +542,56 @@ async def test_the_default_page_holds_twenty(gateway):
     assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][19]["id"])
 
 
-@pytest.mark.spec("3.3-limit-zero")
-async def test_limit_zero_is_an_empty_page(gateway):
-    """`limit=0` is allowed here, and does not promise more."""
-    await gateway.create_batch()
+@pytest.mark.spec("beyond-list-status", "4-first-last")
+async def test_a_list_may_be_of_some_statuses_only(gateway):
+    """Several are joined; the pages go on behind the last one shown, whatever lies between."""
+    file = await gateway.upload()
+    made = [(await gateway.create_batch(input_file_id=file.id)).id for _ in range(6)]
+    for batch_id in made[::2]:
+        await gateway.run(batch_id, OK)
+    await cancel(gateway, made[1])
 
-    page = (await gateway.call("GET", "/v1/batches?limit=0")).json
+    async def listed(query):
+        page = (await gateway.call("GET", f"/v1/batches?{query}")).json
+        return [made.index(batch["id"]) for batch in page["data"]], page["has_more"]
 
-    assert page == {
-        "object": "list",
-        "data": [],
-        "first_id": None,
-        "last_id": None,
-        "has_more": False,
-    }
+    assert await listed("status=completed") == ([4, 2, 0], False)
+    assert await listed("status=completed&limit=2") == ([4, 2], True)
+    assert await listed(f"status=completed&limit=2&after={made[2]}") == ([0], False)
+    assert await listed("status=completed&status=cancelling&limit=3") == ([4, 2, 1], True)
+    assert await listed("status=expired") == ([], False)
 
 
-@pytest.mark.spec("3.3-limit-above", "3.3-limit-below", "3.3-limit-no-number", "3.3-after")
+@pytest.mark.spec("beyond-list-status")
+@pytest.mark.parametrize("wanted", ["validating", ["validating", "completed"]])
+async def test_the_stock_client_lists_some_statuses_only(gateway, wanted):
+    """It writes a list as `status[]`."""
+    file = await gateway.upload()
+    made = [(await gateway.create_batch(input_file_id=file.id)).id for _ in range(4)]
+    await cancel(gateway, made[2])
+
+    walked = gateway.client.batches.list(limit=1, extra_query={"status": wanted})
+
+    assert [made.index(batch.id) async for batch in walked] == [3, 1, 0]
+
+
+@pytest.mark.spec("beyond-list-status")
+@pytest.mark.parametrize("status", ["running", "", "COMPLETED", "completed,failed", "completed%00"])
+async def test_a_status_that_is_none_is_refused(gateway, status):
+    """Also beside a good one: to leave it out would list what nobody asked for."""
+    answer = await gateway.call("GET", f"/v1/batches?status=failed&status={status}")
+
+    error = answer.json["error"]
+    assert (answer.status, error["param"], error["code"]) == (400, "status", "invalid_value")
+    assert error["message"].endswith(
+        "Supported values are: 'validating', 'failed', 'in_progress', 'finalizing', 'completed', "
+        "'expired', 'cancelling', and 'cancelled'."
+    )
+
+
+@pytest.mark.spec(
+    "3.3-limit-zero", "3.3-limit-above", "3.3-limit-below", "3.3-limit-no-number", "3.3-after"
+)
 @pytest.mark.parametrize(
     ("query", "status", "param", "code", "message"),
     [
@@ -571,7 +605,8 @@ async def test_limit_zero_is_an_empty_page(gateway):
                 "instead."
             ),
         ),
-        ("limit=-1", 400, "limit", "integer_below_min_value", "Expected a value >= 0"),
+        ("limit=0", 400, "limit", "integer_below_min_value", "Expected a value >= 1, but got 0"),
+        ("limit=-1", 400, "limit", "integer_below_min_value", "Expected a value >= 1"),
         ("limit=abc", 400, "limit", "invalid_type", "expected an integer"),
         ("after=batch_x", 404, "after", None, "No batch found with id 'batch_x'."),
     ],

@@ -212,6 +212,21 @@ async def test_blank_is_judged_after_unpacking(gateway, coding):
     assert answer.json["error"]["message"] == "Invalid file format for Batch API. Must be .jsonl"
 
 
+@each_coding
+@pytest.mark.parametrize("order", ["purpose first", "file first"])
+async def test_the_encoding_is_judged_after_unpacking(gateway, coding, order):
+    """UTF-16 stays what it is, however it is packed; nothing of it is kept."""
+    packed = file(PACK[coding](LINE.decode().encode("utf-16-le")), "a" + ENDING[coding])
+
+    answer = await post(
+        gateway, *((BATCH, packed) if order == "purpose first" else (packed, BATCH))
+    )
+
+    assert answer.status == 400
+    assert "It is UTF-16LE, but must be UTF-8." in answer.json["error"]["message"]
+    assert gateway.stored() == []
+
+
 @pytest.mark.parametrize("coding", ["br", "deflate", "compress", "gzip, gzip"])
 @pytest.mark.parametrize("where", ["request", "part", "json"])
 async def test_unknown_codings_are_a_415(gateway, coding, where):

@@ -194,6 +194,9 @@ async def test_files_are_kept_where_the_setting_says_so(starts):
 
 
 BLANK = "Invalid file format for Batch API. Must be .jsonl"
+UTF_16 = (
+    f"{BLANK}. It is UTF-16LE, but must be UTF-8. Convert it: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
+)
 PURPOSE = ("purpose", "batch", None)
 UPLOAD_FAULTS = {
     "no file": (
@@ -226,6 +229,19 @@ UPLOAD_FAULTS = {
     ),
     "empty": ([PURPOSE, ("file", b"", "a")], None, None, BLANK),
     "blank": ([("file", b" \r\n\t\n" * 99, "a"), PURPOSE], None, None, BLANK),
+    "UTF-16": ([PURPOSE, ("file", LINE.decode().encode("utf-16"), "a")], None, None, UTF_16),
+    "UTF-16 without a mark": (
+        [("file", LINE.decode().encode("utf-16-le"), "a"), PURPOSE],
+        None,
+        None,
+        UTF_16,
+    ),
+    "UTF-32": (
+        [PURPOSE, ("file", LINE.decode().encode("utf-32-be"), "a")],
+        None,
+        None,
+        f"{BLANK}. It is UTF-32BE, but must be UTF-8. Convert it: iconv -f UTF-32BE -t UTF-8 ",
+    ),
     "only a BOM": ([PURPOSE, ("file", b"\xef\xbb\xbf\n", "a")], None, None, BLANK),
     "expiry without anchor": (
         [PURPOSE, ("expires_after[seconds]", "3600", None), ("file", LINE, "a")],
@@ -286,6 +302,7 @@ UPLOAD_FAULTS = {
     "2.2-purpose-error",
     "2.2-expires-after-anchor",
     "2.2-blank-refused",
+    "2.2-not-utf8",
     "2.2-missing-file",
     "2.2-missing-purpose",
 )

@@ -308,6 +308,20 @@ async def test_parts_of_another_upload_do_not_count(gateway):
     assert f"Upload {mine} has no part" in answer.json["error"]["message"]
 
 
+@pytest.mark.spec("2.2-not-utf8")
+async def test_a_batch_file_in_parts_that_is_not_utf8_is_refused(gateway):
+    """Told by its first bytes, however they are spread over parts."""
+    text = '{"custom_id": "é"}\n'.encode("utf-16")
+    upload_id = await begun(gateway, bytes=len(text))
+    parts = [await part(gateway, upload_id, piece) for piece in (text[:1], text[1:3], text[3:])]
+
+    answer = await complete(gateway, upload_id, parts)
+
+    assert answer.status == 400
+    assert "It is UTF-16LE, but must be UTF-8." in answer.json["error"]["message"]
+    assert (await gateway.client.files.list()).data == []
+
+
 async def test_a_blank_batch_file_in_parts_is_refused(gateway):
     """The same rule as for POST /v1/files."""
     upload_id = await begun(gateway, bytes=4)

@@ -35,7 +35,6 @@ async def test_files_are_listed_by_creation_with_exact_cursors(store):
     assert await listed(store, limit=2, after="file-b") == (["a"], False)
     assert await listed(store, after="file-a") == ([], False)
     assert await listed(store, limit=2, ascending=True) == (["a", "b"], True)
-    assert await listed(store, limit=0) == ([], False)
     assert await listed(store, after="file-nope") is None
 
 
@@ -71,6 +70,31 @@ async def test_batches_are_listed_newest_first(store, make_batch):
     assert [b.id for b in [*page.items, *rest.items]] == [b.id for b in reversed(made)]
     assert (page.has_more, rest.has_more) == (True, False)
     assert await store.list_batches(after="batch_nope", limit=3) is None
+
+
+@pytest.mark.spec("beyond-list-status")
+async def test_batches_of_some_statuses_are_listed_page_by_page(store, make_batch):
+    """The cursor may be a batch of another status; what is not wanted uses up no place."""
+    made = [await make_batch() for _ in range(9)]
+    for batch in made[::3]:
+        await store.reject(batch, [Fault("empty_file", "x")], now=NOW)
+    for batch in made[1::3]:
+        await store.cancel_batch(batch.id, now=NOW)
+
+    async def listed(after, limit, *statuses):
+        page = await store.list_batches(after=after, limit=limit, statuses=statuses)
+        return [made.index(next(b for b in made if b.id == found.id)) for found in page.items], (
+            page.has_more
+        )
+
+    failed, cancelling = BatchStatus.FAILED, BatchStatus.CANCELLING
+    assert await listed(None, 3, failed) == ([6, 3, 0], False)
+    assert await listed(None, 2, failed) == ([6, 3], True)
+    assert await listed(made[3].id, 2, failed) == ([0], False)
+    assert await listed(made[8].id, 3, failed, cancelling) == ([7, 6, 4], True)
+    assert await listed(made[4].id, 3, failed, cancelling) == ([3, 1, 0], False)
+    assert await listed(None, 3, BatchStatus.COMPLETED) == ([], False)
+    assert await store.list_batches(after="batch_nope", limit=3, statuses=[failed]) is None
 
 
 async def test_a_new_batch_is_validating_with_zero_counts(store, make_batch):

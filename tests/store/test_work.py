@@ -91,9 +91,9 @@ async def test_two_who_admit_the_same_batch_lose_no_slice(store, make_batch, clo
     async def accept():
         return await store.accept(batch, total=8, model="m", now=int(clock()))
 
-    await store.begin_admission(batch)
+    await store.begin(batch, holder="a")
     await store.add_slices(pieces[:1])
-    await store.begin_admission(batch)  # the other one
+    await store.begin(batch, holder="a")  # the other one
     await store.add_slices(pieces[1:])
     too_early = await accept()
     await store.add_slices(pieces)  # the other one
@@ -267,10 +267,10 @@ async def test_admission_starts_over_after_a_torn_one(store, make_batch):
     from batchline.model import Slice
 
     await store.add_slices([Slice(batch.seq, 0, 64, 0, 640)])
-    assert await store.begin_admission(batch)
+    assert await store.begin(batch, holder="a")
     assert await store.slices(batch) == []
     await store.cancel_batch(batch.id, now=NOW)
-    assert not await store.begin_admission(batch)
+    assert not await store.begin(batch, holder="a")
     assert not await store.add_slices([Slice(batch.seq, 0, 64, 0, 640)])
     assert not await store.accept(batch, total=64, model=None, now=NOW)
 
@@ -390,3 +390,19 @@ async def test_deaths_are_counted_until_a_line_is_finished(store, make_batch):
     await store.recover("a/", died=False)
 
     assert (three, none, one, await deaths()) == ([3, 0], [0, 0], [1, 0], [1, 0])
+
+
+async def test_a_wait_for_work_can_be_cancelled_when_work_comes(store, make_batch):
+    """In the very same moment, too: else a dispatcher that is told to stop would not."""
+    batch = await make_batch()
+    await store.wait_for_work(timeout_s=0)
+    waiting = asyncio.ensure_future(store.wait_for_work(timeout_s=60))
+    async with asyncio.timeout(10):
+        while not store._moved._waiters:
+            await asyncio.sleep(0)
+    store._moved.set()
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert batch.status is BatchStatus.VALIDATING

@@ -16,7 +16,12 @@ ONLY_IN = {
     "aiosqlite": {"batchline/store/connection.py"},
     "aiosql": {"batchline/store/sqlite_intake.py"},
     "sqlite3": {"batchline/store/connection.py", "batchline/store/refusal.py"},
-    "prometheus_client": {"batchline/metrics.py", "gateway/ops.py", "dispatcher/ops.py"},
+    "prometheus_client": {
+        "batchline/metrics.py",
+        "gateway/ops.py",
+        "dispatcher/ops.py",
+        "dispatcher/gauges.py",
+    },
     "signal": {
         "batchline/failpoints.py",
         "batchline/service.py",

@@ -67,7 +67,8 @@ class Watch:
         assert all(counts[name] >= before[name] for name in before)
         assert before["total"] in (0, counts["total"])
         assert counts["completed"] + counts["failed"] <= counts["total"]
-        assert (new["usage"] is None) == (counts["completed"] == 0)
+        is_open = new["status"] not in ENDS
+        assert (new["usage"] is None) == (is_open and counts["completed"] == 0)
         ended = [status for status, stamp in ENDS.items() if new[stamp]]
         assert ended == ([new["status"]] if new["status"] in ENDS else [])
         if new["status"] not in ENDS:

@@ -59,6 +59,9 @@ RETURNING *;
 -- name: drop_old_keys!
 DELETE FROM idempotency_keys WHERE expires_at <= :now;
 
+-- name: drop_key!
+DELETE FROM idempotency_keys WHERE key = :key;
+
 -- name: add_key!
 INSERT INTO idempotency_keys (key, body_digest, batch_id, expires_at)
 VALUES (:key, :body_digest, :batch_id, :expires_at)
@@ -77,9 +80,26 @@ SELECT seq FROM batches WHERE id = :id UNION ALL SELECT seq FROM gone_batches WH
 -- name: list_batches
 SELECT * FROM batches WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
 
+-- name: list_batches_of
+SELECT * FROM batches
+WHERE seq IN (
+    SELECT b.seq FROM json_each(:statuses) wanted JOIN batches b ON b.seq IN (
+        SELECT seq FROM batches
+        WHERE status = wanted.value AND seq < :after ORDER BY seq DESC LIMIT :limit))
+ORDER BY seq DESC LIMIT :limit;
+
 -- name: open_batches
 SELECT * FROM batches
 WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling') ORDER BY seq;
+
+-- name: last_change
+SELECT coalesce(max(number), 0) AS number FROM batch_changes;
+
+-- name: changed_batches
+SELECT c.number, c.batch_seq, b.* FROM batch_changes c
+LEFT JOIN batches b ON b.seq = c.batch_seq
+  AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+WHERE c.number > :after ORDER BY c.number;
 
 -- name: finished_batches
 SELECT * FROM batches
@@ -125,6 +145,12 @@ SELECT 1 FROM batches WHERE seq = :batch_seq AND status = 'validating';
 INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
 VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes)
 ON CONFLICT (batch_seq, first) DO NOTHING;  -- another dispatcher admits it, too, and cuts it alike
+
+-- name: add_last_slice!
+INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
+SELECT :batch_seq, :first, :count, :offset_bytes, :length_bytes
+WHERE EXISTS (SELECT 1 FROM batches WHERE seq = :batch_seq AND status = 'validating')
+ON CONFLICT (batch_seq, first) DO NOTHING;
 
 -- name: accept!
 UPDATE batches SET status = 'in_progress', in_progress_at = max(:now, created_at), deaths = 0,

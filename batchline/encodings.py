@@ -1,0 +1,37 @@
+"""Telling text that is not UTF-8 by its first bytes, where they leave no doubt. Pure.
+
+Windows programs write UTF-16 without being asked (`>` in PowerShell, "Unicode" in editors). Other encodings
+cannot be told for certain: their lines are judged one by one.
+"""
+
+from __future__ import annotations
+
+HEAD_BYTES = 4
+"""So many bytes decide."""
+
+_MARKS = (  # the longer ones first: UTF-32's begins like UTF-16's
+    (b"\xff\xfe\x00\x00", "UTF-32LE"),
+    (b"\x00\x00\xfe\xff", "UTF-32BE"),
+    (b"\xff\xfe", "UTF-16LE"),
+    (b"\xfe\xff", "UTF-16BE"),
+)
+_ZEROS: dict[tuple[bool, ...], str] = {
+    (False, True, True, True): "UTF-32LE",
+    (True, True, True, False): "UTF-32BE",
+    (False, True, False, True): "UTF-16LE",
+    (True, False, True, False): "UTF-16BE",
+}
+"""Where bytes are zero, as JSON begins with two ASCII characters (RFC 4627 §3); no UTF-8 JSON has any."""
+
+
+def foreign_encoding(head: bytes | bytearray) -> str | None:
+    """Name the encoding of JSON Lines that begin with these bytes; None for UTF-8, or if in doubt."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    return _ZEROS.get(tuple(byte == 0 for byte in head[:HEAD_BYTES]))
+
+
+def not_utf8(name: str) -> str:
+    """Say what is wrong with such a file, and how to mend it."""
+    return f"It is {name}, but must be UTF-8. Convert it: iconv -f {name} -t UTF-8 OLD > NEW"

@@ -1,0 +1,96 @@
+"""One backend as a place for lines, and one line's time there: records that `placement` moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .circuit import Circuit, Sign, State
+from .lacks import ANY, Lacking, Lacks, Need
+from .pressure import Pressure
+
+
+@dataclass(slots=True, eq=False)
+class Berth:
+    """One backend as a place for lines. Times are seconds of a clock that never jumps, unless said."""
+
+    name: str
+    pin: str | None
+    """What tells nginx to take a line here; None where nobody chooses."""
+    circuit: Circuit = field(default_factory=Circuit)
+    pressure: Pressure = field(default_factory=Pressure)
+    lacks: Lacks = field(default_factory=Lacks)
+    since: float = 0.0
+    """When the circuit last changed its state (Unix seconds)."""
+    in_flight: int = 0
+    fresh: int = 0
+    """Of these, sent since the circuit was last opened or half-opened."""
+    answered_at: float = 0.0
+    """When a line was last answered here, well or as a bad one."""
+    busy_since: float = 0.0
+    """When the first of those in flight was sent to what had been idle."""
+    hung_at: float = 0.0
+    gone_at: float = 0.0
+    """When it last refused a connection, hung, or was not there when it was looked at."""
+    is_leaving: bool = False
+    """It says that it stops, or its health does: what it answers now may be cut short."""
+    is_reserved: bool = False
+    """Only trials of suspects are sent here (`trials`)."""
+    models: frozenset[str] = frozenset()
+    """What it lists; empty: unknown."""
+    doubted: Need = ANY
+    """What the line needed that last cast doubt on it: a canary needs the same."""
+    is_refusing: bool = False
+    """It is doubted because it refuses what others answer."""
+
+    def takes(self, need: Need, model: str | None, now: float) -> bool:
+        """Whether an ordinary line may be sent here, if the circuit lets it and there is room.
+
+        `model`: the one that it has to list for it, or None.
+        """
+        if self.is_reserved or not self.serves(model):
+            return False
+        return not self.lacks or self.lacks.allow(need, now)
+
+    def serves(self, model: str | None) -> bool:
+        """Whether it lists this model, as far as is known."""
+        return model is None or not self.models or model in self.models
+
+    def has_room(self, share: int, now: float) -> bool:
+        """Whether one more line may be sent here. `share`: its part of the limit."""
+        if self.in_flight >= share or not self.pressure.lets(held=self.in_flight, now=now):
+            return False
+        circuit = self.circuit
+        return circuit.state is State.CLOSED or self.fresh < circuit.allowance
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its circuit lets nothing through."""
+        return self.circuit.state is State.OPEN
+
+
+@dataclass(slots=True, eq=False)
+class Stay:
+    """One line's time at a berth."""
+
+    berth: Berth
+    epoch: int
+    way_epoch: int
+    need: Need = ANY
+    is_trial: bool = False
+    """It is sent to see whether what was lacking is there again."""
+    hung: str | None = None
+    """Why the line is taken away from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """How a line ended, as far as it concerns its backend."""
+
+    sign: Sign
+    backend: str | None
+    """Who answered or broke off, as far as known."""
+    why: str = ""
+    lacking: Lacking | None = None
+    """What the backend says that it lacks."""
+    size_bytes: int = 0
+    """How long the line is."""

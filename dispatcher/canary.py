@@ -1,0 +1,125 @@
+"""Canaries: small requests of our own that show whether a backend works. No line is spent on finding out.
+
+Sent to a backend whose circuit needs proof, and only then: it answered errors only, refused our key, or
+refused what others answer. If a canary is answered there, what looked like the backend's fault is the lines'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
+
+from batchline.metrics import Metrics
+
+from .berth import Berth
+from .circuit import Sign, only_errors
+from .lacks import Need
+from .policy import POLICIES
+from .upstream import Upstream
+from .verdict import Failed, Retry, Setting, Succeeded, Verdict, judge
+from .wording import why_of
+
+log = logging.getLogger(__name__)
+
+NAME = "canary-"
+"""How the ids of such requests begin, in the model server's log."""
+_WITHIN_S = 60.0
+_TEXT = "Hi"
+_TEXTS = [_TEXT, "Hello"]
+"""Two: a server that gives one number whatever it is asked for shall be found out."""
+_QUESTIONS: dict[str, dict[str, object]] = {
+    "/v1/chat/completions": {
+        "messages": [{"role": "user", "content": _TEXT}],
+        "max_tokens": 1,
+    },
+    "/v1/completions": {"prompt": _TEXT, "max_tokens": 1},
+    "/v1/responses": {"input": _TEXT, "max_output_tokens": 16},
+    "/v1/embeddings": {"input": _TEXTS},
+    "/v1/score": {"text_1": _TEXT, "text_2": _TEXTS},
+    "/v1/rerank": {"query": _TEXT, "documents": _TEXTS},
+}
+
+
+def question(need: Need) -> bytes:
+    """Return the body of a request that any working server answers which serves this."""
+    model = {} if need.model is None else {"model": need.model}
+    return msgspec.json.encode(model | _QUESTIONS.get(need.endpoint, {}))
+
+
+class Canaries:
+    """The canaries under way, one a backend at most."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        on_proven: Callable[[Berth, str | None], None],
+        metrics: Metrics,
+    ) -> None:
+        """Begin with none. `on_proven` is told why a canary was not answered, or None."""
+        self._upstream = upstream
+        self._on_proven = on_proven
+        self._metrics = metrics
+        self._tasks: dict[Berth, asyncio.Task[None]] = {}
+
+    def send(self, berths: Iterable[Berth]) -> None:
+        """Ask these backends, those under way excepted."""
+        for berth in berths:
+            if berth not in self._tasks:
+                task = asyncio.get_running_loop().create_task(self._ask(berth))
+                self._tasks[berth] = task
+                task.add_done_callback(partial(self._ended, berth))
+
+    async def stop(self) -> None:
+        """Give up what is under way."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, berth: Berth, task: asyncio.Task[None]) -> None:
+        del self._tasks[berth]
+        if not task.cancelled() and (exc := task.exception()):
+            log.error("a canary for %s broke", berth.name, exc_info=exc)
+
+    async def _ask(self, berth: Berth) -> None:
+        need = berth.doubted
+        body = question(need)
+        reply = await self._upstream.send(
+            need.endpoint,
+            body,
+            request_id=NAME + secrets.token_hex(8),
+            backend=berth.pin,
+            within_s=_WITHIN_S,
+        )
+        # Whatever time it asks for: `Circuit` says when the next one is due.
+        verdict = judge(reply, Setting(now=0.0, endpoint=need.endpoint, request=body))
+        if isinstance(verdict, Succeeded) or is_harmless(verdict, is_refusing=berth.is_refusing):
+            self._metrics.canaries.labels("answered").inc()
+            self._on_proven(berth, None)
+        else:
+            self._metrics.canaries.labels("failed").inc()
+            why = why_of(reply, verdict.reason, endpoint=need.endpoint, request=body)
+            is_error = POLICIES[verdict.reason].sign is Sign.ERROR
+            self._on_proven(berth, only_errors(why) if is_error else why)
+
+
+def is_harmless(verdict: Verdict, *, is_refusing: bool) -> bool:
+    """Whether a canary that failed proves nothing against the backend.
+
+    One that is full lets us in; one that lacks something takes other lines; one that refuses a canary as
+    bad may know its reason, unless it `is_refusing` what others answer.
+    """
+    match verdict:
+        case Failed():
+            return not is_refusing
+        case Retry(_, reason):
+            row = POLICIES[reason]
+            return row.sign is Sign.FULL or row.lacking is not None
+        case _:
+            return isinstance(verdict, Succeeded)

@@ -1,0 +1,123 @@
+"""What one backend was found to lack: a model, an endpoint, room for long requests.
+
+Learned from its own refusals. None of it is the fault of a line, and none concerns lines that do not need it:
+a batch for an endpoint that nobody has shall not take the fleet from all others. What is lacking is asked for
+again with one line at a time, and less and less often. Times are seconds of a clock that never jumps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+_FIRST_S = 0.5
+_LONGEST_S = 30.0
+
+
+class Need(NamedTuple):
+    """What a line needs of a backend."""
+
+    model: str | None = None
+    endpoint: str = ""
+    size_bytes: int = 0
+
+
+ANY = Need()
+"""The need of a line that any backend may take."""
+
+
+class Lacking(StrEnum):
+    """Kinds of what may be lacking: bounded, for metrics."""
+
+    MODEL = "model"
+    ENDPOINT = "endpoint"
+    SIZE = "size"
+
+
+@dataclass(slots=True)
+class _Entry:
+    reason: str
+    until: float
+    refusals: int = 0
+    is_on_trial: bool = False
+
+    def refused(self, reason: str, now: float) -> None:
+        self.reason = reason
+        if now < self.until and not self.is_on_trial:
+            return  # by a line from before: no news
+        self.is_on_trial = False
+        self.until = now + min(_LONGEST_S, _FIRST_S * 2.0 ** min(self.refusals, 30))
+        self.refusals += 1
+
+
+class Lacks:
+    """The entries of one backend; false while there is none."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[Lacking, str], _Entry] = {}
+        self.most_bytes = 0
+        """Requests of so many bytes are refused as too large; 0: none was."""
+
+    def __bool__(self) -> bool:
+        """Whether anything is lacking."""
+        return bool(self._entries)
+
+    def note(self, kind: Lacking, need: Need, reason: str, *, now: float) -> None:
+        """Take in that a line was refused for this."""
+        if kind is Lacking.SIZE:
+            self.most_bytes = min(self.most_bytes or need.size_bytes, need.size_bytes)
+        key = kind, _name(kind, need)
+        self._entries.setdefault(key, _Entry(reason, now)).refused(reason, now)
+
+    def allow(self, need: Need, now: float) -> bool:
+        """Whether a line with this need may be sent, as a trial where its time has come."""
+        return all(entry.until <= now for entry in self._against(need))
+
+    def tried(self, need: Need, now: float) -> None:
+        """Take in that a line with this need was sent: no other one before its end is known."""
+        for entry in self._against(need):
+            entry.until, entry.is_on_trial = now + _LONGEST_S, True
+
+    def untried(self, need: Need, now: float) -> None:
+        """Take in that a trial told nothing: another one may follow."""
+        for entry in self._against(need):
+            if entry.is_on_trial:
+                entry.until, entry.is_on_trial = now + _FIRST_S, False
+
+    def answered(self, need: Need) -> None:
+        """Take in that a line with this need was answered: it lacks none of that any more."""
+        for kind in Lacking:
+            if kind is not Lacking.SIZE or need.size_bytes >= self.most_bytes:
+                self.forget(kind, _name(kind, need))
+
+    def forget(self, kind: Lacking, name: str) -> None:
+        """Forget one entry."""
+        if self._entries.pop((kind, name), None) is not None and kind is Lacking.SIZE:
+            self.most_bytes = 0
+
+    def names(self, kind: Lacking) -> list[str]:
+        """Return what is lacking of a kind."""
+        return [name for found, name in self._entries if found is kind]
+
+    def reasons(self, need: Need | None = None) -> Iterator[str]:
+        """Say in words what is lacking: for a need, or at all."""
+        entries = self._entries.values() if need is None else self._against(need)
+        return (entry.reason for entry in entries)
+
+    def _against(self, need: Need) -> list[_Entry]:
+        keys = [(Lacking.MODEL, need.model or ""), (Lacking.ENDPOINT, need.endpoint)]
+        if self.most_bytes and need.size_bytes >= self.most_bytes:
+            keys.append((Lacking.SIZE, ""))
+        return [entry for key in keys if (entry := self._entries.get(key)) is not None]
+
+
+def _name(kind: Lacking, need: Need) -> str:
+    match kind:
+        case Lacking.MODEL:
+            return need.model or ""
+        case Lacking.ENDPOINT:
+            return need.endpoint
+        case Lacking.SIZE:
+            return ""

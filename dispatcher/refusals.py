@@ -1,0 +1,98 @@
+"""Lines that a backend refused for good: whether that counts is `opinions`' decision, here it is carried out.
+
+refused ─► it counts        ─► settled as failed
+         ├ ask another one  ─► ready again, not for the same backend
+         └ wait             ─► one of these two, when the backend has answered another line or was confirmed
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from batchline.metrics import Metrics
+
+from .berth import Stay
+from .held import ReadyLine
+from .opinions import Kind, Opinion, Opinions
+from .placement import Placement
+from .signatures import Signature, signature_of, without_answer
+from .verdict import Answer, Failed, NoAnswer
+
+
+class Refusals:
+    """The lines that wait for a second opinion, or for a sign that their backend works."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        *,
+        metrics: Metrics,
+        on_free: Callable[[ReadyLine], None],
+        on_failed: Callable[[ReadyLine, Answer | NoAnswer], None],
+    ) -> None:
+        self._placement = placement
+        self._metrics = metrics
+        self._on_free = on_free
+        self._on_failed = on_failed
+        self._opinions: Opinions[ReadyLine] = Opinions()
+
+    def counts(self, line: ReadyLine, verdict: Failed, stay: Stay) -> bool:
+        """Take in a refusal; tell whether the line fails for it now."""
+        name = stay.berth.name
+        kind = Kind(line.held.batch.id, signature(verdict.result))
+        opinion = self._opinions.refused(
+            line,
+            kind,
+            by=name,
+            before=line.refusals,
+            has_other=self._placement.has_other(stay.need, than=[name]),
+            now=time.monotonic(),
+        )
+        if line.refusals:
+            self._metrics.second_opinions.labels("agreed").inc()
+        line.refusals.append((name, kind))
+        line.fails_with, line.avoid = verdict.result, stay.berth
+        if opinion is Opinion.ELSEWHERE:
+            self._on_free(line)
+        self.release()
+        return opinion is Opinion.COUNTS
+
+    def answered(self, line: ReadyLine, stay: Stay) -> None:
+        """Take in that a backend answered a line: whoever refused it may have been wrong."""
+        odd = self._opinions.answered(stay.berth.name, line, line.refusals)
+        if line.refusals:
+            self._metrics.second_opinions.labels("differed").inc()
+        for berth in self._placement.berths:
+            if berth.name == odd:
+                said = line.refusals[-1][1].signature
+                self._placement.doubt(berth, f"refuses what others answer ({said})", stay.need)
+        self.release()
+
+    def ended(self, line: ReadyLine) -> None:
+        """Take note that a line has ended in yet another way."""
+        self._opinions.forget(line, line.refusals)
+
+    def release(self) -> None:
+        """Let go of the lines that need not wait any longer; called with each look, too."""
+        released = self._opinions.release(time.monotonic(), is_wanted=_is_wanted)
+        for line in released.fail:
+            assert line.fails_with is not None, "it was refused"
+            self._on_failed(line, line.fails_with)
+        for line in released.elsewhere:
+            self._on_free(line)
+
+    def forget(self, batch_id: str) -> None:
+        """Forget what is known of a batch that does not run any more."""
+        self._opinions.forget_batch(batch_id)
+
+
+def signature(result: Answer | NoAnswer) -> Signature:
+    """Return the signature of what a line fails with."""
+    if isinstance(result, Answer):
+        return signature_of(result.status, result.body)
+    return without_answer(result.code, result.message)
+
+
+def _is_wanted(line: ReadyLine) -> bool:
+    return line.held.may_send

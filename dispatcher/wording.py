@@ -1,0 +1,55 @@
+"""What a reply says of its backend, in a few words for people: reasons on the dashboard and in the log."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from batchline import figures
+
+from .error_texts import model_of
+from .policy import Reason
+from .signatures import signature_of
+from .upstream import NGINX_GROUP, Break, Broken, Reply
+
+_LOGINS = {
+    407: "a proxy before it asks for a login (407)",
+    511: "its network asks for a login (511)",
+}
+_SHOWN_CHARS = 160
+
+
+def why_of(reply: Reply | Broken, reason: Reason, *, endpoint: str, request: bytes) -> str:
+    """Say what the backend did."""
+    if isinstance(reply, Broken):
+        does = "takes no connections" if reply.how is Break.CONNECT else "broke off"
+        return f"{does} ({reply.detail})"
+    if reply.backends == (NGINX_GROUP,):
+        return "takes no connections"
+    return _words(reply, reason, endpoint, request) or _signature(reply, reason)
+
+
+def _words(reply: Reply, reason: Reason, endpoint: str, request: bytes) -> str | None:
+    """Say what is the operator's matter; None where it is none."""
+    status = reply.status
+    where = (reply.location or "nowhere")[:_SHOWN_CHARS]
+    model = (model_of(request) or "")[:_SHOWN_CHARS] if reason is Reason.MODEL_MISSING else ""
+    return {
+        Reason.KEY_REFUSED: _LOGINS.get(
+            status, f"refuses our key ({status}): check BATCHLINE_UPSTREAM_API_KEY"
+        ),
+        Reason.REDIRECTED: (
+            f"redirects {endpoint} to {where} ({status}): name the address that answers itself"
+        ),
+        Reason.NO_ENDPOINT: f"has no {endpoint} ({status}): start a server that offers it",
+        Reason.BODY_REFUSED: (
+            f"refuses requests of {figures.size(len(request))} as too large ({status}): "
+            "raise the limit of the proxy before it"
+        ),
+        Reason.MODEL_MISSING: f"does not know the model {model} ({status})",
+    }.get(reason)
+
+
+def _signature(reply: Reply, reason: Reason) -> str:
+    if reply.status < HTTPStatus.MULTIPLE_CHOICES:
+        return f"{reply.status} without an answer: {reason}"
+    return str(signature_of(reply.status, reply.body))[:_SHOWN_CHARS]

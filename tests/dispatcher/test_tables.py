@@ -1,0 +1,73 @@
+"""What becomes of a line for each error answer there is; docs/retries.md shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dispatcher.opinions import Kind, Opinion, Opinions
+from dispatcher.policy import POLICIES, Counts, Reason, Then
+from dispatcher.signatures import signature_of
+from dispatcher.tables import BODIES, STATUSES, fates, reason_of, retry_table, status_table
+
+DOC = Path(__file__).parents[2] / "docs" / "retries.md"
+OPERATORS = {401, 403, 407, 511, *range(300, 400)}
+ERROR_OBJECT, *OTHERS = BODIES
+
+
+@pytest.mark.parametrize("table", [retry_table, status_table])
+def test_the_document_shows_what_is_done(table):
+    """`dispatcher/tables.py` says how to print it."""
+    assert table() in DOC.read_text("utf-8")
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_each_error_answer_costs_a_line(status):
+    """Whatever its body; nothing where it is about the server, the key, the route, or lack of room."""
+    for name, body in BODIES.items():
+        row = POLICIES[reason_of(status, body)]
+        is_bare = name != ERROR_OBJECT
+        about_server = (
+            status in OPERATORS
+            or (status in {404, 405, 413} and is_bare)
+            or status in {429, 503, 529}
+        )
+        assert (row.counts is Counts.NOTHING and row.then is Then.RETRY) is about_server
+        assert (row.then is Then.FAIL) is (
+            not about_server and (status < 500 or status == 501) and (status not in {408, 409, 425})
+        )
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_becomes_of_a_line_in_each_fleet(status):
+    """One backend; two that say the same; one that is the only one to say so."""
+    for body in BODIES.values():
+        reason = reason_of(status, body)
+        alone, agreed, answered = fates(reason)
+        if POLICIES[reason].then is not Then.FAIL:
+            assert not {alone[:5], agreed[:5]} & {"fails"}
+            assert answered == "goes to the other one"
+            continue
+        kind = Kind("batch", signature_of(status, body))
+        opinions = Opinions()
+        assert judged(opinions, kind, "a", (), has_other=False) is Opinion.COUNTS
+        assert judged(opinions, kind, "a", ()) is Opinion.ELSEWHERE
+        assert opinions.answered("b", "line", [("a", kind)]) is None
+        assert judged(opinions, kind, "a", ()) is Opinion.ELSEWHERE
+        assert judged(opinions, kind, "b", [("a", kind)]) is Opinion.COUNTS
+        assert (alone, agreed) == ("fails", "fails, as the other one agrees")
+
+
+def judged(opinions, kind, by, before, *, has_other=True):
+    return opinions.refused("line", kind, by=by, before=before, has_other=has_other, now=0.0)
+
+
+def test_every_reason_of_a_status_has_its_row():
+    """The table leaves none out."""
+    shown = status_table()
+    reasons = {reason_of(status, body) for status in STATUSES for body in BODIES.values()}
+
+    assert Reason.KEY_REFUSED in reasons
+    for reason in reasons:
+        assert f"`{reason}`" in shown
