@@ -140,7 +140,7 @@ class Bench:
                     return found
                 await asyncio.sleep(0.02)
 
-    async def until(self, condition, within_s=30):
+    async def until(self, condition, within_s=60):
         async with asyncio.timeout(within_s):
             while not await condition():
                 await asyncio.sleep(0.01)

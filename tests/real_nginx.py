@@ -53,7 +53,7 @@ def nginx_command(servers, folder, port):
 
 
 async def _until_healthy(url: str, process) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+    async with asyncio.timeout(60), aiohttp.ClientSession() as client:
         while True:
             assert process.returncode is None, "nginx refused its configuration"
             try:

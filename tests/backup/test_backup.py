@@ -22,7 +22,6 @@ LINES = 1200
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_each_backup_made_under_load_goes_on_and_ends_with_each_line_once(
     system, upstream, tmp_path, command
 ):

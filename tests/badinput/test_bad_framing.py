@@ -9,6 +9,7 @@ import time
 import pytest
 from wire import (
     IDLE_S,
+    PATIENCE_S,
     STALL_S,
     Case,
     check_refusal,
@@ -164,7 +165,7 @@ def test_a_body_that_trickles_is_a_408(server, sent):
             break
 
         assert first
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         check_refusal(read_answer(connection.makefile("rb")), Case(b"", 408, "too slowly"))
 
 

@@ -70,7 +70,7 @@ async def test_with_no_new_work_retries_take_the_idle_places(bench, upstream):
     upstream.script = lambda body, attempt: error(500)
     batch = await bench.submit(400)
     async with bench.running(max_attempts=4):
-        ended = await bench.ended(batch, within_s=30)
+        ended = await bench.ended(batch, within_s=60)
 
     assert ended.counts.failed == 400
     assert min(upstream.seen.values()) == 4

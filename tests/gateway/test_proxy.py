@@ -23,7 +23,6 @@ from gateway.app import serve
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "hé?"}]
 ASK = {"model": "m", "messages": MESSAGES}
-pytestmark = pytest.mark.timeout(30)
 KEYS = {"message", "type", "param", "code"}
 
 
