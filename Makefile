@@ -13,7 +13,7 @@ JOBS ?=
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install system run test check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean
+.PHONY: help install system run test steady check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: install ## Run every test, the end-to-end ones on real vLLM included
 	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime
 	@$(BIN)/pytest $(PARALLEL) -m "not ($(ALONE))"
 	@$(BIN)/pytest -m "$(ALONE)"
+
+steady: install ## Run make test alone, beside a load, on one core and as a background job
+	@sh tools/steady.sh $(MAKE) test
 
 check: lint fast ## Lint, type-check and run the fast tests
 

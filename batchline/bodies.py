@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from . import parameters
 from .errors import Invalid
 from .settings import ENDPOINTS
+from .states import OnFailures
 
 INPUT_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 """Purposes that clients may upload, in the order OpenAI's message lists them."""
@@ -37,6 +38,8 @@ class BatchRequest:
     window_s: int
     metadata: Mapping[str, str] | None
     output_expires_after_s: int | None
+    on_failures: OnFailures | None
+    """None where the setting decides."""
 
 
 def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
@@ -58,7 +61,15 @@ def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
         output_expires_after_s=expiry(
             fields.get("output_expires_after"), param="output_expires_after"
         ),
+        on_failures=_on_failures(fields.get("on_failures")),
     )
+
+
+def _on_failures(value: parameters.Json) -> OnFailures | None:
+    if value is None:
+        return None
+    options = [choice.value for choice in OnFailures]
+    return OnFailures(parameters.choice(value, options, param="on_failures"))
 
 
 def window_seconds(window: str, *, lowest_s: int) -> int:

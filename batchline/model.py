@@ -14,9 +14,12 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from .states import BatchStatus, OutcomeKind
+from .states import BatchStatus, OnFailures, OutcomeKind
 
 T = TypeVar("T")
+
+SILENT_AFTER_S = 15
+"""A dispatcher reports every second or so; what is silent for longer is gone, or cannot write."""
 
 _BASE62 = string.ascii_letters + string.digits
 
@@ -123,6 +126,10 @@ class Batch:
     """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
     deaths: int = 0
     """Dispatchers that died on it in a row since a line of it was last finished."""
+    on_failures: OnFailures = OnFailures.CONTINUE
+    finished_at_resume: int = 0
+    failed_at_resume: int = 0
+    """Lines that were finished, and had failed, when it was last resumed (0 if it never was)."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 
@@ -162,6 +169,7 @@ class NewBatch:
     expires_at: int
     metadata: Mapping[str, str] | None = None
     output_expires_after_s: int | None = None
+    on_failures: OnFailures = OnFailures.CONTINUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +321,10 @@ class FleetReport:
     """Requests tried apart from all others, because servers died while working on them."""
     trial_backend: str | None = None
     """The backend reserved for them."""
+
+    def silent_s(self, *, now: float) -> float | None:
+        """Return how long no dispatcher has reported, or None while one does."""
+        return now - self.at if now - self.at > SILENT_AFTER_S else None
 
     @property
     def models(self) -> list[str]:

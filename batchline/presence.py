@@ -1,7 +1,8 @@
 """Who works on a data directory on this host, told by the kernel's locks: they go with their process.
 
 A dispatcher holds `dispatcher.lock` alone (dispatcher/alone.py), gateways share `gateway.lock`. Whoever
-must have the directory to himself takes both.
+must have the directory to himself takes both. Supervisors share `supervisor.lock`, in two ways: as a
+record lock, which goes with their process, and as a file lock, which their watchdog inherits.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 DISPATCHER_LOCK = "dispatcher.lock"
 GATEWAY_LOCK = "gateway.lock"
+SUPERVISOR_LOCK = "supervisor.lock"
 _WHO = {DISPATCHER_LOCK: "a dispatcher", GATEWAY_LOCK: "a gateway"}
 _TRY_EVERY_S = 0.2
 
@@ -67,9 +69,27 @@ def to_oneself(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _take(file: IO[str], how: int) -> bool:
+@contextmanager
+def supervising(data_dir: Path) -> Iterator[int]:
+    """Be a supervisor on `data_dir` while the body runs; yields the descriptor for the watchdog."""
+    with _opened(data_dir / SUPERVISOR_LOCK, "w+") as file:
+        for lock in (fcntl.flock, fcntl.lockf):
+            lock(file, fcntl.LOCK_SH)  # others look at them for a moment only
+        yield file.fileno()
+
+
+def is_left_behind(data_dir: Path) -> bool:
+    """Whether children of a supervisor that was killed still end on `data_dir`."""
+    path = data_dir / SUPERVISOR_LOCK
+    if not path.exists():
+        return False
+    with _opened(path, "r+") as file:
+        return not _take(file, fcntl.LOCK_EX) and _take(file, fcntl.LOCK_EX, lock=fcntl.lockf)
+
+
+def _take(file: IO[str], how: int, *, lock: Callable[[IO[str], int], None] = fcntl.flock) -> bool:
     try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
+        lock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -78,7 +98,7 @@ def _take(file: IO[str], how: int) -> bool:
 @contextmanager
 def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
     try:
-        if mode == "w":
+        if mode.startswith("w"):
             path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open(mode)
     except OSError as exc:

@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from .errors import Invalid
 from .server_url import server_url
+from .states import OnFailures
 
 PREFIX = "BATCHLINE_"
 CONFIG_VARIABLE = "BATCHLINE_CONFIG"
@@ -97,6 +98,11 @@ class Settings(BaseSettings):
         "they are stored; a request larger than what is free waits for room, alone if need be",
     )
     max_attempts: int = Field(5, ge=1, description="Tries of one line before it fails for good")
+    on_failures: OnFailures = Field(
+        OnFailures.CONTINUE,
+        description="What becomes of a batch of which at least 50 lines have finished and more than half "
+        "failed, unless it was created with its own `on_failures`: `continue`, or `pause` with the reason",
+    )
     request_timeout_s: float = Field(
         3600.0,
         gt=0,

@@ -50,6 +50,14 @@ class BatchEvent(StrEnum):
     REOPEN = "reopen"
 
 
+class OnFailures(StrEnum):
+    """What shall happen to a batch of which most lines fail for good."""
+
+    CONTINUE = "continue"
+    """Nothing, as at OpenAI."""
+    PAUSE = "pause"
+
+
 class SliceState(StrEnum):
     """The life of a slice: a run of consecutive lines that is leased as one."""
 

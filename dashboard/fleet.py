@@ -13,7 +13,6 @@ from batchline import figures
 from batchline.model import BackendStatus, Batch, FleetReport, Overview
 from batchline.outliers import outliers
 
-SILENT_AFTER_S = 10
 _OUT_AFTER_S = 10
 """A backend that is taken out and tried again within seconds is no news."""
 _STANDINGS = {"closed": "ready", "half_open": "tried", "open": "out"}
@@ -64,13 +63,6 @@ class Notices:
     more: int
 
 
-def silent_for_s(report: FleetReport | None, *, now: float) -> float | None:
-    """Return how long the dispatcher has been silent, or None while it reports."""
-    if report is None or now - report.at <= SILENT_AFTER_S:
-        return None
-    return now - report.at
-
-
 class Halt(StrEnum):
     """Why nothing can move at present, whatever the batch."""
 
@@ -88,7 +80,7 @@ def halt(seen: Overview, *, now: float) -> Halt | None:
         return Halt.REFUSED
     if report is None:
         return Halt.ABSENT
-    if silent_for_s(report, now=now) is not None:
+    if report.silent_s(now=now) is not None:
         return Halt.SILENT
     if report.paused is not None:
         return Halt.PAUSED
@@ -103,7 +95,7 @@ def backends(report: FleetReport | None, *, now: float, out: dict[str, str]) -> 
     total = len(report.backends)
     out["srv.head"] = f"{report.alive} of {total} answering" if total else ""
     rows = tuple(_row(f"srv.{i}", b, now=now, out=out) for i, b in enumerate(report.backends))
-    is_old = silent_for_s(report, now=now) is not None
+    is_old = report.silent_s(now=now) is not None
     return Backends(rows, is_known=True, is_old=is_old)
 
 
@@ -149,7 +141,7 @@ def notices(
         head = f"The database has not answered for {spell(now - since)}."
         found.append(Notice("bad", "warning", head, f"The figures below are old. {reason}"))
     found += _dispatcher_notices(seen, now=now)
-    if seen.report is not None and silent_for_s(seen.report, now=now) is None:
+    if seen.report is not None and seen.report.silent_s(now=now) is None:
         found += _backend_notices(seen.report, now=now)
         found += _circuit_notices(seen.report, now=now)
         found += _trial_notices(seen.report)
@@ -221,7 +213,7 @@ def _dispatcher_notices(seen: Overview, *, now: float) -> list[Notice]:
     if report is None:
         text = "Batches are accepted and wait until a dispatcher runs on this data directory."
         return [Notice("warn", "clock", "No dispatcher has reported yet.", text)]
-    silent_s = silent_for_s(report, now=now)
+    silent_s = report.silent_s(now=now)
     if silent_s is not None:
         head = f"The dispatcher has not reported for {spell(silent_s)}."
         return [Notice("bad", "warning", head, "Nothing is lost; work resumes when it is back.")]

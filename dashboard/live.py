@@ -19,7 +19,6 @@ from batchline.model import Overview
 from batchline.store.base import View
 
 from . import view as page
-from .fleet import silent_for_s
 from .history import STEP_S, History
 
 WATCHED_S = 1.0
@@ -99,7 +98,7 @@ class Live:
             now = self._clock()
             try:
                 seen = await self._view.overview(finished_limit=FINISHED_SHOWN, now=int(now))
-                if silent_for_s(seen.report, now=now) is not None:
+                if seen.report is not None and seen.report.silent_s(now=now) is not None:
                     seen = replace(seen, refusal=await self._refusal())
                 await self._look_at_disk(now)
             except Unavailable as exc:

@@ -14,7 +14,7 @@ from batchline.model import Batch, FleetReport, Overview
 from batchline.states import BatchStatus
 
 from . import drawing, eta
-from .fleet import Halt, halt, plural, short_model, silent_for_s, spell
+from .fleet import Halt, halt, plural, short_model, spell
 from .history import RATE_WINDOW_S, History
 
 ROWS_SHOWN = 8
@@ -216,7 +216,7 @@ def _row(
 ) -> Row:
     key = f"b.{batch.seq}"
     counts, flying = batch.counts, 0
-    if seen.report is not None and silent_for_s(seen.report, now=now) is None:
+    if seen.report is not None and seen.report.silent_s(now=now) is None:
         flying = seen.report.in_flight.get(batch.id, 0)
     percent = figures.percent(counts.finished, counts.total)
     out[f"{key}.done"] = figures.count(counts.finished)
@@ -319,7 +319,7 @@ def ended(batch: Batch) -> Ended:
 
 def _idle_text(seen: Overview, now: float) -> str:
     report = seen.report
-    if report is None or silent_for_s(report, now=now) is not None:
+    if report is None or report.silent_s(now=now) is not None:
         return "Batches that you send are kept and start as soon as the dispatcher is here."
     if not report.backends:
         return "Point any OpenAI client here, or:"

@@ -15,7 +15,7 @@ from batchline.model import Batch, Overview
 from batchline.states import PUBLISHABLE, BatchStatus
 
 from . import drawing, eta, fleet, rows
-from .fleet import plural, short_model, silent_for_s, spell
+from .fleet import plural, short_model, spell
 from .history import SPAN_S, History
 
 _VITAL_BUCKETS = 90
@@ -256,7 +256,7 @@ def _vitals(
     if seen_s < 60:  # noqa: PLR2004 - too short to be named
         within = "so far"
     report = seen.report
-    is_heard = report is not None and silent_for_s(report, now=now) is None
+    is_heard = report is not None and report.silent_s(now=now) is None
     flying = sum(report.in_flight.values()) if report and is_heard else None
     out["v.span"] = "last hour" if span_s >= SPAN_S else f"last {spell(span_s)}"
     # A minute's mean would still speak of work when there is none.

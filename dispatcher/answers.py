@@ -20,6 +20,8 @@ import msgspec
 
 from batchline.lines import is_null
 
+from .error_texts import Body
+
 
 class Missing(StrEnum):
     """Whose doing it is that there is no answer."""
@@ -108,7 +110,7 @@ class _Asked(msgspec.Struct):
     top_n: int | None = None
 
 
-def defect_of(endpoint: str, answer: bytes, request: bytes) -> Defect | None:
+def defect_of(endpoint: str, answer: bytes, request: Body) -> Defect | None:
     """Say why the body of a 2xx answers this request not, or not wholly; None where it does."""
     return CHECKS.get(endpoint, _any)(answer, request)
 
@@ -117,7 +119,7 @@ def _malformed(message: str) -> Defect:
     return Defect(Missing.MALFORMED, f"The model server answered {message}.")
 
 
-def _any(answer: bytes, request: bytes) -> None:
+def _any(answer: bytes, request: Body) -> None:
     """Accept any object: nothing is known of such an endpoint."""
     del answer, request
 
@@ -125,7 +127,7 @@ def _any(answer: bytes, request: bytes) -> None:
 T = TypeVar("T")
 
 
-def _read(body: bytes, form: type[T]) -> T | None:
+def _read(body: Body, form: type[T]) -> T | None:
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, RecursionError):
@@ -137,7 +139,7 @@ def _read(body: bytes, form: type[T]) -> T | None:
 _choices_decoder = msgspec.json.Decoder(_Choices)
 
 
-def _choices(answer: bytes, request: bytes) -> Defect | None:
+def _choices(answer: bytes, request: Body) -> Defect | None:
     del request
     try:
         choices = _choices_decoder.decode(answer).choices
@@ -174,7 +176,7 @@ def _has_content(message: bytes, text: bytes) -> bool:
     return any(bytes(fields.get(name, b"")) not in _EMPTY for name in _CONTENTS)
 
 
-def _response(answer: bytes, request: bytes) -> Defect | None:
+def _response(answer: bytes, request: Body) -> Defect | None:
     del request
     found = _read(answer, _Response)
     if found is None:
@@ -197,7 +199,7 @@ def _response(answer: bytes, request: bytes) -> Defect | None:
 # -- numbers
 
 
-def _embeddings(answer: bytes, request: bytes) -> Defect | None:
+def _embeddings(answer: bytes, request: Body) -> Defect | None:
     found = _read(answer, _Embeddings)
     data = (found and found.data) or []
     wanted = _asked_inputs(request)
@@ -233,7 +235,7 @@ def _is_packed_vector(text: bytes) -> bool:
     return _are_finite(array("f", packed).tolist())
 
 
-def _scores(answer: bytes, request: bytes) -> Defect | None:
+def _scores(answer: bytes, request: Body) -> Defect | None:
     found = _read(answer, _Scores)
     asked = _read(request, _Asked) or _Asked()
     sides = (
@@ -243,7 +245,7 @@ def _scores(answer: bytes, request: bytes) -> Defect | None:
     return _judge_scores((found and found.data) or [], max(map(_entries, sides)))
 
 
-def _ranks(answer: bytes, request: bytes) -> Defect | None:
+def _ranks(answer: bytes, request: Body) -> Defect | None:
     array_form = _read(answer, list[_Score]) if answer[:1] == b"[" else None
     found = None if array_form is not None else _read(answer, _Scores)
     results = array_form or (found and (found.results or found.data)) or []
@@ -263,7 +265,7 @@ def _judge_scores(scores: list[_Score], wanted: int) -> Defect | None:
     return None
 
 
-def _asked_inputs(request: bytes) -> int:
+def _asked_inputs(request: Body) -> int:
     """How many embeddings a request asks for; 0 where that cannot be told."""
     asked = _read(request, _Asked)
     if asked is None:
@@ -282,7 +284,7 @@ def _entries(value: msgspec.Raw) -> int:
     return 1 if entries is None else len(entries)
 
 
-CHECKS: dict[str, Callable[[bytes, bytes], Defect | None]] = {
+CHECKS: dict[str, Callable[[bytes, Body], Defect | None]] = {
     "/v1/chat/completions": _choices,
     "/v1/completions": _choices,
     "/v1/responses": _response,

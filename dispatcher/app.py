@@ -226,6 +226,7 @@ class Dispatcher:
             self._pump,
             _admission(settings, store, blobs, probe, clock=clock),
             _publisher(settings, store, blobs, self._metrics, clock=clock),
+            failures=self._flight.failures,
             holder=self._holder,
             gate=self._gate,
             metrics=self._metrics,

@@ -30,6 +30,8 @@ NAME = "canary-"
 """How the ids of such requests begin, in the model server's log."""
 _WITHIN_S = 60.0
 _TEXT = "Hi"
+_TEXTS = [_TEXT, "Hello"]
+"""Two: a server that gives one number whatever it is asked for shall be found out."""
 _QUESTIONS: dict[str, dict[str, object]] = {
     "/v1/chat/completions": {
         "messages": [{"role": "user", "content": _TEXT}],
@@ -37,9 +39,9 @@ _QUESTIONS: dict[str, dict[str, object]] = {
     },
     "/v1/completions": {"prompt": _TEXT, "max_tokens": 1},
     "/v1/responses": {"input": _TEXT, "max_output_tokens": 16},
-    "/v1/embeddings": {"input": _TEXT},
-    "/v1/score": {"text_1": _TEXT, "text_2": _TEXT},
-    "/v1/rerank": {"query": _TEXT, "documents": [_TEXT]},
+    "/v1/embeddings": {"input": _TEXTS},
+    "/v1/score": {"text_1": _TEXT, "text_2": _TEXTS},
+    "/v1/rerank": {"query": _TEXT, "documents": _TEXTS},
 }
 
 

@@ -19,7 +19,7 @@ from batchline.model import Batch, Fault
 from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work
 
-from . import crash_loops
+from . import brake, crash_loops
 from .admit import Admission
 from .gate import Cause, Gate
 from .open_batches import OpenBatches
@@ -50,12 +50,14 @@ class Conductor:
         admission: Admission,
         publisher: Publisher,
         *,
+        failures: brake.Failures,
         holder: str,
         gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
+        self._failures = failures
         self._holder = holder
         self._pump = pump
         self._gate = gate
@@ -137,7 +139,7 @@ class Conductor:
             status, task = self._busy[batch.seq]
             if status is not batch.status:
                 task.cancel()  # a cancel does not wait for a step that is void
-        elif fault is not None:
+        elif fault := fault or brake.verdict(batch, self._failures):
             await self._stop(batch, fault)
         elif not is_held_back:
             await self._move_on(batch, steps)
@@ -224,7 +226,7 @@ class Conductor:
         await self._store.break_batch(batch, fault, now=int(self._clock()))
 
     async def _stop(self, batch: Batch, fault: Fault) -> None:
-        """Work no more on a batch that the dispatcher dies on; keep what there is of it."""
+        """Work no more on a batch that does not get on; keep what there is of it."""
         log.error("%s is set aside: %s", batch.id, fault.message)
         now = int(self._clock())
         if batch.status is BatchStatus.IN_PROGRESS:

@@ -48,7 +48,11 @@ class ErrorObject:
     code: str
 
 
-class _Body(msgspec.Struct):
+Body = bytes | msgspec.Raw
+"""JSON text, as it came."""
+
+
+class _Error(msgspec.Struct):
     error: object = None
     detail: object = None
 
@@ -63,7 +67,7 @@ def read_error(body: bytes) -> ErrorObject | None:
     FastAPI's list of faults in the request speaks of it, too; its bare text does not.
     """
     try:
-        found = msgspec.json.decode(body, type=_Body)
+        found = msgspec.json.decode(body, type=_Error)
     except (msgspec.DecodeError, RecursionError):
         return None
     if isinstance(found.error, dict):
@@ -80,7 +84,7 @@ def is_about_route(error: ErrorObject, endpoint: str) -> bool:
     return bool(endpoint) and endpoint in message and "not found" in message
 
 
-def names_model(status: int, error: ErrorObject, request: bytes) -> bool:
+def names_model(status: int, error: ErrorObject, request: Body) -> bool:
     """Whether it says that there is no such model as the request asks for."""
     if error.code in _MODEL_CODES:
         return True
@@ -92,7 +96,7 @@ def names_model(status: int, error: ErrorObject, request: bytes) -> bool:
     )
 
 
-def model_of(request: bytes) -> str | None:
+def model_of(request: Body) -> str | None:
     """Return the model that a request names, or None."""
     try:
         return msgspec.json.decode(request, type=_Named).model

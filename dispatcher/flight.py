@@ -24,6 +24,7 @@ from batchline.states import OutcomeKind
 
 from .berth import Berth, News, Stay
 from .bodies import Bodies
+from .brake import Failures
 from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
@@ -81,6 +82,7 @@ class Flight:
         self._attempts = cache(metrics.attempts.labels)
         self._clock = clock
         self._list_again = list_again
+        self.failures = Failures()
         self._settler: Settler | None = None
         self._bodies = bodies
         self._memory = memory
@@ -225,6 +227,7 @@ class Flight:
         """Forget what is known of a batch that does not run any more."""
         self._retrying.forget(batch_id)
         self._refusals.forget(batch_id)
+        self.failures.forget(batch_id)
 
     # -- sending
 
@@ -306,7 +309,7 @@ class Flight:
                     return False
                 await self._settle(line, OutcomeKind.FAILED, result, Usage())
             case Retry():
-                line.avoid = stay.berth
+                line.avoid = line.avoid if line.refusals else stay.berth
                 return await self._retry(line, stay, verdict, reply.seconds)
             case NoBackend():
                 self.trials.undecided(line)
@@ -401,6 +404,8 @@ class Flight:
         self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage
     ) -> None:
         held = line.held
+        if kind is OutcomeKind.FAILED:
+            self.failures.note(held.batch.id, result)
         match result:
             case Answer(status, body, upstream_id):
                 record = answer_record(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 _FIRST_S = 0.5
 _LONGEST_S = 30.0
+_MOST_ENTRIES = 1000
 
 
 class Need(NamedTuple):
@@ -69,6 +70,8 @@ class Lacks:
         if kind is Lacking.SIZE:
             self.most_bytes = min(self.most_bytes or need.size_bytes, need.size_bytes)
         key = kind, _name(kind, need)
+        if key not in self._entries and len(self._entries) >= _MOST_ENTRIES:
+            self.forget(*next(iter(self._entries)))  # the oldest: it is found out again
         self._entries.setdefault(key, _Entry(reason, now)).refused(reason, now)
 
     def allow(self, need: Need, now: float) -> bool:
@@ -96,6 +99,10 @@ class Lacks:
         """Forget one entry."""
         if self._entries.pop((kind, name), None) is not None and kind is Lacking.SIZE:
             self.most_bytes = 0
+
+    def has(self, kind: Lacking, name: str) -> bool:
+        """Whether this is lacking."""
+        return (kind, name) in self._entries
 
     def names(self, kind: Lacking) -> list[str]:
         """Return what is lacking of a kind."""

@@ -26,6 +26,7 @@ ODD = 3
 _CHALLENGE = 8
 _MOST_CHALLENGE = 512
 """Refusals in a row after which B is asked once more: doubled each time, so that it costs little."""
+_MOST_KINDS = 100
 _PATIENCE_S = 1.0
 """Near the end of a batch A has nothing else to answer: then B is asked."""
 
@@ -80,7 +81,10 @@ class Opinions(Generic[L]):
     """The dockets of all batches."""
 
     def __init__(self) -> None:
-        self._dockets: dict[Kind, _Docket[L]] = defaultdict(_Docket)
+        self._dockets: dict[str, dict[Signature, _Docket[L]]] = {}
+        """By batch."""
+        self._waiting: set[Kind] = set()
+        """Where lines wait."""
         self._streaks: Counter[str] = Counter()
         """By backend: refusals since its last answer, or since they were confirmed."""
         self._oddities: Counter[str] = Counter()
@@ -91,18 +95,19 @@ class Opinions(Generic[L]):
     ) -> Opinion:
         """Take in a refusal. `before`: earlier ones; `has_other`: another backend may be asked."""
         self.forget(line, before)
-        docket = self._dockets[kind]
-        if before:
-            if any(other != by and alike == kind for other, alike in before):
-                self._settle(docket, [by, *(other for other, _ in before)])
+        docket = self._docket(kind)
+        if others := [(other, alike) for other, alike in before if other != by]:
+            if any(self._docket(alike) is docket for _, alike in others):
+                self._settle(docket, [by, *(other for other, _ in others)])
             return Opinion.COUNTS
         self._streaks[by] += 1
         if not has_other:
             return Opinion.COUNTS
-        if by in docket.odd or self._is_due(docket, by):
+        if before or by in docket.odd or self._is_due(docket, by):
             docket.asked.add(line)
             return Opinion.ELSEWHERE
         docket.waiting[by].append((now, line))
+        self._waiting.add(kind)
         return Opinion.WAITS
 
     def answered(self, by: str, line: L, before: Refusals) -> str | None:
@@ -113,30 +118,41 @@ class Opinions(Generic[L]):
             return None
         self.forget(line, before)
         for odd, kind in before:
-            self._dockets[kind].odd.add(odd)
+            self._docket(kind).odd.add(odd)
             self._oddities[odd] += 1
         return next((odd for odd, _ in before if self._oddities[odd] >= ODD), None)
 
     def forget(self, line: L, before: Refusals) -> None:
         """Take note that nothing more comes of a line that was asked elsewhere."""
         for _, kind in before:
-            if kind in self._dockets:
-                self._dockets[kind].asked.discard(line)
+            if kind.batch_id in self._dockets:
+                self._docket(kind).asked.discard(line)
 
     def release(self, now: float, *, is_wanted: Callable[[L], bool]) -> Released[L]:
         """Return the lines that wait no longer, each once; those that nobody wants are forgotten."""
         released: Released[L] = Released()
-        for docket in self._dockets.values():
+        for kind in list(self._waiting):
+            docket = self._docket(kind)
             docket.asked = {line for line in docket.asked if is_wanted(line)}
             for by, waiting in docket.waiting.items():
                 lines = [entry for entry in waiting if is_wanted(entry[1])]
                 docket.waiting[by] = self._leave(docket, by, lines, released, now)
+            if not any(docket.waiting.values()):
+                self._waiting.discard(kind)
         return released
 
     def forget_batch(self, batch_id: str) -> None:
         """Forget a batch that does not run any more."""
-        for kind in [kind for kind in self._dockets if kind.batch_id == batch_id]:
-            del self._dockets[kind]
+        self._dockets.pop(batch_id, None)
+        self._waiting = {kind for kind in self._waiting if kind.batch_id != batch_id}
+
+    def _docket(self, kind: Kind) -> _Docket[L]:
+        """Return what is known of a kind; of a batch that fails in too many ways, by status alone."""
+        dockets = self._dockets.setdefault(kind.batch_id, {})
+        signature = kind.signature
+        if signature not in dockets and len(dockets) >= _MOST_KINDS:
+            signature = Signature(signature.status, "", "")
+        return dockets.setdefault(signature, _Docket())
 
     def _leave(
         self,

@@ -193,7 +193,7 @@ class Placement:
     def _serves(self, berth: Berth, model: str | None) -> bool:
         if not berth.serves(self._asked(model)):
             return False
-        return not berth.lacks or model not in berth.lacks.names(Lacking.MODEL)
+        return model is None or not berth.lacks.has(Lacking.MODEL, model)
 
     # -- learning from lines
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from .berth import Berth, Stay
 from .held import ReadyLine
@@ -17,6 +18,7 @@ from .lacks import Need
 from .memory import Memory
 from .placement import Placement
 
+_LOOKED_AT = 64  # of what lines are parked for; a batch may name thousands of models
 AHEAD_LINES = 128
 """So many lines wait ready, or as many as may be in flight, if that is more."""
 
@@ -100,13 +102,16 @@ class Ready:
         return self._placement.need(line.model, line.held.batch.endpoint, line.size_bytes)
 
     def _next_parked(self) -> tuple[ReadyLine, Stay] | None:
-        for where, lines in list(self._parked.items()):
+        for where in list(islice(self._parked, _LOOKED_AT)):
+            lines = self._parked[where]
             while lines and not lines[0].held.may_send:
                 lines.popleft()
             if not lines:
                 del self._parked[where]
             elif stay := self._placement.place(where[0], avoid=where[1]):
                 return lines.popleft(), stay
+            elif len(self._parked) > _LOOKED_AT:
+                self._parked[where] = self._parked.pop(where)  # others are looked at next time
         return None
 
     def _next_line(self) -> tuple[ReadyLine, Stay] | None:

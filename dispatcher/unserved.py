@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+_MOST_MODELS = 10_000
+"""Lines may name any; beyond so many the oldest begin to wait anew."""
+
 
 class Unserved:
     """Since when each model that was asked for has been served by nobody."""
@@ -18,6 +21,8 @@ class Unserved:
 
     def is_gone(self, model: str, now: float) -> bool:
         """Tell of a model that nobody serves whether its grace is over; the first call starts it."""
+        if model not in self._since and len(self._since) >= _MOST_MODELS:
+            del self._since[next(iter(self._since))]
         return now - self._since.setdefault(model, now) >= self._grace_s
 
     def looked(self, is_served: Callable[[str], bool]) -> None:

@@ -28,6 +28,7 @@ from batchline.model import Usage
 
 from .answers import Defect, Missing, defect_of
 from .error_texts import (
+    Body,
     ErrorObject,
     is_about_route,
     names_model,
@@ -130,7 +131,7 @@ class Setting(msgspec.Struct, frozen=True):
     now: float
     """Unix seconds, for Retry-After dates."""
     endpoint: str = ""
-    request: bytes = b""
+    request: Body = b""
     """The body of the line."""
     may_be_stale: bool = True
     """The line was not sent again for a stale connection before."""

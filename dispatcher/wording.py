@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from batchline import figures
 
-from .error_texts import model_of
+from .error_texts import Body, model_of
 from .policy import Reason
 from .signatures import signature_of
 from .upstream import NGINX_GROUP, Break, Broken, Reply
@@ -18,7 +18,7 @@ _LOGINS = {
 _SHOWN_CHARS = 160
 
 
-def why_of(reply: Reply | Broken, reason: Reason, *, endpoint: str, request: bytes) -> str:
+def why_of(reply: Reply | Broken, reason: Reason, *, endpoint: str, request: Body) -> str:
     """Say what the backend did."""
     if isinstance(reply, Broken):
         does = "takes no connections" if reply.how is Break.CONNECT else "broke off"
@@ -28,7 +28,7 @@ def why_of(reply: Reply | Broken, reason: Reason, *, endpoint: str, request: byt
     return _words(reply, reason, endpoint, request) or _signature(reply, reason)
 
 
-def _words(reply: Reply, reason: Reason, endpoint: str, request: bytes) -> str | None:
+def _words(reply: Reply, reason: Reason, endpoint: str, request: Body) -> str | None:
     """Say what is the operator's matter; None where it is none."""
     status = reply.status
     where = (reply.location or "nowhere")[:_SHOWN_CHARS]

@@ -40,6 +40,7 @@ from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
 from .openapi import DOCUMENT, Document
 from .protocol import Runner
+from .resent import CREATING, Creating
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
@@ -67,6 +68,7 @@ def create_app(
     app[METRICS] = metrics
     app[CLOCK] = clock
     app[RUNNING] = Running()
+    app[CREATING] = Creating()
     app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
     for route in _routes():

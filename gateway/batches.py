@@ -11,6 +11,7 @@ from batchline.parameters import shown
 from batchline.states import BatchStatus
 from batchline.wire import batch_list, batch_object
 
+from . import resent
 from .answers import json_answer
 from .body import read_body
 from .forms import BATCH
@@ -25,25 +26,46 @@ _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EX
 async def create(request: web.Request) -> web.Response:
     """POST /v1/batches: checks the body, adds the batch and returns; lines are read later.
 
-    The same request under the same Idempotency-Key gets the same batch, whatever became of it.
+    The same request under the same Idempotency-Key gets the same batch, whatever became of it; so does
+    a client that sends it again by itself.
     """
     body = await read_body(request)
     min_window_s = request.app[SETTINGS].min_completion_window_s
     wanted = read_batch_request(body, min_window_s=min_window_s)
     key = read_key(request.headers.getall(HEADER, ()))
-    once = Once(request.app[STORE], key, body) if key is not None else None
-    earlier = await once.made(now=now(request)) if once else None
+    if key is not None:
+        return await _create_once(request, wanted, Once(request.app[STORE], key, body))
+    attempt = resent.read_attempt(request, body)
+    if attempt is not None:
+        return await _create_attempted(request, wanted, attempt)
+    new = await _new_batch(request, wanted)
+    return json_answer(batch_object(await request.app[STORE].add_batch(new)))
+
+
+async def _create_once(request: web.Request, wanted: BatchRequest, once: Once) -> web.Response:
+    earlier = await once.made(now=now(request))
     if earlier is not None:
         return json_answer(batch_object(earlier), headers=REPLAYED)
-    file = await _input_file(request, wanted.input_file_id)
-    new = _new_batch(wanted, file, created_at=now(request))
-    if once is None:
-        return json_answer(batch_object(await request.app[STORE].add_batch(new)))
+    new = await _new_batch(request, wanted)
     batch = await once.make(new)
     return json_answer(batch_object(batch), headers={} if batch.id == new.id else REPLAYED)
 
 
-def _new_batch(wanted: BatchRequest, file: File, *, created_at: int) -> NewBatch:
+async def _create_attempted(
+    request: web.Request, wanted: BatchRequest, attempt: resent.Attempt
+) -> web.Response:
+    store = request.app[STORE]
+    async with request.app[resent.CREATING].alone(attempt):
+        earlier = await attempt.made(store, now=now(request))
+        if earlier is not None:
+            return json_answer(batch_object(earlier), headers=resent.REPLAYED)
+        new = await _new_batch(request, wanted)
+        return json_answer(batch_object(await store.add_batch_noted(new, attempt.use(new))))
+
+
+async def _new_batch(request: web.Request, wanted: BatchRequest) -> NewBatch:
+    file = await _input_file(request, wanted.input_file_id)
+    created_at = now(request)
     return NewBatch(
         id=new_batch_id(),
         endpoint=wanted.endpoint,
@@ -54,6 +76,7 @@ def _new_batch(wanted: BatchRequest, file: File, *, created_at: int) -> NewBatch
         expires_at=created_at + wanted.window_s,
         metadata=wanted.metadata,
         output_expires_after_s=wanted.output_expires_after_s,
+        on_failures=wanted.on_failures or request.app[SETTINGS].on_failures,
     )
 
 

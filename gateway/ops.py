@@ -13,8 +13,6 @@ from batchline.model import FleetReport
 
 from .keys import BLOBS, METRICS, STORE, now
 
-_FRESH_S = 15  # the dispatcher reports every second or so; longer silence means that it is gone
-
 
 async def health(request: web.Request) -> web.Response:
     """GET /health: the process answers. Says nothing about the store or the fleet."""
@@ -49,9 +47,8 @@ def fleet_reasons(report: FleetReport | None, *, now: int) -> list[str]:
     """Say everything that keeps a line from being sent at present; empty if nothing does."""
     if report is None:
         return ["no dispatcher has ever reported: is it running?"]
-    age_s = now - report.at
-    if age_s > _FRESH_S:
-        return [f"the dispatcher last reported {age_s} s ago: is it running?"]
+    if silent_s := report.silent_s(now=now):
+        return [f"the dispatcher last reported {silent_s:.0f} s ago: is it running?"]
     reasons = [] if report.paused is None else [f"dispatch is paused: {report.paused}"]
     if report.alive:
         return reasons

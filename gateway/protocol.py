@@ -107,9 +107,7 @@ class Connection(web.RequestHandler):
         if isinstance(exc, ConnectionError):
             raise exc  # the client has left, or shall see a torn answer; whoever tore it logged it
         request_id = new_request_id()
-        if isinstance(exc, ConnectionError):
-            log.info("answer broken off: %s", exc)
-        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("answer broken off (request %s)", request_id, exc_info=exc)
         else:
             log.info("not a proper request: %r", message)

@@ -64,6 +64,8 @@ class Bench:
         self.metrics = Metrics()
         self.clock = time.time
         """What the dispatcher takes for the time; leases count in real time all the same."""
+        self.stopping = asyncio.Event()
+        """Set while the dispatcher that ran last is being stopped, and after."""
 
     async def submit(
         self,
@@ -107,7 +109,7 @@ class Bench:
             **(FAST | settings),
             _env_file=None,
         )
-        stop = asyncio.Event()
+        stop = self.stopping = asyncio.Event()
         # its own store: another process would have one too
         async with (
             opened(self.tmp_path) as store,
@@ -138,7 +140,7 @@ class Bench:
                     return found
                 await asyncio.sleep(0.02)
 
-    async def until(self, condition, within_s=30):
+    async def until(self, condition, within_s=60):
         async with asyncio.timeout(within_s):
             while not await condition():
                 await asyncio.sleep(0.01)

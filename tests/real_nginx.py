@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import aiohttp
 from ports import free_port
@@ -26,6 +27,15 @@ async def running_nginx(servers, folder):
         await process.wait()
 
 
+@asynccontextmanager
+async def behind_nginx(bench, folder, *urls):
+    """Put nginx before these servers; yield the settings that name them."""
+    folder.mkdir()
+    async with running_nginx([url.removeprefix("http://") for url in urls], folder) as url:
+        bench.upstream = SimpleNamespace(url=url)
+        yield {"backend_urls": urls}
+
+
 def nginx_command(servers, folder, port):
     """Write its configuration into the folder; return the command that runs it on `port`."""
     config = folder / "nginx.conf"
@@ -43,7 +53,7 @@ def nginx_command(servers, folder, port):
 
 
 async def _until_healthy(url: str, process) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+    async with asyncio.timeout(60), aiohttp.ClientSession() as client:
         while True:
             assert process.returncode is None, "nginx refused its configuration"
             try:

@@ -48,8 +48,26 @@ def answer_for(path):
     }.get(path, completion())
 
 
+class Share:
+    """A script that answers the first `many` lines, however often each is sent; others wait until it grows."""
+
+    def __init__(self, many):
+        self.many = many
+        self.numbers = {}
+
+    async def __call__(self, body, attempt):
+        number = self.numbers.setdefault(body["tag"], len(self.numbers) + 1)
+        while number > self.many:
+            await asyncio.sleep(0.01)
+        return self.answer(number, body)
+
+    def answer(self, number, body):
+        """Answer the line that was the `number`th to come."""
+        return web.json_response(completion(body["tag"]))
+
+
 class Scripted:
-    """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503."""
+    """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503 or HANG."""
 
     def __init__(self, script=None):
         self.script = script or (lambda body, attempt: web.json_response(completion()))
@@ -62,11 +80,14 @@ class Scripted:
         self.most_in_flight = 0
         self.disconnects = 0
         self.health = 200
+        self.health_asked = 0
         self.is_sick = False
-        self.canaries = 0
-        self.models = ["m"]  # None: there is no such route; HANG: it never answers
+        """The script answers canaries, too; else each gets a good answer."""
+        self.canaries = []
+        self.models = ["m"]
+        """None: there is no such route; HANG: it never answers; a status: it refuses to list them."""
         self.models_asked = 0
-        self.metrics = ""
+        self.metrics = ""  # or what says it at each look: a text, or an answer of its own
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -99,16 +120,31 @@ class Scripted:
         """Stop accepting connections."""
         await self.site.stop()
 
+    async def die(self):
+        """Stop accepting connections, and cut those that there are."""
+        await self.vanish()
+        for connection in list(self.runner.server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
     async def _health(self, request):
+        self.health_asked += 1
+        if self.health == HANG:
+            await self.release.wait()
+            return web.Response()
         return web.Response(status=self.health)
 
     async def _metrics(self, request):
-        return web.Response(text=self.metrics)
+        if inspect.iscoroutinefunction(self.metrics):
+            return await self.metrics(request)
+        return web.Response(text=self.metrics() if callable(self.metrics) else self.metrics)
 
     async def _models(self, request):
         if self.models is None:
             raise web.HTTPNotFound
         self.models_asked += 1
+        if isinstance(self.models, int):
+            return web.json_response({"error": "Unauthorized"}, status=self.models)
         if self.models == HANG:
             await self.release.wait()
         data = [{"id": name, "object": "model"} for name in self.models]
@@ -125,13 +161,14 @@ class Scripted:
 
     async def _take(self, request):
         raw = await request.read()
-        if request.headers.get("X-Request-Id", "").startswith(CANARY):
-            self.canaries += 1
-            if self.is_sick:
-                return await self._perform(request, self.script(json.loads(raw), self.canaries))
-            return web.json_response(answer_for(request.path))
-        self.requests.append(SimpleNamespace(path=request.path, headers=request.headers, body=raw))
+        arrived = SimpleNamespace(path=request.path, headers=request.headers, body=raw)
         body = json.loads(raw)
+        if request.headers.get("X-Request-Id", "").startswith(CANARY):
+            self.canaries.append(arrived)
+            if self.is_sick:
+                return await self._perform(request, self.script(body, len(self.canaries)))
+            return web.json_response(answer_for(request.path))
+        self.requests.append(arrived)
         tag = body.get("tag") or json.dumps(body, sort_keys=True)
         self.seen[tag] += 1
         self.request_ids.append(request.headers.get("X-Request-Id"))

@@ -18,7 +18,6 @@ from .findings import Finding, good, warning, wrong
 from .render import clean
 
 _READ_S = 5.0
-_FRESH_S = 15  # a dispatcher that runs has reported since
 _REASONS_SHOWN = 5
 _MODELS = "/v1/models"
 _KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
@@ -138,7 +137,7 @@ def _reported(settings: Settings, *, now: float) -> Sequence[str]:
         report = last_report(settings.database_path)
     except StoreUnavailable:
         return ()  # the check of the database says so
-    if report is None or now - report.at > _FRESH_S:
+    if report is None or report.silent_s(now=now):
         return ()
     urls = [backend.url for backend in report.backends]
     # Without named backends the dispatcher looks at the upstream itself, which is checked above.

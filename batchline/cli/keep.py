@@ -12,6 +12,7 @@ from rich.markup import escape
 from batchline.errors import BatchlineError
 from batchline.fleet.plan import Program
 from batchline.fleet.supervise import Event, Happened, Supervisor
+from batchline.presence import supervising
 from batchline.service import run_service, set_up_logging
 from batchline.settings import Settings
 
@@ -29,18 +30,19 @@ def keep_running(
 ) -> int:
     """Run the stages until Ctrl-C or SIGTERM; return the exit code, with no child left."""
     set_up_logging("WARNING", as_json=settings.log_json)
-    supervisor = Supervisor(stages, report=lambda event: _tell(out, event))
     gateway = next(p for stage in stages for p in stage if p.name == "gateway")
 
     async def serve(stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(supervisor.run(stop))
-            greeting = tasks.create_task(_greet(supervisor, stages, gateway.url, out))
-            showing = tasks.create_task(_show(demo, greeting, gateway.url, settings, out))
-            await stop.wait()
-            out.print("Stopping …")
-            greeting.cancel()
-            showing.cancel()
+        with supervising(settings.data_dir) as lock:
+            supervisor = Supervisor(stages, report=lambda event: _tell(out, event), lock=lock)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(supervisor.run(stop))
+                greeting = tasks.create_task(_greet(supervisor, stages, gateway.url, out))
+                showing = tasks.create_task(_show(demo, greeting, gateway.url, settings, out))
+                await stop.wait()
+                out.print("Stopping …")
+                greeting.cancel()
+                showing.cancel()
 
     code = run_service(serve)
     out.print("Stopped; nothing is left running." if code == 0 else "Stopped.")

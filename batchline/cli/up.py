@@ -31,6 +31,7 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of files, results and logs [default: .batchline/data]"),
 ]
+_CLOSING_S = 20.0  # what the processes of a run take beyond their grace, until they are gone
 _SLACK_S = 600  # nginx waits this much longer than the dispatcher, which therefore gives up first
 
 
@@ -82,8 +83,8 @@ def up(
         first_port=first_backend_port,
     )
     servers = _plan_servers(options, hardware, build)
-    _check_ports(settings, nginx_port=nginx_port, servers=servers)
     out = Console(highlight=False, soft_wrap=True)
+    _check_ports(settings, out, nginx_port=nginx_port, servers=servers)
     _start(options, servers, hardware, settings, nginx_port=nginx_port, demo=demo, out=out)
 
 
@@ -112,8 +113,8 @@ def serve(
         upstream_url=upstream,
         backend_urls=tuple(backend) if backend else None,
     )
-    _check_ports(settings)
     out = Console(highlight=False, soft_wrap=True)
+    _check_ports(settings, out)
     raise typer.Exit(keep_running(_plan_services(settings), settings, out=out))
 
 
@@ -251,10 +252,16 @@ def _plan_services(settings: Settings) -> list[tuple[Program]]:
 
 
 def _check_ports(
-    settings: Settings, *, nginx_port: int | None = None, servers: Sequence[Program] = ()
+    settings: Settings,
+    out: Console,
+    *,
+    nginx_port: int | None = None,
+    servers: Sequence[Program] = (),
 ) -> None:
+    """Raise Invalid if a port is taken; what a killed run left behind is waited for."""
     from batchline.fleet.plan import LOOPBACK
-    from batchline.fleet.ports import Port, check_ports
+    from batchline.fleet.ports import Port, check_ports, wait_for_ports
+    from batchline.presence import is_left_behind
 
     ports = [
         Port("the gateway", settings.host, settings.port, "choose another with --port"),
@@ -266,4 +273,11 @@ def _check_ports(
         Port(server.name, server.host, server.port, "choose others with --first-backend-port")
         for server in servers
     ]
+    graces_s = [settings.grace_s, *(server.grace_s for server in servers)]
+    wait_for_ports(
+        ports,
+        is_left_behind=lambda: is_left_behind(settings.data_dir),
+        within_s=max(graces_s) + _CLOSING_S,
+        say=out.print,
+    )
     check_ports(ports)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batchline.errors import Invalid
+
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,36 @@ class Port:
     remedy: str
 
 
-def check_ports(ports: Iterable[Port]) -> None:
+def wait_for_ports(
+    ports: Sequence[Port],
+    *,
+    is_left_behind: Callable[[], bool],
+    within_s: float,
+    say: Callable[[str], None],
+) -> None:
+    """Return when every port is free, or nobody who was left behind may free it, or after `within_s`."""
+    deadline = time.monotonic() + within_s
+    is_told = False
+    while (problems := _problems(ports)) and is_left_behind() and time.monotonic() < deadline:
+        if not is_told:
+            say(
+                f"An earlier run was killed, and its processes still finish their requests "
+                f"({problems[0].partition('.')[0]}). Waiting for them, at most {within_s:.0f} s …"
+            )
+        is_told = True
+        time.sleep(_LOOK_S)
+
+
+def check_ports(ports: Sequence[Port]) -> None:
     """Return if every port can be listened on.
 
     Raises Invalid: some cannot, or two parts want the same; all are named with their remedies.
     """
+    if problems := _problems(ports):
+        raise Invalid("\n".join(problems), code="port_in_use")
+
+
+def _problems(ports: Sequence[Port]) -> list[str]:
     problems = []
     taken: dict[int, str] = {}
     for port in ports:
@@ -33,8 +61,7 @@ def check_ports(ports: Iterable[Port]) -> None:
             problems.append(
                 f"port {port.number} for {port.part}: {reason}. End what uses it, or {port.remedy}."
             )
-    if problems:
-        raise Invalid("\n".join(problems), code="port_in_use")
+    return problems
 
 
 def _refusal(port: Port) -> str | None:

@@ -2,8 +2,8 @@
 
 Every child leads a process group of its own, so that Ctrl-C in the terminal reaches batchline only, and
 so that whatever a dead server left behind (vLLM's engine processes outlive their killed parent) goes
-with it. If the supervisor itself is killed, the kernel sends each child SIGTERM and the watchdog ends
-what is left. Owns no port numbers and no flags: those are planned in `plan`.
+with it. If the supervisor itself is killed, the kernel sends each child SIGTERM, and the watchdog ends
+what is left after its grace. Owns no port numbers and no flags: those are planned in `plan`.
 """
 
 from __future__ import annotations
@@ -78,8 +78,12 @@ class Supervisor:
         *,
         report: Callable[[Event], None] = lambda _: None,
         backoff: Callable[[int], float] = backoff_s,
+        lock: int | None = None,
     ) -> None:
-        self._groups = _Groups()
+        """`lock` is a descriptor that stays open, also if this process is killed, until no child is left."""
+        stages = list(stages)
+        grace_s = max((p.grace_s for stage in stages for p in stage), default=0.0)
+        self._groups = _Groups(grace_s=grace_s, lock=lock)
         self._keepers = [
             [
                 _Keeper(program, report=report, backoff=backoff, groups=self._groups)
@@ -126,14 +130,17 @@ class Supervisor:
 class _Groups:
     """The process groups of the children, told to the watchdog."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_s: float, lock: int | None) -> None:
+        self._grace_s = grace_s
+        self._lock = lock
         self._watchdog: Process | None = None
 
     async def open(self) -> None:
         self._watchdog = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", watchdog.__file__),
+            *(sys.executable, "-I", "-S", watchdog.__file__, str(self._grace_s)),
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,
+            pass_fds=() if self._lock is None else (self._lock,),
         )
 
     def add(self, pid: int) -> None:
@@ -148,7 +155,7 @@ class _Groups:
     async def close(self) -> None:
         if self._watchdog is not None and self._watchdog.stdin is not None:
             self._watchdog.stdin.close()
-            await asyncio.wait_for(self._watchdog.wait(), watchdog.GRACE_S + _KILL_WAIT_S)
+            await asyncio.wait_for(self._watchdog.wait(), self._grace_s + _KILL_WAIT_S)
 
     def _tell(self, line: str) -> None:
         if self._watchdog is not None and self._watchdog.stdin is not None:

@@ -1,9 +1,11 @@
 """A small process that outlives the supervisor, to end the supervisor's children if it is killed.
 
-Run as a script, with the standard library only. Standard input carries one line per process group: "+PID"
-when a child was started, "-PID" when it and its group are gone. End of input means that the supervisor
-is gone too: what is still listed gets SIGTERM, then its whole group SIGKILL. (The kernel's
-parent-death signal reaches a server, but not the engine processes that the server started.)
+Run as a script, with the standard library only; its argument is how many seconds the children get.
+Standard input carries one line per process group: "+PID" when a child was started, "-PID" when it and its
+group are gone. End of input means that the supervisor is gone too: the kernel has sent SIGTERM to each child
+then (elsewhere than on Linux this script does), and its whole group gets SIGKILL when it has ended, or when
+its time is over. (The kernel's signal reaches a server, but not the engine processes that the server
+started; a second SIGTERM would cut short what the first one lets it finish.)
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-GRACE_S = 40.0  # longer than vLLM's own drain
 _POLL_S = 0.1
 
 
@@ -30,11 +31,12 @@ def follow(lines: Iterable[str]) -> set[int]:
     return groups
 
 
-def end(groups: set[int]) -> None:
-    """Ask each group's leader to end, then kill its group; returns when all are gone."""
-    for pid in groups:
-        _signal(os.kill, pid, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_S
+def end(groups: set[int], *, grace_s: float) -> None:
+    """Let each group's leader end, then kill its group; returns when all are gone."""
+    if sys.platform != "linux":
+        for pid in groups:
+            _signal(os.kill, pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
     left = set(groups)
     while left:
         done = {pid for pid in left if not _signal(os.kill, pid, 0)}
@@ -55,4 +57,4 @@ def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    end(follow(sys.stdin))
+    end(follow(sys.stdin), grace_s=float(sys.argv[1]))

@@ -67,6 +67,9 @@ class Intake(Protocol):
         Keys that have expired when the batch is created are free again, and are forgotten.
         """
 
+    async def add_batch_noted(self, new: NewBatch, used: UsedKey) -> Batch:
+        """Insert a batch and let the key stand for it from now on, whatever it stood for before."""
+
     async def used_key(self, key: str, *, now: int) -> UsedKey | None:
         """Return what the key was used for, or None if it never was or has expired."""
 

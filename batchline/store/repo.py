@@ -21,7 +21,7 @@ from batchline.model import (
     Usage,
     UsedKey,
 )
-from batchline.states import PAUSABLE, BatchStatus
+from batchline.states import PAUSABLE, BatchStatus, OnFailures
 from batchline.uploads import Part, Upload, UploadStatus
 
 
@@ -108,6 +108,9 @@ def to_batch(row: Row) -> Batch:
         metadata=_decoded(row["metadata"], dict[str, str]),
         faults=_decoded(row["faults"], list[Fault]),
         deaths=row["deaths"] if row["completed"] + row["failed"] == row["finished_then"] else 0,
+        on_failures=OnFailures(row["on_failures"]),
+        finished_at_resume=row["finished_at_resume"],
+        failed_at_resume=row["failed_at_resume"],
         counts=Counts(row["total"], row["completed"], row["failed"]),
         usage=Usage(*(row[name] for name in _USAGE)),
     )

@@ -128,6 +128,14 @@ class SqliteIntake(SqliteParts):
         assert row is not None, "an insert returns its row"
         return repo.to_batch(row)
 
+    async def add_batch_noted(self, new: NewBatch, used: UsedKey) -> Batch:  # noqa: D102
+        async with self._database.write() as tx:
+            await tx.run(self._text("drop_key"), {"key": used.key})
+            await self._take_key(tx, used, now=new.created_at)
+            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
+        assert row is not None, "an insert returns its row"
+        return repo.to_batch(row)
+
     async def used_key(self, key: str, *, now: int) -> UsedKey | None:  # noqa: D102
         async with self._database.read() as tx:
             row = await tx.row(self._text("get_key"), {"key": key, "now": now})

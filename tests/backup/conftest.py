@@ -37,7 +37,7 @@ def command():
 
 @pytest.fixture
 async def system(tmp_path, upstream):
-    made = System(tmp_path / "live", upstream.url, max_in_flight=16, lease_s=5)
+    made = System(tmp_path / "live", upstream.url, max_in_flight=32, lease_s=5)
     made.folder.mkdir()
     yield made
     await asyncio.to_thread(made.stop)

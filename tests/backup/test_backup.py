@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from contextlib import closing
 
 import pytest
 from inputs import requests
 from processes import System
+from scripted import Share
 
 from batchline.blobs.keys import file_key
 from batchline.cli.failure import ExitCode
@@ -21,12 +22,18 @@ LINES = 1200
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_each_backup_made_under_load_goes_on_and_ends_with_each_line_once(
     system, upstream, tmp_path, command
 ):
     """While lines are settled, batches end and files are uploaded and deleted all the time."""
     stop = threading.Event()
+    share = Share(LINES - 10)
+
+    async def slowly(body, attempt):
+        await asyncio.sleep(0.03)
+        return await share(body, attempt)
+
+    upstream.script = slowly
 
     def churn():
         """Make garbage: files, and small batches with their results."""
@@ -55,16 +62,17 @@ async def test_each_backup_made_under_load_goes_on_and_ends_with_each_line_once(
             stop.set()
             churning.join()
         system.stop()
+        share.many = LINES
         return batch, made
 
     def restored(folder, batch):
         """Bring one to its end."""
         assert command("fsck", folder / "data")[1]["ok"]
+        before = completed(folder / "data", batch)
         other = System(folder, upstream.url, max_in_flight=64)
         try:
             other.start("gateway", "dispatcher")
             other.wait_ready()
-            before = other.client.batches.retrieve(batch.id).request_counts.completed
             ended = other.ended(batch)
             results = other.results(ended)
         finally:
@@ -80,6 +88,12 @@ async def test_each_backup_made_under_load_goes_on_and_ends_with_each_line_once(
         assert ended.status == "completed"
         assert [line["custom_id"] for line in output] == [f"id-{i}" for i in range(LINES)]
         assert 0 < before < LINES
+
+
+def completed(data, batch):
+    with closing(sqlite3.connect(data / "batchline.sqlite3")) as db:
+        ((lines,),) = db.execute("SELECT completed FROM batches WHERE id = ?", [batch.id])
+    return lines
 
 
 def run(system, folder, *, failpoints=""):
@@ -158,11 +172,13 @@ async def test_bytes_deleted_while_a_backup_was_held_up_are_not_missed(
         busy()
         doomed = system.client.files.create(file=b"x", purpose="user_data")
         held_up = run(system, tmp_path / "there", failpoints="backup.snapshot=sleep:3")
-        until_there(tmp_path / ".there.partial" / "batchline.sqlite3")
+        assert any("failpoint backup.snapshot" in line for line in held_up.stderr)
+        held_up.send_signal(signal.SIGSTOP)  # however long the rest takes
         with closing(sqlite3.connect(system.data / "batchline.sqlite3")) as connection, connection:
             connection.execute("DELETE FROM roles WHERE role LIKE 'keep/%'")
         system.client.files.delete(doomed.id)
         (system.data / "blobs" / file_key(doomed.id)).unlink()  # as the sweep does
+        held_up.send_signal(signal.SIGCONT)
         held_up.communicate(timeout=60)
         return held_up.returncode, doomed
 
@@ -171,10 +187,3 @@ async def test_bytes_deleted_while_a_backup_was_held_up_are_not_missed(
     assert code == ExitCode.OK
     assert not (tmp_path / "there" / "blobs" / file_key(doomed.id)).exists()
     assert (await asyncio.to_thread(command, "fsck", tmp_path / "there"))[1]["ok"]
-
-
-def until_there(path, within_s=60):
-    deadline = time.monotonic() + within_s
-    while not path.exists():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)

@@ -11,10 +11,8 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from wire import Server, form, json_request, part
+from wire import IDLE_S, PATIENCE_S, STALL_S, Server, form, json_request, part
 
-STALL_S = 0.6
-IDLE_S = 0.8
 MAX_FILE_BYTES = 100_000
 MAX_LINE_BYTES = 50_000
 PROCESS = f"""
@@ -74,7 +72,7 @@ def server(process):
     """The gateway, looked over after the case: nothing left, nothing in the log, still answering."""
     before, logged = process.kept(), len(process.log.read_bytes())
     yield process
-    with urllib.request.urlopen(process.url + "/health", timeout=10) as answer:
+    with urllib.request.urlopen(process.url + "/health", timeout=PATIENCE_S) as answer:
         assert answer.status == 200
     process.settles_at(before)
     told = process.log.read_bytes()[logged:].decode()

@@ -7,8 +7,18 @@ import json
 import time
 
 import pytest
-from conftest import IDLE_S, STALL_S
-from wire import Case, check_refusal, form, json_request, part, read_answer, request
+from wire import (
+    IDLE_S,
+    PATIENCE_S,
+    STALL_S,
+    Case,
+    check_refusal,
+    form,
+    json_request,
+    part,
+    read_answer,
+    request,
+)
 
 UPLOAD = form(part("purpose", b"batch"), part("file", b"x" * 5000, "a.jsonl"))
 CHUNKED = ("Transfer-Encoding: chunked",)
@@ -59,15 +69,12 @@ CHUNKS = {
 @pytest.mark.parametrize("chunk", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("head", [HEAD, UPLOAD_HEAD + FIRST_CHUNK], ids=["at once", "mid-upload"])
 def test_broken_chunks_end_the_request_at_once(server, head, chunk):
-    """One refusal, then the connection is closed; nothing is read into what follows."""
-    began = time.monotonic()
+    """One refusal – no 408 for silence –, then the end; nothing is read into what follows."""
     with server.connect() as connection:
         connection.sendall(head + chunk)
         stream = connection.makefile("rb")
         check_refusal(read_answer(stream), Case(b""))
         assert stream.read() == b""
-
-    assert time.monotonic() - began < STALL_S
 
 
 @pytest.mark.parametrize("head", [HEAD, UPLOAD_HEAD + FIRST_CHUNK], ids=["batch", "upload"])
@@ -75,7 +82,7 @@ def test_chunks_that_break_later_end_the_request_too(server, head):
     """Also when the handler is already waiting for the next one."""
     with server.connect() as connection:
         connection.sendall(head)
-        time.sleep(STALL_S / 3)
+        time.sleep(STALL_S / 12)  # much shorter than the server's patience
         connection.sendall(b"zz\r\n")
         stream = connection.makefile("rb")
 
@@ -158,7 +165,7 @@ def test_a_body_that_trickles_is_a_408(server, sent):
             break
 
         assert first
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         check_refusal(read_answer(connection.makefile("rb")), Case(b"", 408, "too slowly"))
 
 

@@ -9,7 +9,9 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 
-PATIENCE_S = 15
+PATIENCE_S = 60
+STALL_S = 0.6  # the server's patience with a body
+IDLE_S = 0.8  # and with a head
 KEYS = ["message", "type", "param", "code"]
 
 

@@ -39,7 +39,7 @@ class House(Bench):
     async def show(self, batch):
         return (await self.call("GET", f"/batches/{batch.id}")).json
 
-    async def reached(self, batch, condition, within_s=30):
+    async def reached(self, batch, condition, within_s=60):
         """Wait until the batch object (as stored) meets the condition; return it."""
         async with asyncio.timeout(within_s):
             while not condition(found := await self.store.get_batch(batch.id)):

@@ -145,7 +145,7 @@ async def test_following_streams_lines_as_they_finish_and_ends_with_the_batch(ho
                 if len(got) == 19:
                     seen.set()
 
-    async with house.running(), asyncio.timeout(30):
+    async with house.running(), asyncio.timeout(60):
         reading = asyncio.ensure_future(read())
         await seen.wait()
         early = await house.store.get_batch(batch.id)
@@ -189,7 +189,7 @@ async def test_lines_that_never_ran_come_last(house, upstream):
     """After a cancel the followers get the unrun lines, as the error file has them."""
     upstream.script = hold(*range(5, 30))
     batch = await house.submit(30)
-    async with house.running(), asyncio.timeout(30):
+    async with house.running(), asyncio.timeout(60):
         await house.finished(batch, 5)
         following = asyncio.ensure_future(follow(house, batch))
         await house.call("POST", f"/batches/{batch.id}/cancel")
@@ -318,7 +318,7 @@ async def test_silence_is_filled_with_blank_lines(house, upstream, monkeypatch):
     """While nothing finishes a blank line comes now and then; it is no line of the batch."""
     monkeypatch.setattr("gateway.results.HEARTBEAT_S", 0.0)
     batch = await house.submit(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with house.http.get(
             f"{house.url}/batches/{batch.id}/results?follow=true"
         ) as response:
@@ -333,7 +333,7 @@ async def test_who_goes_away_is_forgotten(house, upstream):
     batch = await house.submit(1)
     url = f"{house.url}/batches/{batch.id}/results?follow=true"
     running = house.server.app[RUNNING]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with aiohttp.ClientSession() as http:
             answers = [await http.get(url) for _ in range(5)]
             assert (await house.call("GET", f"/batches/{batch.id}")).status == 200
@@ -349,7 +349,7 @@ async def test_a_stop_cuts_followers_off_instead_of_ending_well(house, upstream)
 
     batch = await house.submit(1)
     url = f"{house.url}/batches/{batch.id}/results?follow=true"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with house.http.get(url) as response:
             await house.server.app[RUNNING].drain(grace_s=10)
             with pytest.raises(aiohttp.ClientPayloadError):

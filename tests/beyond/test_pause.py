@@ -46,9 +46,9 @@ async def test_a_paused_batch_settles_what_flies_and_goes_on_after_resume(house,
 
     upstream.script = script
     batch = await house.submit(300)
-    async with house.running(), asyncio.timeout(30):
+    async with house.running(), asyncio.timeout(60):
         await house.finished(batch, 40)
-        while upstream.in_flight < 16:
+        while upstream.in_flight < 16 or await leased(house, batch) < 2:
             await asyncio.sleep(0.01)
         held = await leased(house, batch)
         paused = (await pause(house, batch)).json
@@ -79,11 +79,11 @@ async def test_a_line_waiting_for_its_retry_does_not_hold_a_paused_slice(house, 
     )
     batch = await house.submit(5)
     async with house.running():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while sum(upstream.seen.values()) < 5:
                 await asyncio.sleep(0.01)
         await pause(house, batch)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await leased(house, batch):
                 await asyncio.sleep(0.01)
         await resume(house, batch)

@@ -14,7 +14,7 @@ import pytest
 
 from chaos.draw import schedule
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.chaos
 
 ROOT = Path(__file__).parents[2]
 

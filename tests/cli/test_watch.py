@@ -49,7 +49,7 @@ def test_the_exit_code_tells_how_it_ended(batchline, api, end, code):
 
 def test_a_pipe_gets_a_line_at_each_change_of_status(batchline, api):
     """Between those, one every 30 seconds: logs stay short."""
-    looks = [running(n, 50) for n in range(1, 40)]
+    looks = [running(n, 50) for n in range(1, 20)]
     api.add(then=[*looks, completed(50)])
 
     done = batchline("watch", "--interval", "0.1")

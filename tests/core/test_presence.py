@@ -45,7 +45,7 @@ async def test_a_gateway_waits_for_whoever_has_the_directory_to_himself(tmp_path
         while "fsck --repair' works on" not in caplog.text:
             await asyncio.sleep(0)
         assert not begun.is_set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
 
 
 async def test_a_gateway_that_is_stopped_while_it_waits_does_not_begin(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from scene import NOW, backend, batch, overview, report
 
+from batchline.model import SILENT_AFTER_S
 from dashboard import fleet
+from gateway.ops import fleet_reasons
 
 
 def _notices(*backends):
@@ -143,6 +145,17 @@ def test_requests_on_trial_are_told(count, head):
     assert notice.head == head
     assert notice.text.startswith("Servers died while working on")
     assert "gpu-0 is reserved" in notice.text
+
+
+@pytest.mark.parametrize("over_s", [0, 1])
+def test_ready_and_the_page_agree_when_the_dispatcher_is_silent(over_s):
+    """One limit and one predicate: neither may call what the other calls well."""
+    old = report(at=NOW - SILENT_AFTER_S - over_s)
+
+    assert (fleet.halt(overview(report=old), now=NOW) is fleet.Halt.SILENT) is bool(over_s)
+    assert bool(fleet_reasons(old, now=NOW)) is bool(over_s)
+    heads = [notice.head for notice in _found(overview(report=old))]
+    assert any("dispatcher has not reported" in head for head in heads) is bool(over_s)
 
 
 def test_a_disk_that_refuses_is_told_instead_of_a_silent_dispatcher():

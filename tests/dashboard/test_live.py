@@ -150,7 +150,7 @@ async def test_the_poller_looks_without_viewers_and_at_once_with_one(stage, metr
     live = Live(view=stage, blobs=Disk(), metrics=metrics, clock=clock)
     poller = asyncio.create_task(live.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not stage.looks:
                 await asyncio.sleep(0)
             looks = stage.looks
@@ -182,7 +182,7 @@ async def test_a_locked_database_does_not_hold_the_page(live, stage, clock):
     stage.refusal = StoreUnavailable("The database is held by another process for too long.")
     stage.lock.clear()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         first = (await live.refresh()).shown.figures
         again = (await live.refresh()).shown.figures
         stage.lock.set()

@@ -192,7 +192,7 @@ async def _events(answer):
 
 
 async def _first(client):
-    async with asyncio.timeout(30), client.get("/ui/stream") as answer:
+    async with asyncio.timeout(60), client.get("/ui/stream") as answer:
         assert answer.headers["X-Accel-Buffering"] == "no"
         async for event in _events(answer):
             if event[0] == "message":
@@ -274,6 +274,6 @@ async def test_the_server_stops_while_pages_watch(stage, metrics, clock):
     """Open streams end by themselves on shutdown."""
     app = web.Application()
     add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=clock, document=dict)
-    async with asyncio.timeout(30), TestClient(TestServer(app)) as client:
+    async with asyncio.timeout(60), TestClient(TestServer(app)) as client:
         answer = await client.get("/ui/stream")
         await anext(_events(answer))

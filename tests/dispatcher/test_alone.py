@@ -24,7 +24,7 @@ async def test_the_second_waits_until_the_first_is_gone(tmp_path):
     await asyncio.sleep(0)
     assert order == [("first", True)]
     leave.set()
-    await asyncio.wait_for(asyncio.gather(first, second), 20)
+    await asyncio.wait_for(asyncio.gather(first, second), 60)
     assert order == [("first", True), ("second", True)]
 
 

@@ -94,6 +94,7 @@ async def test_nothing_is_sent_after_the_deadline_even_before_anyone_ended_the_b
     batch = await bench.submit(100, expires_in_s=WINDOW_S)
     async with bench.running():
         await done(bench, batch, 5)
+        await bench.until(lambda: bench.holds(upstream.in_flight == 16))
         clock.advance(WINDOW_S)
 
         async def is_aborted():

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from aiohttp import web
-from scripted import HANG, RESET, TRUNCATE, completion, error
+from scripted import HANG, RESET, TRUNCATE, Share, completion, error
 
 from batchline.states import BatchStatus
 from dispatcher.upstream import Upstream
@@ -59,12 +59,16 @@ async def test_result_lines_have_the_documented_form(bench, upstream):
 
 async def test_concurrency_stays_below_the_bound(bench, upstream):
     """max_in_flight is never exceeded, and is used."""
+    full = asyncio.Event()
 
-    async def slowly(body, attempt):
+    async def held_until_full(body, attempt):
+        if upstream.in_flight == 7:
+            full.set()
+        await full.wait()
         await asyncio.sleep(0.01)
         return web.json_response(completion())
 
-    upstream.script = slowly
+    upstream.script = held_until_full
     batch = await bench.submit(200)
     async with bench.running(max_in_flight=7):
         await bench.ended(batch)
@@ -231,6 +235,7 @@ async def test_cancel_aborts_what_is_in_flight_and_names_every_unrun_line(bench,
             return (await bench.store.get_batch(batch.id)).counts.completed == 10
 
         await bench.until(ten_done)
+        await bench.until(lambda: bench.holds(upstream.in_flight == 16))
         await bench.store.cancel_batch(batch.id, now=1)
         ended = await bench.ended(batch)
         output, errors = await bench.results(ended)
@@ -248,47 +253,39 @@ async def test_cancel_aborts_what_is_in_flight_and_names_every_unrun_line(bench,
 
 
 async def test_a_small_batch_does_not_wait_behind_a_big_one(bench, upstream):
-    """Ten lines created after thousands finish long before them."""
-
-    async def slowly(body, attempt):
-        await asyncio.sleep(0.005)
-        return web.json_response(completion())
-
-    upstream.script = slowly
+    """Ten lines created after thousands are sent long before the last of them."""
+    share = upstream.script = Share(50)
     big = await bench.submit(3000)
     async with bench.running(max_in_flight=8):
-
-        async def under_way():
-            return (await bench.store.get_batch(big.id)).counts.completed > 50
-
-        await bench.until(under_way)
+        await bench.until(lambda: bench.has_finished(big, 50))
         small = await bench.submit("\n".join(line(i, tag=f"small{i}") for i in range(10)))
+        await bench.until(lambda: bench.is_in(small, BatchStatus.IN_PROGRESS))
+        share.many = 3010
         await bench.ended(small)
-        left = await bench.store.get_batch(big.id)
+        await bench.ended(big)
 
-    assert left.counts.finished < 2500
+    assert max(share.numbers[f"small{i}"] for i in range(10)) < 500
 
 
 async def test_a_graceful_stop_loses_and_repeats_nothing(bench, upstream):
     """Stopped in the middle and started again: one send a line."""
 
-    async def slowly(body, attempt):
-        await asyncio.sleep(0.01)
+    async def answered_when_stopping(body, attempt):
+        if len(upstream.seen) > 100:
+            await bench.stopping.wait()
         return web.json_response(completion())
 
-    upstream.script = slowly
+    upstream.script = answered_when_stopping
     batch = await bench.submit(300)
     async with bench.running(grace_s=20):
-
-        async def half():
-            return (await bench.store.get_batch(batch.id)).counts.completed > 60
-
-        await bench.until(half)
+        await bench.until(lambda: bench.has_finished(batch, 100))
+        await bench.until(lambda: bench.holds(upstream.in_flight == 16))
     middle = await bench.store.get_batch(batch.id)
+    upstream.script = lambda body, attempt: web.json_response(completion())
     async with bench.running():
         ended = await bench.ended(batch)
 
-    assert 60 < middle.counts.completed < 300
+    assert middle.counts.completed == 116
     await bench.results(ended)
     assert set(upstream.seen.values()) == {1}
 

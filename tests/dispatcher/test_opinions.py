@@ -98,9 +98,24 @@ def test_two_that_refuse_for_different_reasons_agree_on_the_line_and_on_no_kind(
 def test_the_same_backend_twice_is_no_second_opinion(scene):
     """The other one died meanwhile: the line fails, the kind is not settled."""
     scene.refused(0)
-    assert scene.refused(0) is Opinion.COUNTS
+    assert scene.refused(0) is Opinion.ELSEWHERE
+    assert scene.refused(0, has_other=False) is Opinion.COUNTS
 
     assert scene.refused(1) is Opinion.ELSEWHERE
+
+
+def test_a_batch_that_fails_in_a_thousand_ways_is_remembered_in_bounds(scene):
+    """Messages that quote the line: beyond some kinds the status must do."""
+    asked = 0
+    for line in range(1000):
+        kind = KIND._replace(signature=Signature(400, "x", f"kind {'x' * line}"))
+        if scene.refused(line, "a", kind) is Opinion.ELSEWHERE:
+            asked += 1
+            assert scene.refused(line, "b", kind) is Opinion.COUNTS
+
+    assert asked < 120
+    scene.answered("a")
+    assert len(scene.release()[0]) == 1000 - asked
 
 
 def test_kinds_and_batches_are_judged_apart(scene):

@@ -92,7 +92,7 @@ async def test_what_the_disk_refuses_is_kept_and_stored_later(
     await settler.put(batch, lease, outcome(0))
 
     reasons = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not settled:
             reasons.append(gate.reason)
             await asyncio.sleep(0.002)
@@ -116,7 +116,7 @@ async def test_an_error_after_the_commit_settles_nothing_twice(
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not settled and not running.done():
             await asyncio.sleep(0.002)
     settler.stop()
@@ -138,12 +138,12 @@ async def test_bytes_that_are_durable_are_not_written_again(
     try:
         running = asyncio.ensure_future(settler.run())
         await settler.put(batch, lease, outcome(0))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while failpoints._armed["settle.rows"].passes < 3:
                 await asyncio.sleep(0.002)
     finally:
         failpoints.arm("")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not settled:
             await asyncio.sleep(0.002)
     settler.stop()
@@ -171,7 +171,7 @@ async def test_dispatch_goes_on_only_once_all_that_waited_is_stored(
     (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while gate.is_open:
             await asyncio.sleep(0.002)
         await settler.put(batch, lease, outcome(1))
@@ -199,7 +199,7 @@ async def test_a_full_queue_holds_the_caller_back(
     await asyncio.sleep(0)
     assert not third.done()
     running = asyncio.ensure_future(settler.run())
-    await asyncio.wait_for(third, 20)
+    await asyncio.wait_for(third, 60)
     settler.stop()
     await running
 

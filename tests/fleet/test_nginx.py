@@ -100,7 +100,7 @@ async def test_requests_are_spread_over_the_servers(backends, start_proxy):
     for server in backends:
         server.script = wait
     requests = [asyncio.create_task(proxy.post()) for _ in range(8)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for server in backends:
             await server.arrived.wait()
     gate.set()
@@ -141,7 +141,7 @@ async def test_a_poison_request_reaches_at_most_two_servers(backends, start_prox
 
     for server in backends:  # each server gets a kept-alive connection
         server.script = meet
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(proxy.post() for _ in backends))
     for server in backends:
         server.bodies.clear()
@@ -194,7 +194,7 @@ async def test_a_server_that_comes_back_is_used_again(backends, start_proxy):
     await proxy.post()
     await backends[0].start()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not backends[0].bodies:
             assert (await proxy.post()).status == 200
             await asyncio.sleep(0.1)
@@ -257,7 +257,7 @@ async def test_a_client_that_leaves_is_noticed_by_the_server(backends, start_pro
 
     backends[0].script = hang
     request = asyncio.create_task(proxy.post())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await backends[0].arrived.wait()
         request.cancel()
 
@@ -278,7 +278,7 @@ async def test_a_stream_passes_chunk_by_chunk(backends, start_proxy):
         return response
 
     backends[0].script = stream
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         response = await proxy.client.post(proxy.url)
         first = await response.content.readany()
         seen.set()

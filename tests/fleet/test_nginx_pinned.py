@@ -151,7 +151,7 @@ async def test_a_line_that_is_aborted_leaves_its_server(backends, start_proxy):
 
     backends[0].script = hang
     request = asyncio.create_task(proxy.post(headers=to(backends[0])))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await backends[0].arrived.wait()
         request.cancel()
 

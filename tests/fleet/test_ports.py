@@ -8,7 +8,7 @@ import pytest
 from ports import free_port
 
 from batchline.errors import Invalid
-from batchline.fleet.ports import Port, check_ports
+from batchline.fleet.ports import Port, check_ports, wait_for_ports
 
 
 def test_free_ports_pass():
@@ -49,3 +49,55 @@ def test_one_port_for_two_parts_is_refused():
         check_ports(
             [Port("nginx", "127.0.0.1", number, "x"), Port("vllm-0", "127.0.0.1", number, "y")]
         )
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody listens on until the socket is closed."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener, Port("the gateway", "127.0.0.1", listener.getsockname()[1], "use --port")
+
+
+def test_what_was_left_behind_is_waited_for(taken):
+    """Said once, with the port; it returns as soon as the port is free."""
+    listener, port = taken
+    looks, said = [], []
+
+    def is_left_behind():
+        looks.append(1)
+        if len(looks) == 3:
+            listener.close()
+        return True
+
+    wait_for_ports([port], is_left_behind=is_left_behind, within_s=60, say=said.append)
+
+    check_ports([port])
+    assert len(looks) == 3
+    assert len(said) == 1
+    assert f"port {port.number} for the gateway" in said[0]
+
+
+def test_a_port_of_others_is_not_waited_for(taken):
+    """Nor is one waited for longer than those who were left behind live."""
+    _, port = taken
+    left, said = [True, False], []
+
+    wait_for_ports([port], is_left_behind=lambda: False, within_s=60, say=said.append)
+    assert said == []
+    wait_for_ports([port], is_left_behind=lambda: left.pop(0), within_s=60, say=said.append)
+
+    assert left == []
+    with pytest.raises(Invalid, match="use --port"):
+        check_ports([port])
+
+
+def test_the_wait_is_bounded(taken):
+    """However long they live."""
+    _, port = taken
+
+    wait_for_ports([port], is_left_behind=lambda: True, within_s=0.3, say=lambda _: None)
+
+    with pytest.raises(Invalid, match="use --port"):
+        check_ports([port])

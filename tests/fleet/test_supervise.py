@@ -155,7 +155,7 @@ async def test_what_a_dead_child_left_behind_goes_with_it(make_program, supervis
     os.kill(first.pid, signal.SIGKILL)
     await story.until(Happened.STARTED, 2)
 
-    psutil.wait_procs([helper], timeout=10)
+    psutil.wait_procs([helper], timeout=60)
     assert not is_alive(helper)
 
 

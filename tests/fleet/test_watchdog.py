@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from batchline.fleet import watchdog
 
@@ -13,26 +16,29 @@ def test_groups_that_ended_are_forgotten():
     assert watchdog.follow(["+10\n", "+20\n", "-10\n", "+30\n", "-99\n"]) == {20, 30}
 
 
-def test_what_is_still_listed_is_ended():
+@pytest.mark.parametrize("grace_s", ["0", "0.5"])
+def test_what_is_still_listed_is_ended_when_its_time_is_over(grace_s):
     """End of input means that the supervisor is gone."""
     child = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
     )
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", watchdog.__file__], stdin=subprocess.PIPE, text=True
+        [sys.executable, "-I", "-S", watchdog.__file__, grace_s],
+        stdin=subprocess.PIPE,
+        text=True,
     )
 
     process.stdin.write(f"+{child.pid}\n")
     process.stdin.close()
-    child.wait(timeout=30)  # reaped here, so that the watchdog sees it go
-
+    # Reaped here, so that the watchdog sees it go.
+    assert child.wait(timeout=30) == -signal.SIGKILL
     assert process.wait(timeout=60) == 0
 
 
 def test_nothing_listed_means_nothing_to_do():
     """The normal end: the supervisor has stopped everything itself."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", watchdog.__file__],
+        [sys.executable, "-I", "-S", watchdog.__file__, "60"],
         input="+1234567\n-1234567\n",
         text=True,
         timeout=30,

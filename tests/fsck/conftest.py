@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from inputs import requests
 from processes import System
-from scripted import Scripted, completion
+from scripted import Scripted, Share, completion
 from typer.testing import CliRunner
 
 from batchline.cli.main import app
@@ -76,21 +76,13 @@ async def _answer(body, attempt):
     return web.json_response(completion(body["tag"]))
 
 
-class Share:
-    """A script that answers `many` lines, one in ten with an error; others wait until it grows."""
+class Partly(Share):
+    """Answers one line in ten with an error."""
 
-    def __init__(self, many):
-        self.many = many
-        self.begun = 0
-
-    async def __call__(self, body, attempt):
-        self.begun += 1
-        number = self.begun
-        while number > self.many:
-            await asyncio.sleep(0.01)
+    def answer(self, number, body):
         if number % 10 == 3:
             return web.json_response({"error": {"message": "no"}}, status=400)
-        return web.json_response(completion(body["tag"]))
+        return super().answer(number, body)
 
 
 async def _make(folder):
@@ -106,9 +98,9 @@ async def _make(folder):
         def drive():
             system.start("gateway", "dispatcher")
             system.wait_ready()
-            upstream.script = Share(LINES)
+            upstream.script = Partly(LINES)
             completed = system.ended(system.submit(requests(LINES)))
-            upstream.script = Share(40)
+            upstream.script = Partly(40)
             cancelled = until_finished(system.submit(requests(LINES)), 40)
             system.client.batches.cancel(cancelled.id)
             cancelled = system.ended(cancelled)
@@ -117,7 +109,7 @@ async def _make(folder):
                 bytes=10, filename="x.jsonl", mime_type="text/plain", purpose="batch"
             )
             system.client.uploads.parts.create(upload.id, data=b"half")
-            upstream.script = Share(0)
+            upstream.script = Partly(0)
             running = system.submit(requests(LINES))
             for lines in STEPS:
                 upstream.script.many = lines

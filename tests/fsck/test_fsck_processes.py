@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 
-import pytest
 from inputs import requests
 from processes import System
 from test_fsck_damage import SEGMENTS, SEQ
@@ -25,7 +24,6 @@ def everything(directory):
     directory.sql("UPDATE batches SET completed = 1, failed = 0 WHERE status = 'in_progress'")
 
 
-@pytest.mark.timeout(120)
 async def test_a_repaired_batch_goes_on_and_ends_with_each_line_once(directory, finish, upstream):
     """Results that were whole are kept; only the others are sent."""
     everything(directory)
@@ -41,7 +39,6 @@ async def test_a_repaired_batch_goes_on_and_ends_with_each_line_once(directory, 
     assert await asyncio.to_thread(directory.found) == []
 
 
-@pytest.mark.timeout(120)
 async def test_a_drained_batch_whose_results_are_damaged_is_reopened(directory, finish, upstream):
     """It was about to be published; the lines that are lost run again first."""
     system = System(directory.folder, upstream.url, max_in_flight=16)
@@ -74,7 +71,6 @@ def test_repair_wants_the_directory_to_itself(directory):
     assert directory.sql("SELECT last FROM tokens") == [(0,)]
 
 
-@pytest.mark.timeout(120)
 async def test_looking_beside_running_processes_finds_nothing_wrong(directory, upstream):
     """While batches run, end and are deleted, again and again."""
     system = System(directory.folder, upstream.url, max_in_flight=16)

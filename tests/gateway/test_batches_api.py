@@ -247,6 +247,37 @@ async def test_result_expiry_is_stored(gateway):
     assert (await gateway.store.get_batch(batch.id)).output_expires_after_s == 7200
 
 
+@pytest.mark.spec("beyond-on-failures")
+@pytest.mark.parametrize(
+    ("setting", "given", "kept"),
+    [
+        ("continue", {}, "continue"),
+        ("continue", {"on_failures": "pause"}, "pause"),
+        ("pause", {}, "pause"),
+        ("pause", {"on_failures": None}, "pause"),
+        ("pause", {"on_failures": "continue"}, "continue"),
+    ],
+)
+async def test_what_happens_on_failures_is_asked_for_or_set(starts, setting, given, kept):
+    """The batch's own word counts; without one that of the setting."""
+    gateway = await starts(on_failures=setting)
+
+    batch = await gateway.create_batch(extra_body=given)
+
+    assert (await gateway.store.get_batch(batch.id)).on_failures == kept
+
+
+@pytest.mark.spec("beyond-on-failures")
+@pytest.mark.parametrize("given", ["stop", "", "PAUSE", 1, True, ["pause"]])
+async def test_another_word_for_failures_is_refused(gateway, given):
+    """As of other enumerations."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        await gateway.create_batch(extra_body={"on_failures": given})
+
+    assert caught.value.param == "on_failures"
+    assert caught.value.code == ("invalid_value" if isinstance(given, str) else "invalid_type")
+
+
 @pytest.mark.spec("3.2-extra-fields")
 async def test_unknown_fields_are_ignored(gateway):
     """`extra_body` does no harm."""

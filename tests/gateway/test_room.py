@@ -94,7 +94,7 @@ async def test_what_does_not_fit_above_the_mark_is_refused_before_it_is_sent(gat
         b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-continue\r\n\r\n"
     )
 
-    status = await asyncio.wait_for(reader.readline(), 10)
+    status = await asyncio.wait_for(reader.readline(), 60)
 
     writer.close()
     assert b" 507 " in status
@@ -110,9 +110,9 @@ async def test_a_client_that_waits_to_be_asked_is_asked_where_there_is_room(gate
         + b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-Continue\r\n\r\n"
     )
 
-    first = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    first = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     writer.write(body)
-    second = await asyncio.wait_for(reader.readline(), 10)
+    second = await asyncio.wait_for(reader.readline(), 60)
 
     writer.close()
     assert first == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -322,24 +322,24 @@ async def test_wait_for_work_returns_when_another_process_commits(tmp_path, stor
     from batchline.store import open_store
 
     await store.wait_for_work(timeout_s=0)
-    waiting = asyncio.ensure_future(store.wait_for_work(timeout_s=60))
+    waiting = asyncio.ensure_future(store.wait_for_work(timeout_s=600))
     async with open_store(tmp_path / "batchline.sqlite3", clock_ms=clock.ms) as gateway:
         await gateway.add_file(File("file-x", 1, NOW, None, "i", "batch", "files/x"))
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
 
 
 async def test_wait_for_work_returns_when_a_batch_moves_on_here(store, make_batch):
     """Accepting and settling the last line: the next step need not wait for the next look."""
     batch = await make_batch(lines=8)
-    await store.wait_for_work(timeout_s=60)
+    await store.wait_for_work(timeout_s=600)
     first, last = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
 
     await settle_all(store, batch, first)
-    still = asyncio.ensure_future(store.wait_for_work(timeout_s=60))
+    still = asyncio.ensure_future(store.wait_for_work(timeout_s=600))
     await asyncio.wait([still], timeout=0.3)
     assert not still.done()
     await settle_all(store, batch, last)
-    await asyncio.wait_for(still, 20)
+    await asyncio.wait_for(still, 60)
 
 
 async def test_the_report_travels_whole(store):

@@ -8,9 +8,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from aiohttp import web
 from inputs import requests
-from scripted import completion
+from scripted import Share
 
 from batchline.failpoints import POINTS
 
@@ -20,7 +19,7 @@ DISPATCHER_POINTS = tuple(p for p in POINTS if p not in ELSEWHERE)
 LINES = 150
 IN_FLIGHT = 16
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 @contextmanager
@@ -63,13 +62,9 @@ async def test_a_torn_segment_does_not_exist(make_system, upstream):
 @pytest.mark.parametrize("point", ["segment.appended", "settle.rows", "send.answered"])
 async def test_a_later_pass_may_be_the_one(make_system, upstream, point):
     """Part of the batch is settled already."""
-
-    async def slowly(body, attempt):
-        await asyncio.sleep(0.02)
-        return web.json_response(completion())
-
-    upstream.script = slowly
-    await check(make_system, upstream, "dispatcher", f"{point}=crash@3", dies=True)
+    await check(
+        make_system, upstream, "dispatcher", f"{point}=crash@3", dies=True, steps=(40, 80, LINES)
+    )
 
 
 async def test_slices_whose_bodies_cannot_be_read_are_given_back(make_system, upstream):
@@ -77,14 +72,16 @@ async def test_slices_whose_bodies_cannot_be_read_are_given_back(make_system, up
     await check(make_system, upstream, "dispatcher", "claim.read=error", dies=False, lease_s=600)
 
 
-def until(condition, within_s=30):
+def until(condition, within_s=60):
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)
 
 
-async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2):
+async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2, steps=(LINES,)):
+    """Cut it once; the lines are answered in steps, each when those before are settled."""
+    share = upstream.script = Share(0)
     system = make_system(started=(), max_in_flight=IN_FLIGHT, lease_s=lease_s, retry_max_s=0.2)
     point = failpoints.partition("=")[0]
 
@@ -96,7 +93,11 @@ async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2):
                 system.until_logged(f"failpoint {point}")  # who starts first migrates
             system.start(other)
             system.wait_ready()
-            batch = system.ended(system.submit(requests(LINES)))
+            batch = system.submit(requests(LINES))
+            for lines in steps:
+                share.many = lines
+                system.until(batch, lambda b, n=lines: b.request_counts.completed >= n)
+            batch = system.ended(batch)
             results = system.results(batch)
             system.until_logged(f"failpoint {point}")
             if dies:  # it may have been the last thing it did

@@ -37,7 +37,7 @@ async def freeze(process, path):
         await until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
 
 
-async def until(condition, within_s=30):
+async def until(condition, within_s=60):
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.02)

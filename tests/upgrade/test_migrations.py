@@ -175,7 +175,7 @@ async def test_a_database_that_is_up_to_date_opens_beside_a_busy_writer(tmp_path
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 
-        await asyncio.wait_for(open_and_close(path), 10)
+        await asyncio.wait_for(open_and_close(path), 60)
 
 
 async def test_a_newer_database_is_left_as_it_is(tmp_path):

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import openai
 import pytest
-from aiohttp import web
 from inputs import requests
 from processes import System
-from scripted import completion
+from scripted import Share
 
 ROOT = Path(__file__).parents[2]
 LINES = 600
@@ -33,11 +32,7 @@ def newer(tmp_path):
 
 @pytest.fixture
 async def system(tmp_path, upstream):
-    async def slowly(body, attempt):
-        await asyncio.sleep(0.02)
-        return web.json_response(completion())
-
-    upstream.script = slowly
+    upstream.script = Share(50)
     made = System(tmp_path, upstream.url, max_in_flight=8)
     made.start("gateway", "dispatcher")
     yield made
@@ -46,19 +41,24 @@ async def system(tmp_path, upstream):
 
 async def test_dispatcher_first_then_gateway_loses_and_repeats_nothing(system, upstream, newer):
     """While only the gateway is old it reads on, refuses to write with 503 and says what to do."""
+    share = upstream.script
 
     def drive():
         impatient = system.client.with_options(max_retries=0)
         system.wait_ready()
         batch = system.submit(requests(LINES))
-        system.until(batch, lambda b: b.request_counts.completed >= 50)
-        codes = [system.kill("dispatcher", signal.SIGTERM)]
+        system.until(batch, lambda b: b.request_counts.completed == 50)
+        older = system.processes.pop("dispatcher")
+        older.terminate()
+        system.until_logged("waiting up to")
+        share.many = 300
+        codes = [older.wait(60)]
         system.start("dispatcher", cwd=newer)
-        before = impatient.batches.retrieve(batch.id).request_counts.completed
-        system.until(batch, lambda b: b.request_counts.completed > before + 50)
+        system.until(batch, lambda b: b.request_counts.completed == 300)
         with pytest.raises(openai.InternalServerError) as refused:
             impatient.files.create(file=requests(1), purpose="batch")
         ready = system.get("/ready")
+        share.many = LINES
         codes.append(system.kill("gateway", signal.SIGTERM))
         system.start("gateway", cwd=newer)
         system.wait_ready()
@@ -82,14 +82,16 @@ async def test_dispatcher_first_then_gateway_loses_and_repeats_nothing(system, u
 
 async def test_a_dispatcher_under_which_the_schema_changed_ends_honestly(system, upstream, newer):
     """Gateway first is the wrong order: the old dispatcher stops with a message, the new one goes on."""
+    share = upstream.script
 
     def drive():
         system.wait_ready()
         batch = system.submit(requests(LINES))
-        system.until(batch, lambda b: b.request_counts.completed >= 50)
+        system.until(batch, lambda b: b.request_counts.completed == 50)
         system.kill("gateway", signal.SIGTERM)
         system.start("gateway", cwd=newer)
         code = system.processes.pop("dispatcher").wait(60)
+        share.many = LINES
         said = (system.folder / "dispatcher.log").read_text()
         system.start("dispatcher", cwd=newer)
         system.wait_ready()

@@ -51,13 +51,16 @@ DELETE FROM garbage WHERE key = :key;
 
 -- name: add_batch
 INSERT INTO batches (id, status, endpoint, input_file_id, input_key, completion_window,
-                     created_at, expires_at, metadata, output_expires_after_s)
+                     created_at, expires_at, metadata, output_expires_after_s, on_failures)
 VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_window,
-        :created_at, :expires_at, :metadata, :output_expires_after_s)
+        :created_at, :expires_at, :metadata, :output_expires_after_s, :on_failures)
 RETURNING *;
 
 -- name: drop_old_keys!
 DELETE FROM idempotency_keys WHERE expires_at <= :now;
+
+-- name: drop_key!
+DELETE FROM idempotency_keys WHERE key = :key;
 
 -- name: add_key!
 INSERT INTO idempotency_keys (key, body_digest, batch_id, expires_at)
@@ -115,6 +118,7 @@ WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NULL
 
 -- name: resume_batch!
 UPDATE batches SET paused_at = NULL, deaths = 0,
+    finished_at_resume = completed + failed, failed_at_resume = failed,
     faults = CASE WHEN status = 'in_progress' THEN NULL ELSE faults END
 WHERE id = :id AND status IN ('validating', 'in_progress') AND paused_at IS NOT NULL;
 

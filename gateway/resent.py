@@ -1,0 +1,84 @@
+"""A create that a client sends again by itself, since it lost the answer: it makes no second batch.
+
+The openai clients number their own retries (`x-stainless-retry-count`) and send no Idempotency-Key. So each
+of their creates leaves a key of its own: who asked for what. A retry within two minutes finds it; another
+first attempt makes another batch, which a retry finds from then on. The store keeps keys and batches
+together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from aiohttp import web
+
+from batchline.errors import Invalid
+from batchline.model import Batch, NewBatch, UsedKey
+from batchline.store import Intake
+
+from .once import body_digest
+
+HEADER = "x-stainless-retry-count"
+REPLAYED = {"x-batchline-replayed": "true"}
+"""Header of an answer that made no new batch."""
+KEPT_S = 120
+
+_COUNT = re.compile(r"[0-9]{1,6}")
+_PREFIX = "resent "  # an Idempotency-Key holds no space
+_WHO = ("Authorization", "User-Agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One of a client's attempts to create a batch."""
+
+    key: str
+    digest: bytes
+    is_repeated: bool
+
+    async def made(self, store: Intake, *, now: int) -> Batch | None:
+        """Return the batch that an earlier attempt made, the newest one; None if there is none."""
+        if not self.is_repeated or (used := await store.used_key(self.key, now=now)) is None:
+            return None
+        return await store.get_batch(used.batch_id)
+
+    def use(self, new: NewBatch) -> UsedKey:
+        """Return the key as it is kept with the batch that this attempt makes."""
+        return UsedKey(self.key, self.digest, new.id, new.created_at + KEPT_S)
+
+
+def read_attempt(request: web.Request, body: bytes) -> Attempt | None:
+    """Tell who creates what; None for clients that do not number their attempts.
+
+    A client is its Authorization, its host (without the port, which each connection changes) and its
+    User-Agent.
+    """
+    count = request.headers.get(HEADER, "")
+    if not _COUNT.fullmatch(count):
+        return None
+    try:
+        digest = body_digest(body)
+    except Invalid:  # nested too deeply to be compared
+        return None
+    who = hashlib.sha256(digest)
+    for part in (request.remote, *(request.headers.get(name) for name in _WHO)):
+        who.update(f"{len(part or '')} {part}".encode("utf-8", "surrogateescape"))
+    return Attempt(_PREFIX + who.hexdigest(), digest, is_repeated=int(count) > 0)
+
+
+class Creating:
+    """The creates under way: a retry waits for an attempt before it that has not ended."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def alone(self, attempt: Attempt) -> asyncio.Lock:
+        """Return the lock of this client and this body; it lives as long as somebody holds it."""
+        return self._locks.setdefault(attempt.key, asyncio.Lock())
+
+
+CREATING = web.AppKey("creating", Creating)

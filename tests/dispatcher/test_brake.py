@@ -1,0 +1,137 @@
+"""A batch of which most lines fail pauses by itself, if its owner wants that."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from scripted import completion, error
+
+from batchline.model import Batch, Counts
+from batchline.states import BatchStatus, OnFailures
+from dispatcher import brake
+from dispatcher.verdict import Answer, NoAnswer
+
+NOW = 1_800_000_000
+LINES = 3000
+
+
+def batch(completed, failed, *, on_failures=OnFailures.PAUSE, before=(0, 0), **fields):
+    usual = {
+        "status": BatchStatus.IN_PROGRESS,
+        "endpoint": "/v1/chat/completions",
+        "input_file_id": "f",
+        "input_key": "k",
+        "completion_window": "24h",
+        "created_at": NOW,
+        "expires_at": NOW,
+    }
+    return Batch(
+        seq=1,
+        id="batch_1",
+        on_failures=on_failures,
+        counts=Counts(10_000, completed, failed),
+        finished_at_resume=before[0],
+        failed_at_resume=before[1],
+        **usual | fields,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "pauses"),
+    [
+        (batch(0, 49), False),
+        (batch(0, 50), True),
+        (batch(25, 25), False),
+        (batch(24, 26), True),
+        (batch(5000, 4999), False),
+        (batch(0, 50, on_failures=OnFailures.CONTINUE), False),
+        (batch(0, 50, paused_at=NOW), False),
+        (batch(0, 50, status=BatchStatus.CANCELLING), False),
+        (batch(0, 99, before=(50, 50)), False),
+        (batch(0, 100, before=(50, 50)), True),
+        (batch(1000, 60, before=(1010, 10)), True),
+        (batch(900, 900, before=(1750, 900)), False),
+    ],
+)
+def test_it_pauses_from_fifty_lines_on_if_more_than_half_failed(found, pauses):
+    """Since it was last resumed; not unless it is wanted, and not twice."""
+    assert (brake.verdict(found, brake.Failures()) is not None) is pauses
+
+
+def test_the_commonest_failures_are_the_reason():
+    """Kinds of messages, not each message; without any known the counts still tell."""
+    failures = brake.Failures()
+    for number in range(40):
+        body = b'{"error": {"message": "prompt %d is too long", "type": "BadRequestError"}}'
+        failures.note("batch_1", Answer(400, body % number, "x"))
+    for _ in range(10):
+        failures.note("batch_1", NoAnswer("upstream_lost", "The connection broke."))
+    failures.note("batch_2", NoAnswer("other", "Of another batch."))
+
+    told = brake.verdict(batch(1, 50), failures)
+    failures.forget("batch_1")
+    untold = brake.verdict(batch(1, 50), failures)
+
+    assert told.code == "most_requests_failed"
+    assert told.message.startswith(
+        "50 of the last 51 requests failed. Most often: 40 × 400 BadRequestError: prompt # is too "
+        "long; 10 × upstream_lost: The connection broke."
+    )
+    assert untold.message.startswith("50 of the last 51 requests failed. The batch was created")
+
+
+def test_memory_is_bounded_however_messages_differ():
+    """Kinds beyond the first few are not told apart."""
+    failures = brake.Failures()
+    for number in range(10_000):
+        word = "".join(chr(ord("a") + int(digit)) for digit in str(number))
+        failures.note("batch_1", NoAnswer("x", word))
+
+    assert len(failures._kinds["batch_1"]) == brake._MOST_KINDS
+
+
+async def test_a_batch_pauses_with_the_reason_and_goes_on_when_resumed(bench, upstream):
+    """What is left is sent after the resume; it does not pause at once again."""
+    upstream.script = lambda *_: error(400)
+    made = await bench.submit(LINES, on_failures=OnFailures.PAUSE)
+    async with bench.running(max_in_flight=8):
+        await bench.until(lambda: bench.is_paused(made))
+        paused = await bench.store.get_batch(made.id)
+        upstream.script = lambda *_: web.json_response(completion())
+        resumed = await bench.store.resume_batch(made.id)
+        ended = await bench.ended(made)
+
+    assert paused.status is BatchStatus.IN_PROGRESS
+    assert paused.counts.failed >= brake.PAUSE_FROM
+    (fault,) = paused.faults
+    assert fault.code == "most_requests_failed"
+    assert " × 400 " in fault.message
+    assert resumed.faults is None
+    assert ended.status is BatchStatus.COMPLETED
+    assert ended.counts.failed < LINES
+    assert ended.counts.finished == LINES
+
+
+async def test_it_pauses_again_after_fifty_more(bench, upstream):
+    """Counted from the resume on; in a dispatcher started anew, too."""
+    upstream.script = lambda *_: error(400)
+    made = await bench.submit(LINES, on_failures=OnFailures.PAUSE)
+    async with bench.running(max_in_flight=8):
+        await bench.until(lambda: bench.is_paused(made))
+    first = await bench.store.resume_batch(made.id)
+    async with bench.running(max_in_flight=8):
+        await bench.until(lambda: bench.is_paused(made))
+
+    second = await bench.store.get_batch(made.id)
+    assert second.counts.failed - first.counts.failed >= brake.PAUSE_FROM
+    assert second.counts.finished < LINES
+
+
+async def test_without_it_a_batch_goes_on_to_its_end(bench, upstream):
+    """As at OpenAI."""
+    upstream.script = lambda *_: error(400)
+    made = await bench.submit(200)
+    async with bench.running(max_in_flight=8):
+        ended = await bench.ended(made)
+
+    assert (ended.status, ended.counts.failed) == (BatchStatus.COMPLETED, 200)
