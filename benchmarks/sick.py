@@ -81,7 +81,7 @@ def fleet(folder: Path, forms: Sequence[str]) -> Iterator[tuple[int, list[int]]]
     )
     with ExitStack() as stack:
         for port, form in zip(ports, forms, strict=True):
-            command = (sys.executable, "-m", "benchmarks.slots", str(port), "--sick", form)
+            command = (sys.executable, "-m", "benchmarks.sick_server", str(port), "--sick", form)
             stack.enter_context(process(*command))
         stack.enter_context(process(*nginx_argv(find_nginx(), config, error_log=log)))
         for port in ports:
