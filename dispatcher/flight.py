@@ -163,10 +163,6 @@ class Flight:
         """Whether such lines shall be claimed: not while nobody may take more of them."""
         return self._ready.wants(Need(model, endpoint))
 
-    def holds_up(self, seq: int) -> bool:
-        """Whether lines of this batch wait that nobody takes for their length: more would, too."""
-        return self._ready.holds_up(seq)
-
     def waiting(self) -> dict[str, str]:
         """Say of which batches (by id) lines wait that no backend in service takes, and why."""
         return self._ready.waiting()

@@ -245,16 +245,7 @@ class Pump:
     # -- claiming
 
     def _choose(self) -> Batch | None:
-        while (batch := self._schedule.choose(self._flight.wants)) is not None:
-            if not self._flight.holds_up(batch.seq):
-                return batch
-            self._set_aside(batch.seq)
-        return None
-
-    def _set_aside(self, seq: int) -> None:
-        """Claim no slice of a batch until it is asked for again."""
-        self._schedule.remove(seq)
-        self._exhausted.add(seq)
+        return self._schedule.choose(self._flight.wants)
 
     def _may_claim_more(self) -> bool:
         return bool(self._refused) or self._choose() is not None
@@ -300,7 +291,8 @@ class Pump:
         got = Counter(lease.slice.batch_seq for lease in claim.leases)
         for batch, slices in picked:
             if got[batch.seq] < slices and self._sends(batch):
-                self._set_aside(batch.seq)
+                self._schedule.remove(batch.seq)
+                self._exhausted.add(batch.seq)
 
     async def _take(
         self, picked: Sequence[tuple[Batch, int]], claim: Claim, trusted_until: float

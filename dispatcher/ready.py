@@ -55,7 +55,10 @@ class Ready:
         self._gone.clear()
 
     def wants(self, need: Need) -> bool:
-        """Whether lines that need this shall be claimed: not while enough of them are parked."""
+        """Whether lines that need this shall be claimed: not while enough of them are parked.
+
+        Those that are parked for their length do not count: their batch may have shorter ones.
+        """
         model = need.model
         if not self._placement.can_serve(model):
             return self._placement.is_gone(model)
@@ -65,14 +68,6 @@ class Ready:
             if other[:2] == need[:2] and not other.size_bytes
         )
         return sum(parked) < AHEAD_LINES
-
-    def holds_up(self, seq: int) -> bool:
-        """Whether lines of this batch are parked that nobody takes for their length."""
-        return any(
-            lines[0].held.batch.seq == seq
-            for (need, _), lines in self._parked.items()
-            if need.size_bytes and self._placement.lacking(need) is not None
-        )
 
     def next(self) -> tuple[ReadyLine, Stay] | None:
         """Take the first line that some backend may take now, with its place."""

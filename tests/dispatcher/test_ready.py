@@ -128,14 +128,13 @@ def test_lines_of_a_model_that_is_gone_wait_no_longer(scene):
     assert [one.index for one in ready.gone()] == [4]
 
 
-def test_a_batch_whose_lines_are_too_long_for_a_proxy_is_claimed_no_further(scene):
-    """They would fill the memory; batches of shorter lines for the same model go on."""
+def test_lines_that_are_too_long_for_a_proxy_hold_up_no_shorter_ones(scene):
+    """Neither of another batch nor of their own."""
     ready, long, short = queue(scene), held("m", 1), held("m", 2)
     stay = scene.placement.place(Need("m", "/v1/x"))
     scene.end(stay, Sign.NOTHING, lacking=Lacking.SIZE, size_bytes=50)
     ready.add([line(0, long, "m" * 50), line(1, short)])
 
     assert taken(ready) == [(1, "a")]
-    assert (ready.holds_up(1), ready.holds_up(2)) == (True, False)
     assert ready.wants(Need("m", "/v1/x"))
     assert list(ready.waiting()) == ["b1"]

@@ -47,15 +47,15 @@ async def test_long_lines_go_where_they_are_taken(bench, fleet):
 async def test_long_lines_wait_and_short_ones_are_answered(bench, upstream):
     """Of this batch and of others; it is said what the proxy refuses, and when it takes more all are answered."""
     proxy = upstream.script = Proxy(upstream)
-    batch = await bench.submit(mixed(30))
+    batch = await bench.submit(mixed(100))
     async with bench.running(max_attempts=1):
-        await bench.until(lambda: bench.has_finished(batch, 30))
+        await bench.until(lambda: bench.has_finished(batch, 100))
         await until_said(bench, "as too large (413)")
         waiting = await bench.store.get_batch(batch.id)
         other = await bench.ended(await bench.submit(lines()))
         proxy.most_bytes = 1 << 20
         ended = await bench.ended(batch)
 
-    assert (waiting.counts.completed, waiting.counts.failed) == (30, 0)
+    assert (waiting.counts.completed, waiting.counts.failed) == (100, 0)
     assert (other.counts.completed, other.counts.failed) == (LINES, 0)
-    assert (ended.counts.completed, ended.counts.failed) == (60, 0)
+    assert (ended.counts.completed, ended.counts.failed) == (200, 0)
