@@ -195,7 +195,7 @@ class Dispatcher:
             clock=clock,
             on_settled=self._pump.settled,
         )
-        self._flight.use(self._settler)
+        self._flight.outcomes.use(self._settler)
         self._fleet = Fleet(
             probe,
             placement,
@@ -226,7 +226,7 @@ class Dispatcher:
             self._pump,
             _admission(settings, store, blobs, probe, clock=clock),
             _publisher(settings, store, blobs, self._metrics, clock=clock),
-            failures=self._flight.failures,
+            failures=self._flight.outcomes.failures,
             holder=self._holder,
             gate=self._gate,
             metrics=self._metrics,

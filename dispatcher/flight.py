@@ -14,28 +14,23 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import cache
 
 from batchline.failpoints import failpoint
-from batchline.lines import answer_record, error_record
 from batchline.metrics import Metrics
-from batchline.model import Outcome, Usage
-from batchline.states import OutcomeKind
 
 from .berth import Berth, News, Stay
 from .bodies import Bodies
-from .brake import Failures
 from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
 from .lacks import Lacking, Need
 from .memory import Memory
+from .outcomes import Outcomes
 from .placement import Placement
 from .policy import POLICIES, Counts
 from .ready import AHEAD_LINES, Ready
 from .refusals import Refusals
 from .retrying import TOO_LATE_S, Retrying, RetryLimits
-from .settle import Settler
 from .trials import Trials
 from .upstream import Break, Broken, Reply, Upstream
 from .verdict import (
@@ -79,11 +74,9 @@ class Flight:
         self._placement = placement
         self._gate = gate
         self._metrics = metrics
-        self._attempts = cache(metrics.attempts.labels)
         self._clock = clock
         self._list_again = list_again
-        self.failures = Failures()
-        self._settler: Settler | None = None
+        self.outcomes = Outcomes(metrics)
         self._bodies = bodies
         self._memory = memory
         self._ready = Ready(placement, memory)
@@ -113,10 +106,6 @@ class Flight:
         self.limit = 1
         self._is_all = False
         self.hungry = asyncio.Event()
-
-    def use(self, settler: Settler) -> None:
-        """Name the settler (what it settles goes to the pump, so it is made last)."""
-        self._settler = settler
 
     @property
     def in_flight(self) -> int:
@@ -227,7 +216,7 @@ class Flight:
         """Forget what is known of a batch that does not run any more."""
         self._retrying.forget(batch_id)
         self._refusals.forget(batch_id)
-        self.failures.forget(batch_id)
+        self.outcomes.failures.forget(batch_id)
 
     # -- sending
 
@@ -286,7 +275,7 @@ class Flight:
     async def _run(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
         if self._retrying.is_spent(line) and line.fails_with is not None:
-            await self._settle(line, OutcomeKind.FAILED, line.fails_with, Usage())
+            await self.outcomes.failed(line, line.fails_with)
             return True
         left_s = self._retrying.left_s(line)
         if left_s <= 0 or (body := await self._bodies.of(line)) is None:
@@ -295,19 +284,19 @@ class Flight:
         reply = await self._send(line, body, stay, max(left_s, TOO_LATE_S))
         failpoint("send.answered")
         verdict = judge(reply, self._setting(line, stay))
-        self._measure(verdict, reply.seconds)
+        self.outcomes.measure(verdict, reply.seconds)
         self._tell(line, stay, reply, verdict)
         match verdict:
             case Succeeded(answer, usage):
                 self.trials.answered(line)
                 self._retrying.succeeded(line)
                 self._refusals.answered(line, stay)
-                await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
+                await self.outcomes.succeeded(line, answer, usage)
             case Failed(result, _):
                 self.trials.answered(line)
                 if not self._refusals.counts(line, verdict, stay):
                     return False
-                await self._settle(line, OutcomeKind.FAILED, result, Usage())
+                await self.outcomes.failed(line, result)
             case Retry():
                 line.avoid = line.avoid if line.refusals else stay.berth
                 return await self._retry(line, stay, verdict, reply.seconds)
@@ -331,14 +320,13 @@ class Flight:
         if self._retrying.take(line, verdict, seconds=seconds, is_free=is_free):
             return False
         self._refusals.ended(line)
-        await self._settle(line, OutcomeKind.FAILED, verdict.result, Usage())
+        await self.outcomes.failed(line, verdict.result)
         return True
 
     def _fail(self, line: ReadyLine, result: Answer | NoAnswer) -> None:
         """Settle a line that is not under way."""
         line.held.under_way += 1  # until it is durable
-        settling = self._settle(line, OutcomeKind.FAILED, result, Usage())
-        task = asyncio.get_running_loop().create_task(settling)
+        task = asyncio.get_running_loop().create_task(self.outcomes.failed(line, result))
         self._failing.add(task)
         task.add_done_callback(self._failing.discard)
 
@@ -397,34 +385,3 @@ class Flight:
             may_be_stale=not line.was_stale,
             is_leaving=stay.berth.is_leaving,
         )
-
-    # -- outcomes
-
-    async def _settle(
-        self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage
-    ) -> None:
-        held = line.held
-        if kind is OutcomeKind.FAILED:
-            self.failures.note(held.batch.id, result)
-        match result:
-            case Answer(status, body, upstream_id):
-                record = answer_record(
-                    line.name, line.custom_id, status=status, upstream_id=upstream_id, body=body
-                )
-            case NoAnswer(code, message):
-                record = error_record(line.name, line.custom_id, code=code, message=message)
-        assert self._settler is not None, "use() comes before the first line"
-        await self._settler.put(held.batch, held.lease, Outcome(line.index, kind, record, usage))
-
-    def _measure(self, verdict: Verdict, seconds: float) -> None:
-        match verdict:
-            case Succeeded():
-                word, reason = "succeeded", "none"
-            case Failed(_, why):
-                word, reason = "failed", str(why)
-            case Retry(_, why):
-                word, reason = "retry", str(why)
-            case NoBackend(_, why):
-                word, reason = "no_backend", str(why)
-        self._attempts(word, reason).inc()
-        self._metrics.attempt_seconds.observe(seconds)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from batchline.model import BackendStatus
-from batchline.outliers import outliers
 
 from .berth import Berth, News, Stay
 from .circuit import Circuit, Sign, State
 from .lacks import ANY, Lacking, Need
+from .odd_lists import OddLists
 from .pulse import HangLimits, Pulse
 from .unserved import Unserved
 from .way import Way
@@ -57,7 +57,7 @@ class Placement:
         self._has_looked = False
         self.looks = 0
         """How many looks were taken in."""
-        self._odd: list[str] = []
+        self._odd = OddLists()
         self._is_disobeyed = False
 
     def set_limit(self, limit: int) -> None:
@@ -282,20 +282,10 @@ class Placement:
             and self._look(berth, status, pulses.get(berth.name, Pulse()))
         ]
         self._shares.clear()
-        self._compare_models()
+        self._odd.compare({berth.name: berth.models for berth in self.berths})
         is_known = any(not berth.is_open for berth in self.berths)
         self._unserved.looked(lambda model: not is_known or self.can_serve(model))
         return hung
-
-    def _compare_models(self) -> None:
-        lists = {berth.name: berth.models for berth in self.berths}
-        odd = outliers(lists) if len({m for m in lists.values() if m}) > 1 else []
-        for name in odd:
-            if name not in self._odd:
-                log.warning(
-                    "backend %s serves other models than most: %s", name, ", ".join(lists[name])
-                )
-        self._odd = odd
 
     def _look(self, berth: Berth, status: BackendStatus, pulse: Pulse) -> bool:
         """Take in one look; tell whether what is in flight there has to be taken away."""

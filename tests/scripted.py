@@ -33,18 +33,15 @@ def completion(text="ok", **fields):
     } | fields
 
 
-def answer_for(path):
-    """A good answer of each endpoint to a request for one thing."""
+def answer_for(path, body):
+    """A good answer of each endpoint."""
+    asked = next((body[k] for k in ("input", "text_2", "documents") if k in body), "")
+    many = range(len(asked) if isinstance(asked, list) else 1)
     return {
-        "/v1/responses": {
-            "id": "resp_1",
-            "object": "response",
-            "status": "completed",
-            "output": [],
-        },
-        "/v1/embeddings": {"object": "list", "data": [{"index": 0, "embedding": [0.5, 1.0]}]},
-        "/v1/score": {"object": "list", "data": [{"index": 0, "score": 0.5}]},
-        "/v1/rerank": {"results": [{"index": 0, "relevance_score": 0.5}]},
+        "/v1/responses": {"object": "response", "status": "completed", "output": []},
+        "/v1/embeddings": {"data": [{"index": n, "embedding": [0.5, 1.0]} for n in many]},
+        "/v1/score": {"data": [{"index": n, "score": 0.5} for n in many]},
+        "/v1/rerank": {"results": [{"index": n, "relevance_score": 0.5} for n in many]},
     }.get(path, completion())
 
 
@@ -70,7 +67,8 @@ class Scripted:
     """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503 or HANG."""
 
     def __init__(self, script=None):
-        self.script = script or (lambda body, attempt: web.json_response(completion()))
+        self.script = script
+        """None: a good answer of each endpoint."""
         self.seen = Counter()
         self.request_ids = []
         self.requests = []
@@ -165,9 +163,9 @@ class Scripted:
         body = json.loads(raw)
         if request.headers.get("X-Request-Id", "").startswith(CANARY):
             self.canaries.append(arrived)
-            if self.is_sick:
+            if self.is_sick and self.script is not None:
                 return await self._perform(request, self.script(body, len(self.canaries)))
-            return web.json_response(answer_for(request.path))
+            return web.json_response(answer_for(request.path, body))
         self.requests.append(arrived)
         tag = body.get("tag") or json.dumps(body, sort_keys=True)
         self.seen[tag] += 1
@@ -176,6 +174,8 @@ class Scripted:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self.arrived.set()
         try:
+            if self.script is None:
+                return web.json_response(answer_for(request.path, body))
             answer = self.script(body, self.seen[tag])
             if asyncio.iscoroutine(answer):
                 answer = await answer

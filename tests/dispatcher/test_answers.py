@@ -134,6 +134,7 @@ CASES = {
 }
 
 
+@pytest.mark.spec("6-whole-answer")
 @pytest.mark.parametrize(("endpoint", "answer", "request_", "missing"), CASES.values(), ids=CASES)
 def test_what_counts_as_an_answer(endpoint, answer, request_, missing):
     """The contract's list, and what sick servers were seen to say."""

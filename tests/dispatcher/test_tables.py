@@ -22,6 +22,7 @@ def test_the_document_shows_what_is_done(table):
     assert table() in DOC.read_text("utf-8")
 
 
+@pytest.mark.spec("6-about-the-line")
 @pytest.mark.parametrize("status", STATUSES)
 def test_what_each_error_answer_costs_a_line(status):
     """Whatever its body; nothing where it is about the server, the key, the route, or lack of room."""
