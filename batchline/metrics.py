@@ -74,6 +74,11 @@ class Metrics:
             ["status"],
             registry=r,
         )
+        self.batches_failing = Gauge(
+            "batchline_batches_failing",
+            "Running batches of which most lines fail: more than half of 100 finished ones or more",
+            registry=r,
+        )
         self.in_flight = Gauge(
             "batchline_requests_in_flight", "Requests sent and not yet answered", registry=r
         )

@@ -317,6 +317,8 @@ class FleetReport:
     """Why dispatch is paused, in words, or None."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Batch id -> why it cannot go on at present, whatever the others do."""
+    failing: Mapping[str, str] = field(default_factory=dict)
+    """Batch id -> the commonest kind of failure, of batches of which most lines fail."""
     suspects: int = 0
     """Requests tried apart from all others, because servers died while working on them."""
     trial_backend: str | None = None

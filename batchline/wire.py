@@ -1,6 +1,7 @@
 """OpenAI's JSON for files, batches, lists, models and errors, as clients get it.
 
-Owns the shapes: every field is always present, null where it does not apply (OpenAI API reference).
+Owns the shapes: every field is always present, null where it does not apply (OpenAI API reference); only
+extensions may be left out.
 Does not know HTTP, nor what clients send (`bodies.py`), nor the lines of files (`lines.py`).
 """
 
@@ -10,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from .failing import is_failing
 from .model import Batch, File, FleetReport, Page
-from .states import TERMINAL
+from .states import TERMINAL, OnFailures
 from .uploads import Part, Upload
 
 encode = msgspec.json.Encoder().encode
@@ -103,7 +106,7 @@ class UsageObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch, as clients see it. `paused_at` is ours, all else is OpenAI's."""
+    """A batch, as clients see it. `paused_at` and what may be left out are ours, all else is OpenAI's."""
 
     id: str
     object: Literal["batch"] = "batch"
@@ -128,6 +131,8 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     request_counts: RequestCounts
     usage: UsageObject | None
     metadata: Mapping[str, str] | None
+    on_failures: Literal["pause"] | UnsetType = UNSET
+    failing: str | UnsetType = UNSET
 
 
 class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,8 +216,11 @@ def part_object(part: Part) -> PartObject:
     return PartObject(id=part.id, created_at=part.created_at, upload_id=part.upload_id)
 
 
-def batch_object(batch: Batch) -> BatchObject:
-    """Show a batch to a client. Usage is null while it runs and no line has succeeded."""
+def batch_object(batch: Batch, report: FleetReport | None = None) -> BatchObject:
+    """Show a batch to a client. Usage is null while it runs and no line has succeeded.
+
+    `report`: where it is given, a batch of which most lines fail says what fails them.
+    """
     return BatchObject(
         id=batch.id,
         endpoint=batch.endpoint,
@@ -238,7 +246,14 @@ def batch_object(batch: Batch) -> BatchObject:
         ),
         usage=_usage(batch),
         metadata=None if batch.metadata is None else dict(batch.metadata),
+        on_failures="pause" if batch.on_failures is OnFailures.PAUSE else UNSET,
+        failing=_failing(batch, report) if is_failing(batch) else UNSET,
     )
+
+
+def _failing(batch: Batch, report: FleetReport | None) -> str:
+    kind = report.failing.get(batch.id) if report else None
+    return f"Most lines fail: {kind}" if kind else "Most lines fail."
 
 
 def _fault_list(batch: Batch) -> FaultList | None:
@@ -270,9 +285,9 @@ def file_list(page: Page[File]) -> ListObject:
     return _list([file_object(file) for file in page.items], has_more=page.has_more)
 
 
-def batch_list(page: Page[Batch]) -> ListObject:
-    """Show one page of batches."""
-    return _list([batch_object(batch) for batch in page.items], has_more=page.has_more)
+def batch_list(page: Page[Batch], report: FleetReport | None = None) -> ListObject:
+    """Show one page of batches; `report` as for one."""
+    return _list([batch_object(batch, report) for batch in page.items], has_more=page.has_more)
 
 
 def _list(data: Sequence[FileObject] | Sequence[BatchObject], *, has_more: bool) -> ListObject:

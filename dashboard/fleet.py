@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from batchline import figures
+from batchline.failing import is_failing
 from batchline.model import BackendStatus, Batch, FleetReport, Overview
 from batchline.outliers import outliers
 
@@ -146,6 +147,8 @@ def notices(
         found += _circuit_notices(seen.report, now=now)
         found += _trial_notices(seen.report)
         found += _waiting_notices(seen, unserved)
+        found += _failing_notices(seen.open_batches, seen.report)
+    found += _set_aside_notices(seen.open_batches)
     for batch, still_s in stalled:
         flying = seen.report.in_flight.get(batch.id, 0) if seen.report else 0
         head = f"{batch.name} has finished nothing for {spell(still_s)}."
@@ -202,6 +205,24 @@ def _waiting_notices(seen: Overview, unserved: Collection[str]) -> list[Notice]:
         Notice("warn", "clock", f"{batch.name} waits.", waiting[batch.id])
         for batch in seen.open_batches
         if batch.id in waiting and batch.model not in unserved
+    ]
+
+
+def _failing_notices(batches: Sequence[Batch], report: FleetReport) -> list[Notice]:
+    return [
+        Notice(
+            "warn", "warning", f"{batch.name}: most lines fail.", report.failing.get(batch.id, "")
+        )
+        for batch in batches
+        if is_failing(batch)
+    ]
+
+
+def _set_aside_notices(batches: Sequence[Batch]) -> list[Notice]:
+    return [
+        Notice("warn", "paused", f"{batch.name} paused by itself.", batch.faults[0].message)
+        for batch in batches
+        if batch.paused_at is not None and batch.faults
     ]
 
 

@@ -109,6 +109,11 @@ _DOING = {
     BatchStatus.FINALIZING: "writing the results",
     BatchStatus.CANCELLING: "keeping what finished",
 }
+_SET_ASIDE = {
+    "dispatcher_died": "the dispatcher died on it again and again: resume or cancel it",
+    "most_requests_failed": "most lines fail: resume or cancel it",
+}
+"""What is told of a batch that paused by itself, by the code of its fault."""
 HALTED = {
     Halt.ABSENT: WAITING,
     Halt.REFUSED: PAUSED,
@@ -280,7 +285,7 @@ def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
     if batch.status in _DOING:
         return "for the disk" if pill is HELD_UP else _DOING[batch.status]
     if batch.paused_at is not None and batch.faults:
-        return "the dispatcher died on it again and again: resume or cancel it"
+        return _SET_ASIDE.get(batch.faults[0].code, "set aside: resume or cancel it")
     if batch.paused_at is not None:
         return f"for {spell(now - batch.paused_at)}"
     if pill is NO_MODEL and batch.model:

@@ -135,6 +135,7 @@ class Conductor:
         is_held_back = batch.seq in self._suspects and batch.seq != self._tried
         fault = None if is_held_back else crash_loops.verdict(batch)
         self._send(batch, may_run=not is_held_back and fault is None)
+        self._failures.look(batch)
         if batch.seq in self._busy:
             status, task = self._busy[batch.seq]
             if status is not batch.status:

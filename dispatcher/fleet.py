@@ -89,6 +89,7 @@ class Fleet:
             limit=self._governor.limit,
             paused=self._gate.reason,
             waiting=self._flight.waiting() | lacking | dict(waiting),
+            failing=self._flight.outcomes.failures.told(),
             suspects=len(self._flight.trials),
             trial_backend=self._flight.trials.server,
         )
@@ -125,6 +126,7 @@ class Fleet:
             for state in State:
                 is_it = backend.circuit == state
                 self._metrics.backend_circuit.labels(backend.name, state).set(is_it)
+        self._metrics.batches_failing.set(self._flight.outcomes.failures.failing)
         self._metrics.limit.set(self._governor.limit)
         self._metrics.in_flight.set(self._flight.in_flight)
         for cause in Cause:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from aiohttp import web
 
 from batchline.bodies import BatchRequest, read_batch_request
 from batchline.errors import Conflict, Invalid, NotFound
-from batchline.model import Batch, File, NewBatch, new_batch_id
+from batchline.failing import is_failing
+from batchline.model import Batch, File, FleetReport, NewBatch, new_batch_id
 from batchline.parameters import shown
 from batchline.states import BatchStatus
 from batchline.wire import batch_list, batch_object
@@ -103,12 +106,18 @@ async def index(request: web.Request) -> web.Response:
     )
     if page is None:
         raise NotFound(f"No batch found with id '{shown(query.after)}'.", param="after")
-    return json_answer(batch_list(page))
+    return json_answer(batch_list(page, await _report_on(request, page.items)))
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /v1/batches/{id}."""
-    return json_answer(batch_object(await named_batch(request)))
+    batch = await named_batch(request)
+    return json_answer(batch_object(batch, await _report_on(request, [batch])))
+
+
+async def _report_on(request: web.Request, batches: Iterable[Batch]) -> FleetReport | None:
+    """Read the last report where it has something to say of one of these batches."""
+    return await request.app[STORE].fleet_report() if any(map(is_failing, batches)) else None
 
 
 async def named_batch(request: web.Request) -> Batch:

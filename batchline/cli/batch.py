@@ -58,6 +58,13 @@ class ApiBatch:
         return self.at("paused_at") is not None
 
     @property
+    def warning(self) -> str | None:
+        """What whoever follows it must know: why it paused by itself, or that most lines fail."""
+        if self.is_paused and self.faults:
+            return self.faults[0].message
+        return self.text("failing")
+
+    @property
     def ended_at(self) -> int | None:
         """When it ended (Unix seconds), or None."""
         return next((at for key in _ENDS if (at := self.at(key)) is not None), None)

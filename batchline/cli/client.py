@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import httpx
 
-from batchline.states import BatchStatus
+from batchline.states import BatchStatus, OnFailures
 
 from .batch import ApiBatch, Json, read_batch
 from .failure import ExitCode, Failure
@@ -42,6 +42,17 @@ class Content:
     start: int
     total_bytes: int | None
     chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a new batch shall be, but for its input."""
+
+    endpoint: str
+    window: str
+    metadata: Mapping[str, str]
+    on_failures: OnFailures | None
+    """None where the server's setting decides."""
 
 
 class Client:
@@ -86,17 +97,17 @@ class Client:
                 return
             after = items[-1].id
 
-    def create_batch(
-        self, *, file_id: str, endpoint: str, window: str, metadata: Mapping[str, str]
-    ) -> ApiBatch:
+    def create_batch(self, file_id: str, wanted: Wanted) -> ApiBatch:
         """Create a batch over an uploaded file."""
         body: Json = {
             "input_file_id": file_id,
-            "endpoint": endpoint,
-            "completion_window": window,
+            "endpoint": wanted.endpoint,
+            "completion_window": wanted.window,
         }
-        if metadata:
-            body["metadata"] = dict(metadata)
+        if wanted.metadata:
+            body["metadata"] = dict(wanted.metadata)
+        if wanted.on_failures is not None:
+            body["on_failures"] = wanted.on_failures.value
         return read_batch(self._ask("POST", "/v1/batches", json=body))
 
     def cancel(self, batch_id: str) -> ApiBatch:

@@ -122,14 +122,7 @@ def described(batch: ApiBatch) -> Iterator[tuple[str, str]]:
     yield "status", status_words(batch)
     yield "endpoint", clean(batch.text("endpoint") or figures.MISSING)
     yield "model", clean(batch.text("model") or figures.MISSING)
-    if batch.total:
-        done = figures.percent(batch.finished, batch.total)
-        yield "lines", f"{figures.count(batch.finished)} of {figures.count(batch.total)} ({done})"
-        share = figures.share(batch.failed, batch.finished)
-        yield "failed lines", f"{figures.count(batch.failed)} ({share})" if batch.failed else "0"
-    if batch.total_tokens:
-        tokens = figures.count(batch.total_tokens - batch.output_tokens)
-        yield "tokens", f"{tokens} in, {figures.count(batch.output_tokens)} out"
+    yield from _told(batch)
     for label, key in _TIMES:
         at = batch.at(key)
         if at is not None and not (key == "expires_at" and batch.has_ended):
@@ -141,6 +134,21 @@ def described(batch: ApiBatch) -> Iterator[tuple[str, str]]:
     for name, value in metadata.items() if isinstance(metadata, dict) else ():
         if name != "name":
             yield "metadata", f"{clean(str(name))}={clean(str(value))}"
+
+
+def _told(batch: ApiBatch) -> Iterator[tuple[str, str]]:
+    """Yield (label, value) of how it gets on."""
+    if batch.total:
+        done = figures.percent(batch.finished, batch.total)
+        yield "lines", f"{figures.count(batch.finished)} of {figures.count(batch.total)} ({done})"
+        share = figures.share(batch.failed, batch.finished)
+        yield "failed lines", f"{figures.count(batch.failed)} ({share})" if batch.failed else "0"
+    for label, key in (("warning", "failing"), ("on failures", "on_failures")):
+        if text := batch.text(key):
+            yield label, clean(text, limit=300)
+    if batch.total_tokens:
+        tokens = figures.count(batch.total_tokens - batch.output_tokens)
+        yield "tokens", f"{tokens} in, {figures.count(batch.output_tokens)} out"
 
 
 def _write_table(batches: Sequence[ApiBatch]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 30.0
 _BAR_CELLS = 40
 _NAME_LIMIT = 60
+_WARNING_LIMIT = 300
 
 
 class Screen(Protocol):
@@ -86,7 +87,7 @@ class JsonScreen(QuietScreen):
 
 
 class PlainScreen(QuietScreen):
-    """One line every 30 seconds and at every change of status: for pipes and logs."""
+    """One line every 30 seconds and at every change of status or warning: for pipes and logs."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -95,9 +96,9 @@ class PlainScreen(QuietScreen):
         self._written_s = 0.0
 
     def show(self, batch: ApiBatch, pace: Pace, *, now_s: float) -> None:
-        """Write a line if it is time, or the status changed; the end has its own line."""
+        """Write a line if it is time, or something changed; the end has its own line."""
         super().show(batch, pace, now_s=now_s)
-        status = status_words(batch)
+        status = status_words(batch), batch.warning is None
         due = status != self._status or now_s - self._written_s >= _LINE_EVERY_S
         if batch.has_ended or not due:
             return
@@ -152,7 +153,8 @@ def plain_line(batch: ApiBatch, pace: Pace, *, now: float) -> str:
         parts.append(_progress(batch))
         parts += [_speed(pace)] if pace.lines_per_s is not None else []
     ending = eta(batch, pace, now=now)
-    return "  ".join(parts + ([ending] if ending else []))
+    parts += [ending] if ending else []
+    return "  ".join(parts + ([_warning(batch)] if batch.warning else []))
 
 
 def frame(batch: ApiBatch, pace: Pace, *, terminal: Console, now: float) -> Text:
@@ -168,6 +170,8 @@ def frame(batch: ApiBatch, pace: Pace, *, terminal: Console, now: float) -> Text
     text.append("\n  ")
     text.append_text(_bar(batch, cells=min(_BAR_CELLS, max(10, terminal.width - 50))))
     text.append(f" {figures.percent(batch.finished, batch.total):>7}  {_progress(batch)}")
+    if batch.warning:
+        text.append(f"\n  {_warning(batch)}", style="yellow")
     if pace.lines_per_s is None:
         return text
     text.append(f"\n  {_speed(pace)}")
@@ -191,6 +195,10 @@ def eta(batch: ApiBatch, pace: Pace, *, now: float) -> str:
 def _progress(batch: ApiBatch) -> str:
     done = f"{figures.count(batch.finished)} of {figures.count(batch.total)}"
     return f"{done}  {figures.count(batch.failed)} failed" if batch.failed else done
+
+
+def _warning(batch: ApiBatch) -> str:
+    return f"! {clean(batch.warning or '', limit=_WARNING_LIMIT)}"
 
 
 def _speed(pace: Pace) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -21,7 +21,7 @@ import typer
 
 from batchline.compression import split_ending
 from batchline.encodings import foreign_encoding, not_utf8
-from batchline.states import BatchStatus
+from batchline.states import BatchStatus, OnFailures
 
 from .failure import ExitCode, Failure
 from .options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
@@ -31,7 +31,7 @@ from .unpacked import Unpacked
 
 if TYPE_CHECKING:
     from .batch import ApiBatch
-    from .client import Client
+    from .client import Client, Wanted
 
 STDIN = "-"
 
@@ -65,6 +65,10 @@ def submit(
     meta: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; may be repeated")
     ] = None,
+    on_failures: Annotated[
+        OnFailures | None,
+        typer.Option(help="When most lines fail: go on, or pause [default: the server's setting]"),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it has ended")] = False,
     output: Annotated[
@@ -81,11 +85,12 @@ def submit(
     with _opened(file) as stream:
         head = _look_at(stream, file)
         endpoint = choose_endpoint(head.url, endpoint)
-        from .client import Client  # after the check: a bad file is answered at once
+        from .client import Client, Wanted  # after the check: a bad file is answered at once
 
+        wanted = Wanted(endpoint, window, metadata, on_failures)
         with Client(url, api_key) as client:
             file_id = _upload(client, stream, head=head, file=file)
-            batch = _create(client, file_id, endpoint=endpoint, window=window, metadata=metadata)
+            batch = _create(client, file_id, wanted)
             say(f"created on {client.url}/", mark="✓")
             if not as_json:
                 put(batch.id)
@@ -214,13 +219,9 @@ def _upload(client: Client, stream: BinaryIO, *, head: FirstLine, file: str) -> 
     return str(stored.get("id"))
 
 
-def _create(
-    client: Client, file_id: str, *, endpoint: str, window: str, metadata: Mapping[str, str]
-) -> ApiBatch:
+def _create(client: Client, file_id: str, wanted: Wanted) -> ApiBatch:
     try:
-        return client.create_batch(
-            file_id=file_id, endpoint=endpoint, window=window, metadata=metadata
-        )
+        return client.create_batch(file_id, wanted)
     except Failure as failure:
         if failure.code is ExitCode.USAGE:  # refused for good: nothing will ever use the file
             with suppress(Failure):

@@ -26,6 +26,7 @@ from .screens import JsonScreen, LiveScreen, PlainScreen, QuietScreen, Screen
 
 _POLL_S = 1.0
 _FAULTS_SHOWN = 20
+_FAULT_CHARS = 1000  # the reason of a pause quotes three messages of model servers
 
 
 def watch(
@@ -120,11 +121,12 @@ def final_line(batch: ApiBatch) -> str:
 
 
 def fault_lines(batch: ApiBatch) -> list[str]:
-    """Write what was wrong with the input file: the first 20, one a line."""
+    """Write what was wrong with the input file, or why it paused by itself: the first 20, one a line."""
     rows = []
     for fault in batch.faults[:_FAULTS_SHOWN]:
-        where = f"line {figures.count(fault.line)}" if fault.line else "file"
-        message = clean(fault.message, limit=300)
+        whole = "batch" if batch.is_paused else "file"
+        where = f"line {figures.count(fault.line)}" if fault.line else whole
+        message = clean(fault.message, limit=_FAULT_CHARS)
         rows.append(f"  {where:<12} {clean(fault.code, limit=40)}: {message}")
     hidden = len(batch.faults) - _FAULTS_SHOWN
     if hidden > 0:

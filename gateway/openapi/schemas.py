@@ -79,9 +79,14 @@ def reference(name: str) -> Schema:
 
 
 def _always_present(shape: Schema) -> Schema:
-    """Turn msgspec's schema of what may be read into one of what is sent: every field, always."""
-    fields = {name: _sent(field) for name, field in shape["properties"].items()}
-    return shape | {"properties": fields, "required": list(fields)}
+    """Turn msgspec's schema of what may be read into one of what is sent: every field, always.
+
+    But for those that a shape leaves out where they do not apply: not required, and without a default.
+    """
+    given = shape["properties"]
+    always = [name for name in given if name in shape["required"] or "default" in given[name]]
+    fields = {name: _sent(field) for name, field in given.items()}
+    return shape | {"properties": fields, "required": always}
 
 
 def _sent(field: Schema) -> Schema:

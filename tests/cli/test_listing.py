@@ -103,6 +103,27 @@ def test_show_lists_the_first_faults(batchline, api):
     assert "and 10 more" in text
 
 
+def test_show_tells_why_a_batch_paused_by_itself(batchline, api):
+    """The whole reason, and that its owner wanted it so."""
+    reason = "51 of the last 60 requests failed. " + "Most often: " + "x" * 600 + ". Resume it."
+    fault = {"code": "most_requests_failed", "line": None, "message": reason, "param": None}
+    errors = {"object": "list", "data": [fault]}
+    api.add(**running(60, 100, 51), paused_at=1_800_000_050, errors=errors, on_failures="pause")
+
+    text = batchline("show").stdout
+
+    assert "‖ paused" in text
+    assert f"  batch        most_requests_failed: {reason}" in text
+    assert "on failures    pause" in text
+
+
+def test_show_tells_that_most_lines_fail(batchline, api):
+    """In the server's words, which say what fails them."""
+    api.add(**running(100, 400, 60), failing="Most lines fail: 400: prompt # is too long")
+
+    assert "warning        Most lines fail: 400: prompt # is too long" in batchline("show").stdout
+
+
 @pytest.mark.parametrize(
     "reference", [f"batch_{0xABC1:032x}", "abc", "batch_abc", "nightly", "@last"]
 )

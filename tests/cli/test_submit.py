@@ -29,6 +29,18 @@ def test_submit_uploads_the_file_and_writes_only_the_id_to_stdout(batchline, api
     assert api.url in done.stderr
 
 
+@pytest.mark.parametrize("given", ["continue", "pause"])
+def test_submit_says_what_shall_happen_on_failures(batchline, api, lines, given):
+    """Only where it was asked for; another word is refused before anything is sent."""
+    told = batchline("submit", lines, "--on-failures", given).stdout.strip()
+    untold = batchline("submit", lines).stdout.strip()
+    refused = batchline("submit", lines, "--on-failures", "stop")
+
+    assert api.batches[told]["on_failures"] == given
+    assert "on_failures" not in api.batches[untold]
+    assert (refused.exit_code, len(api.uploads)) == (2, 2)
+
+
 def test_submit_takes_the_endpoint_from_the_first_request(batchline, api, tmp_path):
     """Blank lines and a byte order mark before it do not matter."""
     path = tmp_path / "embeddings.jsonl"

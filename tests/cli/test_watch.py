@@ -60,6 +60,19 @@ def test_a_pipe_gets_a_line_at_each_change_of_status(batchline, api):
     assert "\x1b" not in done.stdout
 
 
+def test_watch_tells_at_once_that_most_lines_fail_and_why_it_paused(batchline, api):
+    """A line each, however short ago the last one was."""
+    fault = {"code": "most_requests_failed", "line": None, "message": "51 failed.", "param": None}
+    failing = running(100, 400, 60, failing="Most lines fail: 400: too long")
+    paused = {"paused_at": 1_800_000_050, "errors": {"object": "list", "data": [fault]}}
+    api.add(then=[running(1, 400), failing, failing, paused, completed(400) | {"paused_at": None}])
+
+    rows = batchline("watch", "--interval", "0.1").stdout.splitlines()
+
+    told = [row.partition("  ! ")[2] for row in rows if "  ! " in row]
+    assert told == ["Most lines fail: 400: too long", "51 failed."]
+
+
 def test_watch_json_writes_one_object_a_line_when_something_changed(batchline, api):
     """NDJSON: the batch object with rates; looks that saw nothing new are left out."""
     api.add(then=[running(1), {}, {}, completed()])

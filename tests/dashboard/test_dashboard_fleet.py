@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scene import NOW, backend, batch, overview, report
 
-from batchline.model import SILENT_AFTER_S
+from batchline.model import SILENT_AFTER_S, Counts, Fault
 from dashboard import fleet
 from gateway.ops import fleet_reasons
 
@@ -127,6 +127,39 @@ def test_a_batch_without_a_server_for_its_model_is_told_once():
     )
 
     assert [n.head for n in found] == ["b waits.", "No backend serves x."]
+
+
+@pytest.mark.parametrize(
+    ("failed", "reported", "told"),
+    [
+        (
+            51,
+            {batch(1).id: "400: prompt # is too long"},
+            [("a: most lines fail.", "400: prompt # is too long")],
+        ),
+        (51, {}, [("a: most lines fail.", "")]),
+        (50, {batch(1).id: "400: prompt # is too long"}, []),
+    ],
+    ids=["most", "most, unknown why", "half"],
+)
+def test_a_batch_of_which_most_lines_fail_is_a_notice(failed, reported, told):
+    """With the commonest failure, where the dispatcher knows it."""
+    bad = batch(1, "a", counts=Counts(1000, 100 - failed, failed))
+    seen = overview(open_batches=[bad], report=report(failing=reported))
+
+    assert [(n.head, n.text) for n in _found(seen)] == told
+
+
+def test_a_batch_that_paused_by_itself_is_a_notice_with_the_reason():
+    """One that somebody paused is none, nor is one that was refused."""
+    why = [Fault("most_requests_failed", "51 of the last 60 requests failed. Resume it to go on.")]
+    by_itself, by_hand = batch(1, "a", paused_at=NOW, faults=why), batch(2, "b", paused_at=NOW)
+
+    found = _found(overview(open_batches=[by_itself, by_hand]))
+
+    assert [(n.tone, n.head, n.text) for n in found] == [
+        ("warn", "a paused by itself.", why[0].message)
+    ]
 
 
 @pytest.mark.parametrize(

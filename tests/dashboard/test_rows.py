@@ -179,10 +179,18 @@ def test_a_batch_that_waits_for_room_does_not_claim_to_write():
     assert shown.figures["b.1.in"] == "for the disk"
 
 
-def test_a_batch_that_was_set_aside_says_why_and_what_to_do():
-    """It was paused by the dispatcher that died on it, not by somebody."""
-    why = [Fault("dispatcher_died", "The dispatcher died 25 times in a row.")]
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("dispatcher_died", "the dispatcher died on it again and again: resume or cancel it"),
+        ("most_requests_failed", "most lines fail: resume or cancel it"),
+        ("of_a_later_version", "set aside: resume or cancel it"),
+    ],
+)
+def test_a_batch_that_was_set_aside_says_why_and_what_to_do(code, text):
+    """It was paused by the dispatcher, not by somebody."""
+    why = [Fault(code, "The reason in full.")]
 
     figures = _figures(batch(1, counts=Counts(10, 5), paused_at=NOW - 125, faults=why))
 
-    assert figures["in"] == "the dispatcher died on it again and again: resume or cancel it"
+    assert figures["in"] == text

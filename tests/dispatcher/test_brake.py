@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiohttp import web
-from scripted import completion, error
+from scripted import Share, completion, error
 
 from batchline.model import Batch, Counts
 from batchline.states import BatchStatus, OnFailures
@@ -80,6 +80,40 @@ def test_the_commonest_failures_are_the_reason():
     assert untold.message.startswith("50 of the last 51 requests failed. The batch was created")
 
 
+@pytest.mark.parametrize(
+    ("found", "is_told"),
+    [
+        (batch(49, 51), True),
+        (batch(50, 50), False),
+        (batch(0, 99), False),
+        (batch(0, 199, before=(100, 100)), False),
+        (batch(0, 100, paused_at=NOW), False),
+        (batch(0, 100, status=BatchStatus.FINALIZING), False),
+    ],
+)
+def test_what_fails_most_lines_is_told_from_a_hundred_on(found, is_told):
+    """While the batch runs, whether it would pause or not; and no longer once it is forgotten."""
+    failures = brake.Failures()
+    failures.note("batch_1", NoAnswer("upstream_lost", "The connection broke."))
+    failures.look(batch(0, 100))
+
+    failures.look(found)
+    told, failing = failures.told(), failures.failing
+    failures.forget("batch_1")
+
+    assert told == ({"batch_1": "upstream_lost: The connection broke."} if is_told else {})
+    assert failing == is_told
+    assert (failures.told(), failures.failing) == ({}, 0)
+
+
+def test_after_a_restart_a_failing_batch_counts_though_nothing_is_known():
+    """What fails it is not known before the next line of it failed."""
+    failures = brake.Failures()
+    failures.look(batch(0, 100))
+
+    assert (failures.told(), failures.failing) == ({}, 1)
+
+
 def test_memory_is_bounded_however_messages_differ():
     """Kinds beyond the first few are not told apart."""
     failures = brake.Failures()
@@ -125,6 +159,33 @@ async def test_it_pauses_again_after_fifty_more(bench, upstream):
     second = await bench.store.get_batch(made.id)
     assert second.counts.failed - first.counts.failed >= brake.PAUSE_FROM
     assert second.counts.finished < LINES
+
+
+async def test_a_running_batch_of_which_most_lines_fail_is_reported(bench, upstream):
+    """What fails them goes into the report; the metric counts the batch. Both end with it."""
+    upstream.script = Refused(150)
+    made = await bench.submit(300)
+
+    async def is_told(*batch_ids):
+        report = await bench.store.fleet_report()
+        count = bench.metrics.registry.get_sample_value("batchline_batches_failing")
+        return report is not None and [*report.failing] == [*batch_ids] and count == len(batch_ids)
+
+    async with bench.running(max_in_flight=8, probe_interval_s=0.01):
+        await bench.until(lambda: is_told(made.id))
+        report = await bench.store.fleet_report()
+        upstream.script.many = 300
+        await bench.ended(made)
+        await bench.until(is_told)
+
+    assert report.failing[made.id].startswith("400 ")
+
+
+class Refused(Share):
+    """Every line of the share is refused."""
+
+    def answer(self, number, body):
+        return error(400)
 
 
 async def test_without_it_a_batch_goes_on_to_its_end(bench, upstream):

@@ -98,12 +98,16 @@ class Gateway:
             FleetReport(at=int(self.clock()), backends=[BackendStatus(**status)])
         )
 
-    async def run(self, batch_id, *kinds, until=None):
-        """Play the dispatcher: admit one line per kind, settle those, and publish unless told."""
+    async def run(self, batch_id, *kinds, until=None, left=0):
+        """Play the dispatcher: admit one line per kind and those `left`, settle the former, and publish unless told."""
         now = int(self.clock())
         batch = await self.store.get_batch(batch_id)
-        await self.store.add_slices([Slice(batch.seq, 0, len(kinds), 0, 10)])
-        await self.store.accept(batch, total=len(kinds), model="m", now=now)
+        slices = [
+            Slice(batch.seq, 0, len(kinds), 0, 10),
+            Slice(batch.seq, len(kinds), left, 10, 10),
+        ]
+        await self.store.add_slices(slices if left else slices[:1])
+        await self.store.accept(batch, total=len(kinds) + left, model="m", now=now)
         if until == BatchStatus.IN_PROGRESS:
             return
         claim = await self.store.claim(batch, slices=1, holder="t", ttl_s=30)
@@ -117,7 +121,7 @@ class Gateway:
         await self.store.settle(
             [Settlement(batch.seq, SegmentRef("segments/x", 0, 10), groups)], now=now
         )
-        if until == BatchStatus.FINALIZING:
+        if left or until == BatchStatus.FINALIZING:
             return
         await self.close(batch_id, BatchStatus.COMPLETED, kinds)
 

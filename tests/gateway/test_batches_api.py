@@ -8,7 +8,7 @@ import json
 import openai
 import pytest
 
-from batchline.model import Fault
+from batchline.model import Fault, FleetReport
 from batchline.settings import ENDPOINTS
 from batchline.states import BatchStatus, OutcomeKind
 
@@ -265,6 +265,51 @@ async def test_what_happens_on_failures_is_asked_for_or_set(starts, setting, giv
     batch = await gateway.create_batch(extra_body=given)
 
     assert (await gateway.store.get_batch(batch.id)).on_failures == kept
+
+
+@pytest.mark.spec("beyond-failing")
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        ([BAD] * 51 + [OK] * 49, "Most lines fail: 400: prompt # is too long"),
+        ([BAD] * 50 + [OK] * 50, None),
+        ([BAD] * 99, None),
+    ],
+    ids=["most of a hundred", "half of a hundred", "all of ninety-nine"],
+)
+async def test_a_running_batch_of_which_most_lines_fail_says_so(gateway, kinds, told):
+    """From a hundred finished lines on, shown and listed alike; not once it is paused."""
+    batch = await gateway.create_batch()
+    await gateway.run(batch.id, *kinds, left=1)
+    report = FleetReport(at=int(gateway.clock()), failing={batch.id: "400: prompt # is too long"})
+    await gateway.store.report(report)
+
+    shown = await fetch(gateway, batch.id)
+    listed = (await gateway.call("GET", "/v1/batches")).json["data"]
+    paused = (await gateway.call("POST", f"/v1/batches/{batch.id}/pause")).json
+
+    assert shown.get("failing") == told
+    assert listed == [shown]
+    assert "failing" not in paused
+
+
+async def test_without_a_report_it_says_only_that_most_lines_fail(gateway):
+    """A dispatcher that has just started does not know what failed before."""
+    batch = await gateway.create_batch()
+    await gateway.run(batch.id, *[BAD] * 100, left=1)
+
+    assert (await fetch(gateway, batch.id))["failing"] == "Most lines fail."
+
+
+@pytest.mark.spec("beyond-on-failures")
+@pytest.mark.parametrize("given", ["continue", "pause"])
+async def test_a_batch_says_that_it_pauses_on_failures(gateway, given):
+    """As at OpenAI, nothing is said where nothing is to happen."""
+    batch = await gateway.create_batch(extra_body={"on_failures": given})
+
+    shown = await fetch(gateway, batch.id)
+
+    assert shown.get("on_failures") == ("pause" if given == "pause" else None)
 
 
 @pytest.mark.spec("beyond-on-failures")

@@ -10,7 +10,7 @@ from sdk_shapes import parse_strictly
 
 from batchline.blobs.keys import result_key
 from batchline.lines import CANCELLED_CODE, CANCELLED_MESSAGE, error_record
-from batchline.model import Fault
+from batchline.model import Fault, FleetReport
 from batchline.states import BatchStatus, OutcomeKind
 
 OK, BAD = OutcomeKind.SUCCEEDED, OutcomeKind.FAILED
@@ -85,6 +85,17 @@ async def paused(gateway):
     return batch_id
 
 
+async def failing(gateway):
+    """Most of its lines fail; it would pause, but for the dispatcher that did not come to that yet."""
+    batch = await gateway.create_batch(extra_body={"on_failures": "pause"})
+    await gateway.run(batch.id, *[BAD] * 60, *[OK] * 40, left=1)
+    kind = "400 BadRequestError: prompt # is too long"
+    at = int(gateway.clock())
+    await gateway.store.report(FleetReport(at=at, failing={batch.id: kind}))
+    gateway.clock.advance(10)
+    return batch.id
+
+
 async def retried(gateway):
     """The batch that a retry makes, of the one line that a cancel kept from running."""
     batch_id = await cancelled(gateway)
@@ -107,6 +118,7 @@ STATES = (
     cancelling,
     cancelled,
     paused,
+    failing,
     retried,
 )
 
