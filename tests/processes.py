@@ -14,6 +14,8 @@ import urllib.request
 import openai
 from ports import free_port
 
+from batchline.presence import at_work
+
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -88,6 +90,17 @@ class System:
                 return
             time.sleep(0.1)
         raise TimeoutError(f"not ready: {text}\n{self.logs()}")
+
+    def wait_at_work(self, many, within_s=60):
+        """Wait until so many work on the directory and are ready.
+
+        `/ready` alone may tell of a dispatcher that was killed there less than 15 s ago.
+        """
+        deadline = time.monotonic() + within_s
+        while len(at_work(self.data)) < many:
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.05)
+        self.wait_ready()
 
     def until_logged(self, text, within_s=60):
         deadline = time.monotonic() + within_s

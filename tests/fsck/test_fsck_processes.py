@@ -78,7 +78,7 @@ async def test_looking_beside_running_processes_finds_nothing_wrong(directory, u
     def drive():
         system.start("gateway", "dispatcher")
         try:
-            system.wait_ready()
+            system.wait_at_work(2)
             reports, batches = [], []
             for _ in range(4):
                 batches.append(system.submit(requests(400)))
