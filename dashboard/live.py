@@ -89,8 +89,9 @@ class Live:
                 await self.refresh()
             self._wake.clear()
             pause_s = WATCHED_S if self._watchers else STEP_S
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout=pause_s)
+            with suppress(TimeoutError):  # no wait_for: it may swallow a cancel (Python 3.11)
+                async with asyncio.timeout(pause_s):
+                    await self._wake.wait()
 
     async def refresh(self) -> Snapshot:
         """Read the overview now and publish the page. Raises Unavailable if none was ever read."""
@@ -145,7 +146,8 @@ class Live:
                 continue
             async with self._changed:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), timeout=_BEAT_S)
+                    async with asyncio.timeout(_BEAT_S):
+                        await self._changed.wait()
             if last is not None and self._newest is last and not self._is_closing:
                 yield Change(last.number, {}, {})
 
