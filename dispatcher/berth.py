@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from .circuit import Circuit, Sign, State
 from .lacks import ANY, Lacking, Lacks, Need
 from .pressure import Pressure
@@ -82,8 +84,7 @@ class Stay:
     """Why the line is taken away from there."""
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(msgspec.Struct, frozen=True):
     """How a line ended, as far as it concerns its backend."""
 
     sign: Sign

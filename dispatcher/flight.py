@@ -101,6 +101,7 @@ class Flight:
         self._tasks: dict[asyncio.Task[bool], tuple[ReadyLine, Stay]] = {}
         self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
         self._idle = asyncio.Event()
         self._is_draining = False
         self.limit = 1
@@ -266,6 +267,11 @@ class Flight:
         if not task.cancelled() and (exc := task.exception()):
             log.error("line %d of %s broke", line.index, line.held.batch.id, exc_info=exc)
             self._retrying.take(line, our_fault())
+        if self._soon is None:  # once for all lines that end in the same moment
+            self._soon = asyncio.get_running_loop().call_soon(self._kick_now)
+
+    def _kick_now(self) -> None:
+        self._soon = None
         self.kick()
 
     async def _run(self, line: ReadyLine, stay: Stay) -> bool:
@@ -274,7 +280,7 @@ class Flight:
             await self.outcomes.failed(line, line.fails_with)
             return True
         left_s = self._retrying.left_s(line)
-        if left_s <= 0 or (body := await self._bodies.of(line)) is None:
+        if left_s <= 0 or (body := line.body or await self._bodies.of(line)) is None:
             return False  # its batch expires, or fails, in a moment
         failpoint("send.before")
         reply = await self._send(line, body, stay, max(left_s, TOO_LATE_S))

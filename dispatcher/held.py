@@ -81,7 +81,7 @@ class ReadyLine:
     """How often of these it was alone with it."""
     quickest_s: float = math.inf
     is_on_trial: bool = False
-    refusals: list[tuple[str, Kind]] = field(default_factory=list)
+    refusals: tuple[tuple[str, Kind], ...] = ()
     """Which backends refused it for good, and how: one alone may be wrong."""
     named: str | None = None
     """The model that it names, once that was asked for; of a batch for one model it is the batch's."""

@@ -44,7 +44,8 @@ class Memory:
         """Whether there is room for the answer of one more line."""
         if not self._in_flight:
             return True
-        return self._pinned_bytes + self._reserved + self._answer_bytes <= self._most_bytes
+        answers = (self._in_flight + 1) * self._answer_bytes
+        return self._pinned_bytes + answers <= self._most_bytes
 
     @property
     def _reserved(self) -> int:

@@ -90,6 +90,11 @@ class Opinions(Generic[L]):
         self._oddities: Counter[str] = Counter()
         """By backend: lines that another one answered since its last answer."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no refusal waits for a word on it: then an answer to a line never refused is no news."""
+        return not self._streaks and not self._waiting
+
     def refused(
         self, line: L, kind: Kind, *, by: str, before: Refusals, has_other: bool, now: float
     ) -> Opinion:

@@ -54,6 +54,7 @@ class Placement:
         self._monotonic = monotonic
         self._limit = 1
         self._shares: dict[Need, int] = {}
+        self._bounds: list[int] = []  # of all backends: requests of so many bytes are refused
         self._has_looked = False
         self.looks = 0
         """How many looks were taken in."""
@@ -69,8 +70,8 @@ class Placement:
 
     def need(self, model: str | None, endpoint: str, size_bytes: int) -> Need:
         """Say what a line needs. Sizes that no backend refuses are all the same: 0."""
-        bounds = [b.lacks.most_bytes for b in self.berths if b.lacks and b.lacks.most_bytes]
-        return Need(model, endpoint, max((b for b in bounds if b <= size_bytes), default=0))
+        bound = max((b for b in self._bounds if b <= size_bytes), default=0) if self._bounds else 0
+        return Need(model, endpoint, bound)
 
     def place(self, need: Need = ANY, *, avoid: Berth | None = None) -> Stay | None:
         """Give a line its berth, until `left`. None: none may take it now."""
@@ -200,10 +201,11 @@ class Placement:
     def heard(self, stay: Stay, news: News) -> None:
         """Take in how a line ended."""
         berth, now, sign = stay.berth, self._monotonic(), news.sign
-        if sign in {Sign.WELL, Sign.REJECTED}:
-            berth.answered_at = now
         if sign is Sign.WELL:
+            berth.answered_at = now
             self._answered(stay, news, now)
+        elif sign is Sign.REJECTED:
+            berth.answered_at = now
         elif sign is Sign.REFUSED:
             berth.gone_at, berth.is_leaving = now, True
         elif sign is Sign.FULL:
@@ -241,13 +243,17 @@ class Placement:
         berth.pressure = berth.pressure.answered()
         if berth.lacks:
             berth.lacks.answered(stay.need)
-            self._shares.clear()
+            self._compare_lacks()
 
     def _lacks(self, stay: Stay, news: News, lacking: Lacking, now: float) -> None:
         log.warning("backend %s %s", stay.berth.name, news.why)
         need = stay.need._replace(size_bytes=news.size_bytes)
         stay.berth.lacks.note(lacking, need, news.why, now=now)
+        self._compare_lacks()
+
+    def _compare_lacks(self) -> None:
         self._shares.clear()
+        self._bounds = [b.lacks.most_bytes for b in self.berths if b.lacks and b.lacks.most_bytes]
 
     # -- doubt and proof
 

@@ -51,7 +51,7 @@ class Refusals:
         )
         if line.refusals:
             self._metrics.second_opinions.labels("agreed").inc()
-        line.refusals.append((name, kind))
+        line.refusals += ((name, kind),)
         line.fails_with, line.avoid = verdict.result, stay.berth
         if opinion is Opinion.ELSEWHERE:
             self._on_free(line)
@@ -60,6 +60,8 @@ class Refusals:
 
     def answered(self, line: ReadyLine, stay: Stay) -> None:
         """Take in that a backend answered a line: whoever refused it may have been wrong."""
+        if self._opinions.is_idle and not line.refusals:
+            return
         odd = self._opinions.answered(stay.berth.name, line, line.refusals)
         if line.refusals:
             self._metrics.second_opinions.labels("differed").inc()

@@ -209,7 +209,10 @@ def _judge_success(reply: Reply, setting: Setting) -> Verdict:
 
 
 def _defect_of(answer: ReadAnswer, setting: Setting) -> Defect | None:
-    return defect_of(setting.endpoint, without_lone_surrogates(answer.text), setting.request)
+    defect = defect_of(setting.endpoint, answer.text, setting.request)
+    if defect is None or (whole := without_lone_surrogates(answer.text)) == answer.text:
+        return defect
+    return defect_of(setting.endpoint, whole, setting.request)
 
 
 def _judge_defect(reply: Reply, defect: Defect) -> Retry:
