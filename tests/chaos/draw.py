@@ -10,7 +10,7 @@ from batchline.failpoints import POINTS
 from .faults import BREAKS_CONNECTION, SICK, STALLS, Fate, Fault
 from .schedule import Act, BatchPlan, LinePlan, Schedule, Step, Verb
 
-VERSION = f"2.{crc32(','.join(POINTS).encode()):08x}"
+VERSION = f"3.{crc32(','.join(POINTS).encode()):08x}"
 """What makes a seed's schedule: its first number is raised when this module draws otherwise."""
 
 PAIRS = tuple((point, action) for point in POINTS for action in ("crash", "error"))
@@ -221,8 +221,9 @@ def _acts(
 
 
 def _sick_acts(seed: int, upstreams: int) -> tuple[Act, ...]:
-    """Its own luck, so that all else is drawn as it was: one server, or two at a time."""
+    """Its own luck, so that all else is drawn as it was: one server, or two at a time, the forms by turns."""
     random = Random(f"batchline sick {seed}")
+    forms = tuple(SICK)
     count = random.choices((0, 1, 2), (60, 28, 12))[0]
     return tuple(
         Act(
@@ -231,9 +232,9 @@ def _sick_acts(seed: int, upstreams: int) -> tuple[Act, ...]:
             verb=Verb.SICKEN,
             target=f"upstream{number}",
             seconds=random.choice((0.3, 1.0, 2.0)),
-            form=random.choice(tuple(SICK)),
+            form=forms[(seed + turn) % len(forms)],
         )
-        for number in random.sample(range(upstreams), count)
+        for turn, number in enumerate(random.sample(range(upstreams), count))
     )
 
 
