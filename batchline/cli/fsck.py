@@ -21,8 +21,8 @@ from batchline.fsck.examine import Examination
 from batchline.fsck.repair import Repair, plan
 from batchline.presence import at_work, to_oneself
 from batchline.settings import Settings, load_settings
-from batchline.store.connection import found_schema, known_schema
 from batchline.store.custody import bytes_kept
+from batchline.store.schema import found_schema, known_schema
 from batchline.store.sqlite_audit import open_audit, open_mending
 
 from .failure import ExitCode, Failure

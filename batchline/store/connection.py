@@ -1,4 +1,4 @@
-"""One SQLite database file: its two connections, its transactions, its migrations.
+"""One SQLite database file: its two connections and its transactions.
 
 The writer serialises short `BEGIN IMMEDIATE` transactions; the reader never blocks it (WAL). The only
 module that imports aiosqlite; foreign errors become StoreUnavailable (DiskFull) here.
@@ -10,21 +10,20 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
 
 import aiosqlite
 
 from batchline.errors import NewerStore
-from batchline.failpoints import failpoint
 from batchline.refusal import disk_refusal
 
 from .direct import Direct, Params
+from .look import read_only
 from .refusal import database_refusal, is_busy
+from .schema import found_schema, known_schema, migrate, refuse_newer, schema_of
 
 _BUSY_S = 15.0  # another process holds the write lock for one commit at most, even on a slow disk
 _PRAGMAS = (
@@ -35,7 +34,6 @@ _PRAGMAS = (
 )
 _CACHE_OF_READERS = "PRAGMA cache_size = -64000"
 _BEFORE_THE_FIRST_TABLE = "PRAGMA auto_vacuum = INCREMENTAL"  # afterwards it only waits and writes
-_LOOK_S = 5.0
 _AGAIN_S = 0.02
 
 T = TypeVar("T")
@@ -202,23 +200,23 @@ class Database:
             await self._writer.execute("ROLLBACK")
 
 
-async def open_database(path: Path, *, migrate: bool = True) -> Database:
+async def open_database(path: Path, *, may_migrate: bool = True) -> Database:
     """Open (or create) the database at `path` and bring its schema up to date.
 
-    Without `migrate` it is taken as it is, and must exist. Raises NewerStore if a newer version wrote
+    Without `may_migrate` it is taken as it is, and must exist. Raises NewerStore if a newer version wrote
     it, StoreUnavailable if it cannot be opened.
     """
     with _translated(path):
-        if migrate:
+        if may_migrate:
             path.parent.mkdir(parents=True, exist_ok=True)
         else:
             await asyncio.to_thread(path.stat)
         found = await asyncio.to_thread(_schema_before, path)
-        _check_known(found, path)  # before any change
+        refuse_newer(found, path)  # before any change
         writer = await _connect(path, *([] if found else [_BEFORE_THE_FIRST_TABLE]))
         try:
-            if migrate:
-                await _migrate(writer, path)
+            if may_migrate:
+                await writer.call(lambda connection: migrate(connection, path))
             return Database(path, writer, await _connect(path))
         except BaseException:
             await writer.close()
@@ -275,7 +273,7 @@ async def _connect(path: Path, *more: str) -> _Connection:
 
 def _connect_reader(path: Path) -> _Connection:
     """Prepare a connection that changes nothing; it opens when it is awaited or entered."""
-    return _connection(_read_only(path), uri=True)
+    return _connection(read_only(path), uri=True)
 
 
 def _connection(name: str, *, uri: bool = False) -> _Connection:
@@ -288,7 +286,7 @@ def _connection(name: str, *, uri: bool = False) -> _Connection:
 def _begin(connection: sqlite3.Connection) -> int:
     """Begin to write; return the number of the schema as it is now."""
     connection.execute("BEGIN IMMEDIATE")
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    return schema_of(connection)
 
 
 async def _set(connection: aiosqlite.Connection, pragma: str) -> None:
@@ -309,78 +307,6 @@ async def _set(connection: aiosqlite.Connection, pragma: str) -> None:
         await asyncio.sleep(_AGAIN_S)
 
 
-def migrations() -> list[tuple[int, str]]:
-    """Return (number, SQL text) of each migration, in order."""
-    folder = resources.files("batchline.store") / "sql" / "migrations"
-    found = [
-        (int(f.name[:4]), f.read_text("utf-8")) for f in folder.iterdir() if f.name[0].isdigit()
-    ]
-    return sorted(found)
-
-
-def known_schema() -> int:
-    """Return the number of the schema that this version writes."""
-    return migrations()[-1][0]
-
-
-def found_schema(path: Path) -> int:
-    """Return the number of the schema of the database at `path`. Raises StoreUnavailable."""
-    row = look(path, "PRAGMA user_version")
-    assert row is not None, "a pragma has its row"
-    return int(row[0])
-
-
-def look(path: Path, sql: str) -> sqlite3.Row | None:
-    """Read one row of a database that other processes own, changing nothing. Raises StoreUnavailable."""
-    try:
-        with closing(sqlite3.connect(_read_only(path), uri=True, timeout=_LOOK_S)) as connection:
-            connection.row_factory = sqlite3.Row
-            row: sqlite3.Row | None = connection.execute(sql).fetchone()
-    except sqlite3.Error as exc:
-        raise database_refusal(exc, where=f" at {path}", folder=path.parent) from exc
-    return row
-
-
-def _read_only(path: Path) -> str:
-    return f"file:{quote(str(path.absolute()))}?mode=ro"
-
-
-async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
-    known = migrations()
-    if await _schema_version(connection) < known[-1][0]:
-        for number, text in known:
-            await _migrate_to(connection, number, text)
-    _check_known(await _schema_version(connection), path)
-
-
-async def _migrate_to(connection: aiosqlite.Connection, number: int, text: str) -> None:
-    """Do one migration whole or not at all, unless another process has done it."""
-    await connection.execute("BEGIN IMMEDIATE")
-    try:
-        if await _schema_version(connection) < number:
-            for statement in _statements(text):
-                await connection.execute(statement)
-                failpoint("migrate.statement")
-            await connection.execute(f"PRAGMA user_version = {number}")
-        await connection.execute("COMMIT")
-    except BaseException:
-        await connection.execute("ROLLBACK")
-        raise
-
-
-def _check_known(found: int, path: Path) -> None:
-    known = known_schema()
-    if found > known:
-        raise NewerStore(
-            f"{path} has schema {found}, this version knows up to {known}: "
-            "it was written by a newer batchline. Upgrade, or name another data directory."
-        )
-
-
-async def _schema_version(connection: aiosqlite.Connection) -> int:
-    return await _number(connection, "PRAGMA user_version")
-
-
 async def _number(connection: aiosqlite.Connection, sql: str) -> int:
     """Return the first column of the first row."""
     return int(next(iter(await connection.execute_fetchall(sql)))[0])
@@ -391,16 +317,6 @@ async def _bytes_of(path: Path) -> int:
         return (await asyncio.to_thread(path.stat)).st_size
     except FileNotFoundError:  # the log, before the first write
         return 0
-
-
-def _statements(script: str) -> list[str]:
-    statements, current = [], ""
-    for line in script.splitlines(keepends=True):
-        current += line
-        if sqlite3.complete_statement(current):
-            statements.append(current)
-            current = ""
-    return statements
 
 
 @contextmanager

@@ -55,7 +55,7 @@ async def bytes_kept(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterato
 
     Raises NewerStore, StoreUnavailable.
     """
-    database = await open_database(path, migrate=False)
+    database = await open_database(path, may_migrate=False)
     custody = _Custody(database, clock_ms=clock_ms)
     try:
         await custody.keep()

@@ -14,15 +14,8 @@ from batchline.uploads import Part
 
 from . import repo
 from .audit import Audit, BatchRows, SegmentRow, SliceRow
-from .connection import (
-    Database,
-    Moment,
-    copy_database,
-    found_schema,
-    known_schema,
-    one_moment,
-    open_database,
-)
+from .connection import Database, Moment, copy_database, one_moment, open_database
+from .schema import found_schema, known_schema
 from .sqlite_intake import SqliteIntake, as_json, statement
 from .sqlite_upkeep import SqliteUpkeep, owned
 from .sqlite_uploads import SqliteUploads

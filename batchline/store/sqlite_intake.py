@@ -16,8 +16,9 @@ from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, 
 from batchline.states import BatchStatus, SliceState
 
 from . import repo
-from .connection import Database, Transaction, look
+from .connection import Database, Transaction
 from .direct import Direct
+from .look import look
 
 _SQL_FILE = __file__.rsplit("/", 1)[0] + "/sql/sqlite.sql"
 _LAST_SEQ = 1 << 62

@@ -18,7 +18,7 @@ from batchline.cli.main import app
 from batchline.model import BackendStatus, FleetReport
 from batchline.settings import Settings
 from batchline.store import open_store
-from batchline.store.connection import known_schema
+from batchline.store.schema import known_schema
 
 
 def answering(**answers):

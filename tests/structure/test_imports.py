@@ -18,7 +18,9 @@ ONLY_IN = {
     "sqlite3": {
         "batchline/store/connection.py",
         "batchline/store/direct.py",
+        "batchline/store/look.py",
         "batchline/store/refusal.py",
+        "batchline/store/schema.py",
     },
     "prometheus_client": {
         "batchline/metrics.py",

@@ -14,7 +14,8 @@ from old_versions import ENDED, LINES, SCHEMAS, Past, dump, old_database
 
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.failpoints import arm
-from batchline.store.connection import _statements, migrations, open_database
+from batchline.store.connection import open_database
+from batchline.store.schema import migrations, statements
 
 NEWEST = SCHEMAS[-1]
 OPEN_AND_CLOSE = """
@@ -120,7 +121,7 @@ async def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, pa
     old_database(path, number - 1, past.rows if number > 1 else ())
     before = dump(path)
     text = dict(migrations())[number]
-    for turn in range(1, len(_statements(text)) + 1):
+    for turn in range(1, len(statements(text)) + 1):
         arm(f"migrate.statement=error@{turn}")
         with pytest.raises(StoreUnavailable):
             await open_and_close(path)
@@ -137,7 +138,7 @@ async def test_a_migration_cut_by_kill_9_is_done_at_the_next_start(tmp_path, pas
     path = tmp_path / "old.sqlite3"
     old_database(path, number - 1, past.rows if number > 1 else ())
     before = dump(path)
-    middle = (len(_statements(dict(migrations())[number])) + 1) // 2
+    middle = (len(statements(dict(migrations())[number])) + 1) // 2
 
     killed = opening(path, f"migrate.statement=crash@{middle}")
 
