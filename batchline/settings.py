@@ -31,7 +31,7 @@ PREFIX = "BATCHLINE_"
 CONFIG_VARIABLE = "BATCHLINE_CONFIG"
 CLIENT_VARIABLES = frozenset({"BATCHLINE_URL"})
 """Read by the client commands of the command line, not by the processes."""
-_PASSWORD = re.compile(r"//[^/]*@")
+_SCHEME = re.compile(r"['\"\[(]*\w+://")
 ENDPOINTS = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -236,12 +236,19 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as exc:
         problems += [
             f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']} "
-            f"(got {_PASSWORD.sub('//…@', repr(e['input']))})"
+            f"(got {_without_password(repr(e['input']))})"
             for e in exc.errors()
         ]
     if problems:
         raise Invalid("Bad settings:\n  " + "\n  ".join(problems))
     return settings
+
+
+def _without_password(shown: str) -> str:
+    """Leave out what stands before the last @, but for the scheme: it may be a password, however written."""
+    before, at, after = shown.rpartition("@")
+    scheme = _SCHEME.match(before)
+    return f"{scheme[0] if scheme else ''}…@{after}" if at else shown
 
 
 def child_environment(

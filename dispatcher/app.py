@@ -137,6 +137,7 @@ def _placement(settings: Settings, *, clock: Callable[[], float]) -> Placement:
         hang=HangLimits(settings.hang_after_s or None),
         knows_models=settings.refuse_unknown_models,
         grace_s=settings.model_grace_s,
+        max_attempts=settings.max_attempts,
         clock=clock,
     )
 

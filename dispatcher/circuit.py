@@ -58,7 +58,7 @@ class Sign(StrEnum):
     HUNG = "hung"
     """It was taken out for that; its lines bring no news."""
     NOTHING = "nothing"
-    """Slow, or it never got there, or it lacks what the line needs (`lacks`)."""
+    """It never got there, or it lacks what the line needs (`lacks`)."""
 
 
 _NO_NEWS = frozenset({Sign.NOTHING, Sign.HUNG, Sign.FULL, Sign.REJECTED})
@@ -87,15 +87,27 @@ class Circuit:
     is_wary: bool = False
     """It hung: being alive proves nothing, only an answer does."""
 
-    def heard(self, sign: Sign, *, epoch: int, share: int, now: float, why: str = "") -> Circuit:
-        """Take in how a line ended that was sent in `epoch`. `share`: lines it may have when closed."""
+    def heard(
+        self,
+        sign: Sign,
+        *,
+        epoch: int,
+        share: int,
+        now: float,
+        why: str = "",
+        most_errors: int = ERRORS,
+    ) -> Circuit:
+        """Take in how a line ended that was sent in `epoch`.
+
+        `share`: lines it may have when closed. `most_errors`: so many in a row are the backend's.
+        """
         if sign is Sign.WELL:
             return self._answered(share)
         if sign in _NO_NEWS or self.state is State.OPEN or epoch != self.epoch:
             return self
         if sign is Sign.ERROR:
             errors = replace(self, errors=self.errors + 1)
-            return errors.doubt(only_errors(why), now, after=ERRORS)
+            return errors.doubt(only_errors(why), now, after=most_errors)
         if sign is Sign.UNUSABLE:
             return self.doubt(why, now)
         if sign is Sign.LOST and self.state is State.CLOSED:

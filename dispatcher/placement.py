@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from batchline.model import BackendStatus
 
 from .berth import Berth, News, Stay
-from .circuit import Circuit, Sign, State
+from .circuit import ERRORS, Circuit, Sign, State
 from .lacks import ANY, Lacking, Need
 from .odd_lists import OddLists
 from .pulse import HangLimits, Pulse
@@ -39,9 +39,11 @@ class Placement:
         hang: HangLimits,
         knows_models: bool = True,
         grace_s: float = _GRACE_S,
+        max_attempts: int = ERRORS,
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Begin without a look. No sick server shall use up the `max_attempts` tries of a line."""
         urls = [url.rstrip("/") for url in backend_urls]
         self.is_pinned = bool(urls) and upstream_url.rstrip("/") not in urls
         names = [urlsplit(url).netloc for url in (urls if self.is_pinned else [upstream_url])]
@@ -52,6 +54,7 @@ class Placement:
         self._unserved = Unserved(grace_s=grace_s)
         self._clock = clock
         self._monotonic = monotonic
+        self._most_errors = min(ERRORS, max_attempts)
         self._limit = 1
         self._shares: dict[Need, int] = {}
         self._bounds: list[int] = []  # of all backends: requests of so many bytes are refused
@@ -217,7 +220,14 @@ class Placement:
         if self.is_pinned and news.backend != berth.name and sign in {Sign.LOST, Sign.ERROR}:
             return  # nobody knows whose doing it was
         share = self._share(stay.need)
-        circuit = berth.circuit.heard(sign, epoch=stay.epoch, share=share, now=now, why=news.why)
+        circuit = berth.circuit.heard(
+            sign,
+            epoch=stay.epoch,
+            share=share,
+            now=now,
+            why=news.why,
+            most_errors=self._most_errors,
+        )
         if circuit.needs_proof and not berth.is_open:
             berth.doubted, berth.is_refusing = stay.need, False
         self._set(berth, circuit)

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     STALE = "stale_connection"
     PROXY_LOST = "proxy_lost"
     SHUTTING_DOWN = "shutting_down"
+    OUT_OF_TIME = "out_of_time"
     # the server was lost while it worked on the line
     RESET = "reset"
     TRUNCATED = "truncated"
@@ -176,6 +177,7 @@ POLICIES: dict[Reason, Policy] = {
     Reason.SHUTTING_DOWN: _nobody(
         "5xx: the server is shutting down and takes nothing more", sign=Sign.REFUSED
     ),
+    Reason.OUT_OF_TIME: _nobody("no whole answer before the batch's deadline"),
     Reason.RESET: _loss(
         "connection lost before any byte of an answer (without nginx)", "upstream_lost", _LOST
     ),
@@ -272,6 +274,7 @@ BREAKS: dict[Break, Reason] = {
     Break.RESET: Reason.RESET,
     Break.TRUNCATED: Reason.TRUNCATED,
     Break.TIMEOUT: Reason.TIMEOUT,
+    Break.OUT_OF_TIME: Reason.OUT_OF_TIME,
     Break.TOO_LARGE: Reason.TOO_LARGE,
     Break.HUNG: Reason.HUNG,
 }

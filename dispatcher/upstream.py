@@ -36,6 +36,8 @@ class Break(StrEnum):
     RESET = "reset"
     TRUNCATED = "truncated"
     TIMEOUT = "timeout"
+    OUT_OF_TIME = "out_of_time"
+    """Not answered within less time than usual, which was all that was left."""
     TOO_LARGE = "too_large"
     HUNG = "hung"
     """Given up, because the backend hangs (`flight` says so, not the network)."""
@@ -130,13 +132,14 @@ class Upstream:
             given[BACKEND_HEADER] = backend
         # Until it is known to have reached the backend, a loss is nginx's.
         who = self._name if backend is None else None
+        timeout = self._timeout_of(within_s)
         started = time.monotonic()
         try:
             async with self._session.post(
                 url,
                 data=json_payload(body),
                 headers=given,
-                timeout=self._timeout_of(within_s),
+                timeout=timeout,
                 allow_redirects=False,
             ) as response:
                 headers = response.headers
@@ -161,6 +164,7 @@ class Upstream:
             how = _how(exc)
             if how is Break.TIMEOUT:
                 who = backend or self._name
+                how = how if timeout is self._timeout else Break.OUT_OF_TIME
             return Broken(how, type(exc).__name__, time.monotonic() - started, who)
 
     def _timeout_of(self, within_s: float) -> aiohttp.ClientTimeout:

@@ -148,7 +148,7 @@ class LocalBlobs:
                     if file is None:
                         file, chunk = await asyncio.to_thread(self._open_at, key, offset, wanted)
                     else:
-                        chunk = await asyncio.to_thread(file.read, wanted)
+                        chunk = await asyncio.to_thread(_read_whole, file, wanted)
                     left = None if left is None else left - len(chunk)
                     if chunk:
                         yield chunk
@@ -199,7 +199,7 @@ class LocalBlobs:
         file: BinaryIO = self._path(key).open("rb", buffering=0)
         try:
             file.seek(offset)
-            return file, file.read(wanted)
+            return file, _read_whole(file, wanted)
         except BaseException:
             file.close()
             raise
@@ -209,21 +209,18 @@ class LocalBlobs:
             file.seek(offset)
             if length is None:
                 return file.readall()
-            return _read_exactly(file, length)
+            return _read_whole(file, length)
 
     def _read_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         found: list[bytes] = []
         with ExitStack() as stack:
-            files: dict[str, int] = {}
+            files: dict[str, BinaryIO] = {}
             for key, offset, length in ranges:
-                if key not in files:
-                    with _translated(key):
-                        files[key] = os.open(self._path(key), os.O_RDONLY)
-                    stack.callback(os.close, files[key])
-                try:
-                    found.append(os.pread(files[key], length, offset))
-                except OSError as exc:
-                    raise disk_refusal(exc, what=key) from exc
+                with _translated(key):
+                    if key not in files:
+                        files[key] = stack.enter_context(self._path(key).open("rb", buffering=0))
+                    files[key].seek(offset)
+                    found.append(_read_whole(files[key], length))
         return found
 
     def _put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
@@ -283,7 +280,7 @@ def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
     name = f"Segment {ref.key}@{ref.offset_bytes}"
     end = ref.offset_bytes + ref.length_bytes - _FOOTER.size
     file.seek(max(end, 0))
-    footer = _read_exactly(file, _FOOTER.size)
+    footer = _read_whole(file, _FOOTER.size)
     if end < ref.offset_bytes or len(footer) < _FOOTER.size:
         raise StoreUnavailable(f"{name} is cut short.")
     count, checksum, magic = _FOOTER.unpack(footer)
@@ -293,7 +290,7 @@ def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
     while left > 0 and (piece := file.read(min(left, _BUFFER_BYTES))):
         found = zlib.crc32(piece, found)
         left -= len(piece)
-    index = _read_exactly(file, count * _ENTRY.size) if left == 0 else b""
+    index = _read_whole(file, count * _ENTRY.size) if left == 0 else b""
     if magic != _MAGIC or zlib.crc32(index, found) != checksum:
         raise StoreUnavailable(f"{name} fails its checksum.")
     return index
@@ -356,7 +353,8 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def _read_exactly(file: BinaryIO, length: int) -> bytes:
+def _read_whole(file: BinaryIO, length: int) -> bytes:
+    """Read so many bytes, fewer only where the file ends: a read that came back short was no end."""
     parts = []
     while length > 0 and (part := file.read(length)):
         parts.append(part)

@@ -101,12 +101,14 @@ def part_row(part: Part) -> dict[str, Any]:
 def to_batch(row: Row) -> Batch:
     """Read one row of `batches`."""
     status = BatchStatus(row["status"])
+    paused_at = row["paused_at"] if status in PAUSABLE else None
+    has_faults = status is BatchStatus.FAILED or paused_at is not None
     return Batch(
         **{name: row[name] for name in _SAME},
         status=status,
-        paused_at=row["paused_at"] if status in PAUSABLE else None,
+        paused_at=paused_at,
         metadata=_decoded(row["metadata"], dict[str, str]),
-        faults=_decoded(row["faults"], list[Fault]),
+        faults=_decoded(row["faults"], list[Fault]) if has_faults else None,
         deaths=row["deaths"] if row["completed"] + row["failed"] == row["finished_then"] else 0,
         on_failures=OnFailures(row["on_failures"]),
         finished_at_resume=row["finished_at_resume"],

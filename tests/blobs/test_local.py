@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import resource
 from contextlib import contextmanager
@@ -150,3 +151,18 @@ async def test_keys_cannot_leave_the_root(blobs):
     """A key with .. is a bug, not a path."""
     with pytest.raises(AssertionError):
         await blobs.read("../x")
+
+
+async def test_a_read_that_comes_back_short_is_not_the_end(blobs, monkeypatch):
+    """As at a bad sector, or from a file system of another kind: what follows is asked for, too."""
+    await put(blobs, "files/a", data := os.urandom(100_000))
+
+    class Short(io.FileIO):
+        def read(self, size=-1):
+            return super().read(min(size, 1000))
+
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Short(path))
+
+    assert b"".join([chunk async for chunk in blobs.stream("files/a")]) == data
+    assert await blobs.read("files/a", offset=5, length=5000) == data[5:5005]
+    assert await blobs.read_many([("files/a", 7, 5000)]) == [data[7:5007]]

@@ -131,11 +131,26 @@ def test_an_address_of_a_server_is_kept_as_given(url):
     assert (found.upstream_url, found.backend_urls) == (url, (url,))
 
 
-def test_a_password_in_an_address_is_refused_and_not_shown():
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:hunter2@vllm:8000", "'http://…@vllm:8000'"),
+        ("http://me:hun/ter2@vllm:8000", "'http://…@vllm:8000'"),
+        ("http://me:hun ter2@vllm:8000", "'http://…@vllm:8000'"),
+        ("me:hunter2@vllm:8000", "…@vllm:8000'"),
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_shown(url, shown):
     """Names of backends stand in metrics, logs and on the dashboard."""
     with pytest.raises(Invalid) as caught:
-        load_settings(upstream_url="http://me:hunter2@vllm:8000")
+        load_settings(upstream_url=url)
 
     text = str(caught.value)
-    assert "hunter2" not in text
-    assert "BATCHLINE_UPSTREAM_API_KEY and write http://vllm:8000 (got 'http" in text
+    assert "ter2" not in text
+    assert text.endswith(f"(got {shown})")
+
+
+def test_whoever_writes_a_password_is_told_where_it_goes():
+    """The remedy names the setting."""
+    with pytest.raises(Invalid, match="BATCHLINE_UPSTREAM_API_KEY and write http://vllm:8000 "):
+        load_settings(upstream_url="http://me:hunter2@vllm:8000")

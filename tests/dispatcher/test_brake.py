@@ -196,3 +196,21 @@ async def test_without_it_a_batch_goes_on_to_its_end(bench, upstream):
         ended = await bench.ended(made)
 
     assert (ended.status, ended.counts.failed) == (BatchStatus.COMPLETED, 200)
+
+
+@pytest.mark.parametrize("lines", [60, 200])
+async def test_a_reason_to_pause_is_no_error_of_a_batch_that_has_ended(bench, upstream, lines):
+    """What was in flight may end it while it is paused; else it is cancelled here."""
+    upstream.script = lambda body, attempt: error(400)
+    batch = await bench.submit(lines, on_failures=OnFailures.PAUSE)
+    async with bench.running(max_in_flight=64):
+
+        async def has_stopped():
+            found = await bench.store.get_batch(batch.id)
+            return found.paused_at is not None or found.status is not BatchStatus.IN_PROGRESS
+
+        await bench.until(has_stopped)
+        await bench.store.cancel_batch(batch.id, now=NOW)
+        ended = await bench.ended(batch)
+
+    assert (ended.paused_at, ended.faults) == (None, None)

@@ -10,6 +10,7 @@ from itertools import count
 
 import pytest
 from aiohttp import web
+from bench import request_line
 from scripted import HANG, RESET, completion, error
 
 from batchline.errors import StoreUnavailable
@@ -104,13 +105,26 @@ async def test_what_the_deadline_cuts_off_is_expired_not_failed(bench, upstream,
     assert set(upstream.seen.values()) <= {1, 2}
 
 
+async def test_what_a_deadline_cuts_off_says_nothing_of_the_server(bench, upstream):
+    """However many requests end in that moment: it goes on with the next batch, unasked."""
+    upstream.script = lambda body, attempt: HANG if body["tag"][0] == "h" else good()
+    slow = "\n".join(request_line(i, tag=f"h{i}") for i in range(8))
+    batch = await bench.submit(slow, expires_in_s=2)
+    async with bench.running():
+        expired = await bench.ended(batch)
+        answered = await bench.ended(await bench.submit(3))
+
+    assert (expired.status, answered.counts.completed) == (BatchStatus.EXPIRED, 3)
+    assert not upstream.canaries
+
+
 async def test_a_try_takes_no_longer_than_there_is_time(upstream):
     """Whatever the request timeout."""
     upstream.script = lambda body, attempt: HANG
     async with Upstream(upstream.url, api_key=None, timeout_s=3600) as sender:
         broken = await sender.send("/v1/x", b'{"tag": "t"}', request_id="r", within_s=0.05)
 
-    assert broken.how is Break.TIMEOUT
+    assert broken.how is Break.OUT_OF_TIME
 
 
 async def test_no_backend_is_no_attempt_however_many_lines_it_meets(bench, upstream):

@@ -281,8 +281,7 @@ WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total
 
 -- name: has_lapsed
 SELECT 1 FROM batches
-WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')  -- the index's words
-  AND status = 'in_progress' AND expires_at <= :now LIMIT 1;
+WHERE status = 'in_progress' AND expires_at <= :now LIMIT 1;
 
 -- name: lapse
 UPDATE batches SET status = 'finalizing', deaths = 0, finalizing_at = max(:now, in_progress_at)
@@ -448,7 +447,7 @@ DELETE FROM slices WHERE (batch_seq, first) IN (
     SELECT batch_seq, first FROM slices WHERE batch_seq = :batch_seq LIMIT :limit);
 
 -- name: old_batches
-SELECT b.seq, b.output_file_id, b.error_file_id FROM batches b
+SELECT b.seq, b.output_file_id, b.error_file_id FROM batches b INDEXED BY batches_by_end
 WHERE coalesce(b.completed_at, b.failed_at, b.expired_at, b.cancelled_at) <= :ended_before
   AND b.status IN ('failed', 'completed', 'expired', 'cancelled')
   AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.batch_seq = b.seq)

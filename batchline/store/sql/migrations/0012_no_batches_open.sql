@@ -1,0 +1,3 @@
+-- Its statements read batches_by_status since 9.
+
+DROP INDEX batches_open;
