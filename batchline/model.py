@@ -293,14 +293,19 @@ class BackendStatus:
     kv_cache_ratio: float | None = None
     output_tokens_per_s: float | None = None
     reason: str | None = None
-    """Why it is not alive, in words."""
+    """Why it is not alive; of a live one, what of it cannot be read or comes late. In words."""
     circuit: str = "closed"
     """Whether it gets lines: `closed` (its share), `half_open` (a few, to try it), `open` (none)."""
     circuit_since: int = 0
     circuit_reason: str | None = None
-    """Why it gets no lines or few, in words."""
+    """Why it gets no lines or few, in words; of a closed circuit, what the backend lacks."""
     in_flight: int = 0
     """Lines sent there and not yet answered."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What is the matter with it, in words; None if nothing is."""
+        return (self.circuit_reason if self.alive else None) or self.reason
 
 
 @dataclass(frozen=True, slots=True)

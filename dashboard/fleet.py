@@ -119,7 +119,7 @@ def _row(key: str, backend: BackendStatus, *, now: float, out: dict[str, str]) -
         is_alive=backend.alive,
         has_cache=has_cache,
         has_queue=backend.running is not None or backend.waiting is not None,
-        reason=(backend.circuit_reason if backend.alive else backend.reason) or "",
+        reason=backend.trouble or "",
         models=", ".join(short_model(m) for m in backend.models),
         standing=_STANDINGS.get(backend.circuit, "ready"),
         has_lines=backend.in_flight > 0,
@@ -173,7 +173,7 @@ def _disk_notice(free_bytes: int) -> Notice:
 
 
 def _circuit_notices(report: FleetReport, *, now: float) -> list[Notice]:
-    """Name backends that answer and get no lines, and those that serve something else than most."""
+    """Name backends that answer and get no lines, or not all, and those that serve other models than most."""
     found = []
     for backend in report.backends:
         out_s = now - backend.circuit_since
@@ -181,6 +181,10 @@ def _circuit_notices(report: FleetReport, *, now: float) -> list[Notice]:
             head = f"{backend.name} has got no requests for {spell(out_s)}."
             text = f"It {(backend.circuit_reason or 'broke off').rstrip('.')}. Look at its log."
             found.append(Notice("bad", "warning", head, text))
+        elif backend.alive and backend.circuit == "closed" and backend.circuit_reason:
+            head = f"{backend.name} gets no requests of some kinds."
+            text = f"It {backend.circuit_reason.rstrip('.')}. Those requests go to others, or wait."
+            found.append(Notice("warn", "warning", head, text))
     alive = {backend.name: backend.models for backend in report.backends if backend.alive}
     for name in outliers(alive):
         models = ", ".join(short_model(model) for model in alive[name])

@@ -111,7 +111,7 @@ class Fleet:
             status,
             circuit=str(berth.circuit.state),
             circuit_since=int(berth.since),
-            circuit_reason=berth.circuit.reason or "; ".join(berth.lacks.reasons()) or None,
+            circuit_reason=berth.circuit.reason or berth.lacks.told(),
             in_flight=berth.in_flight,
         )
 

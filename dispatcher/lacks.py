@@ -15,6 +15,7 @@ from typing import NamedTuple
 _FIRST_S = 0.5
 _LONGEST_S = 30.0
 _MOST_ENTRIES = 1000
+_MOST_TOLD = 3
 
 
 class Need(NamedTuple):
@@ -107,6 +108,13 @@ class Lacks:
     def names(self, kind: Lacking) -> list[str]:
         """Return what is lacking of a kind."""
         return [name for found, name in self._entries if found is kind]
+
+    def told(self) -> str | None:
+        """Say in words what is lacking: the first few reasons, and how many more; None of nothing."""
+        reasons = list(self.reasons())
+        more = len(reasons) - _MOST_TOLD
+        shown = reasons[:_MOST_TOLD] + ([f"and {more} more of the kind"] if more > 0 else [])
+        return "; ".join(shown) or None
 
     def reasons(self, need: Need | None = None) -> Iterator[str]:
         """Say in words what is lacking: for a need, or at all."""

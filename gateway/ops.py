@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from batchline import __version__
 from batchline.errors import NewerStore, StoreUnavailable
-from batchline.model import FleetReport
+from batchline.model import BackendStatus, FleetReport
 
 from .keys import BLOBS, METRICS, STORE, now
 
@@ -23,7 +23,8 @@ async def health(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """GET /ready: 200, or 503 with every reason why a batch would not run at present.
 
-    A batch that waits by itself, for room to publish its results, is named and makes nothing unready.
+    A batch that waits by itself, such as for room to publish its results, is named and makes nothing
+    unready; so is a backend with which something is the matter, while others take lines.
     """
     store = request.app[STORE]
     try:
@@ -34,8 +35,11 @@ async def ready(request: web.Request) -> web.Response:
         return _not_ready([f"the store refuses: {exc}"])
     if reasons := fleet_reasons(report, now=now(request)):
         return _not_ready(reasons)
-    waiting = report.waiting if report else {}
-    return web.json_response({"status": "ready"} | ({"waiting": waiting} if waiting else {}))
+    assert report is not None, "its absence is a reason"
+    more = {"waiting": report.waiting, "backends": troubles(report)}
+    return web.json_response(
+        {"status": "ready"} | {name: told for name, told in more.items() if told}
+    )
 
 
 def _not_ready(reasons: list[str]) -> web.Response:
@@ -54,10 +58,20 @@ def fleet_reasons(report: FleetReport | None, *, now: int) -> list[str]:
         return reasons
     if not report.backends:
         return [*reasons, "the dispatcher knows no backend"]
-    return reasons + [
-        f"backend {backend.name} is not alive: {backend.reason or 'no reason known'}"
-        for backend in report.backends
-    ]
+    return reasons + [f"backend {name} {told}" for name, told in troubles(report).items()]
+
+
+def troubles(report: FleetReport) -> dict[str, str]:
+    """Say what is the matter with each backend with which something is, by its name."""
+    return {b.name: told for b in report.backends if (told := _trouble(b)) is not None}
+
+
+def _trouble(backend: BackendStatus) -> str | None:
+    if not backend.alive:
+        return f"is not alive: {backend.reason or 'no reason known'}"
+    if backend.circuit == "open":
+        return f"gets no lines: {backend.trouble or 'no reason known'}"
+    return backend.trouble
 
 
 async def metrics(request: web.Request) -> web.Response:

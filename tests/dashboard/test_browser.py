@@ -97,6 +97,8 @@ async def test_nothing_hostile_runs_and_nothing_overflows(page, server, stage):
                 backends=(
                     backend(0, name=HOSTILE, alive=False, reason=HOSTILE),
                     backend(1, models=(HOSTILE,)),
+                    backend(2, circuit_reason=HOSTILE),
+                    backend(3, circuit="open", circuit_reason=HOSTILE),
                 ),
                 paused=HOSTILE,
             ),

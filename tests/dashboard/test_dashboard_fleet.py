@@ -93,6 +93,36 @@ def test_a_backend_says_whether_it_gets_lines(circuit, standing):
     assert (out["srv.0.out"], out["srv.0.fly"]) == ("1 minute", "3 lines")
 
 
+LACKS = "has no /v1/rerank (404): start a server that offers it"
+PAGE = "its /metrics cannot be read: 'vllm:num_requests_running{': no value"
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        ({"circuit_reason": LACKS}, LACKS),
+        ({"reason": PAGE}, PAGE),
+        ({"circuit_reason": LACKS, "reason": PAGE}, LACKS),
+        ({"alive": False, "circuit_reason": LACKS, "reason": "answers 500"}, "answers 500"),
+        ({}, ""),
+    ],
+    ids=["lacks", "a broken page", "both", "dead", "well"],
+)
+def test_a_backend_says_what_is_the_matter(seen, reason):
+    """Also where it gets lines; what keeps lines from it comes first."""
+    (row,) = fleet.backends(report(backends=(backend(0, **seen),)), now=NOW, out={}).rows
+
+    assert (row.standing, row.reason) == ("ready", reason)
+
+
+def test_a_backend_that_lacks_something_is_a_notice():
+    """With what and what to do; a page that cannot be read keeps no line from it and is none."""
+    found = _notices(backend(0, circuit_reason=LACKS), backend(1, reason=PAGE), backend(2))
+
+    assert [(n.tone, n.head) for n in found] == [("warn", "gpu-0 gets no requests of some kinds.")]
+    assert found[0].text.startswith(f"It {LACKS}. ")
+
+
 def test_a_backend_that_answers_and_is_taken_out_is_a_notice():
     """Not one that is tried again within seconds."""
     out = {"circuit": "open", "circuit_reason": "hangs: answers nothing"}

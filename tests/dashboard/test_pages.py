@@ -97,6 +97,18 @@ async def test_hostile_text_is_inert(client, put):
     assert "{{7*7}}" in html
 
 
+@pytest.mark.parametrize("circuit", ["closed", "half_open", "open"])
+async def test_a_live_backend_says_what_is_the_matter(client, put, circuit):
+    """In words on the page, whole in its title, however it stands."""
+    why = "redirects /v1/rerank to http://elsewhere (302): name the address that answers itself"
+    put(overview(report=report(backends=(backend(0, circuit=circuit, circuit_reason=why),))))
+
+    html = await (await client.get("/ui/part/backends")).text()
+
+    assert f'title="{why}"' in html
+    assert f" {why}</span>" in html
+
+
 @pytest.mark.parametrize("name", PARTS)
 async def test_each_part_is_served_alone_as_on_the_page(client, put, name):
     """A part fetched later is the part that the page has."""

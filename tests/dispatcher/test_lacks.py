@@ -59,3 +59,17 @@ def test_an_answer_proves_what_it_needed_and_nothing_else():
     assert not lacks
     assert lacks.most_bytes == 0
     assert lacks.allow(ANY, 0.0)
+
+
+def test_of_much_that_is_lacking_the_first_is_told():
+    """A server may lack a thousand models, and the report is written each second."""
+    lacks = Lacks()
+    assert lacks.told() is None
+
+    for n in range(5):
+        lacks.note(Lacking.MODEL, Need(f"m{n}", CHAT.endpoint), f"does not know m{n}", now=0.0)
+
+    assert (
+        lacks.told()
+        == "does not know m0; does not know m1; does not know m2; and 2 more of the kind"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import openai
 import pytest
 
@@ -138,6 +140,36 @@ async def test_a_batch_that_waits_by_itself_is_named_and_makes_nothing_unready(g
     answer = await gateway.call("GET", "/ready")
 
     assert (answer.status, answer.json) == (200, {"status": "ready", "waiting": waiting})
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ({"alive": False, "reason": "connection refused"}, "is not alive: connection refused"),
+        (
+            {"circuit": "open", "circuit_reason": "refuses our key (401)"},
+            "gets no lines: refuses our key (401)",
+        ),
+        ({"circuit_reason": "has no /v1/rerank (404)"}, "has no /v1/rerank (404)"),
+        (
+            {"reason": "its /metrics cannot be read: no value"},
+            "its /metrics cannot be read: no value",
+        ),
+    ],
+    ids=["dead", "taken out", "lacks", "a broken page"],
+)
+async def test_a_backend_in_trouble_is_named_and_makes_nothing_unready(gateway, seen, told):
+    """The other one takes lines, and nothing is said of it."""
+    one = BackendStatus("gpu-0", "http://127.0.0.1:8001", alive=True, since=1)
+    other = replace(one, name="gpu-1", **seen)
+    await gateway.store.report(FleetReport(at=int(gateway.clock()), backends=[one, other]))
+
+    answer = await gateway.call("GET", "/ready")
+
+    assert (answer.status, answer.json) == (
+        200,
+        {"status": "ready", "backends": {"gpu-1": told}},
+    )
 
 
 async def test_not_ready_when_the_store_refuses(gateway):
