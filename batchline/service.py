@@ -52,10 +52,10 @@ def set_up_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies (Linux; elsewhere a no-op): no orphans."""
+def die_with_parent(by: signal.Signals) -> None:
+    """Ask the kernel for this signal when the parent dies (Linux; elsewhere a no-op): no orphans."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
 
 
 def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:

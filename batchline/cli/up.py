@@ -201,7 +201,7 @@ def _find_vllm() -> str:
 def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) -> Program:
     """Write nginx's configuration into the data folder and return the program that runs it."""
     from batchline.fleet.nginx import READ_TIMEOUT_S, find_nginx, nginx_argv, render_nginx
-    from batchline.fleet.plan import LOOPBACK, Program
+    from batchline.fleet.plan import LOOPBACK, plan_nginx
 
     folder = settings.data_dir / "nginx"
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,13 +218,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
             read_timeout_s=max(READ_TIMEOUT_S, int(settings.request_timeout_s) + _SLACK_S),
         )
     )
-    return Program(
-        name="nginx",
-        argv=nginx_argv(find_nginx(), config, error_log=log),
-        port=port,
-        health_path="/nginx-health",
-        log=log,
-    )
+    return plan_nginx(nginx_argv(find_nginx(), config, error_log=log), port=port, log=log)
 
 
 def _plan_services(settings: Settings) -> list[tuple[Program]]:

@@ -5,6 +5,7 @@ Pure: starts nothing and looks at nothing. The supervisor runs what is planned h
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     without: Collection[str] = ()
     grace_s: float = _SERVICE_GRACE_S
+    stop_signal: signal.Signals = signal.SIGTERM
+    """What tells it to finish what it has and to end."""
     host: str = LOOPBACK
 
     @property
@@ -175,6 +178,18 @@ def _server(
         env=env,
         without=without,
         grace_s=_VLLM_GRACE_S,
+    )
+
+
+def plan_nginx(argv: tuple[str, ...], *, port: int, log: Path) -> Program:
+    """Plan nginx between the dispatcher and the model servers."""
+    return Program(
+        name="nginx",
+        argv=argv,
+        port=port,
+        health_path="/nginx-health",
+        log=log,
+        stop_signal=signal.SIGQUIT,  # SIGTERM breaks off what passes through it
     )
 
 

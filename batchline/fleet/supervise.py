@@ -2,8 +2,8 @@
 
 Every child leads a process group of its own, so that Ctrl-C in the terminal reaches batchline only, and
 so that whatever a dead server left behind (vLLM's engine processes outlive their killed parent) goes
-with it. If the supervisor itself is killed, the kernel sends each child SIGTERM, and the watchdog ends
-what is left after its grace. Owns no port numbers and no flags: those are planned in `plan`.
+with it. If the supervisor itself is killed, the kernel sends each child its stop signal, and the
+watchdog ends what is left after its grace. Owns no port numbers and no flags: those are planned in `plan`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from batchline.errors import Unavailable
@@ -219,11 +220,11 @@ class _Keeper:
         return await is_healthy(program.host, program.port, program.health_path)
 
     async def stop(self) -> None:
-        """End the child: SIGTERM, `grace_s` to comply, then SIGKILL for it and all it started."""
+        """End the child: its stop signal, `grace_s` to comply, then SIGKILL for it and all it started."""
         child = self._child
         if child is None or child.returncode is not None:
             return  # never started, or dead: `keep` has seen to the rest of its group
-        child.terminate()
+        child.send_signal(self.program.stop_signal)
         try:
             await asyncio.wait_for(child.wait(), self.program.grace_s)
         except TimeoutError:
@@ -256,7 +257,7 @@ async def _spawn(program: Program) -> Process:
             stderr=log,
             env=child_environment(program.env, without=program.without),
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=partial(die_with_parent, program.stop_signal),
         )
 
 

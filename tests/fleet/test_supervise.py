@@ -10,9 +10,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
+from aiohttp import web
 from ports import free_port
+from real_nginx import nginx_command
 
 from batchline.errors import Unavailable
 from batchline.fleet.plan import Program
@@ -244,6 +247,72 @@ def test_no_child_survives_a_killed_supervisor(tmp_path, script):
     psutil.wait_procs(family, timeout=30)
     assert [process for process in family if is_alive(process)] == []
 
+
+async def test_nginx_finishes_what_passes_through_it_when_its_supervisor_is_killed(
+    tmp_path, backends
+):
+    """Kill -9 of the parent: a request that its server still works on is answered whole."""
+    server, port, release = backends[0], free_port(), asyncio.Event()
+
+    async def answer_late(request, body):
+        await release.wait()
+        return web.json_response({"echo": len(body)})
+
+    server.script = answer_late
+    argv = nginx_command([server.address], tmp_path, port)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", NGINX_PARENT, str(port), str(tmp_path / "nginx.log"), *argv],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert await asyncio.to_thread(parent.stdout.readline) == "ready\n"
+    family = psutil.Process(parent.pid).children(recursive=True)
+    async with aiohttp.ClientSession() as client, asyncio.timeout(60):
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        asked = asyncio.create_task(client.post(url, data=b"{}"))
+        await server.arrived.wait()
+
+        parent.kill()
+        await asyncio.to_thread(parent.wait)
+        parent.stdout.close()
+        await _until_refused(port)
+        release.set()
+
+        answer = await asked
+        assert (answer.status, await answer.json()) == (200, {"echo": 2})
+    await asyncio.to_thread(psutil.wait_procs, family, timeout=30)
+    assert [process for process in family if is_alive(process)] == []
+    assert len(server.bodies) == 1
+
+
+async def _until_refused(port):
+    """Wait until nginx has had its signal: it listens no more."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0.02)
+
+
+NGINX_PARENT = textwrap.dedent("""
+    import asyncio, sys
+    from pathlib import Path
+    from batchline.fleet.plan import plan_nginx
+    from batchline.fleet.supervise import Supervisor
+
+    async def main():
+        port, log, *argv = sys.argv[1:]
+        supervisor = Supervisor([[plan_nginx(tuple(argv), port=int(port), log=Path(log))]])
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(supervisor.run(asyncio.Event()))
+            await supervisor.wait_ready()
+            print("ready", flush=True)
+
+    asyncio.run(main())
+""")
 
 PARENT = textwrap.dedent("""
     import asyncio, sys

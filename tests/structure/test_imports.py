@@ -31,6 +31,7 @@ ONLY_IN = {
     "signal": {
         "batchline/failpoints.py",
         "batchline/service.py",
+        "batchline/fleet/plan.py",
         "batchline/fleet/supervise.py",
         "batchline/fleet/watchdog.py",
     },
