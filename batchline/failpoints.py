@@ -3,9 +3,12 @@
     BATCHLINE_TEST_FAILPOINTS="settle.appended=crash@3; publish.renamed=error; segment.append=torn"
 
 An action is `crash` (as by kill -9), `error` (StoreUnavailable, as from a disk or a database that
-refuses), `sleep:SECONDS` (the process stalls) or `torn` (half of the bytes, then a crash; where a point
-writes). `@N` lets it happen at the Nth pass only (the first, unless told), `@*` at every one. Not armed,
-a point is one look at an empty table. The one module with global state: points lie in every layer.
+refuses), `sleep:SECONDS` (the thread stalls that passes the point) or `torn` (half of the bytes, then a
+crash; where a point writes). Where that is the event loop, the process stalls. `settle.rows`,
+`publish.rows` and `migrate.statement` lie in the thread of the database's connection, `blob.*` and
+`segment.*` in that of a write: others go on, but for who waits for it. `@N` lets it happen at the Nth
+pass only (the first, unless told), `@*` at every one. Not armed, a point is one look at an empty table.
+The one module with global state: points lie in every layer.
 """
 
 from __future__ import annotations
