@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
@@ -156,7 +155,7 @@ class SqliteIntake(SqliteParts):
                 return None
             rows = await tx.rows(
                 self._text("list_batches_of" if statuses else "list_batches"),
-                {"after": start, "limit": limit + 1, "statuses": json.dumps(sorted(statuses))},
+                {"after": start, "limit": limit + 1, "statuses": as_json(sorted(statuses))},
             )
         return Page([repo.to_batch(r) for r in rows[:limit]], has_more=len(rows) > limit)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from batchline.model import Batch, Fault, Lease
 from batchline.states import BatchStatus
 
 from . import repo
 from .direct import Direct
-from .sqlite_intake import SqliteParts
+from .sqlite_intake import SqliteParts, as_json
 
 
 class SqliteRecovery(SqliteParts):
@@ -41,7 +39,7 @@ class SqliteRecovery(SqliteParts):
         async with self._database.write() as tx:
             return await tx.run(
                 self._text("release_others"),
-                {"holder": holder, "keep": msgspec.json.encode(kept).decode()},
+                {"holder": holder, "keep": as_json(kept)},
             )
 
     async def set_aside(self, batch: Batch, fault: Fault, *, now: int) -> bool:  # noqa: D102

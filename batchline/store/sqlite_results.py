@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from batchline.model import Batch, Segment
 
 from . import repo
-from .sqlite_intake import SqliteParts
+from .sqlite_intake import SqliteParts, as_json
 
 
 class SqliteResults(SqliteParts):
@@ -32,7 +30,7 @@ class SqliteResults(SqliteParts):
                 {
                     "batch_seq": batch.seq,
                     "segment": segment,
-                    "lines": msgspec.json.encode(lines).decode(),
+                    "lines": as_json(lines),
                 },
             )
         return {row["line"] for row in rows}
