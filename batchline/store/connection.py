@@ -110,7 +110,7 @@ class Database:
         async with self._lock:
             with _translated(folder=self._path.parent):
                 try:
-                    self._refuse_newer(await self._writer.call(_begin))
+                    self._refuse_if_migrated(await self._writer.call(_begin))
                     yield Transaction(self._writer)
                     await self._writer.execute("COMMIT")
                 except BaseException:
@@ -176,7 +176,7 @@ class Database:
 
     def _do(self, work: Callable[[Direct], T], connection: sqlite3.Connection) -> T:
         try:
-            self._refuse_newer(_begin(connection))
+            self._refuse_if_migrated(_begin(connection))
             found = work(Direct(connection))
             connection.execute("COMMIT")
         except BaseException:
@@ -185,7 +185,7 @@ class Database:
             raise
         return found
 
-    def _refuse_newer(self, found: int) -> None:
+    def _refuse_if_migrated(self, found: int) -> None:
         if found > self._schema:
             raise NewerStore(
                 f"A newer batchline has brought the database to schema {found} while this process, "
