@@ -49,7 +49,10 @@ class _Connection(aiosqlite.Connection):
 
 
 class Transaction:
-    """The open write transaction: run statements, fetch rows, count changes."""
+    """Statements on a connection, each with a hop to its thread: run, fetch rows, count changes.
+
+    From `Database.write` they are one transaction, from `Database.read` each sees its own snapshot.
+    """
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -92,7 +95,13 @@ class Sizes:
 
 
 class Database:
-    """The two connections. Opened by `open_database`."""
+    """The two connections. Opened by `open_database`.
+
+    Two ways to write. `at_once` is for what comes with every batch or slice, by the thousand (begin, add
+    slices, accept, claim, settle, lapse, cancel, close), and for whatever must not be cancelled half way: it
+    holds the lock for as long as its statements take. `write` is for all the rest, which is rare or a
+    statement or two: each statement waits for the event loop, and the lock of the database with it.
+    """
 
     def __init__(self, path: Path, writer: _Connection, reader: _Connection) -> None:
         self._path = path

@@ -10,7 +10,7 @@ Params = Mapping[str, Any] | Sequence[Any]
 
 
 class Direct:
-    """The open write transaction: run statements, fetch rows, count changes."""
+    """The open write transaction of `Database.at_once`: run statements, fetch rows, count changes."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
