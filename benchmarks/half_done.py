@@ -57,9 +57,8 @@ async def make_half_done(data: Path, *, lines: int, done: int, kilobytes: float)
         answer = json.dumps({"choices": [{"index": 0}], "text": "x" * int(kilobytes * 1000)})
         while batch.counts.finished < done:
             left = -(-(done - batch.counts.finished) // 64)
-            claim = await store.claim(
-                batch, slices=min(_SLICES_AT_ONCE, left), holder="local/dead", ttl_s=3600
-            )
+            wanted = [(batch, min(_SLICES_AT_ONCE, left))]
+            claim = await store.claim_each(wanted, holder="local/dead", ttl_s=3600)
             await _settle(store, blobs, batch, claim.leases, answer.encode())
             batch = await _again(store, batch)
         file = await store.get_file(batch.input_file_id, now=0)

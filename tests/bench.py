@@ -7,6 +7,8 @@ import json
 import time
 from contextlib import asynccontextmanager
 
+from claims import claim_one
+
 from batchline.blobs import open_blobs
 from batchline.blobs.keys import file_key, segments_prefix
 from batchline.input_file import Limits
@@ -217,7 +219,7 @@ async def admitted(bench, lines):
 
 async def settle(bench, batch, lines, *, body=b"{}"):
     """Claim what can be claimed, and give these lines the answer `body`, in this order."""
-    claim = await bench.store.claim(batch, slices=99, holder="t", ttl_s=30)
+    claim = await claim_one(bench.store, batch, slices=99, holder="t", ttl_s=30)
     outcomes = {n: _answered(batch, n, body) for n in lines}
     segment = await bench.blobs.put_segment(
         segments_prefix(batch.id), [(o.index, o.record) for o in outcomes.values()]

@@ -139,9 +139,6 @@ class Work(Protocol):
     async def break_batch(self, batch: Batch, fault: Fault, *, now: int) -> bool:
         """Any open state → failed: the batch can never end well (input lost). False on a lost race."""
 
-    async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:
-        """Lease slices of one batch: see `claim_each`."""
-
     async def claim_each(
         self, wanted: Sequence[tuple[Batch, int]], *, holder: str, ttl_s: float
     ) -> Claim:

@@ -127,9 +127,6 @@ class SqliteWork(SqliteParts):
 
         return await self._database.at_once(break_off)
 
-    async def claim(self, batch: Batch, *, slices: int, holder: str, ttl_s: float) -> Claim:  # noqa: D102
-        return await self.claim_each([(batch, slices)], holder=holder, ttl_s=ttl_s)
-
     async def claim_each(  # noqa: D102
         self, wanted: Sequence[tuple[Batch, int]], *, holder: str, ttl_s: float
     ) -> Claim:

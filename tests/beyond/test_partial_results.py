@@ -10,6 +10,7 @@ import time
 import aiohttp
 import pytest
 from aiohttp import web
+from claims import claim_one
 from scripted import HANG, completion, error
 
 from batchline.blobs.keys import finish_index_key, segments_prefix
@@ -410,7 +411,7 @@ async def test_lines_that_came_after_their_lease_was_lost_have_no_number(house):
     store = house.store
     await store.add_slices([Slice(batch.seq, 0, 4, 0, 10), Slice(batch.seq, 4, 4, 10, 10)])
     await store.accept(batch, total=8, model="m", now=1)
-    lost, kept = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    lost, kept = (await claim_one(store, batch, slices=2, holder="a", ttl_s=30)).leases
     await store.release([lost])
 
     def answered(index):

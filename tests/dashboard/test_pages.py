@@ -9,6 +9,7 @@ import re
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from claims import claim_one
 from scene import NOW, Disk, backend, batch, night, overview, report
 
 from batchline.errors import StoreUnavailable
@@ -258,7 +259,7 @@ async def test_a_change_in_the_real_store_reaches_the_stream(
         shape = await _wait_for(events, lambda name, data: name == "part" and "running" in data)
         assert shape
 
-        claim = await store.claim(made, slices=1, holder="d", ttl_s=30)
+        claim = await claim_one(store, made, slices=1, holder="d", ttl_s=30)
         lease = claim.leases[0]
         outcome = Outcome(0, OutcomeKind.SUCCEEDED, b"{}\n")
         segment = SegmentRef("segments/x/1", 0, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from claims import claim_one
 
 from batchline.metrics import Metrics
 from batchline.model import Outcome, SegmentRef, Settlement
@@ -17,7 +18,7 @@ LINES = 40_000
 async def pruned(tmp_path, store, make_batch):
     """A database most of whose pages are unused; returns its file."""
     batch = await make_batch(lines=LINES, slice_lines=1000)
-    for lease in (await store.claim(batch, slices=99, holder="a", ttl_s=30)).leases:
+    for lease in (await claim_one(store, batch, slices=99, holder="a", ttl_s=30)).leases:
         lines = range(lease.slice.first, lease.slice.first + lease.slice.count)
         outcomes = [Outcome(i, OutcomeKind.SUCCEEDED, b"") for i in lines]
         ref = SegmentRef("segments/x", 0, 1)

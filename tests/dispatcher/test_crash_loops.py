@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiohttp import web
+from claims import claim_one
 from scripted import HANG, completion
 
 from batchline.model import Batch
@@ -52,7 +53,7 @@ def test_a_batch_is_stopped_after_25_deaths_without_a_line(deaths, paused_at, is
 async def die(bench, found, times):
     """Let dispatchers of this host die while they hold a slice of the batch."""
     for _ in range(times):
-        await bench.store.claim(found, slices=1, holder="local/dead", ttl_s=600)
+        await claim_one(bench.store, found, slices=1, holder="local/dead", ttl_s=600)
         await bench.store.recover("local/", died=True)
 
 
@@ -120,7 +121,7 @@ async def test_suspects_run_one_after_the_other_until_they_are_cleared(bench, up
     first, second = await admitted(bench, 3), await admitted(bench, 3)
     for _ in range(6):
         for made in (first, second):
-            await bench.store.claim(made, slices=1, holder="local/dead", ttl_s=600)
+            await claim_one(bench.store, made, slices=1, holder="local/dead", ttl_s=600)
         await bench.store.recover("local/", died=True)
     sent = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from claims import claim_one
 
 from batchline import failpoints
 from batchline.errors import StoreUnavailable
@@ -66,7 +67,7 @@ async def test_a_group_is_one_segment_and_stopping_flushes(store, blobs, make_ba
     counting = FullDisk(blobs, 0)
     settler, _, settled = make_settler(counting)
     batch = await make_batch(lines=8)
-    leases = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    leases = (await claim_one(store, batch, slices=2, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
 
     for lease in leases:
@@ -87,7 +88,7 @@ async def test_what_the_disk_refuses_is_kept_and_stored_later(
     monkeypatch.setattr(settle, "_RETRY_S", 0.01)
     settler, gate, settled = make_settler(FullDisk(blobs, 3))
     batch = await make_batch(lines=4)
-    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
 
@@ -112,7 +113,7 @@ async def test_an_error_after_the_commit_settles_nothing_twice(
     failpoints.arm("settle.committed=error")
     settler, _, settled = make_settler(blobs)
     batch = await make_batch(lines=4)
-    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
 
@@ -133,7 +134,7 @@ async def test_bytes_that_are_durable_are_not_written_again(
     counting = FullDisk(blobs, 0)
     settler, _, settled = make_settler(counting)
     batch = await make_batch(lines=4)
-    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     failpoints.arm("settle.rows=error@*")
     try:
         running = asyncio.ensure_future(settler.run())
@@ -168,7 +169,7 @@ async def test_dispatch_goes_on_only_once_all_that_waited_is_stored(
 
     settler._on_settled = on_settled
     batch = await make_batch(lines=4)
-    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
     async with asyncio.timeout(60):
@@ -191,7 +192,7 @@ async def test_a_full_queue_holds_the_caller_back(
     monkeypatch.setattr(settle, "_MAX_PENDING", 2)
     settler, _, _ = make_settler(blobs)
     batch = await make_batch(lines=4)
-    (lease,) = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
+    (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     await settler.put(batch, lease, outcome(0))
     await settler.put(batch, lease, outcome(1))
 
@@ -208,7 +209,7 @@ async def test_only_what_the_store_accepted_is_counted(store, blobs, make_batch,
     """Lines of a lost lease count neither as finished nor by their tokens."""
     settler, _, settled = make_settler(blobs)
     batch = await make_batch(lines=8)
-    kept, lost = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    kept, lost = (await claim_one(store, batch, slices=2, holder="a", ttl_s=30)).leases
     await store.release([lost])
     running = asyncio.ensure_future(settler.run())
 

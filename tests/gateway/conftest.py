@@ -13,6 +13,7 @@ import aiohttp
 import openai
 import pytest
 from aiohttp.test_utils import TestServer
+from claims import claim_one
 from witness import Witness
 
 from batchline.blobs.keys import result_key
@@ -110,7 +111,7 @@ class Gateway:
         await self.store.accept(batch, total=len(kinds) + left, model="m", now=now)
         if until == BatchStatus.IN_PROGRESS:
             return
-        claim = await self.store.claim(batch, slices=1, holder="t", ttl_s=30)
+        claim = await claim_one(self.store, batch, slices=1, holder="t", ttl_s=30)
         outcomes = [
             Outcome(
                 i, kind, b"{}\n", Usage(5, 1, 3, 2, 8) if kind == OutcomeKind.SUCCEEDED else Usage()

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from claims import claim_one
 
 from batchline.model import Fault, Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
@@ -36,7 +37,7 @@ async def lapse(store, batch):
 
 
 async def settle(store, batch):
-    claim = await store.claim(batch, slices=1, holder="a", ttl_s=30)
+    claim = await claim_one(store, batch, slices=1, holder="a", ttl_s=30)
     outcome = Outcome(0, OutcomeKind.SUCCEEDED, b"{}\n")
     settlement = Settlement(
         batch.seq, SegmentRef("segments/x", 0, 10), [(claim.leases[0], [outcome])]
@@ -45,7 +46,7 @@ async def settle(store, batch):
 
 
 async def die(store, batch):
-    await store.claim(batch, slices=1, holder="host/a", ttl_s=30)
+    await claim_one(store, batch, slices=1, holder="host/a", ttl_s=30)
     await store.recover("host/", died=True)
 
 
@@ -98,7 +99,7 @@ async def test_what_did_not_change_is_not_told(store, make_batch):
     batch = await make_batch(lines=4)
     before = await store.changes(after=None)
 
-    await store.claim(batch, slices=1, holder="a", ttl_s=30)
+    await claim_one(store, batch, slices=1, holder="a", ttl_s=30)
     await store.begin(batch, holder="a")
     told = await store.changes(after=before.number)
 

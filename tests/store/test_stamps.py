@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from claims import claim_one
 
 from batchline.model import Fault, Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
@@ -11,7 +12,7 @@ EARLY = 1  # long before any batch was created
 
 
 async def settle_all(store, batch):
-    claim = await store.claim(batch, slices=9, holder="w", ttl_s=30)
+    claim = await claim_one(store, batch, slices=9, holder="w", ttl_s=30)
     groups = [
         (lease, [Outcome(lease.slice.first + n, OutcomeKind.SUCCEEDED, b"{}\n") for n in range(4)])
         for lease in claim.leases

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from claims import claim_one
 
 from batchline.blobs.keys import file_key, finish_index_key, result_key, segments_prefix
 from batchline.model import File, Outcome, SegmentRef, Settlement
@@ -20,7 +21,7 @@ def file(name, *, expires_at=None, key=None):
 
 
 async def finish(store, batch, *, output=None, now=NOW):
-    for lease in (await store.claim(batch, slices=99, holder="a", ttl_s=30)).leases:
+    for lease in (await claim_one(store, batch, slices=99, holder="a", ttl_s=30)).leases:
         lines = range(lease.slice.first, lease.slice.first + lease.slice.count)
         outcomes = [Outcome(i, OutcomeKind.SUCCEEDED, b"{}\n") for i in lines]
         ref = SegmentRef("segments/x", 0, 1)
@@ -241,7 +242,7 @@ async def test_the_finish_index_goes_with_the_last_result_file(store, make_batch
     """Whichever way that goes: by its age, or deleted."""
     batch = await make_batch(lines=4)
     index = finish_index_key(batch.id)
-    for lease in (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases:
+    for lease in (await claim_one(store, batch, slices=9, holder="a", ttl_s=30)).leases:
         lines = range(lease.slice.first, lease.slice.first + lease.slice.count)
         outcomes = [Outcome(i, OutcomeKind.SUCCEEDED, b"{}\n") for i in lines]
         ref = SegmentRef("segments/x", 0, 1)

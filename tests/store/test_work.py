@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from claims import claim_one
 
 from batchline.model import (
     Accepted,
@@ -39,8 +40,8 @@ async def test_claim_leases_in_file_order_and_only_once(store, make_batch):
     """Two claims never share a slice, and slices come in file order."""
     batch = await make_batch(lines=20)
 
-    one = await store.claim(batch, slices=2, holder="a", ttl_s=30)
-    two = await store.claim(batch, slices=9, holder="b", ttl_s=30)
+    one = await claim_one(store, batch, slices=2, holder="a", ttl_s=30)
+    two = await claim_one(store, batch, slices=9, holder="b", ttl_s=30)
 
     assert [x.slice.first for x in one.leases] == [0, 4]
     assert [x.slice.first for x in two.leases] == [8, 12, 16]
@@ -61,9 +62,9 @@ async def test_tokens_grow_with_every_claim(store, make_batch):
     """A fencing token is never used twice."""
     batch = await make_batch(lines=8)
 
-    first = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    first = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     await store.release([first])
-    again = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    again = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
 
     assert again.slice == first.slice
     assert again.token > first.token
@@ -72,9 +73,9 @@ async def test_tokens_grow_with_every_claim(store, make_batch):
 async def test_a_lapsed_lease_is_claimed_anew_and_its_settle_refused(store, make_batch, clock):
     """Whoever lost a lease can settle nothing under it."""
     batch = await make_batch(lines=4)
-    old = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    old = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     clock.advance(31)
-    new = (await store.claim(batch, slices=1, holder="b", ttl_s=30)).leases[0]
+    new = (await claim_one(store, batch, slices=1, holder="b", ttl_s=30)).leases[0]
 
     refused = await settle_all(store, batch, old)
     accepted = await settle_all(store, batch, new)
@@ -87,11 +88,11 @@ async def test_a_lapsed_lease_is_claimed_anew_and_its_settle_refused(store, make
 async def test_a_holder_never_claims_what_it_holds(store, make_batch, clock):
     """Its lease has run out by the clock, which may have jumped: others may have it, not itself again."""
     batch = await make_batch(lines=4)
-    await store.claim(batch, slices=1, holder="a", ttl_s=30)
+    await claim_one(store, batch, slices=1, holder="a", ttl_s=30)
     clock.advance(3600)
 
-    assert not (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases
-    assert (await store.claim(batch, slices=1, holder="b", ttl_s=30)).leases
+    assert not (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
+    assert (await claim_one(store, batch, slices=1, holder="b", ttl_s=30)).leases
 
 
 async def test_two_who_admit_the_same_batch_lose_no_slice(store, make_batch, clock):
@@ -118,18 +119,18 @@ async def test_two_who_admit_the_same_batch_lose_no_slice(store, make_batch, clo
 async def test_a_renewed_lease_does_not_lapse(store, make_batch, clock):
     """Renewing in time keeps the slice."""
     batch = await make_batch(lines=4)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     clock.advance(20)
     assert await store.renew([lease], ttl_s=30) == set()
     clock.advance(20)
 
-    assert not (await store.claim(batch, slices=1, holder="b", ttl_s=30)).leases
+    assert not (await claim_one(store, batch, slices=1, holder="b", ttl_s=30)).leases
 
 
 async def test_renew_names_the_leases_that_were_lost(store, make_batch):
     """A revoked slice is reported to its holder."""
     batch = await make_batch(lines=8)
-    leases = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    leases = (await claim_one(store, batch, slices=2, holder="a", ttl_s=30)).leases
     await store.cancel_batch(batch.id, now=NOW)
 
     assert await store.renew(leases, ttl_s=30) == {(batch.seq, 0), (batch.seq, 4)}
@@ -138,11 +139,11 @@ async def test_renew_names_the_leases_that_were_lost(store, make_batch):
 async def test_a_slice_claimed_again_names_its_settled_lines(store, make_batch):
     """Only lines without an outcome are sent again."""
     batch = await make_batch(lines=4)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     await store.settle([settlement(batch, (lease, [answered(1), answered(3)]))], now=NOW)
     await store.release([lease])
 
-    again = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    again = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
 
     assert again.done == {1, 3}
 
@@ -151,7 +152,7 @@ async def test_a_slice_claimed_again_names_its_settled_lines(store, make_batch):
 async def test_settle_moves_counts_and_usage_and_drains(store, make_batch):
     """The last outcome moves the batch to finalizing in the same transaction."""
     batch = await make_batch(lines=6)
-    one, two = (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases
+    one, two = (await claim_one(store, batch, slices=9, holder="a", ttl_s=30)).leases
     await settle_all(store, batch, one)
     half = await store.get_batch(batch.id)
     await settle_all(store, batch, two, OutcomeKind.FAILED)
@@ -166,7 +167,7 @@ async def test_settle_moves_counts_and_usage_and_drains(store, make_batch):
 async def test_settling_a_line_twice_is_a_broken_invariant(store, make_batch):
     """A second outcome for a line is refused loudly and changes nothing."""
     batch = await make_batch(lines=4)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     await store.settle([settlement(batch, (lease, [answered(0)]))], now=NOW)
 
     with pytest.raises(AssertionError):
@@ -178,7 +179,7 @@ async def test_settling_a_line_twice_is_a_broken_invariant(store, make_batch):
 async def test_a_settle_repeated_after_an_error_takes_only_what_is_not_settled(store, make_batch):
     """The error may have come after the commit: nothing is counted twice, nothing is lost."""
     batch = await make_batch(lines=4)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     await store.settle([settlement(batch, (lease, [answered(0)]))], now=NOW)
 
     accepted = await store.settle(
@@ -193,13 +194,13 @@ async def test_a_settle_repeated_after_an_error_takes_only_what_is_not_settled(s
 async def test_cancel_revokes_slices_so_that_late_results_do_not_count(store, make_batch):
     """After a cancel nothing settles and nothing is claimed."""
     batch = await make_batch(lines=8)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
 
     cancelled = await store.cancel_batch(batch.id, now=NOW + 1)
 
     assert (cancelled.status, cancelled.cancelling_at) == (BatchStatus.CANCELLING, NOW + 1)
     assert (await settle_all(store, batch, lease)).lines == 0
-    assert not (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases
+    assert not (await claim_one(store, batch, slices=9, holder="a", ttl_s=30)).leases
 
 
 @pytest.mark.spec("3.5-stamps-fixed")
@@ -218,7 +219,7 @@ async def test_cancel_is_idempotent_and_leaves_ended_batches_alone(store, make_b
 async def test_a_cancel_beats_a_publish_that_was_under_way(store, make_batch):
     """Finalizing → completed fails once the batch is cancelling."""
     batch = await make_batch(lines=4)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     await settle_all(store, batch, lease)
     await store.cancel_batch(batch.id, now=NOW)
 
@@ -229,7 +230,7 @@ async def test_a_cancel_beats_a_publish_that_was_under_way(store, make_batch):
 async def test_lapse_ends_batches_past_their_deadline(store, make_batch):
     """At expires_at the batch moves to finalizing and its slices are revoked."""
     batch = await make_batch(lines=8, expires_in_s=100)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=3000)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=3000)).leases[0]
 
     assert await store.lapse(now=NOW + 99) == []
     assert await store.lapse(now=NOW + 100) == [batch.id]
@@ -240,7 +241,7 @@ async def test_lapse_ends_batches_past_their_deadline(store, make_batch):
 async def test_close_adds_files_and_status_in_one_go(store, make_batch):
     """A terminal status is never seen without its files."""
     batch = await make_batch(lines=4)
-    lease = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     await settle_all(store, batch, lease)
     output = File("file-out", 3, NOW, None, "o.jsonl", "batch_output", "results/o")
 
@@ -255,11 +256,11 @@ async def test_close_adds_files_and_status_in_one_go(store, make_batch):
 async def test_recover_takes_back_what_a_dead_process_held(store, make_batch):
     """Slices of one cell are freed at once, those of another stay."""
     batch = await make_batch(lines=12)
-    await store.claim(batch, slices=2, holder="here/1", ttl_s=300)
-    await store.claim(batch, slices=1, holder="there/1", ttl_s=300)
+    await claim_one(store, batch, slices=2, holder="here/1", ttl_s=300)
+    await claim_one(store, batch, slices=1, holder="there/1", ttl_s=300)
 
     assert await store.recover("here/", died=True) == 2
-    freed = await store.claim(batch, slices=9, holder="here/2", ttl_s=300)
+    freed = await claim_one(store, batch, slices=9, holder="here/2", ttl_s=300)
     assert [x.slice.first for x in freed.leases] == [0, 4]
 
 
@@ -306,7 +307,7 @@ async def test_prune_drops_rows_of_ended_batches_in_pieces(store, make_batch):
     """Ended batches give their rows back; running ones keep theirs."""
     ended, running = await make_batch(lines=12), await make_batch(lines=4)
     for batch in (ended, running):
-        for lease in (await store.claim(batch, slices=9, holder="a", ttl_s=30)).leases:
+        for lease in (await claim_one(store, batch, slices=9, holder="a", ttl_s=30)).leases:
             await settle_all(store, batch, lease)
     await store.close(ended, BatchStatus.COMPLETED, output=None, error=None, now=NOW)
 
@@ -332,7 +333,7 @@ async def test_wait_for_work_returns_when_a_batch_moves_on_here(store, make_batc
     """Accepting and settling the last line: the next step need not wait for the next look."""
     batch = await make_batch(lines=8)
     await store.wait_for_work(timeout_s=600)
-    first, last = (await store.claim(batch, slices=2, holder="a", ttl_s=30)).leases
+    first, last = (await claim_one(store, batch, slices=2, holder="a", ttl_s=30)).leases
 
     await settle_all(store, batch, first)
     still = asyncio.ensure_future(store.wait_for_work(timeout_s=600))
@@ -356,13 +357,13 @@ async def test_the_report_travels_whole(store):
 async def test_nothing_of_a_paused_batch_is_claimed(store, make_batch):
     """Not a slice until it is resumed; what is held can still be settled."""
     batch = await make_batch(lines=8)
-    held = (await store.claim(batch, slices=1, holder="a", ttl_s=30)).leases[0]
+    held = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases[0]
     await store.pause_batch(batch.id, now=NOW)
 
-    paused = await store.claim(batch, slices=9, holder="a", ttl_s=30)
+    paused = await claim_one(store, batch, slices=9, holder="a", ttl_s=30)
     settled = await settle_all(store, batch, held)
     await store.resume_batch(batch.id)
-    resumed = await store.claim(batch, slices=9, holder="a", ttl_s=30)
+    resumed = await claim_one(store, batch, slices=9, holder="a", ttl_s=30)
 
     assert paused.leases == []
     assert settled.lines == 4
@@ -372,12 +373,12 @@ async def test_nothing_of_a_paused_batch_is_claimed(store, make_batch):
 async def test_a_holder_gives_back_what_it_does_not_know_of(store, make_batch):
     """Its own slices but those it names; those of others stay."""
     batch = await make_batch(lines=16)
-    known = (await store.claim(batch, slices=1, holder="a/1", ttl_s=300)).leases
-    await store.claim(batch, slices=2, holder="a/1", ttl_s=300)
-    await store.claim(batch, slices=1, holder="a/2", ttl_s=300)
+    known = (await claim_one(store, batch, slices=1, holder="a/1", ttl_s=300)).leases
+    await claim_one(store, batch, slices=2, holder="a/1", ttl_s=300)
+    await claim_one(store, batch, slices=1, holder="a/2", ttl_s=300)
 
     assert await store.release_others("a/1", known) == 2
-    freed = await store.claim(batch, slices=9, holder="b", ttl_s=300)
+    freed = await claim_one(store, batch, slices=9, holder="b", ttl_s=300)
     assert [x.slice.first for x in freed.leases] == [4, 8]
 
 
@@ -389,15 +390,15 @@ async def test_deaths_are_counted_until_a_line_is_finished(store, make_batch):
         return [(await store.get_batch(b.id)).deaths for b in (worked, idle)]
 
     for _ in range(3):
-        lease = (await store.claim(worked, slices=1, holder="a/1", ttl_s=30)).leases[0]
+        lease = (await claim_one(store, worked, slices=1, holder="a/1", ttl_s=30)).leases[0]
         await store.recover("a/", died=True)
     three = await deaths()
-    lease = (await store.claim(worked, slices=1, holder="a/1", ttl_s=30)).leases[0]
+    lease = (await claim_one(store, worked, slices=1, holder="a/1", ttl_s=30)).leases[0]
     await store.settle([settlement(worked, (lease, [answered(0)]))], now=NOW)
     none = await deaths()
     await store.recover("a/", died=True)
     one = await deaths()
-    await store.claim(worked, slices=1, holder="a/1", ttl_s=30)
+    await claim_one(store, worked, slices=1, holder="a/1", ttl_s=30)
     await store.recover("a/", died=False)
 
     assert (three, none, one, await deaths()) == ([3, 0], [0, 0], [1, 0], [1, 0])
