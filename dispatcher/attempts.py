@@ -60,21 +60,10 @@ class Attempts:
         if body is None:
             return None
         failpoint("send.before")
-        reply = await self._send(line, body, stay, within_s)
-        stay.has_answer = True
-        failpoint("send.answered")
-        verdict = judge(reply, self._setting(line, stay))
-        self._outcomes.measure(verdict, reply.seconds)
-        self._tell(line, stay, reply, verdict)
-        return verdict, reply.seconds
-
-    async def _send(
-        self, line: ReadyLine, body: bytes, stay: Stay, within_s: float
-    ) -> Reply | Broken:
-        """Send the line; where its backend hangs that is its end, as if the connection were lost."""
         started = time.monotonic()
+        reply: Reply | Broken
         try:
-            return await self._upstream.send(
+            reply = await self._upstream.send(
                 line.held.batch.endpoint,
                 body,
                 request_id=line.name,
@@ -85,8 +74,15 @@ class Attempts:
             task = asyncio.current_task()
             if stay.hung is None or task is None or task.uncancel():
                 raise
+            # Where its backend hangs that is its end, as if the connection were lost.
             seconds = time.monotonic() - started
-            return Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
+            reply = Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
+        stay.has_answer = True
+        failpoint("send.answered")
+        verdict = judge(reply, self._setting(line, stay))
+        self._outcomes.measure(verdict, reply.seconds)
+        self._tell(line, stay, reply, verdict)
+        return verdict, reply.seconds
 
     def _tell(self, line: ReadyLine, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
         """Let the circuits hear of it; a loss on the way there is no backend's."""

@@ -128,11 +128,12 @@ class Ready:
             line = self._lines.popleft()
             if not line.held.may_send:
                 continue
-            where = _Where(self.need(line), line.avoid, line.avoids)
-            if where not in self._parked:
-                if stay := self._placement.place(*where):
+            need = self.need(line)
+            where = _Where(need, line.avoid, line.avoids)
+            if not self._parked or where not in self._parked:
+                if stay := self._placement.place(need, line.avoid, line.avoids):
                     return line, stay
-                if self._placement.serving.is_gone(where.need.model):
+                if self._placement.serving.is_gone(need.model):
                     self._gone.append(line)
                     continue
                 if not self._placement.has_room:
