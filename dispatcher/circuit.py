@@ -87,6 +87,11 @@ class Circuit:
     is_wary: bool = False
     """It hung: being alive proves nothing, only an answer does."""
 
+    @property
+    def is_spotless(self) -> bool:
+        """Whether an answer is no news: it is closed, and no error came since the last one."""
+        return self.state is State.CLOSED and not self.errors
+
     def heard(
         self,
         sign: Sign,

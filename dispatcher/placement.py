@@ -200,6 +200,8 @@ class Placement:
             self._lacks(stay, news, news.lacking, now)
         if self.is_pinned and news.backend != berth.name and sign in {Sign.LOST, Sign.ERROR}:
             return  # nobody knows whose doing it was
+        if sign is Sign.WELL and berth.circuit.is_spotless:
+            return
         share = self._share(stay.need)
         circuit = berth.circuit.heard(
             sign,
