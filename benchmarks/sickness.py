@@ -43,6 +43,10 @@ def _error(status: int, message: str, kind: str = "BadRequestError", **fields: o
     return _object(error=error)
 
 
+def _flat(status: int, message: str) -> bytes:
+    return _object(object="error", message=message, type="Error", param=None, code=status)
+
+
 def _page(title: str) -> bytes:
     page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1><hr>nginx</body></html>"
     return page.encode()
@@ -118,6 +122,7 @@ OTHERS = (
         _error(404, "No such deployment here.", code="model_not_found"),
         f"serves {MODEL}",
     ),
+    Form("404 model, flat", 404, _flat(404, _NO_MODEL), f"serves {MODEL}"),
     Form("308", 308, b"", "to /v2/chat", headers={"Location": "/v2/chat"}),
     Form("301 to nowhere", 301, b"", "redirects"),
     Form("413 empty", 413, b"", "as too large (413)"),
@@ -161,6 +166,7 @@ OTHERS = (
         endpoint=RERANK,
     ),
     Form("400 CUDA", 400, _error(400, "CUDA out of memory. Tried to allocate 2.00 GiB.")),
+    Form("400 NaN, flat", 400, _flat(400, _NAN)),
     Form("400 device", 400, _error(400, "CUDA error: device-side assert triggered")),
 )
 """More of the same kinds."""

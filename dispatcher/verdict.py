@@ -29,7 +29,7 @@ from batchline.model import Usage
 from .answers import Defect, Missing, defect_of
 from .error_texts import (
     Body,
-    ErrorObject,
+    ErrorText,
     is_about_route,
     names_model,
     read_error,
@@ -263,16 +263,16 @@ def _of_error(reply: Reply, setting: Setting) -> Reason:
     return reason
 
 
-def _of_client_error(status: int, error: ErrorObject | None, setting: Setting) -> Reason:
+def _of_client_error(status: int, error: ErrorText, setting: Setting) -> Reason:
     """Tell what a 4xx is about: the line, or what this server is."""
-    is_route = error is None or is_about_route(error, setting.endpoint)
+    is_route = not error.is_object or is_about_route(error, setting.endpoint)
     if status in {_NOT_FOUND, _NO_METHOD} and is_route:
         return Reason.NO_ENDPOINT
-    if status == _TOO_LONG and error is None:
+    if status == _TOO_LONG and not error.is_object:
         return Reason.BODY_REFUSED
-    if error is not None and names_model(status, error, setting.request):
+    if error.is_object and names_model(status, error, setting.request):
         return Reason.MODEL_MISSING
-    if error is not None and tells_of_engine(error):
+    if tells_of_engine(error):
         return Reason.ENGINE_FAULT
     return Reason.CLIENT_ERROR
 

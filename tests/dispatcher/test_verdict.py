@@ -46,6 +46,11 @@ def vllm_error(message, status=500):
     return reply(status, {"error": {"message": message, "type": "x", "param": None, "code": 500}})
 
 
+def flat_error(message, status):
+    body = {"object": "error", "message": message, "type": "x", "param": None, "code": status}
+    return reply(status, body)
+
+
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 GONE = {"error": {"message": "The model `x` does not exist.", "code": 404}}
 ABORTED = {"choices": [{"index": 0, "finish_reason": "abort", "message": {"content": "ha"}}]}
@@ -69,9 +74,19 @@ CASES = {
     "400": (reply(400, {"error": {"message": "x"}}), Reason.CLIENT_ERROR),
     "400 that quotes it": (vllm_error(DEAD, 400), Reason.CLIENT_ERROR),
     "400 of the engine": (vllm_error("CUDA error: an illegal access", 400), Reason.ENGINE_FAULT),
+    "400 of the engine, flat": (flat_error("CUDA error: no", 400), Reason.ENGINE_FAULT),
+    "424 of the engine, in words": (
+        reply(424, {"error": "Request failed: CUDA out of memory", "error_type": "generation"}),
+        Reason.ENGINE_FAULT,
+    ),
     "401": (reply(401, {"error": "Unauthorized"}), Reason.KEY_REFUSED),
     "403 HTML": (reply(403, b"<html>no</html>"), Reason.KEY_REFUSED),
     "404 model": (reply(404, GONE), Reason.MODEL_MISSING),
+    "404 model, flat": (flat_error("The model `x` does not exist.", 404), Reason.MODEL_MISSING),
+    "404 route, flat": (flat_error("Not Found", 404), Reason.NO_ENDPOINT),
+    "404 other, flat": (flat_error("No response with id 'resp_7'.", 404), Reason.CLIENT_ERROR),
+    "404 of a gateway": (reply(404, {"message": "nobody is there"}), Reason.NO_ENDPOINT),
+    "413 of a gateway": (reply(413, {"message": "Too long"}), Reason.BODY_REFUSED),
     "404 other": (vllm_error("No response with id 'resp_7'.", 404), Reason.CLIENT_ERROR),
     "404 route": (reply(404, {"detail": "Not Found"}), Reason.NO_ENDPOINT),
     "404 route, as an error object": (vllm_error("Not Found", 404), Reason.NO_ENDPOINT),
