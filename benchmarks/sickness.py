@@ -73,6 +73,8 @@ def _scores(*scores: float | None) -> bytes:
 
 _NO_MODEL = f"The model `{MODEL}` does not exist."
 _NAN = "Out of range float values are not JSON compliant: nan"
+_HTTPS = "400 The plain HTTP request was sent to HTTPS port"
+_FOREIGN = "no model server's answer"
 _LOGIN = "https://login.example/"
 
 FORMS = (
@@ -113,6 +115,14 @@ FORMS = (
 OTHERS = (
     Form("407", 407, _page("Proxy Authentication Required"), "(407)", kind=_HTML),
     Form("511", 511, _page("Network Authentication Required"), "(511)", kind=_HTML),
+    Form("402", 402, _error(402, "No credit."), "wants to be paid first (402)"),
+    Form("400 HTTPS", 400, _page(_HTTPS), f"400 and “{_HTTPS}", kind=_HTML),
+    Form("400 text", 400, b"Client sent an HTTP request to an HTTPS server.", _FOREIGN),
+    Form("400 empty", 400, b"", _FOREIGN),
+    Form("421 HTML", 421, _page("421 Misdirected Request"), _FOREIGN, kind=_HTML),
+    Form("426 empty", 426, b"", _FOREIGN),
+    Form("431 HTML", 431, _page("Request Header Fields Too Large"), _FOREIGN, kind=_HTML),
+    Form("501 HTML", 501, _page("Unsupported method (POST)"), _FOREIGN, kind=_HTML),
     Form("404 HTML", 404, _page("404 Not Found"), f"has no {CHAT} (404)", kind=_HTML),
     Form("404 empty", 404, b"", f"has no {CHAT} (404)"),
     Form("405 bare", 405, _object(detail="Method Not Allowed"), f"has no {CHAT} (405)"),

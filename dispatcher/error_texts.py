@@ -13,6 +13,8 @@ import msgspec
 
 _READ_CHARS = 4096
 _NOT_FOUND = 404
+_UNPROCESSABLE = 422
+_JSON_BEGINS = (b"{", b"[", b'"')
 _ROUTE_TEXTS = (
     "invalid url",
     "unknown request url",
@@ -125,6 +127,17 @@ def model_of(request: Body) -> str | None:
         return msgspec.json.decode(request, type=_Named).model
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def is_foreign(status: int, body: bytes) -> bool:
+    """Whether no model server says this: it is no JSON, but a page, a bare text, or nothing.
+
+    A text with 422 is one's own: axum (TGI, TEI) so names what is wrong in a request.
+    """
+    begins = body[:_READ_CHARS].lstrip()[:1]
+    if begins in _JSON_BEGINS:
+        return False
+    return status != _UNPROCESSABLE or begins in (b"", b"<")
 
 
 def tells_of_engine(error: ErrorText) -> bool:

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     REDIRECTED = "redirected"
     NO_ENDPOINT = "no_endpoint"
     BODY_REFUSED = "body_refused"
+    FOREIGN = "foreign_answer"
     MODEL_MISSING = "model_missing"
     # it has no time now
     RATE_LIMITED = "rate_limited"
@@ -194,7 +195,7 @@ POLICIES: dict[Reason, Policy] = {
         is_sure=True,
     ),
     Reason.KEY_REFUSED: _nobody(
-        "401, 403, 407, 511: the server, or a proxy before it, refuses our key",
+        "401, 402, 403, 407, 511: the server, or a proxy before it, refuses our key",
         sign=Sign.UNUSABLE,
     ),
     Reason.REDIRECTED: _nobody("3xx", lacking=Lacking.ENDPOINT),
@@ -203,6 +204,10 @@ POLICIES: dict[Reason, Policy] = {
     ),
     Reason.BODY_REFUSED: _nobody(
         "413 without an error object: a proxy refuses what is so long", lacking=Lacking.SIZE
+    ),
+    Reason.FOREIGN: _nobody(
+        "any other 4xx, 501 without JSON: a page or a bare text is no model server's",
+        lacking=Lacking.ENDPOINT,
     ),
     Reason.MODEL_MISSING: _nobody(
         "404 with an error object that names the line's model", lacking=Lacking.MODEL
@@ -243,7 +248,7 @@ POLICIES: dict[Reason, Policy] = {
         Wait.BACK_OFF,
     ),
     Reason.ENGINE_FAULT: _try(
-        "4xx that tells of the engine: NaN in its figures, CUDA, out of memory"
+        "4xx, 501 that tells of the engine: NaN in its figures, CUDA, out of memory"
     ),
     Reason.OUR_FAULT: Policy(
         "the dispatcher's own bug",
@@ -253,7 +258,9 @@ POLICIES: dict[Reason, Policy] = {
         code="internal_error",
         message=_OURS,
     ),
-    Reason.CLIENT_ERROR: Policy("any other 4xx, 501", Then.FAIL, sign=Sign.REJECTED),
+    Reason.CLIENT_ERROR: Policy(
+        "any other 4xx, 501 with JSON; 422 with a text", Then.FAIL, sign=Sign.REJECTED
+    ),
     Reason.MODEL_GONE: Policy(
         "no living server has served the line's model for `model_grace_s`: 404 `model_not_found`",
         Then.FAIL,
@@ -282,6 +289,7 @@ BREAKS: dict[Break, Reason] = {
 
 _STATUSES = {
     401: Reason.KEY_REFUSED,
+    402: Reason.KEY_REFUSED,
     403: Reason.KEY_REFUSED,
     407: Reason.KEY_REFUSED,
     408: Reason.REQUEST_TIMEOUT,

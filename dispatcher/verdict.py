@@ -29,8 +29,8 @@ from batchline.model import Usage
 from .answers import Defect, Missing, defect_of
 from .error_texts import (
     Body,
-    ErrorText,
     is_about_route,
+    is_foreign,
     names_model,
     read_error,
     tells_of_engine,
@@ -252,19 +252,18 @@ def _judge_error(reply: Reply, setting: Setting) -> Retry | Failed:
 def _of_error(reply: Reply, setting: Setting) -> Reason:
     """Name the row of an error answer: what it says counts for more than its status."""
     reason = of_status(reply.status)
-    if reply.status >= _SERVER_ERRORS:
-        return _of_engine(reply.body) or (
-            Reason.BACKEND_FAILED
-            if reason is Reason.BAD_GATEWAY and _FAULT_BACKEND_FAILED in reply.body[:_SHOWN_BYTES]
-            else reason
-        )
+    if reply.status >= _SERVER_ERRORS and (dying := _of_engine(reply.body)) is not None:
+        return dying
+    if reason is Reason.BAD_GATEWAY and _FAULT_BACKEND_FAILED in reply.body[:_SHOWN_BYTES]:
+        return Reason.BACKEND_FAILED
     if reason is Reason.CLIENT_ERROR:
-        return _of_client_error(reply.status, read_error(reply.body), setting)
+        return _of_client_error(reply, setting)
     return reason
 
 
-def _of_client_error(status: int, error: ErrorText, setting: Setting) -> Reason:
-    """Tell what a 4xx is about: the line, or what this server is."""
+def _of_client_error(reply: Reply, setting: Setting) -> Reason:
+    """Tell what a 4xx, or a 501, is about: the line, or what this server is."""
+    status, error = reply.status, read_error(reply.body)
     is_route = not error.is_object or is_about_route(error, setting.endpoint)
     if status in {_NOT_FOUND, _NO_METHOD} and is_route:
         return Reason.NO_ENDPOINT
@@ -274,7 +273,7 @@ def _of_client_error(status: int, error: ErrorText, setting: Setting) -> Reason:
         return Reason.MODEL_MISSING
     if tells_of_engine(error):
         return Reason.ENGINE_FAULT
-    return Reason.CLIENT_ERROR
+    return Reason.FOREIGN if is_foreign(status, reply.body) else Reason.CLIENT_ERROR
 
 
 def _of_engine(body: bytes) -> Reason | None:

@@ -16,6 +16,8 @@ def reply(status, body=b"", *, location=None, backends=()):
     return Reply(status, body, "r", None, backends, 0.1, location=location)
 
 
+PAGE = b"<html><head><title>400 Bad</title></head>\r\n<body>sent to <b>HTTPS</b>\n</body></html>"
+NO_SERVER = "which is no model server's answer: check its address, and the proxies before it"
 SAD = json.dumps({"error": {"message": "sad at 17", "type": "InternalServerError"}}).encode()
 WORDS = {
     "key": (
@@ -24,6 +26,21 @@ WORDS = {
         "refuses our key (401): check BATCHLINE_UPSTREAM_API_KEY",
     ),
     "proxy": (reply(407), Reason.KEY_REFUSED, "a proxy before it asks for a login (407)"),
+    "account": (
+        reply(402),
+        Reason.KEY_REFUSED,
+        "wants to be paid first (402): check the account of BATCHLINE_UPSTREAM_API_KEY",
+    ),
+    "page": (
+        reply(400, PAGE),
+        Reason.FOREIGN,
+        f"answers /v1/x with 400 and “400 Bad sent to HTTPS”, {NO_SERVER}",
+    ),
+    "empty": (
+        reply(501),
+        Reason.FOREIGN,
+        f"answers /v1/x with 501 and nothing, {NO_SERVER}",
+    ),
     "redirect": (
         reply(308, location="https://x/y"),
         Reason.REDIRECTED,
@@ -57,8 +74,8 @@ def test_what_is_said(what, reason, words):
 def test_what_a_server_says_is_quoted_in_bounds():
     """It may send a novel."""
     for what in (reply(500, b"x" * 10_000), reply(302, location="y" * 10_000)):
-        reason = Reason.REDIRECTED if what.location else Reason.SERVER_ERROR
-        assert len(why_of(what, reason, endpoint="/v1/x", request=b"{}")) < 250
+        for reason in (Reason.REDIRECTED, Reason.SERVER_ERROR, Reason.FOREIGN):
+            assert len(why_of(what, reason, endpoint="/v1/x", request=b"{}")) < 250
 
 
 ROUTES = {
