@@ -173,8 +173,8 @@ class Probe:
         reason = _reason(heard)
         if heard.is_silent:
             memory.pulse = memory.pulse.unanswered(since=asked_at)
-        elif reason is not None:
-            memory.pulse = memory.pulse.answered(memory.pulse.engine, now=time.monotonic())
+        else:
+            memory.pulse = memory.pulse.answered()
         if memory.alive is not (reason is None):
             memory.alive, memory.since, memory.looks = reason is None, int(self._clock()), 0
         return await self._describe(url) if reason is None else self._dead(url, reason)
@@ -190,7 +190,7 @@ class Probe:
         gauges, reason = memory.gauges, None
         if heard.status is not None:  # else it is late: what it said before still holds
             page = heard.text if heard.status == HTTPStatus.OK else ""
-            memory.pulse = memory.pulse.answered(engine_mark(page), now=time.monotonic())
+            memory.pulse = memory.pulse.told(engine_mark(page), now=time.monotonic())
             try:
                 gauges = read_gauges(page)
             except ValueError as exc:
