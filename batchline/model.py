@@ -301,6 +301,8 @@ class BackendStatus:
     """Why it gets no lines or few, in words."""
     in_flight: int = 0
     """Lines sent there and not yet answered."""
+    is_stale: bool = False
+    """Its gauges are those of an earlier look: it is late to tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from aiohttp import web
 from scripted import HANG, Scripted
@@ -87,3 +88,23 @@ async def test_an_answer_about_its_health_ends_a_silence(upstream):
         answered = await until(probe, lambda pulse: pulse.silent_since is None)
 
     assert answered == told
+
+
+async def test_what_is_late_is_told_as_it_was_and_as_stale(upstream):
+    """Late metrics, and late health: the figures are those that came last."""
+    upstream.metrics = _RUNNING
+    async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
+        (fresh,) = await probe.look()
+        upstream.metrics = broken_off
+        (late,) = await probe.look()
+        upstream.metrics = _RUNNING
+        (again,) = await probe.look()
+        upstream.health = HANG
+        (pending,) = await probe.look()
+        await until(probe, lambda pulse: pulse.silent_since is not None)
+
+        assert probe.last_alive(fresh.name) is again
+        assert probe.last_alive("nobody") is None
+    assert [one.is_stale for one in (fresh, late, again, pending)] == [False, True, False, True]
+    assert [one.running for one in (fresh, late, again, pending)] == [3] * 4
+    assert pending == replace(again, is_stale=True)
