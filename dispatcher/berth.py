@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import msgspec
 
 from .circuit import Circuit, Sign, State
 from .lacks import ANY, Lacking, Lacks, Need
 from .pressure import Pressure
+
+
+class Avoids(Enum):
+    """How much a line avoids the backend that it was just lost on, or refused by."""
+
+    NOW = auto()
+    """It goes elsewhere while another one may take it."""
+    AWHILE = auto()
+    """It waits for another one, too, that is out and expected back."""
+    ALWAYS = auto()
+    """Others answer what this one refuses: it goes to no other place again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +35,8 @@ class Berth:
     lacks: Lacks = field(default_factory=Lacks)
     since: float = 0.0
     """When the circuit last changed its state (Unix seconds)."""
+    out_since: float = 0.0
+    """When it was last taken from full service."""
     in_flight: int = 0
     fresh: int = 0
     """Of these, sent since the circuit was last opened or half-opened."""
@@ -82,6 +96,10 @@ class Stay:
     """It is sent to see whether what was lacking is there again."""
     hung: str | None = None
     """Why the line is taken away from there."""
+    has_answer: bool = False
+    """Nothing is left to be taken away."""
+    is_over: bool = False
+    """The line is there no more."""
 
 
 class News(msgspec.Struct, frozen=True):

@@ -130,6 +130,7 @@ class Circuit:
             failures=0,
             epoch=self.epoch + 1,
             needs_proof=True,
+            is_wary=False,
         )
 
     def is_due(self, now: float) -> bool:

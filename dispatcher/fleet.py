@@ -78,7 +78,7 @@ class Fleet:
         for batch in batches:
             need = Need(batch.model, batch.endpoint)
             if need not in reasons:
-                reasons[need] = self._placement.lacking(need)
+                reasons[need] = self._placement.serving.lacking(need)
             if (reason := reasons[need]) is not None and named[need] < _MOST_NAMED:
                 named[need] += 1
                 lacking[batch.id] = reason

@@ -11,42 +11,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
 
-from .berth import Berth, News, Stay
+from .attempts import Attempts
+from .berth import Berth, Stay
 from .bodies import Bodies
-from .circuit import Sign
 from .gate import Gate
 from .held import Held, ReadyLine
-from .lacks import Lacking, Need
+from .lacks import Need
 from .memory import Memory
 from .outcomes import Outcomes
 from .placement import Placement
-from .policy import POLICIES, Counts
+from .policy import Counts
 from .ready import AHEAD_LINES, Ready
 from .refusals import Refusals
 from .retrying import TOO_LATE_S, Retrying, RetryLimits
 from .trials import Trials
-from .upstream import Break, Broken, Reply, Upstream
+from .upstream import Upstream
 from .verdict import (
     Answer,
     Failed,
     NoAnswer,
     NoBackend,
     Retry,
-    Setting,
     Succeeded,
-    Verdict,
-    judge,
     model_gone,
     our_fault,
 )
-from .wording import why_of
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +65,18 @@ class Flight:
         list_again: Callable[[str], None],
     ) -> None:
         """Begin without lines. `list_again` is told whose list of models is not true any more."""
-        self._upstream = upstream
         self._placement = placement
         self._gate = gate
         self._metrics = metrics
-        self._clock = clock
-        self._list_again = list_again
         self.outcomes = Outcomes(metrics)
-        self._bodies = bodies
+        self._attempts = Attempts(
+            upstream,
+            placement,
+            bodies,
+            outcomes=self.outcomes,
+            clock=clock,
+            list_again=list_again,
+        )
         self._memory = memory
         self._ready = Ready(placement, memory)
         self.trials = Trials(
@@ -98,7 +97,7 @@ class Flight:
             on_ripe=self.kick,
             on_suspect=self.trials.add,
         )
-        self._tasks: dict[asyncio.Task[bool], tuple[ReadyLine, Stay]] = {}
+        self._tasks: dict[asyncio.Task[None], tuple[ReadyLine, Stay]] = {}
         self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
@@ -157,7 +156,9 @@ class Flight:
         while self._may_send() and (found := self._next()) is not None:
             self._start(*found)
         for line in self._ready.gone():
-            self._fail(line, model_gone(line.model, self._placement.served, request_id=line.name))
+            self._fail(
+                line, model_gone(line.model, self._placement.serving.models, request_id=line.name)
+            )
         self._come_back()
 
     def wants(self, model: str | None, endpoint: str) -> bool:
@@ -176,7 +177,7 @@ class Flight:
     def abort(self, berth: Berth) -> None:
         """Take the lines away from a backend that hangs: they are tried elsewhere."""
         for task, (_, stay) in self._tasks.items():
-            if stay.berth is berth and stay.hung is None:
+            if stay.berth is berth and stay.hung is None and not stay.has_answer:
                 stay.hung = berth.circuit.reason or "hangs"
                 task.cancel()
 
@@ -204,10 +205,10 @@ class Flight:
                     await self._idle.wait()
             except TimeoutError:
                 log.warning("aborting %d requests", len(self._tasks))
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *self._failing]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self._failing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def forget(self, batch_id: str) -> None:
         """Forget what is known of a batch that does not run any more."""
@@ -251,43 +252,56 @@ class Flight:
         line.held.under_way += 1
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[bool]) -> None:
+    async def _run(self, line: ReadyLine, stay: Stay) -> None:
+        """Send the line once and see to what becomes of it.
+
+        What is kept of it here ends in the same moment: it may be on its way again before its task is done.
+        """
+        is_settled = False
+        try:
+            is_settled = await self._try(line, stay)
+        except Exception:
+            log.exception("line %d of %s broke", line.index, line.held.batch.id)
+            self._retrying.take(line, our_fault())
+        finally:
+            self._land(line, stay, is_settled=is_settled)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
         line, stay = self._tasks.pop(task)
-        self._placement.left(stay)
         line.held.tasks.discard(task)
-        is_lost = task.cancelled() or task.exception() is not None or not task.result()
-        self._memory.landed(line, is_done=not is_lost)
-        if is_lost:
+        if not stay.is_over:
+            self._land(line, stay, is_settled=False)  # it was cancelled before it began
+        if task.cancelled() and stay.hung and line.held.may_send:
+            self._return(line)  # it was not sent yet
+        if not self._tasks:
+            self._idle.set()
+        if self._soon is None:  # once for all lines that end in the same moment
+            self._soon = asyncio.get_running_loop().call_soon(self._kick_now)
+
+    def _land(self, line: ReadyLine, stay: Stay, *, is_settled: bool) -> None:
+        self._placement.left(stay)
+        self._memory.landed(line, is_done=is_settled)
+        self.trials.undecided(line)  # unless it has ended already
+        if not is_settled:
             line.held.under_way -= 1  # else when it is durable
             if line.held.is_leaving:
                 self.hungry.set()
-        if not self._tasks:
-            self._idle.set()
-        self.trials.undecided(line)  # unless it has ended already
-        if not task.cancelled() and (exc := task.exception()):
-            log.error("line %d of %s broke", line.index, line.held.batch.id, exc_info=exc)
-            self._retrying.take(line, our_fault())
-        if self._soon is None:  # once for all lines that end in the same moment
-            self._soon = asyncio.get_running_loop().call_soon(self._kick_now)
 
     def _kick_now(self) -> None:
         self._soon = None
         self.kick()
 
-    async def _run(self, line: ReadyLine, stay: Stay) -> bool:
+    async def _try(self, line: ReadyLine, stay: Stay) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
         if self._retrying.is_spent(line) and line.fails_with is not None:
+            self._refusals.ended(line)
             await self.outcomes.failed(line, line.fails_with)
             return True
         left_s = self._retrying.left_s(line)
-        if left_s <= 0 or (body := line.body or await self._bodies.of(line)) is None:
+        within_s = max(left_s, TOO_LATE_S)
+        if left_s <= 0 or (made := await self._attempts.make(line, stay, within_s)) is None:
             return False  # its batch expires, or fails, in a moment
-        failpoint("send.before")
-        reply = await self._send(line, body, stay, max(left_s, TOO_LATE_S))
-        failpoint("send.answered")
-        verdict = judge(reply, self._setting(line, stay))
-        self.outcomes.measure(verdict, reply.seconds)
-        self._tell(line, stay, reply, verdict)
+        verdict, seconds = made
         match verdict:
             case Succeeded(answer, usage):
                 self.trials.answered(line)
@@ -300,8 +314,9 @@ class Flight:
                     return False
                 await self.outcomes.failed(line, result)
             case Retry():
-                line.avoid = line.avoid if line.refusals else stay.berth
-                return await self._retry(line, stay, verdict, reply.seconds)
+                if not line.refusals:
+                    line.avoid = stay.berth
+                return await self._retry(line, stay, verdict, seconds)
             case NoBackend():
                 self.trials.undecided(line)
                 self._return(line)
@@ -319,7 +334,9 @@ class Flight:
             return False
         self.trials.undecided(line)
         is_free = stay.berth.circuit.needs_proof
-        if self._retrying.take(line, verdict, seconds=seconds, is_free=is_free):
+        if verdict.after_s and self._placement.serving.has_other(stay.need, than=stay.berth.name):
+            verdict = replace(verdict, after_s=None)  # only this backend asks for time
+        if self._retrying.take(line, verdict, berth=stay.berth, seconds=seconds, is_free=is_free):
             return False
         self._refusals.ended(line)
         await self.outcomes.failed(line, verdict.result)
@@ -327,6 +344,7 @@ class Flight:
 
     def _fail(self, line: ReadyLine, result: Answer | NoAnswer) -> None:
         """Settle a line that is not under way."""
+        self._refusals.ended(line)
         line.held.under_way += 1  # until it is durable
         task = asyncio.get_running_loop().create_task(self.outcomes.failed(line, result))
         self._failing.add(task)
@@ -338,52 +356,3 @@ class Flight:
             self.trials.add(line)
         else:
             self._ready.add_first(line)
-
-    async def _send(
-        self, line: ReadyLine, body: bytes, stay: Stay, left_s: float
-    ) -> Reply | Broken:
-        """Send the line; where its backend hangs that is its end, as if the connection were lost."""
-        started = time.monotonic()
-        try:
-            return await self._upstream.send(
-                line.held.batch.endpoint,
-                body,
-                request_id=line.name,
-                backend=stay.berth.pin,
-                within_s=left_s,
-            )
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if stay.hung is None or task is None or task.uncancel():
-                raise
-            seconds = time.monotonic() - started
-            return Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
-
-    def _tell(self, line: ReadyLine, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
-        """Let the circuits hear of it; a loss on the way there is no backend's."""
-        if isinstance(verdict, Succeeded):
-            self._placement.heard(stay, News(Sign.WELL, reply.backend))
-            return
-        row, body = POLICIES[verdict.reason], line.body or b""
-        news = News(
-            row.sign,
-            reply.backend,
-            why_of(reply, verdict.reason, endpoint=line.held.batch.endpoint, request=body),
-            lacking=row.lacking,
-            size_bytes=len(body),
-        )
-        if isinstance(reply, Broken) and reply.backend is None:
-            self._placement.lost_way(stay, news)
-        else:
-            self._placement.heard(stay, news)
-        if row.lacking is Lacking.MODEL:
-            self._list_again(stay.berth.name)
-
-    def _setting(self, line: ReadyLine, stay: Stay) -> Setting:
-        return Setting(
-            now=self._clock(),
-            endpoint=line.held.batch.endpoint,
-            request=line.body or b"",
-            may_be_stale=not line.was_stale,
-            is_leaving=stay.berth.is_leaving,
-        )

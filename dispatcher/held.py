@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from batchline.model import Batch, Lease
 
-from .berth import Berth
+from .berth import Avoids, Berth
 from .error_texts import model_of
 from .opinions import Kind
 from .verdict import Answer, NoAnswer
@@ -22,7 +22,7 @@ class Held:
     lease: Lease
     left: int
     trusted_until: float
-    tasks: set[asyncio.Task[bool]] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
     timers: set[asyncio.TimerHandle] = field(default_factory=set)
     lines: list[ReadyLine] = field(default_factory=list)
     under_way: int = 0
@@ -72,7 +72,9 @@ class ReadyLine:
     is_last: bool = False
     """No time is left for a try after this one."""
     avoid: Berth | None = None
-    """The backend that it was just lost on."""
+    """The backend that it was just lost on, or refused by."""
+    avoids: Avoids = Avoids.NOW
+    """How much it avoids that one."""
     fails_with: Answer | NoAnswer | None = None
     """What it fails with when its turn comes and its tries are spent."""
     losses: int = 0

@@ -44,19 +44,21 @@ class _Entry:
     refusals: int = 0
     is_on_trial: bool = False
 
-    def refused(self, reason: str, now: float) -> None:
+    def refused(self, reason: str, now: float, *, longest_s: float) -> None:
         self.reason = reason
         if now < self.until and not self.is_on_trial:
             return  # by a line from before: no news
         self.is_on_trial = False
-        self.until = now + min(_LONGEST_S, _FIRST_S * 2.0 ** min(self.refusals, 30))
+        self.until = now + min(longest_s, _FIRST_S * 2.0 ** min(self.refusals, 30))
         self.refusals += 1
 
 
 class Lacks:
     """The entries of one backend; false while there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_s: float = _LONGEST_S) -> None:
+        """Begin without an entry. What is lacking is asked for at least each `longest_s`."""
+        self._longest_s = max(_FIRST_S, min(_LONGEST_S, longest_s))
         self._entries: dict[tuple[Lacking, str], _Entry] = {}
         self.most_bytes = 0
         """Requests of so many bytes are refused as too large; 0: none was."""
@@ -72,7 +74,9 @@ class Lacks:
         key = kind, _name(kind, need)
         if key not in self._entries and len(self._entries) >= _MOST_ENTRIES:
             self.forget(*next(iter(self._entries)))  # the oldest: it is found out again
-        self._entries.setdefault(key, _Entry(reason, now)).refused(reason, now)
+        self._entries.setdefault(key, _Entry(reason, now)).refused(
+            reason, now, longest_s=self._longest_s
+        )
 
     def allow(self, need: Need, now: float) -> bool:
         """Whether a line with this need may be sent, as a trial where its time has come."""
@@ -103,6 +107,11 @@ class Lacks:
     def has(self, kind: Lacking, name: str) -> bool:
         """Whether this is lacking."""
         return (kind, name) in self._entries
+
+    def is_known(self, kind: Lacking, name: str, now: float) -> bool:
+        """Whether this is lacking for certain: nobody asks for it at present, and it is not time to."""
+        entry = self._entries.get((kind, name))
+        return entry is not None and entry.until > now and not entry.is_on_trial
 
     def names(self, kind: Lacking) -> list[str]:
         """Return what is lacking of a kind."""

@@ -93,7 +93,11 @@ class Opinions(Generic[L]):
     @property
     def is_idle(self) -> bool:
         """Whether no refusal waits for a word on it: then an answer to a line never refused is no news."""
-        return not self._streaks and not self._waiting
+        return not (self._streaks or self._oddities or self._waiting)
+
+    def is_odd(self, by: str, kind: Kind) -> bool:
+        """Whether it refuses what others answered."""
+        return by in self._docket(kind).odd
 
     def refused(
         self, line: L, kind: Kind, *, by: str, before: Refusals, has_other: bool, now: float
@@ -106,19 +110,18 @@ class Opinions(Generic[L]):
                 self._settle(docket, [by, *(other for other, _ in others)])
             return Opinion.COUNTS
         self._streaks[by] += 1
-        if not has_other:
-            return Opinion.COUNTS
-        if before or by in docket.odd or self._is_due(docket, by):
+        if by in docket.odd or (has_other and (before or self._is_due(docket, by))):
             docket.asked.add(line)
             return Opinion.ELSEWHERE
+        if not has_other:
+            return Opinion.COUNTS
         docket.waiting[by].append((now, line))
         self._waiting.add(kind)
         return Opinion.WAITS
 
     def answered(self, by: str, line: L, before: Refusals) -> str | None:
         """Take in an answer; return the backend that is to be taken out for what it refused `before`."""
-        if self._streaks:
-            del self._streaks[by], self._oddities[by]
+        del self._streaks[by], self._oddities[by]  # Counters: what is not there is not missed
         if not before:
             return None
         self.forget(line, before)
@@ -192,4 +195,4 @@ class Opinions(Generic[L]):
             docket.challenge = min(_MOST_CHALLENGE, docket.challenge * 2)
         docket.is_settled = True
         for name in agreed:
-            del self._streaks[name]  # a Counter: what is not there is not missed
+            del self._streaks[name]

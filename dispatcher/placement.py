@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from batchline.model import BackendStatus
 
-from .berth import Berth, News, Stay
+from .berth import Avoids, Berth, News, Stay
 from .circuit import ERRORS, Circuit, Sign, State
-from .lacks import ANY, Lacking, Need
+from .lacks import ANY, Lacking, Lacks, Need
 from .odd_lists import OddLists
 from .pulse import HangLimits, Pulse
-from .unserved import Unserved
+from .serving import Serving
 from .way import Way
 
 log = logging.getLogger(__name__)
 
 _GRACE_S = 60.0
+_TRIALS_IN_GRACE = 6
+"""At least so often a model that is lacking is asked for before its lines fail."""
 _MOST_SHARES = 1000
 
 
@@ -47,11 +49,19 @@ class Placement:
         urls = [url.rstrip("/") for url in backend_urls]
         self.is_pinned = bool(urls) and upstream_url.rstrip("/") not in urls
         names = [urlsplit(url).netloc for url in (urls if self.is_pinned else [upstream_url])]
-        self.berths = tuple(Berth(name, name if self.is_pinned else None) for name in names)
+        self.berths = tuple(
+            Berth(
+                name,
+                name if self.is_pinned else None,
+                lacks=Lacks(longest_s=grace_s / _TRIALS_IN_GRACE),
+            )
+            for name in names
+        )
         self.way = Way()
         self._hang = hang
-        self._knows_models = knows_models
-        self._unserved = Unserved(grace_s=grace_s)
+        self.serving = Serving(
+            self.berths, knows_models=knows_models, grace_s=grace_s, monotonic=monotonic
+        )
         self._clock = clock
         self._monotonic = monotonic
         self._most_errors = min(ERRORS, max_attempts)
@@ -76,9 +86,11 @@ class Placement:
         bound = max((b for b in self._bounds if b <= size_bytes), default=0) if self._bounds else 0
         return Need(model, endpoint, bound)
 
-    def place(self, need: Need = ANY, *, avoid: Berth | None = None) -> Stay | None:
+    def place(
+        self, need: Need = ANY, avoid: Berth | None = None, avoids: Avoids = Avoids.NOW
+    ) -> Stay | None:
         """Give a line its berth, until `left`. None: none may take it now."""
-        berth = self._find(need, avoid)
+        berth = self._find(need, avoid, avoids)
         return None if berth is None else self.place_at(berth, need)
 
     def place_at(self, berth: Berth, need: Need = ANY) -> Stay:
@@ -94,7 +106,7 @@ class Placement:
 
     def left(self, stay: Stay) -> None:
         """Take note that the line is there no more."""
-        berth = stay.berth
+        berth, stay.is_over = stay.berth, True
         berth.in_flight -= 1
         if stay.epoch == berth.circuit.epoch:
             berth.fresh -= 1
@@ -122,27 +134,15 @@ class Placement:
     @property
     def has_room(self) -> bool:
         """Whether any line could be placed, whatever it needs."""
-        return self._find(ANY, None) is not None
+        return self._find(ANY) is not None
 
-    def may_take(self, berth: Berth, need: Need, now: float) -> bool:
-        """Whether it has what such a line needs, as far as is known; alive or not, reserved or not."""
-        if not berth.serves(self._asked(need.model)):
-            return False
-        return not berth.lacks or berth.lacks.allow(need, now)
-
-    def has_other(self, need: Need, than: Sequence[str]) -> bool:
-        """Whether a backend that is in service may take such a line, besides those named."""
-        return any(b.name not in than for b in self._in_service(need))
-
-    def can_serve(self, model: str | None) -> bool:
-        """Whether some backend is known to serve it, or none is known not to; alive or not."""
-        return any(self._serves(berth, model) for berth in self.berths)
-
-    def _find(self, need: Need, avoid: Berth | None) -> Berth | None:
+    def _find(
+        self, need: Need, avoid: Berth | None = None, avoids: Avoids = Avoids.NOW
+    ) -> Berth | None:
         now = self._monotonic()
         if not self._has_looked or not self.way.is_open(now):
             return None
-        model, share = self._asked(need.model), self._share(need)
+        model, share = self.serving.asked(need.model), self._share(need)
         best: Berth | None = None
         has_others = False
         for berth in self.berths:
@@ -152,9 +152,12 @@ class Placement:
             has_others = True
             if berth.has_room(share, now) and (best is None or berth.in_flight < best.in_flight):
                 best = berth
-        if has_others or avoid is None or avoid.is_open or not avoid.takes(need, model, now):
+        if has_others or avoid is None or avoids is Avoids.ALWAYS:
             return best
-        return avoid if avoid.has_room(share, now) else None
+        if avoids is Avoids.AWHILE and self.serving.has_other(need, than=avoid.name):
+            return None
+        is_possible = not avoid.is_open and avoid.takes(need, model, now)
+        return avoid if is_possible and avoid.has_room(share, now) else None
 
     def _share(self, need: Need) -> int:
         """Return how many such lines one backend may have: the limit spread over those that take them."""
@@ -176,28 +179,6 @@ class Placement:
         while caps and caps[0] < left / len(caps):
             left -= int(caps.pop(0))  # the others may have what a full one cannot take
         return max(1, -(-left // max(1, len(caps))))
-
-    def _in_service(self, need: Need) -> Iterator[Berth]:
-        """Yield the backends in service that lack nothing of this."""
-        model = self._asked(need.model)
-        return (
-            berth
-            for berth in self.berths
-            if not berth.is_open
-            and berth.serves(model)
-            and not (berth.lacks and any(berth.lacks.reasons(need)))
-        )
-
-    def _asked(self, model: str | None) -> str | None:
-        """Leave the model aside where models that nobody lists are served, too."""
-        if self._knows_models or any(model in berth.models for berth in self.berths):
-            return model
-        return None
-
-    def _serves(self, berth: Berth, model: str | None) -> bool:
-        if not berth.serves(self._asked(model)):
-            return False
-        return model is None or not berth.lacks.has(Lacking.MODEL, model)
 
     # -- learning from lines
 
@@ -299,8 +280,7 @@ class Placement:
         ]
         self._shares.clear()
         self._odd.compare({berth.name: berth.models for berth in self.berths})
-        is_known = any(not berth.is_open for berth in self.berths)
-        self._unserved.looked(lambda model: not is_known or self.can_serve(model))
+        self.serving.looked()
         return hung
 
     def _look(self, berth: Berth, status: BackendStatus, pulse: Pulse) -> bool:
@@ -353,45 +333,14 @@ class Placement:
             return
         self._shares.clear()
         berth.since = self._clock()
+        if before.state is State.CLOSED:
+            berth.out_since = self._monotonic()
         if circuit.state is State.OPEN and before.state is State.CLOSED:
             log.warning("backend %s is taken out: %s", berth.name, circuit.reason)
         elif circuit.state is State.CLOSED:
             log.info("backend %s takes its full share", berth.name)
 
     # -- telling
-
-    def is_unserved(self, model: str | None) -> bool:
-        """Whether backends are in service, and none of them serves this model."""
-        in_service = [berth for berth in self.berths if not berth.is_open]
-        return bool(in_service) and not any(self._serves(berth, model) for berth in in_service)
-
-    def is_gone(self, model: str | None) -> bool:
-        """Whether the grace of a model that nobody serves is over: its lines wait no longer."""
-        if model is None or not self.is_unserved(model) or self.can_serve(model):
-            return False
-        return self._unserved.is_gone(model, self._monotonic())
-
-    def lacking(self, need: Need) -> str | None:
-        """Say why backends are in service and none of them takes such a line, or None."""
-        in_service = [berth for berth in self.berths if not berth.is_open]
-        if not in_service or any(self._in_service(need)):
-            return None
-        if self.is_unserved(need.model):
-            return f"No backend in service serves {need.model}."
-        reasons = [(b.name, reason) for b in in_service for reason in b.lacks.reasons(need)]
-        return "; ".join(f"{name} {reason}" for name, reason in reasons) + "."
-
-    @property
-    def served(self) -> list[str]:
-        """The models that backends in service list, sorted."""
-        return sorted(
-            {
-                model
-                for berth in self.berths
-                if not berth.is_open
-                for model in berth.models.difference(berth.lacks.names(Lacking.MODEL))
-            }
-        )
 
     @property
     def trouble(self) -> str | None:

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     PROXY_LOST = "proxy_lost"
     SHUTTING_DOWN = "shutting_down"
     OUT_OF_TIME = "out_of_time"
+    NO_BODY = "no_body"
     # the server was lost while it worked on the line
     RESET = "reset"
     TRUNCATED = "truncated"
@@ -178,6 +179,7 @@ POLICIES: dict[Reason, Policy] = {
     Reason.SHUTTING_DOWN: _nobody(
         "5xx: the server is shutting down and takes nothing more", sign=Sign.REFUSED
     ),
+    Reason.NO_BODY: _nobody("the disk does not give out the line's body"),
     Reason.OUT_OF_TIME: _nobody("no whole answer before the batch's deadline"),
     Reason.RESET: _loss(
         "connection lost before any byte of an answer (without nginx)", "upstream_lost", _LOST

@@ -325,6 +325,9 @@ class Pump:
             if length > _LONG_SLICE_BYTES:
                 self._slice_bytes[batch.seq] = length
             if length > free and not (self._memory.is_idle and not fitting):
+                self._slice_bytes[batch.seq] = (
+                    length  # it is not claimed again before there is room
+                )
                 break
             free -= length
             fitting.append((batch, lease))

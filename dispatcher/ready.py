@@ -11,19 +11,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
-from .berth import Berth, Stay
+from .berth import Avoids, Berth, Stay
 from .held import ReadyLine
 from .lacks import Need
 from .memory import Memory
 from .placement import Placement
 
+_FIRM = {Avoids.AWHILE, Avoids.ALWAYS}
 _LOOKED_AT = 64  # of what lines are parked for; a batch may name thousands of models
 AHEAD_LINES = 128
 """So many lines wait ready, or as many as may be in flight, if that is more."""
 
-_Where = tuple[Need, Berth | None]
-"""What a line needs, and where it shall not go if it can be helped."""
+
+class _Where(NamedTuple):
+    """What a line needs, and which backend it avoids."""
+
+    need: Need
+    avoid: Berth | None
+    avoids: Avoids
 
 
 class Ready:
@@ -57,15 +64,16 @@ class Ready:
     def wants(self, need: Need) -> bool:
         """Whether lines that need this shall be claimed: not while enough of them are parked.
 
-        Those that are parked for their length do not count: their batch may have shorter ones.
+        Those that are parked for their length, or wait for another backend than one that refused them, do
+        not count: their batch may have others.
         """
         model = need.model
-        if not self._placement.can_serve(model):
-            return self._placement.is_gone(model)
+        if not self._placement.serving.can_serve(model):
+            return self._placement.serving.is_gone(model)
         parked = (
             len(lines)
-            for (other, _), lines in self._parked.items()
-            if other[:2] == need[:2] and not other.size_bytes
+            for (other, _, avoids), lines in self._parked.items()
+            if other[:2] == need[:2] and not other.size_bytes and avoids is Avoids.NOW
         )
         return sum(parked) < AHEAD_LINES
 
@@ -76,7 +84,9 @@ class Ready:
 
     def gone(self) -> Iterator[ReadyLine]:
         """Take the lines whose model nobody has served for so long that they wait no longer."""
-        for where in [where for where in self._parked if self._placement.is_gone(where[0].model)]:
+        for where in [
+            where for where in self._parked if self._placement.serving.is_gone(where.need.model)
+        ]:
             self._gone.extend(self._parked.pop(where))
         while self._gone:
             line = self._gone.popleft()
@@ -87,8 +97,12 @@ class Ready:
         """Say of which batches (by id) lines are parked that no backend in service takes, and why."""
         return {
             line.held.batch.id: reason
-            for (need, _), lines in self._parked.items()
-            if (reason := self._placement.lacking(need)) is not None
+            for (need, avoid, avoids), lines in self._parked.items()
+            if (
+                reason := self._placement.serving.lacking(
+                    need, but=avoid if avoids in _FIRM else None
+                )
+            )
             for line in lines
         }
 
@@ -103,7 +117,7 @@ class Ready:
                 lines.popleft()
             if not lines:
                 del self._parked[where]
-            elif stay := self._placement.place(where[0], avoid=where[1]):
+            elif stay := self._placement.place(*where):
                 return lines.popleft(), stay
             elif len(self._parked) > _LOOKED_AT:
                 self._parked[where] = self._parked.pop(where)  # others are looked at next time
@@ -114,11 +128,11 @@ class Ready:
             line = self._lines.popleft()
             if not line.held.may_send:
                 continue
-            where = (self.need(line), line.avoid)
+            where = _Where(self.need(line), line.avoid, line.avoids)
             if where not in self._parked:
-                if stay := self._placement.place(where[0], avoid=where[1]):
+                if stay := self._placement.place(*where):
                     return line, stay
-                if self._placement.is_gone(where[0].model):
+                if self._placement.serving.is_gone(where.need.model):
                     self._gone.append(line)
                     continue
                 if not self._placement.has_room:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from batchline.metrics import Metrics
 
-from .berth import Stay
+from .berth import Avoids, Stay
 from .held import ReadyLine
 from .opinions import Kind, Opinion, Opinions
 from .placement import Placement
@@ -46,15 +46,16 @@ class Refusals:
             kind,
             by=name,
             before=line.refusals,
-            has_other=self._placement.has_other(stay.need, than=[name]),
+            has_other=self._placement.serving.has_other(stay.need, than=name),
             now=time.monotonic(),
         )
         if line.refusals:
             self._metrics.second_opinions.labels("agreed").inc()
-        line.refusals += ((name, kind),)
+        if (name, kind) not in line.refusals:
+            line.refusals += ((name, kind),)
         line.fails_with, line.avoid = verdict.result, stay.berth
         if opinion is Opinion.ELSEWHERE:
-            self._on_free(line)
+            self._send_elsewhere(line)
         self.release()
         return opinion is Opinion.COUNTS
 
@@ -82,7 +83,12 @@ class Refusals:
             assert line.fails_with is not None, "it was refused"
             self._on_failed(line, line.fails_with)
         for line in released.elsewhere:
-            self._on_free(line)
+            self._send_elsewhere(line)
+
+    def _send_elsewhere(self, line: ReadyLine) -> None:
+        is_odd = self._opinions.is_odd(*line.refusals[-1])
+        line.avoids = Avoids.ALWAYS if is_odd else Avoids.AWHILE
+        self._on_free(line)
 
     def forget(self, batch_id: str) -> None:
         """Forget what is known of a batch that does not run any more."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from batchline.metrics import Metrics
 
+from .berth import Berth
 from .budget import Budget
 from .doubt import Doubt
 from .held import ReadyLine
@@ -103,6 +104,7 @@ class Retrying:
         self._on_ripe = on_ripe
         self._on_suspect = on_suspect
         self._accounts: dict[str, _Account] = {}
+        self._short: dict[str, _Account] = {}  # those of them that lines wait for
         self._ripe: deque[ReadyLine] = deque()
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -115,11 +117,17 @@ class Retrying:
         return line.held.batch.expires_at - self._clock()
 
     def take(
-        self, line: ReadyLine, verdict: Retry, *, seconds: float = 0.0, is_free: bool = False
+        self,
+        line: ReadyLine,
+        verdict: Retry,
+        *,
+        berth: Berth | None = None,
+        seconds: float = 0.0,
+        is_free: bool = False,
     ) -> bool:
         """Let the line be tried again as the table says; False where its tries are spent.
 
-        `seconds`: how long it was under way. `is_free`: this try counts for nothing.
+        `berth`: where it was, for so many `seconds`. `is_free`: this try counts for nothing.
         """
         line.spent += 0 if is_free else verdict.cost
         line.tries += 1
@@ -132,7 +140,12 @@ class Retrying:
             return False
         if line.held.may_send and not line.is_last:
             line.is_last = then.is_last
-            self._back_off(line, then.delay_s, verdict, seconds, is_free=is_free)
+            doubt = None
+            if verdict.policy.counts is Counts.LOSS and berth is not None:
+                line.quickest_s = min(line.quickest_s, seconds)
+                doubt = Doubt(berth, time.monotonic(), self._looks(), verdict.policy.is_sure)
+            is_costly = verdict.policy.counts in _COSTLY and not is_free
+            self._back_off(line, then.delay_s, doubt, is_costly=is_costly)
         return True
 
     def sent(self, line: ReadyLine) -> None:
@@ -148,40 +161,42 @@ class Retrying:
     def ripe(self) -> Iterator[ReadyLine]:
         """Yield the lines that may be sent again now, those first that have waited longest."""
         now = time.monotonic()
-        for account in self._accounts.values():
+        for batch_id, account in list(self._short.items()):
             while account.waiting and account.budget.take(now):
                 self._ripe.append(account.waiting.popleft())
+            if not account.waiting:
+                del self._short[batch_id]
         while self._ripe:
             yield self._ripe.popleft()
 
     def next_for_idle_place(self) -> ReadyLine | None:
         """Return a line that cannot afford its retry, to be sent where nobody else wants the place."""
-        for batch_id, account in self._accounts.items():
-            if account.waiting:
-                self._accounts[batch_id] = self._accounts.pop(batch_id)  # next time another batch
-                return account.waiting.popleft()
-        return None
+        if not self._short:
+            return None
+        batch_id, account = next(iter(self._short.items()))
+        del self._short[batch_id]
+        line = account.waiting.popleft()
+        if account.waiting:
+            self._short[batch_id] = account  # next time another batch
+        return line
 
     def forget(self, batch_id: str) -> None:
         """Forget the budget of a batch that does not run any more."""
         self._accounts.pop(batch_id, None)
+        self._short.pop(batch_id, None)
 
     def measure(self, *, suspects: int) -> None:
         """Show how many lines wait, and what for."""
-        waiting = sum(len(account.waiting) for account in self._accounts.values())
+        waiting = sum(len(account.waiting) for account in self._short.values())
         self._timers = {timer for timer in self._timers if not timer.cancelled()}
         self._metrics.retries_waiting.labels("back_off").set(len(self._timers))
         self._metrics.retries_waiting.labels("budget").set(waiting)
         self._metrics.retries_waiting.labels("trial").set(suspects)
 
     def _back_off(
-        self, line: ReadyLine, delay_s: float, verdict: Retry, seconds: float, *, is_free: bool
+        self, line: ReadyLine, delay_s: float, doubt: Doubt | None, *, is_costly: bool
     ) -> None:
         timers = line.held.timers
-        doubt = None
-        if verdict.policy.counts is Counts.LOSS and line.avoid is not None:
-            line.quickest_s = min(line.quickest_s, seconds)
-            doubt = Doubt(line.avoid, time.monotonic(), self._looks(), verdict.policy.is_sure)
 
         def again() -> None:
             timers.discard(timer)
@@ -190,7 +205,6 @@ class Retrying:
                 self._doubts.append((doubt, line))
                 self.look_after_losses()
             else:
-                is_costly = verdict.policy.counts in _COSTLY and not is_free
                 self._ripen(line, is_costly=is_costly)
             self._on_ripe()
 
@@ -221,6 +235,7 @@ class Retrying:
         elif is_costly and not self._account(line).budget.take(time.monotonic()):
             self._metrics.retries_held_back.inc()
             self._account(line).waiting.append(line)
+            self._short[line.held.batch.id] = self._account(line)
         else:
             self._ripe.append(line)
 

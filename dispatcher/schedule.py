@@ -46,7 +46,7 @@ class Schedule:
         self._batches[batch.seq] = batch
         if held_lines < self.most_held:
             key = self._keys[batch.seq] = (held_lines, batch.expires_at, batch.seq)
-            self._queue_of(batch, key).add(key)
+            self._queues(key)[batch.model, batch.endpoint].add(key)
 
     def hold(self, seq: int, held_lines: int) -> None:
         """Take in how many lines are held now of a batch, if it is there."""
@@ -57,7 +57,11 @@ class Schedule:
         """Forget a batch; harmless if it is not there."""
         batch = self._batches.pop(seq, None)
         if batch is not None and (key := self._keys.pop(seq, None)):
-            self._queue_of(batch, key).discard(key)
+            queues = self._queues(key)
+            group = batch.model, batch.endpoint
+            queues[group].discard(key)
+            if not queues[group]:
+                del queues[group]
 
     def choose(self, wants: Callable[[str | None, str], bool]) -> Batch | None:
         """Choose whose slice to claim next, or None.
@@ -65,12 +69,11 @@ class Schedule:
         `wants`: whether lines for a model and an endpoint are wanted.
         """
         wanted = {group for group in {*self._fresh, *self._begun} if wants(*group)}
-        running = sum(len(self._begun[group]) for group in wanted)
-        queues = [self._begun[group] for group in wanted]
-        if self._at_most is None or running < self._at_most:
-            queues += [self._fresh[group] for group in wanted]
+        queues = [self._begun[group] for group in wanted if group in self._begun]
+        if self._at_most is None or sum(map(len, queues)) < self._at_most:
+            queues += [self._fresh[group] for group in wanted if group in self._fresh]
         first = min((key for queue in queues if (key := queue.first())), default=None)
         return None if first is None else self._batches[first[2]]
 
-    def _queue_of(self, batch: Batch, key: _Key) -> _Queue:
-        return (self._begun if key[0] else self._fresh)[batch.model, batch.endpoint]
+    def _queues(self, key: _Key) -> defaultdict[_Group, _Queue]:
+        return self._begun if key[0] else self._fresh

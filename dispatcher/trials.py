@@ -85,7 +85,8 @@ class Trials:
         self._suspects.keep_only(_is_wanted)
         now = self._monotonic()
         group = self._suspects.pick(
-            at_most=room, may=lambda line: self._placement.may_take(berth, self._need_of(line), now)
+            at_most=room,
+            may=lambda line: self._placement.serving.may_take(berth, self._need_of(line), now),
         )
         for line in group:
             line.is_on_trial = True
@@ -166,7 +167,7 @@ class Trials:
     def _choose(self, need: Need) -> Berth | None:
         """Return where to try such lines: where the last were, or where there is least to end."""
         now = self._monotonic()
-        can = [b for b in self._placement.berths if self._placement.may_take(b, need, now)]
+        can = [b for b in self._placement.berths if self._placement.serving.may_take(b, need, now)]
         usable = [berth for berth in can if self._placement.is_usable(berth)]
         if self._last in usable:
             self._usable_at = now

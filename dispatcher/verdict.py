@@ -155,6 +155,11 @@ def our_fault() -> Retry:
     return _without_answer(Reason.OUR_FAULT)
 
 
+def without_body() -> Retry:
+    """Return the verdict on a line whose body the disk does not give out at present."""
+    return _without_answer(Reason.NO_BODY)
+
+
 def model_gone(model: str | None, served: Sequence[str], *, request_id: str) -> Answer:
     """Return what a line fails with whose model nobody has served for so long."""
     shown = ", ".join(served[:_SHOWN_MODELS]) or "nothing"

@@ -170,3 +170,12 @@ def test_one_that_was_silent_and_then_gone_is_a_new_server_when_it_is_back():
     assert not silent.seen_dead("does not accept connections").is_wary
     assert silent.seen_dead("hangs: for longer", is_wary=True).epoch == silent.epoch
     assert DEAD.until == math.inf
+
+
+def test_one_that_hung_and_then_gives_errors_needs_a_proof_however_it_moves():
+    """That something in it moves proves nothing of its answers."""
+    back = HUNG.at(300.0)
+    doubted = heard(back, Sign.UNUSABLE, now=300.0)
+
+    assert doubted.moved() is doubted
+    assert doubted.is_due(300.0)

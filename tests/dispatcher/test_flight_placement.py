@@ -20,6 +20,7 @@ from scripted import HANG, RESET, Scripted, completion, error
 
 from batchline.fleet import nginx
 from dispatcher import upstream as dispatcher_upstream
+from dispatcher.bodies import Bodies
 
 
 @pytest.fixture
@@ -282,3 +283,40 @@ async def test_each_line_of_a_mixed_batch_finds_its_backend(bench, fleet):
 
     assert ended.counts.completed == 40
     assert [len(backend.seen) for backend in fleet.backends] == [20, 20]
+
+
+async def test_a_line_that_waits_for_its_body_is_not_lost_with_a_stuck_engine(
+    bench, fleet, monkeypatch
+):
+    """It has a place there and was not sent yet: it is ready again."""
+    stuck, well = fleet.backends
+    stuck.metrics = 'vllm:num_requests_running{engine="0"} 8\nvllm:generation_tokens_total 5\n'
+    stuck.script = lambda body, attempt: error(409) if attempt == 1 else HANG
+    well.script = lambda body, attempt: error(409) if attempt == 1 else ok(body, attempt)
+    of, disk = Bodies.of, asyncio.Event()
+
+    async def held_up(self, line):
+        await disk.wait()
+        return await of(self, line)
+
+    monkeypatch.setattr(Bodies, "of", held_up)
+    lines = "\n".join(request_line(i, pad="x" * 50_000) for i in range(12))
+    batch = await bench.submit(lines)
+    async with bench.running(**fleet.settings, hang_after_s=1, max_held_bytes=120_000):
+        await bench.until(lambda: _are(bench, ["open", "closed"]))
+        disk.set()
+        ended = await bench.ended(batch)
+
+    assert (ended.counts.completed, ended.counts.failed) == (12, 0)
+
+
+async def test_the_time_that_one_backend_asks_for_holds_no_line_while_others_are_free(bench, fleet):
+    """Retry-After is that backend's: its lines go elsewhere at once."""
+    full, well = fleet.backends
+    full.script = lambda body, attempt: error(503, **{"Retry-After": "500"})
+    well.script = ok
+    batch = await bench.submit(40)
+    async with bench.running(**fleet.settings, max_attempts=1):
+        ended = await bench.ended(batch)
+
+    assert ended.counts.completed == 40

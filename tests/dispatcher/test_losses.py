@@ -60,13 +60,14 @@ class Scene:
         held = SimpleNamespace(batch=batch, timers=set(), may_send=True)
         self.line = SimpleNamespace(
             held=held, spent=0, tries=0, was_stale=False, is_last=False, losses=0,
-            quickest_s=9.0, fails_with=None, avoid=Berth("a:1", "a:1"),
+            quickest_s=9.0, fails_with=None, avoid=Berth("b:1", "b:1", answered_at=float("inf")),
         )  # fmt: skip
+        self.berth = Berth("a:1", "a:1")
 
     async def take(self, reason):
         """Let the line end like this, and its back-off be over."""
         verdict = Retry(NoAnswer("x", "y"), reason)
-        taken = self.retrying.take(self.line, verdict, seconds=0.5)
+        taken = self.retrying.take(self.line, verdict, berth=self.berth, seconds=0.5)
         while self.line.held.timers:
             await asyncio.sleep(0)
         return taken
@@ -81,7 +82,7 @@ async def test_a_loss_of_a_server_that_died_is_no_try():
     scene = Scene()
     for _ in range(2):
         await scene.take(Reason.RESET)
-        scene.line.avoid.gone_at = float("inf")
+        scene.berth.gone_at = float("inf")
         scene.retrying.look_after_losses()
 
     assert (scene.line.spent, scene.line.losses, scene.line.quickest_s) == (0, 2, 0.5)

@@ -10,8 +10,11 @@ from aiohttp import web
 from bench import request_line
 from scripted import HANG, completion
 
+from batchline.blobs.local import LocalBlobs
+from batchline.errors import StoreUnavailable
 from batchline.model import Batch
 from batchline.states import BatchStatus
+from batchline.store.sqlite_work import SqliteWork
 from dispatcher.held import Held, ReadyLine
 from dispatcher.memory import Memory
 
@@ -245,3 +248,53 @@ async def test_an_input_that_is_gone_when_a_body_is_read_again_fails_its_batch(b
     assert ended.status in {BatchStatus.FAILED, BatchStatus.COMPLETED}
     if ended.status is BatchStatus.FAILED:
         assert "input file cannot be read any more" in ended.faults[0].message
+
+
+async def test_a_disk_that_refuses_a_body_costs_no_try(bench, upstream, monkeypatch):
+    """It waits and asks again, however few tries a line has."""
+    read_many, refused = LocalBlobs.read_many, []
+
+    async def refuses(self, ranges):
+        if len(upstream.seen) == 6 and len(refused) < 20:
+            refused.append(ranges)
+            raise StoreUnavailable("Too many open files.")
+        return await read_many(self, ranges)
+
+    monkeypatch.setattr(LocalBlobs, "read_many", refuses)
+    upstream.script = lambda body, attempt: (
+        web.Response(status=503) if attempt == 1 else web.json_response(completion())
+    )
+    batch = await bench.submit(long_lines(6, 50 * KB))
+    async with bench.running(max_held_bytes=120 * KB, max_attempts=1):
+        ended = await bench.ended(batch)
+
+    assert (ended.counts.completed, len(refused)) == (6, 20)
+
+
+async def test_short_lines_that_do_not_fit_are_not_claimed_again_and_again(
+    bench, upstream, monkeypatch
+):
+    """They wait until there is room for a slice of them."""
+    claims, claim_each = [], SqliteWork.claim_each
+
+    async def counted(self, picked, **wanted):
+        claims.append(picked)
+        return await claim_each(self, picked, **wanted)
+
+    monkeypatch.setattr(SqliteWork, "claim_each", counted)
+    upstream.script = lambda body, attempt: (
+        HANG if len(body["pad"]) > 100 * KB else web.json_response(completion())
+    )
+    async with bench.running(max_held_bytes=1100 * KB):
+        long = await bench.submit(long_lines(5, 200 * KB))
+        await bench.until(lambda: bench.holds(upstream.in_flight == 5))
+        short = await bench.submit(long_lines(200, 4 * KB))
+        await bench.until(lambda: bench.is_in(short, BatchStatus.IN_PROGRESS))
+        asked = upstream.health_asked
+        await bench.until(lambda: bench.holds(upstream.health_asked > asked + 20))
+        while_full = len(claims)
+        upstream.release.set()
+        ends = [await bench.ended(batch) for batch in (long, short)]
+
+    assert [ended.counts.failed for ended in ends] == [0, 0]
+    assert while_full < 20

@@ -87,6 +87,32 @@ def test_one_that_answers_in_between_is_not_taken_out(scene):
         scene.answered("a")
 
 
+def test_the_word_of_one_that_is_known_to_be_odd_never_counts(scene):
+    """Also while those who answer what it refuses are out: the line waits for them."""
+    scene.refused(0)
+    scene.answered("b", 0)
+
+    assert scene.refused(1, has_other=False) is Opinion.ELSEWHERE
+    assert scene.opinions.is_odd("a", KIND)
+    assert not scene.opinions.is_odd("b", KIND)
+    assert scene.refused(2, kind=OTHER, has_other=False) is Opinion.COUNTS
+
+
+def test_answers_count_against_old_oddities_also_once_a_kind_is_settled(scene):
+    """Two lines that others answered, then many answers of its own: the next one takes nobody out."""
+    for line in range(ODD - 1):
+        scene.refused(line)
+        scene.answered("b", line)
+    scene.refused(100, kind=OTHER)
+    scene.refused(100, "b", OTHER)
+
+    assert not scene.opinions.is_idle
+    scene.answered("a")
+    assert scene.opinions.is_idle
+    scene.refused(50)
+    assert scene.answered("b", 50) is None
+
+
 def test_two_that_refuse_for_different_reasons_agree_on_the_line_and_on_no_kind(scene):
     """One of them is sick perhaps; the line was refused by two all the same."""
     scene.refused(0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 from batchline.model import BackendStatus
-from dispatcher.berth import News
+from dispatcher.berth import Avoids, News
 from dispatcher.circuit import Sign, State
 from dispatcher.lacks import Lacking, Need
 from dispatcher.placement import Placement
@@ -92,6 +93,43 @@ def test_the_backend_that_lost_a_line_gets_it_again_only_if_it_is_alone():
     assert scene.place(avoid=a) == []
     scene.look(b={"alive": False})
     assert scene.where(scene.place(avoid=a)) == {"a": 1}
+
+
+def test_a_refused_line_waits_for_another_backend_that_is_expected_back():
+    """Not longer than the grace, unless others are known to answer what the one that is left refuses."""
+    scene = Scene("a", "b", limit=4, grace_s=60.0)
+    a = scene.berths["a"]
+    for stay in scene.place(2):
+        scene.end(stay, Sign.WELL)
+    scene.look(b={"alive": False})
+    scene.now += 59
+    place = scene.placement.place
+    assert place(Need("m"), a, Avoids.NOW).berth is a
+    assert place(Need("m"), a, Avoids.AWHILE) is None
+    assert "refused it" in scene.placement.serving.lacking(Need("m"), but=a)
+
+    scene.now += 1
+    assert place(Need("m"), a, Avoids.AWHILE).berth is a
+    assert place(Need("m"), a, Avoids.ALWAYS) is None
+    scene.look(b={"models": ("m",)})
+    assert place(Need("m"), a, Avoids.ALWAYS).berth.name == "b"
+    assert scene.placement.serving.lacking(Need("m"), but=a) is None
+
+
+def test_a_backend_that_never_was_in_service_is_not_expected():
+    """Configured, and not there: nobody waits for it."""
+    scene = Scene("a", "b")
+    scene.look(b={"alive": False})
+
+    assert scene.placement.place(Need("m"), scene.berths["a"], Avoids.AWHILE).berth.name == "a"
+
+
+def test_a_refused_line_waits_for_a_backend_that_is_reserved():
+    """Else it would go to and fro between its ready place and the one that refuses it."""
+    scene = Scene("a", "b")
+    scene.berths["b"].is_reserved = True
+
+    assert scene.placement.place(Need("m"), scene.berths["a"], Avoids.AWHILE) is None
 
 
 def test_a_backend_that_refuses_is_out_at_once_and_tried_again_soon():
@@ -274,14 +312,14 @@ def test_what_a_backend_lacks_concerns_only_lines_that_need_it():
 
     assert scene.placement.place(rerank) is None
     assert scene.placement.place(chat) is not None
-    assert scene.placement.lacking(rerank) == "a broke off."
-    assert scene.placement.lacking(chat) is None
+    assert scene.placement.serving.lacking(rerank) == "a broke off."
+    assert scene.placement.serving.lacking(chat) is None
     scene.now += 1
     trial = scene.placement.place(rerank)
     assert trial.is_trial
     assert scene.placement.place(rerank) is None
     scene.end(trial, Sign.WELL)
-    assert scene.placement.lacking(rerank) is None
+    assert scene.placement.serving.lacking(rerank) is None
 
 
 def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
@@ -295,7 +333,7 @@ def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
 
     assert scene.placement.place(fits) is not None
     assert scene.placement.place(large) is None
-    assert scene.placement.lacking(fits) is None
+    assert scene.placement.serving.lacking(fits) is None
     scene.now += 31
     trial = scene.placement.place(large)
     scene.end(trial, Sign.WELL)
@@ -400,12 +438,12 @@ def test_a_model_that_nobody_serves_waits_and_is_named():
     scene = Scene("a", "b")
 
     assert scene.place(model="lost") == []
-    assert not scene.placement.can_serve("lost")
-    assert [scene.placement.is_unserved(model) for model in ("m", "lost")] == [False, True]
+    assert not scene.placement.serving.can_serve("lost")
+    assert [scene.placement.serving.is_unserved(model) for model in ("m", "lost")] == [False, True]
 
     free = Scene("a", "b", knows_models=False)
     assert len(free.place(model="lost")) == 1
-    assert not free.placement.is_unserved("lost")
+    assert not free.placement.serving.is_unserved("lost")
 
 
 def test_a_backend_that_lists_nothing_may_serve_anything():
@@ -441,19 +479,37 @@ def test_a_model_that_the_last_backend_denies_waits_for_its_grace():
         (stay,) = scene.place()
         scene.end(stay, Sign.NOTHING, lacking=Lacking.MODEL)
         scene.look(a={"models": ("other",)})
-        assert not scene.placement.is_gone("m")
-        assert scene.placement.lacking(Need("m")) == "No backend in service serves m."
+        assert not scene.placement.serving.is_gone("m")
+        assert scene.placement.serving.lacking(Need("m")) == "No backend in service serves m."
         scene.now += 59
-        assert not scene.placement.is_gone("m")
+        assert not scene.placement.serving.is_gone("m")
         scene.look(a={"models": ("m",)})
-        assert not scene.placement.is_gone("m")
+        assert not scene.placement.serving.is_gone("m")
         scene.now += 2
 
     scene.look(a={"models": ("other",)})
-    assert not scene.placement.is_gone("m")
+    assert not scene.placement.serving.is_gone("m")
     scene.now += 60
-    assert scene.placement.is_gone("m")
-    assert scene.placement.served == ["other"]
+    assert scene.placement.serving.is_gone("m")
+    assert scene.placement.serving.models == ["other"]
+
+
+def test_a_model_is_not_gone_while_a_server_that_lists_it_is_asked_once_more():
+    """It denied it all the while, and is asked at least so often that it is noticed when it is mended."""
+    scene = Scene("a", grace_s=60.0)
+    asked = []
+    for _ in range(200):
+        if stays := scene.place():
+            asked.append(scene.now)
+            assert not scene.placement.serving.is_gone("m")
+            scene.now += 0.4
+            scene.end(stays[0], Sign.NOTHING, lacking=Lacking.MODEL)
+        if scene.placement.serving.is_gone("m"):
+            break
+        scene.now += 0.5
+
+    assert 60 < scene.now - asked[0] < 75
+    assert max(later - before for before, later in pairwise(asked)) <= 12
 
 
 def test_a_model_is_not_gone_while_a_server_that_had_it_is_down():
@@ -461,15 +517,15 @@ def test_a_model_is_not_gone_while_a_server_that_had_it_is_down():
     scene = Scene("a", "b", grace_s=60.0)
     scene.look(a={"models": ("other",)}, b={"models": ("m",), "alive": False})
     scene.now += 600
-    assert not scene.placement.is_gone("m")
+    assert not scene.placement.serving.is_gone("m")
 
     scene.look(b={"models": ("other",)})
-    assert not scene.placement.is_gone("m")
+    assert not scene.placement.serving.is_gone("m")
     scene.now += 50
     scene.look(a={"alive": False}, b={"alive": False})
     scene.now += 600
     scene.look(a={"models": ("other",)}, b={"models": ("other",)})
-    assert not scene.placement.is_gone("m")
+    assert not scene.placement.serving.is_gone("m")
 
 
 @pytest.mark.parametrize("urls", [(), ("http://127.0.0.1:8000/",)])

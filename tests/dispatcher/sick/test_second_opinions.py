@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scripted import error
-from sickbed import FEW, LINES, lines, sends, well
+from scripted import HANG, error
+from sickbed import FEW, LINES, lines, sends, until_said, well
 
 FEW_OPINIONS = 10
 """Second sends of one kind of refusal, however many lines are refused."""
@@ -106,3 +106,26 @@ async def test_each_kind_of_refusal_is_settled_by_itself(bench, fleet):
 
     output, _ = await bench.results(ended)
     assert [line["custom_id"] for line in output] == [f"id-{n}" for n in range(150) if n % 3 == 2]
+
+
+async def test_what_another_server_answers_waits_for_it_while_it_is_gone(bench, fleet):
+    """It is known that the one that is left is the odd one: no line fails by its word."""
+    answer, numbers = well(), set()
+
+    def answers_some(body, attempt):
+        numbers.update({int(body["tag"][1:])} if is_third(int(body["tag"][1:])) else ())
+        return answer(body, attempt) if len(numbers) < 5 else HANG
+
+    fleet.sick.script = refusing(REFUSALS["too long"], which=is_third)
+    fleet.well.script = answers_some
+    batch = await bench.submit(lines())
+    async with bench.running(**fleet.settings, max_attempts=1, max_in_flight=8):
+        await bench.until(lambda: bench.holds(len(numbers) >= 5))
+        await fleet.well.die()
+        await until_said(bench, "refused it, and no other backend is in service")
+        fleet.well.script = answer
+        fleet.well.release.set()  # a connection that was just being made may have lived
+        await fleet.well.listen()
+        ended = await bench.ended(batch)
+
+    assert (ended.counts.completed, ended.counts.failed) == (LINES, 0)

@@ -1,0 +1,118 @@
+"""One attempt of one line: its body is read, it is sent, the reply is judged, and its backend hears of it.
+
+What becomes of the line is `flight`'s matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from batchline.errors import StoreUnavailable
+from batchline.failpoints import failpoint
+
+from .berth import News, Stay
+from .bodies import Bodies
+from .circuit import Sign
+from .held import ReadyLine
+from .lacks import Lacking
+from .outcomes import Outcomes
+from .placement import Placement
+from .policy import POLICIES
+from .upstream import Break, Broken, Reply, Upstream
+from .verdict import Setting, Succeeded, Verdict, judge, without_body
+from .wording import why_of
+
+log = logging.getLogger(__name__)
+
+
+class Attempts:
+    """Makes attempts. `list_again` is told whose list of models is not true any more."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        placement: Placement,
+        bodies: Bodies,
+        *,
+        outcomes: Outcomes,
+        clock: Callable[[], float],
+        list_again: Callable[[str], None],
+    ) -> None:
+        self._upstream = upstream
+        self._placement = placement
+        self._bodies = bodies
+        self._outcomes = outcomes
+        self._clock = clock
+        self._list_again = list_again
+
+    async def make(
+        self, line: ReadyLine, stay: Stay, within_s: float
+    ) -> tuple[Verdict, float] | None:
+        """Send a line once; return the verdict and how many seconds it took. None: its batch is broken."""
+        try:
+            body = line.body or await self._bodies.of(line)
+        except StoreUnavailable as exc:
+            log.warning("line %d of %s waits for its body: %s", line.index, line.held.batch.id, exc)
+            return without_body(), 0.0
+        if body is None:
+            return None
+        failpoint("send.before")
+        reply = await self._send(line, body, stay, within_s)
+        stay.has_answer = True
+        failpoint("send.answered")
+        verdict = judge(reply, self._setting(line, stay))
+        self._outcomes.measure(verdict, reply.seconds)
+        self._tell(line, stay, reply, verdict)
+        return verdict, reply.seconds
+
+    async def _send(
+        self, line: ReadyLine, body: bytes, stay: Stay, within_s: float
+    ) -> Reply | Broken:
+        """Send the line; where its backend hangs that is its end, as if the connection were lost."""
+        started = time.monotonic()
+        try:
+            return await self._upstream.send(
+                line.held.batch.endpoint,
+                body,
+                request_id=line.name,
+                backend=stay.berth.pin,
+                within_s=within_s,
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if stay.hung is None or task is None or task.uncancel():
+                raise
+            seconds = time.monotonic() - started
+            return Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
+
+    def _tell(self, line: ReadyLine, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
+        """Let the circuits hear of it; a loss on the way there is no backend's."""
+        if isinstance(verdict, Succeeded):
+            self._placement.heard(stay, News(Sign.WELL, reply.backend))
+            return
+        row, body = POLICIES[verdict.reason], line.body or b""
+        news = News(
+            row.sign,
+            reply.backend,
+            why_of(reply, verdict.reason, endpoint=line.held.batch.endpoint, request=body),
+            lacking=row.lacking,
+            size_bytes=len(body),
+        )
+        if isinstance(reply, Broken) and reply.backend is None:
+            self._placement.lost_way(stay, news)
+        else:
+            self._placement.heard(stay, news)
+        if row.lacking is Lacking.MODEL:
+            self._list_again(stay.berth.name)
+
+    def _setting(self, line: ReadyLine, stay: Stay) -> Setting:
+        return Setting(
+            now=self._clock(),
+            endpoint=line.held.batch.endpoint,
+            request=line.body or b"",
+            may_be_stale=not line.was_stale,
+            is_leaving=stay.berth.is_leaving,
+        )
