@@ -42,7 +42,7 @@ class Reason(StrEnum):
     REDIRECTED = "redirected"
     NO_ENDPOINT = "no_endpoint"
     BODY_REFUSED = "body_refused"
-    FOREIGN = "foreign_answer"
+    NO_SERVER = "no_model_server"
     MODEL_MISSING = "model_missing"
     # it has no time now
     RATE_LIMITED = "rate_limited"
@@ -61,6 +61,7 @@ class Reason(StrEnum):
     ERROR_IN_200 = "error_in_200"
     ENGINE_ERROR = "engine_error"
     ENGINE_FAULT = "engine_fault"
+    FOREIGN = "foreign_answer"
     OUR_FAULT = "internal_error"
     # trying again would not help
     CLIENT_ERROR = "client_error"
@@ -207,8 +208,8 @@ POLICIES: dict[Reason, Policy] = {
     Reason.BODY_REFUSED: _nobody(
         "413 without an error object: a proxy refuses what is so long", lacking=Lacking.SIZE
     ),
-    Reason.FOREIGN: _nobody(
-        "any other 4xx, 501 without JSON: a page or a bare text is no model server's",
+    Reason.NO_SERVER: _nobody(
+        "410, 421, 426, 431, 501 without JSON: whatever the line says, no model server is there",
         lacking=Lacking.ENDPOINT,
     ),
     Reason.MODEL_MISSING: _nobody(
@@ -251,6 +252,9 @@ POLICIES: dict[Reason, Policy] = {
     ),
     Reason.ENGINE_FAULT: _try(
         "4xx, 501 that tells of the engine: NaN in its figures, CUDA, out of memory"
+    ),
+    Reason.FOREIGN: _try(
+        "any other 4xx without JSON: a page or a bare text is no model server's", Wait.BACK_OFF
     ),
     Reason.OUR_FAULT: Policy(
         "the dispatcher's own bug",

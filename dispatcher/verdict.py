@@ -42,6 +42,8 @@ _MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
 _NO_METHOD = 405
 _TOO_LONG = 413
+_WHATEVER_IT_SAYS = frozenset({410, 421, 426, 431, 501})
+"""No line provokes these by what it says."""
 _BAD_GATEWAY = 502
 _SERVER_ERRORS = 500
 _STALE_S = 0.1
@@ -278,7 +280,9 @@ def _of_client_error(reply: Reply, setting: Setting) -> Reason:
         return Reason.MODEL_MISSING
     if tells_of_engine(error):
         return Reason.ENGINE_FAULT
-    return Reason.FOREIGN if is_foreign(status, reply.body) else Reason.CLIENT_ERROR
+    if not is_foreign(status, reply.body):
+        return Reason.CLIENT_ERROR
+    return Reason.NO_SERVER if status in _WHATEVER_IT_SAYS else Reason.FOREIGN
 
 
 def _of_engine(body: bytes) -> Reason | None:

@@ -38,6 +38,10 @@ def _words(reply: Reply, reason: Reason, endpoint: str, request: Body) -> str | 
     status = reply.status
     where = (reply.location or "nowhere")[:_SHOWN_CHARS]
     model = (model_of(request) or "")[:_SHOWN_CHARS] if reason is Reason.MODEL_MISSING else ""
+    foreign = (
+        f"answers {endpoint} with {status} and {_page(reply.body)}, which is no model server's "
+        "answer: check its address, and the proxies before it"
+    )
     return {
         Reason.KEY_REFUSED: _LOGINS.get(
             status, f"refuses our key ({status}): check BATCHLINE_UPSTREAM_API_KEY"
@@ -50,10 +54,8 @@ def _words(reply: Reply, reason: Reason, endpoint: str, request: Body) -> str | 
             f"refuses requests of {figures.size(len(request))} as too large ({status}): "
             "raise the limit of the proxy before it"
         ),
-        Reason.FOREIGN: (
-            f"answers {endpoint} with {status} and {_page(reply.body)}, which is no model server's "
-            "answer: check its address, and the proxies before it"
-        ),
+        Reason.NO_SERVER: foreign,
+        Reason.FOREIGN: foreign,
         Reason.MODEL_MISSING: f"does not know the model {model} ({status})",
     }.get(reason)
 

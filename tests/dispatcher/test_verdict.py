@@ -117,7 +117,8 @@ CASES = {
         Reason.SHUTTING_DOWN,
     ),
     "501": (reply(501), Reason.CLIENT_ERROR),
-    "501 HTML": (reply(501, b"<!DOCTYPE HTML>"), Reason.FOREIGN),
+    "501 HTML": (reply(501, b"<!DOCTYPE HTML>"), Reason.NO_SERVER),
+    "431 empty": (reply(431, b""), Reason.NO_SERVER),
     "501 of the engine": (vllm_error("CUDA error: no", 501), Reason.ENGINE_FAULT),
     "502": (reply(502, b"<html>"), Reason.BAD_GATEWAY),
     "502 nginx": (failed_by_nginx("a:1", "b:1"), Reason.BACKEND_FAILED),
@@ -201,7 +202,7 @@ def test_a_response_of_a_server_that_stops_may_be_cut_short():
 
 def test_evidence_about_the_server_costs_a_line_nothing():
     """Key, route, model list, a proxy's limit, no room: such lines only wait."""
-    for status in (302, 400, 401, 402, 403, 404, 405, 407, 413, 421, 429, 501, 503, 511, 529):
+    for status in (302, 401, 402, 403, 404, 405, 407, 413, 421, 429, 501, 503, 511, 529):
         verdict = judge(reply(status, b""), HERE)
         assert isinstance(verdict, Retry)
         assert verdict.cost == 0

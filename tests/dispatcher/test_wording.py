@@ -38,7 +38,7 @@ WORDS = {
     ),
     "empty": (
         reply(501),
-        Reason.FOREIGN,
+        Reason.NO_SERVER,
         f"answers /v1/x with 501 and nothing, {NO_SERVER}",
     ),
     "redirect": (
