@@ -129,9 +129,11 @@ class Fleet:
         """How many requests this server's engine has in hand."""
         return sum_of(f"{self.backend_urls[number]}/metrics", "vllm:num_requests_running")
 
-    def hangs(self) -> float:
-        """How often the dispatcher took a server out because it hung."""
-        return sum_of(self._dispatcher_metrics, "batchline_backend_hangs_total")
+    def hangs(self, number: int) -> float:
+        """How often the dispatcher took this server out because it hung."""
+        name = f"127.0.0.1:{self.backend_ports[number]}"
+        hangs = f'batchline_backend_hangs_total{{backend="{name}"}}'
+        return sum_of(self._dispatcher_metrics, hangs)
 
     def gets_lines(self, number: int) -> bool:
         """Whether the dispatcher gives this server its full share."""
@@ -160,6 +162,10 @@ class Fleet:
         return self.client.batches.create(
             input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
         )
+
+    def has_ended(self, batch) -> bool:
+        """Whether the batch has ended by now."""
+        return self.client.batches.retrieve(batch.id).status in _TERMINAL
 
     def finish(self, batch, *, within_s: float = _BATCH_S):
         """Poll until the batch has ended; return its last state."""
