@@ -301,6 +301,8 @@ class BackendStatus:
     """Why it gets no lines or few, in words; of a closed circuit, what the backend lacks."""
     in_flight: int = 0
     """Lines sent there and not yet answered."""
+    is_stale: bool = False
+    """Its gauges are those of an earlier look: it is late to tell."""
 
     @property
     def trouble(self) -> str | None:

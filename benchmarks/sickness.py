@@ -43,6 +43,10 @@ def _error(status: int, message: str, kind: str = "BadRequestError", **fields: o
     return _object(error=error)
 
 
+def _flat(status: int, message: str) -> bytes:
+    return _object(object="error", message=message, type="Error", param=None, code=status)
+
+
 def _page(title: str) -> bytes:
     page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1><hr>nginx</body></html>"
     return page.encode()
@@ -69,6 +73,8 @@ def _scores(*scores: float | None) -> bytes:
 
 _NO_MODEL = f"The model `{MODEL}` does not exist."
 _NAN = "Out of range float values are not JSON compliant: nan"
+_HTTPS = "400 The plain HTTP request was sent to HTTPS port"
+_FOREIGN = "no model server's answer"
 _LOGIN = "https://login.example/"
 
 FORMS = (
@@ -109,6 +115,14 @@ FORMS = (
 OTHERS = (
     Form("407", 407, _page("Proxy Authentication Required"), "(407)", kind=_HTML),
     Form("511", 511, _page("Network Authentication Required"), "(511)", kind=_HTML),
+    Form("402", 402, _error(402, "No credit."), "wants to be paid first (402)"),
+    Form("400 HTTPS", 400, _page(_HTTPS), f"400 and “{_HTTPS}", kind=_HTML),
+    Form("400 text", 400, b"Client sent an HTTP request to an HTTPS server.", _FOREIGN),
+    Form("400 empty", 400, b"", _FOREIGN),
+    Form("421 HTML", 421, _page("421 Misdirected Request"), _FOREIGN, kind=_HTML),
+    Form("426 empty", 426, b"", _FOREIGN),
+    Form("431 HTML", 431, _page("Request Header Fields Too Large"), _FOREIGN, kind=_HTML),
+    Form("501 HTML", 501, _page("Unsupported method (POST)"), _FOREIGN, kind=_HTML),
     Form("404 HTML", 404, _page("404 Not Found"), f"has no {CHAT} (404)", kind=_HTML),
     Form("404 empty", 404, b"", f"has no {CHAT} (404)"),
     Form("405 bare", 405, _object(detail="Method Not Allowed"), f"has no {CHAT} (405)"),
@@ -118,6 +132,7 @@ OTHERS = (
         _error(404, "No such deployment here.", code="model_not_found"),
         f"serves {MODEL}",
     ),
+    Form("404 model, flat", 404, _flat(404, _NO_MODEL), f"serves {MODEL}"),
     Form("308", 308, b"", "to /v2/chat", headers={"Location": "/v2/chat"}),
     Form("301 to nowhere", 301, b"", "redirects"),
     Form("413 empty", 413, b"", "as too large (413)"),
@@ -161,6 +176,7 @@ OTHERS = (
         endpoint=RERANK,
     ),
     Form("400 CUDA", 400, _error(400, "CUDA out of memory. Tried to allocate 2.00 GiB.")),
+    Form("400 NaN, flat", 400, _flat(400, _NAN)),
     Form("400 device", 400, _error(400, "CUDA error: device-side assert triggered")),
 )
 """More of the same kinds."""

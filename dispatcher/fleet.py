@@ -106,7 +106,8 @@ class Fleet:
         pulse = self._probe.pulses.get(berth.name)
         if not status.alive and pulse and pulse.is_late(answered_at=berth.answered_at):
             late = "is late to answer questions, but answers lines"
-            status = replace(status, alive=True, reason=late)
+            status = self._probe.last_alive(berth.name) or status
+            status = replace(status, alive=True, reason=late, is_stale=True)
         return replace(
             status,
             circuit=str(berth.circuit.state),

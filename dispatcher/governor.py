@@ -3,7 +3,8 @@
 Aim: every backend has a short queue of its own, never a long one (measured: 1.1 to 1.25 requests in
 flight per running one keep an engine full). Growth is by a quarter while no engine has a queue and we
 are the limit; with a long queue the limit falls to what is useful. Backends without metrics get a fixed
-share. A fixed `max_in_flight` is obeyed as an upper bound. Backends that come and go take their part of the
+share. What is late to tell changes nothing: those that tell stand for it, and with none the limit is kept.
+A fixed `max_in_flight` is obeyed as an upper bound. Backends that come and go take their part of the
 limit along; how gently one that came back is filled is its circuit's decision.
 """
 
@@ -46,16 +47,15 @@ class Governor:
         return Governor(max(1, min(limit, self.bound or _MOST)), self.bound, len(alive))
 
     def _next(self, alive: Sequence[BackendStatus], limit: int, in_flight: int) -> int:
-        if self.bound is not None and all(b.running is None for b in alive):
-            return self.bound
-        seeing = [b for b in alive if b.running is not None]
+        seeing = [b for b in alive if b.running is not None and not b.is_stale]
         if not seeing:
-            return BLIND_PER_BACKEND * len(alive)
+            is_late = any(b.running is not None for b in alive)
+            return limit if is_late else self.bound or BLIND_PER_BACKEND * len(alive)
         running = sum(b.running or 0 for b in seeing)
         waiting = sum(b.waiting or 0 for b in seeing)
         floor = START_PER_BACKEND * len(alive)
         if waiting > max(_QUEUE_GOAL * running, len(seeing)):
-            return max(floor, round(running * (1 + _QUEUE_GOAL)))
+            return max(floor, round(running * (1 + _QUEUE_GOAL) * len(alive) / len(seeing)))
         if waiting <= _QUEUE_GOAL / 2 * running and in_flight >= limit * _FULL:
             return max(floor, limit + max(8, limit // 4))
         return max(floor, limit)

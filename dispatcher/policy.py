@@ -42,6 +42,7 @@ class Reason(StrEnum):
     REDIRECTED = "redirected"
     NO_ENDPOINT = "no_endpoint"
     BODY_REFUSED = "body_refused"
+    NO_SERVER = "no_model_server"
     MODEL_MISSING = "model_missing"
     # it has no time now
     RATE_LIMITED = "rate_limited"
@@ -60,6 +61,7 @@ class Reason(StrEnum):
     ERROR_IN_200 = "error_in_200"
     ENGINE_ERROR = "engine_error"
     ENGINE_FAULT = "engine_fault"
+    FOREIGN = "foreign_answer"
     OUR_FAULT = "internal_error"
     # trying again would not help
     CLIENT_ERROR = "client_error"
@@ -196,7 +198,7 @@ POLICIES: dict[Reason, Policy] = {
         is_sure=True,
     ),
     Reason.KEY_REFUSED: _nobody(
-        "401, 403, 407, 511: the server, or a proxy before it, refuses our key",
+        "401, 402, 403, 407, 511: the server, or a proxy before it, refuses our key",
         sign=Sign.UNUSABLE,
     ),
     Reason.REDIRECTED: _nobody("3xx", lacking=Lacking.ENDPOINT),
@@ -205,6 +207,10 @@ POLICIES: dict[Reason, Policy] = {
     ),
     Reason.BODY_REFUSED: _nobody(
         "413 without an error object: a proxy refuses what is so long", lacking=Lacking.SIZE
+    ),
+    Reason.NO_SERVER: _nobody(
+        "410, 421, 426, 431, 501 without JSON: whatever the line says, no model server is there",
+        lacking=Lacking.ENDPOINT,
     ),
     Reason.MODEL_MISSING: _nobody(
         "404 with an error object that names the line's model", lacking=Lacking.MODEL
@@ -245,7 +251,10 @@ POLICIES: dict[Reason, Policy] = {
         Wait.BACK_OFF,
     ),
     Reason.ENGINE_FAULT: _try(
-        "4xx that tells of the engine: NaN in its figures, CUDA, out of memory"
+        "4xx, 501 that tells of the engine: NaN in its figures, CUDA, out of memory"
+    ),
+    Reason.FOREIGN: _try(
+        "any other 4xx without JSON: a page or a bare text is no model server's", Wait.BACK_OFF
     ),
     Reason.OUR_FAULT: Policy(
         "the dispatcher's own bug",
@@ -255,7 +264,9 @@ POLICIES: dict[Reason, Policy] = {
         code="internal_error",
         message=_OURS,
     ),
-    Reason.CLIENT_ERROR: Policy("any other 4xx, 501", Then.FAIL, sign=Sign.REJECTED),
+    Reason.CLIENT_ERROR: Policy(
+        "any other 4xx, 501 with JSON; 422 with a text", Then.FAIL, sign=Sign.REJECTED
+    ),
     Reason.MODEL_GONE: Policy(
         "no living server has served the line's model for `model_grace_s`: 404 `model_not_found`",
         Then.FAIL,
@@ -284,6 +295,7 @@ BREAKS: dict[Break, Reason] = {
 
 _STATUSES = {
     401: Reason.KEY_REFUSED,
+    402: Reason.KEY_REFUSED,
     403: Reason.KEY_REFUSED,
     407: Reason.KEY_REFUSED,
     408: Reason.REQUEST_TIMEOUT,

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -54,6 +54,10 @@ class _Memory:
     gauges_at: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
     status: BackendStatus | None = None
+    told: BackendStatus | None = None
+    """The status that was told last: it is no news a second time."""
+    alive_status: BackendStatus | None = None
+    """The last one that says that it is alive."""
     look: asyncio.Task[BackendStatus] | None = None
 
 
@@ -106,19 +110,32 @@ class Probe:
     async def look(self) -> list[BackendStatus]:
         """Look at all backends at once, for a second; in the configured order.
 
-        One that takes longer (five seconds at most) is told as it was seen before.
+        One that takes longer (five seconds at most) is told as it was seen before, as stale.
         """
         looks = [self._begin(url) for url in self._urls]
         await asyncio.wait(looks, timeout=_PATIENCE_S)
         for look in looks:
             if look.done():
                 look.result()
-        return [self._memory[url].status or self._unknown(url) for url in self._urls]
+        return [self._tell(url) for url in self._urls]
 
     @property
     def pulses(self) -> dict[str, Pulse]:
         """What the looks so far say of each backend's life, by its name."""
         return {urlsplit(url).netloc: memory.pulse for url, memory in self._memory.items()}
+
+    def last_alive(self, name: str) -> BackendStatus | None:
+        """Return what was seen of a backend when it was last seen alive, or None."""
+        found = (memory.alive_status for memory in self._memory.values())
+        return next((one for one in found if one is not None and one.name == name), None)
+
+    def _tell(self, url: str) -> BackendStatus:
+        memory = self._memory[url]
+        status = memory.status or self._unknown(url)
+        if status is memory.told:
+            return replace(status, is_stale=True)
+        memory.told = status
+        return status
 
     def _begin(self, url: str) -> asyncio.Task[BackendStatus]:
         memory = self._memory[url]
@@ -173,11 +190,14 @@ class Probe:
         reason = _reason(heard)
         if heard.is_silent:
             memory.pulse = memory.pulse.unanswered(since=asked_at)
-        elif reason is not None:
-            memory.pulse = memory.pulse.answered(memory.pulse.engine, now=time.monotonic())
+        else:
+            memory.pulse = memory.pulse.answered()
         if memory.alive is not (reason is None):
             memory.alive, memory.since, memory.looks = reason is None, int(self._clock()), 0
-        return await self._describe(url) if reason is None else self._dead(url, reason)
+        if reason is not None:
+            return self._dead(url, reason)
+        memory.alive_status = await self._describe(url)
+        return memory.alive_status
 
     def _dead(self, url: str, reason: str) -> BackendStatus:
         memory = self._memory[url]
@@ -190,7 +210,7 @@ class Probe:
         gauges, reason = memory.gauges, None
         if heard.status is not None:  # else it is late: what it said before still holds
             page = heard.text if heard.status == HTTPStatus.OK else ""
-            memory.pulse = memory.pulse.answered(engine_mark(page), now=time.monotonic())
+            memory.pulse = memory.pulse.told(engine_mark(page), now=time.monotonic())
             try:
                 gauges = read_gauges(page)
             except ValueError as exc:
@@ -210,6 +230,7 @@ class Probe:
             kv_cache_ratio=gauges.kv_cache_ratio,
             output_tokens_per_s=rate,
             reason=reason,
+            is_stale=heard.status is None,
         )
 
     def _take(self, memory: _Memory, gauges: Gauges) -> float | None:

@@ -20,14 +20,19 @@ class Pulse:
     """Stands for all that the engine's metrics say; None without metrics."""
     moved_at: float = 0.0
     """When they last said something new."""
+    told_at: float = 0.0
+    """When they last said anything: of the time since then nothing is known."""
     silent_since: float | None = None
     """Since when it has accepted connections and answered nothing; None while it answers."""
 
-    def answered(self, engine: int | None, *, now: float) -> Pulse:
-        """Note an answer, and what its metrics say."""
-        if engine != self.engine:
-            return Pulse(engine, now)
-        return replace(self, silent_since=None)
+    def answered(self) -> Pulse:
+        """Note that it answered a question, whatever it said."""
+        return self if self.silent_since is None else replace(self, silent_since=None)
+
+    def told(self, engine: int | None, *, now: float) -> Pulse:
+        """Note what its metrics say; that is an answer, too."""
+        moved_at = self.moved_at if engine == self.engine else now
+        return Pulse(engine, moved_at, now)
 
     def is_late(self, *, answered_at: float) -> bool:
         """Whether only its answers to questions are late: it answered a line meanwhile."""
@@ -65,7 +70,7 @@ class HangLimits:
         """
         if self.after_s is None or pulse.engine is None or not in_flight:
             return None
-        still_s = now - max(pulse.moved_at, quiet_since)
+        still_s = min(now, pulse.told_at) - max(pulse.moved_at, quiet_since)
         if still_s < self.after_s:
             return None
         return f"hangs: its engine has done nothing for {still_s:.0f} s with {in_flight} requests"

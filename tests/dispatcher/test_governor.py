@@ -6,8 +6,16 @@ from batchline.model import BackendStatus
 from dispatcher.governor import BLIND_PER_BACKEND, Governor
 
 
-def backend(running=None, waiting=None, *, alive=True):
-    return BackendStatus("b", "http://b", alive=alive, since=0, running=running, waiting=waiting)
+def backend(running=None, waiting=None, *, alive=True, is_stale=False):
+    return BackendStatus(
+        "b",
+        "http://b",
+        alive=alive,
+        since=0,
+        running=running,
+        waiting=waiting,
+        is_stale=is_stale,
+    )
 
 
 def settle(governor, slots, steps=60):
@@ -53,3 +61,21 @@ def test_backends_that_come_and_go_take_their_part_of_the_limit_along():
     again = none.step(both, in_flight=100)
 
     assert (half.limit, none.limit, again.limit) == (120, 120, 240)
+
+
+def test_a_backend_that_is_late_to_tell_changes_nothing():
+    """Old figures let the limit neither grow nor fall; one that never told is a blind one."""
+    governor = Governor(300, alive=1)
+
+    for waiting in (0, 200):
+        late = [backend(240, waiting, is_stale=True)]
+        assert governor.step(late, in_flight=300).limit == 300
+    assert governor.step([backend(is_stale=True)], in_flight=300).limit == BLIND_PER_BACKEND
+
+
+def test_those_that_tell_stand_for_those_that_do_not():
+    """A long queue at one of two leaves both the limit that it needs."""
+    one = backend(200, 100)
+
+    for other in (backend(is_stale=True), backend(200, 0, is_stale=True), backend()):
+        assert Governor(600, alive=2).step([one, other], in_flight=600).limit == 500

@@ -346,9 +346,11 @@ def test_an_engine_that_stands_still_loses_its_lines():
     scene.pulses["a"] = Pulse(7, moved_at=scene.now)
     stays = scene.place(4)
     scene.now += 299.0
+    scene.pulses["a"] = scene.pulses["a"].told(7, now=scene.now)
     assert scene.look() == []
 
     scene.now += 2.0
+    scene.pulses["a"] = scene.pulses["a"].told(7, now=scene.now)
     assert scene.look() == [scene.berths["a"]]
     assert scene.berths["a"].circuit.reason.startswith("hangs: its engine has done nothing")
     assert scene.look() == []

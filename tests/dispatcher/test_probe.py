@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import replace
 
-from scripted import Scripted
+from aiohttp import web
+from scripted import HANG, Scripted
 
 from dispatcher.probe import Probe
 
@@ -49,3 +52,59 @@ async def test_a_backend_last_seen_dead_is_not_asked_again():
         server.health = 200
 
         assert await probe.served() is None
+
+
+_RUNNING = 'vllm:num_requests_running{engine="0"} 3.0\n'
+_BOUND_S = 60.0
+"""Far more than it takes until an answer is given up."""
+
+
+async def broken_off(request):
+    """Break off in the middle of a page."""
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    request.transport.abort()
+    return response
+
+
+async def until(probe, is_seen):
+    """Look until this is seen of the only backend's pulse; return it."""
+    async with asyncio.timeout(_BOUND_S):
+        while True:
+            await probe.look()
+            (pulse,) = probe.pulses.values()
+            if is_seen(pulse):
+                return pulse
+
+
+async def test_an_answer_about_its_health_ends_a_silence(upstream):
+    """Also where its metrics never come: of its engine nothing is known then, neither good nor bad."""
+    upstream.metrics = _RUNNING
+    async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
+        told = await until(probe, lambda pulse: pulse.engine is not None)
+        upstream.health = HANG
+        await until(probe, lambda pulse: pulse.silent_since is not None)
+        upstream.health, upstream.metrics = 200, broken_off
+        answered = await until(probe, lambda pulse: pulse.silent_since is None)
+
+    assert answered == told
+
+
+async def test_what_is_late_is_told_as_it_was_and_as_stale(upstream):
+    """Late metrics, and late health: the figures are those that came last."""
+    upstream.metrics = _RUNNING
+    async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
+        (fresh,) = await probe.look()
+        upstream.metrics = broken_off
+        (late,) = await probe.look()
+        upstream.metrics = _RUNNING
+        (again,) = await probe.look()
+        upstream.health = HANG
+        (pending,) = await probe.look()
+        await until(probe, lambda pulse: pulse.silent_since is not None)
+
+        assert probe.last_alive(fresh.name) is again
+        assert probe.last_alive("nobody") is None
+    assert [one.is_stale for one in (fresh, late, again, pending)] == [False, True, False, True]
+    assert [one.running for one in (fresh, late, again, pending)] == [3] * 4
+    assert pending == replace(again, is_stale=True)

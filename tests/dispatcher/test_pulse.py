@@ -7,15 +7,16 @@ import pytest
 from dispatcher.pulse import HangLimits, Pulse
 
 LIMITS = HangLimits(300.0)
-MOVED = Pulse().answered(7, now=1000.0)
-STILL = MOVED.answered(7, now=1299.0)
+MOVED = Pulse().told(7, now=1000.0)
+STILL = MOVED.told(7, now=1300.0)
 
 CASES = {
     "for long": (STILL, 4, 0.0, 1300.0, True),
     "not for long enough": (STILL, 4, 0.0, 1299.0, False),
     "nothing in flight": (STILL, 0, 0.0, 9999.0, False),
     "a line was answered since": (STILL, 4, 1100.0, 1300.0, False),
-    "its counters moved": (MOVED.answered(8, now=1200.0), 4, 0.0, 1300.0, False),
+    "its counters moved": (MOVED.told(8, now=1200.0).told(8, now=1300.0), 4, 0.0, 1300.0, False),
+    "nothing was told since": (MOVED.told(7, now=1299.0), 4, 0.0, 9999.0, False),
     "no metrics": (Pulse(), 4, 0.0, 9999.0, False),
 }
 
@@ -34,8 +35,8 @@ def test_silence_is_counted_from_the_first_question_without_an_answer():
 
     assert LIMITS.silence(silent, answered_at=0.0, now=2059.0) is None
     assert LIMITS.silence(silent, answered_at=0.0, now=2060.0) == "hangs: answers nothing"
-    assert LIMITS.silence(silent.answered(7, now=2061.0), answered_at=0.0, now=9999.0) is None
-    assert LIMITS.silence(silent.answered(8, now=2061.0), answered_at=0.0, now=9999.0) is None
+    assert LIMITS.silence(silent.answered(), answered_at=0.0, now=9999.0) is None
+    assert LIMITS.silence(silent.told(7, now=2061.0), answered_at=0.0, now=9999.0) is None
 
 
 def test_a_server_that_answers_lines_is_not_silent():

@@ -43,6 +43,15 @@ def test_kinds_are_told_apart(one, other):
     assert one != other
 
 
+def test_a_flat_error_object_has_the_signature_of_a_nested_one():
+    """Else all that a server refuses in that form would be one kind."""
+    fields = {"message": "at most 4096 tokens", "type": "BadRequestError", "code": 400}
+    flat = json.dumps({"object": "error"} | fields).encode()
+
+    assert signature_of(400, flat) == signature_of(400, json.dumps({"error": fields}).encode())
+    assert signature_of(400, flat).message == "at most # tokens"
+
+
 def test_an_apostrophe_does_not_open_a_quotation():
     """What stands between two of them is part of the message."""
     assert plain("the model's context is short, the prompt's long") == (

@@ -12,8 +12,11 @@ from dispatcher.signatures import signature_of
 from dispatcher.tables import BODIES, STATUSES, fates, reason_of, retry_table, status_table
 
 DOC = Path(__file__).parents[2] / "docs" / "retries.md"
-OPERATORS = {401, 403, 407, 511, *range(300, 400)}
-ERROR_OBJECT, *OTHERS = BODIES
+OPERATORS = {401, 402, 403, 407, 511, *range(300, 400)}
+WHATEVER_IT_SAYS = {410, 421, 426, 431, 501}
+OWN_ROWS = {408, 409, 425}
+OBJECTS = {"OpenAI's error object", "a flat one", "FastAPI's list"}
+JSON = {*OBJECTS, "FastAPI's detail"}
 
 
 @pytest.mark.parametrize("table", [retry_table, status_table])
@@ -28,15 +31,20 @@ def test_what_each_error_answer_costs_a_line(status):
     """Whatever its body; nothing where it is about the server, the key, the route, or lack of room."""
     for name, body in BODIES.items():
         row = POLICIES[reason_of(status, body)]
-        is_bare = name != ERROR_OBJECT
+        is_bare, is_client = name not in OBJECTS, status < 500 or status == 501
+        is_text_of_its_own = status == 422 and name == "a text"
         about_server = (
             status in OPERATORS
             or (status in {404, 405, 413} and is_bare)
+            or (status in WHATEVER_IT_SAYS and name not in JSON)
             or status in {429, 503, 529}
         )
         assert (row.counts is Counts.NOTHING and row.then is Then.RETRY) is about_server
         assert (row.then is Then.FAIL) is (
-            not about_server and (status < 500 or status == 501) and (status not in {408, 409, 425})
+            not about_server
+            and is_client
+            and status not in OWN_ROWS
+            and (name in JSON or is_text_of_its_own)
         )
 
 

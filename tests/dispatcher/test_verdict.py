@@ -46,6 +46,11 @@ def vllm_error(message, status=500):
     return reply(status, {"error": {"message": message, "type": "x", "param": None, "code": 500}})
 
 
+def flat_error(message, status):
+    body = {"object": "error", "message": message, "type": "x", "param": None, "code": status}
+    return reply(status, body)
+
+
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 GONE = {"error": {"message": "The model `x` does not exist.", "code": 404}}
 ABORTED = {"choices": [{"index": 0, "finish_reason": "abort", "message": {"content": "ha"}}]}
@@ -67,11 +72,29 @@ CASES = {
     "dead in 200": (vllm_error(DEAD, 200), Reason.ENGINE_DEAD),
     "redirect": (reply(307), Reason.REDIRECTED),
     "400": (reply(400, {"error": {"message": "x"}}), Reason.CLIENT_ERROR),
+    "400 HTML": (reply(400, b"\n<html>no</html>"), Reason.FOREIGN),
+    "400 text": (reply(400, b"Client sent an HTTP request to HTTPS."), Reason.FOREIGN),
+    "400 empty": (reply(400, b""), Reason.FOREIGN),
+    "400 FastAPI": (reply(400, {"detail": "There is no role x."}), Reason.CLIENT_ERROR),
+    "400 array": (reply(400, b" [1]"), Reason.CLIENT_ERROR),
+    "400 odd JSON": (reply(400, b'{"detail": [{"input": "\\ud800"}]}'), Reason.CLIENT_ERROR),
+    "400 text of the engine": (reply(400, b"CUDA out of memory"), Reason.ENGINE_FAULT),
+    "402": (reply(402, {"error": {"message": "No credit."}}), Reason.KEY_REFUSED),
     "400 that quotes it": (vllm_error(DEAD, 400), Reason.CLIENT_ERROR),
     "400 of the engine": (vllm_error("CUDA error: an illegal access", 400), Reason.ENGINE_FAULT),
+    "400 of the engine, flat": (flat_error("CUDA error: no", 400), Reason.ENGINE_FAULT),
+    "424 of the engine, in words": (
+        reply(424, {"error": "Request failed: CUDA out of memory", "error_type": "generation"}),
+        Reason.ENGINE_FAULT,
+    ),
     "401": (reply(401, {"error": "Unauthorized"}), Reason.KEY_REFUSED),
     "403 HTML": (reply(403, b"<html>no</html>"), Reason.KEY_REFUSED),
     "404 model": (reply(404, GONE), Reason.MODEL_MISSING),
+    "404 model, flat": (flat_error("The model `x` does not exist.", 404), Reason.MODEL_MISSING),
+    "404 route, flat": (flat_error("Not Found", 404), Reason.NO_ENDPOINT),
+    "404 other, flat": (flat_error("No response with id 'resp_7'.", 404), Reason.CLIENT_ERROR),
+    "404 of a gateway": (reply(404, {"message": "nobody is there"}), Reason.NO_ENDPOINT),
+    "413 of a gateway": (reply(413, {"message": "Too long"}), Reason.BODY_REFUSED),
     "404 other": (vllm_error("No response with id 'resp_7'.", 404), Reason.CLIENT_ERROR),
     "404 route": (reply(404, {"detail": "Not Found"}), Reason.NO_ENDPOINT),
     "404 route, as an error object": (vllm_error("Not Found", 404), Reason.NO_ENDPOINT),
@@ -82,6 +105,9 @@ CASES = {
     "413": (reply(413, b"too big"), Reason.BODY_REFUSED),
     "413 of the server": (vllm_error("At most 9 tokens.", 413), Reason.CLIENT_ERROR),
     "422 FastAPI": (reply(422, {"detail": [{"msg": "field required"}]}), Reason.CLIENT_ERROR),
+    "422 text": (reply(422, b"missing field `content` at 9"), Reason.CLIENT_ERROR),
+    "422 HTML": (reply(422, b"<html>no</html>"), Reason.FOREIGN),
+    "422 empty": (reply(422, b""), Reason.FOREIGN),
     "425": (reply(425), Reason.TOO_EARLY),
     "429": (reply(429), Reason.RATE_LIMITED),
     "500": (reply(500), Reason.SERVER_ERROR),
@@ -91,6 +117,9 @@ CASES = {
         Reason.SHUTTING_DOWN,
     ),
     "501": (reply(501), Reason.CLIENT_ERROR),
+    "501 HTML": (reply(501, b"<!DOCTYPE HTML>"), Reason.NO_SERVER),
+    "431 empty": (reply(431, b""), Reason.NO_SERVER),
+    "501 of the engine": (vllm_error("CUDA error: no", 501), Reason.ENGINE_FAULT),
     "502": (reply(502, b"<html>"), Reason.BAD_GATEWAY),
     "502 nginx": (failed_by_nginx("a:1", "b:1"), Reason.BACKEND_FAILED),
     "502 none": (reply(502, backends=(NGINX_GROUP,)), Reason.NO_BACKEND),
@@ -173,7 +202,7 @@ def test_a_response_of_a_server_that_stops_may_be_cut_short():
 
 def test_evidence_about_the_server_costs_a_line_nothing():
     """Key, route, model list, a proxy's limit, no room: such lines only wait."""
-    for status in (302, 401, 403, 404, 405, 407, 413, 429, 503, 511, 529):
+    for status in (302, 401, 402, 403, 404, 405, 407, 413, 421, 429, 501, 503, 511, 529):
         verdict = judge(reply(status, b""), HERE)
         assert isinstance(verdict, Retry)
         assert verdict.cost == 0

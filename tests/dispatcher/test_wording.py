@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dispatcher.error_texts import ErrorObject, is_about_route, names_model, read_error
+from dispatcher.error_texts import ErrorText, is_about_route, names_model, read_error
 from dispatcher.policy import Reason
 from dispatcher.upstream import NGINX_GROUP, Break, Broken, Reply
 from dispatcher.wording import why_of
@@ -16,6 +16,8 @@ def reply(status, body=b"", *, location=None, backends=()):
     return Reply(status, body, "r", None, backends, 0.1, location=location)
 
 
+PAGE = b"<html><head><title>400 Bad</title></head>\r\n<body>sent to <b>HTTPS</b>\n</body></html>"
+NO_SERVER = "which is no model server's answer: check its address, and the proxies before it"
 SAD = json.dumps({"error": {"message": "sad at 17", "type": "InternalServerError"}}).encode()
 WORDS = {
     "key": (
@@ -24,6 +26,21 @@ WORDS = {
         "refuses our key (401): check BATCHLINE_UPSTREAM_API_KEY",
     ),
     "proxy": (reply(407), Reason.KEY_REFUSED, "a proxy before it asks for a login (407)"),
+    "account": (
+        reply(402),
+        Reason.KEY_REFUSED,
+        "wants to be paid first (402): check the account of BATCHLINE_UPSTREAM_API_KEY",
+    ),
+    "page": (
+        reply(400, PAGE),
+        Reason.FOREIGN,
+        f"answers /v1/x with 400 and “400 Bad sent to HTTPS”, {NO_SERVER}",
+    ),
+    "empty": (
+        reply(501),
+        Reason.NO_SERVER,
+        f"answers /v1/x with 501 and nothing, {NO_SERVER}",
+    ),
     "redirect": (
         reply(308, location="https://x/y"),
         Reason.REDIRECTED,
@@ -57,8 +74,8 @@ def test_what_is_said(what, reason, words):
 def test_what_a_server_says_is_quoted_in_bounds():
     """It may send a novel."""
     for what in (reply(500, b"x" * 10_000), reply(302, location="y" * 10_000)):
-        reason = Reason.REDIRECTED if what.location else Reason.SERVER_ERROR
-        assert len(why_of(what, reason, endpoint="/v1/x", request=b"{}")) < 250
+        for reason in (Reason.REDIRECTED, Reason.SERVER_ERROR, Reason.FOREIGN):
+            assert len(why_of(what, reason, endpoint="/v1/x", request=b"{}")) < 250
 
 
 ROUTES = {
@@ -76,12 +93,36 @@ def test_an_error_object_may_speak_of_the_route_alone(body, is_route):
     assert is_about_route(read_error(body), "/v1/x") is is_route
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b'{"detail": "Not Found"}', b'{"error": "no"}', b"["]
-)
-def test_without_an_error_object_nothing_is_said_of_the_request(body):
-    """A proxy's page, a framework's bare word."""
-    assert read_error(body) is None
+BARE = {
+    "nothing": (b"", ""),
+    "a page": (b"<html>", "<html>"),
+    "FastAPI's detail": (b'{"detail": "Not Found"}', "Not Found"),
+    "an error in words": (b'{"error": "no"}', "no"),
+    "a gateway's message": (b'{"message": "no Route matched"}', "no Route matched"),
+    "cut": (b"[", "["),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), BARE.values(), ids=BARE)
+def test_without_an_error_object_nothing_is_said_of_the_request(body, message):
+    """A proxy's page, a framework's or a gateway's bare word: what it says is read, and no more."""
+    assert read_error(body) == ErrorText(message)
+
+
+FIELDS = {"message": "No such role.", "type": "BadRequest", "param": None, "code": 400}
+OBJECTS = {
+    "nested": {"error": FIELDS},
+    "flat": {"object": "error"} | FIELDS,
+    "flat, error null": {"error": None} | FIELDS,
+}
+
+
+@pytest.mark.parametrize("body", OBJECTS.values(), ids=OBJECTS)
+def test_an_error_object_is_nested_or_flat(body):
+    """SGLang, LMDeploy and older vLLM send it flat."""
+    found = read_error(json.dumps(body).encode())
+
+    assert found == ErrorText("No such role.", "", "BadRequest", is_object=True)
 
 
 @pytest.mark.parametrize(
@@ -97,4 +138,4 @@ def test_without_an_error_object_nothing_is_said_of_the_request(body):
 )
 def test_a_model_is_named_as_a_whole_word(message, names):
     """`m` stands in `some` as well."""
-    assert names_model(404, ErrorObject(message, "404"), b'{"model": "m"}') is names
+    assert names_model(404, ErrorText(message), b'{"model": "m"}') is names

@@ -8,18 +8,21 @@ from aiohttp import web
 from scripted import HANG
 from sickbed import backend, lines, sends, well
 
+from dispatcher.governor import BLIND_PER_BACKEND
+
 _ANSWER_S = 0.05
+_SLOW_S = 0.25
 _MANY = 4000
 """More than are answered before a look is given up."""
 _MORE = 100
 
 
-def at_work():
+def at_work(seconds=_ANSWER_S):
     """Return a script of a server that works: each answer takes a moment."""
     answer = well()
 
     async def script(body, attempt):
-        await asyncio.sleep(_ANSWER_S)
+        await asyncio.sleep(seconds)
         return answer(body, attempt)
 
     return script
@@ -59,3 +62,29 @@ async def test_late_metrics_are_no_news(bench, fleet):
 
     assert ended.counts.failed == 0
     assert sends(fleet.sick) > sends(fleet.well) / 2
+
+
+async def test_a_late_health_leaves_the_limit_as_it_is(bench, upstream):
+    """Its figures are old then: the limit falls neither to a blind server's, nor does it grow."""
+
+    async def grown():
+        report = await bench.store.fleet_report()
+        return report is not None and report.limit > BLIND_PER_BACKEND * 1.5
+
+    async def is_late():
+        found = await backend(bench, upstream)
+        return "late" in (found.reason or "")
+
+    upstream.script = at_work(_SLOW_S)
+    upstream.metrics = lambda: f'vllm:num_requests_running{{engine="0"}} {upstream.in_flight}\n'
+    await bench.submit(lines(_MANY))
+    async with bench.running(max_in_flight=None):
+        await bench.until(grown)
+        upstream.health, asked = HANG, upstream.health_asked
+        await bench.until(is_late)
+        report = await bench.store.fleet_report()
+        await bench.until(lambda: bench.holds(upstream.health_asked > asked + 1))
+        later = await bench.store.fleet_report()
+
+    assert report.limit == later.limit > BLIND_PER_BACKEND * 1.5
+    assert [one.running is not None for one in later.backends] == [True]

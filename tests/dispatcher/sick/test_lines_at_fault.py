@@ -91,3 +91,23 @@ async def test_canaries_and_no_lines_find_out_whether_it_is_well(bench, upstream
         body = json.loads(canary.body)
         assert (canary.path, body["model"], body["max_tokens"]) == (CHAT, "m", 1)
         assert len(canary.body) < 200
+
+
+async def test_lines_that_a_firewall_answers_with_a_page_hold_up_nobody(bench, upstream):
+    """The others are answered, its own fail at last with what was said, and the batch ends."""
+    answer = well()
+
+    def script(body, attempt):
+        if int(body.get("tag", "t1")[1:]) % 20 == 0:
+            return web.Response(status=406, text="<h1>Not here</h1>", content_type="text/html")
+        return answer(body, attempt)
+
+    upstream.script = script
+    batch = await bench.submit(lines())
+    async with bench.running(max_attempts=2):
+        ended = await bench.ended(batch)
+
+    _, errors = await bench.results(ended)
+    assert (ended.counts.completed, ended.counts.failed) == (LINES - LINES // 20, LINES // 20)
+    assert {line["response"]["status_code"] for line in errors} == {406}
+    assert all("Not here" in line["response"]["body"]["error"]["message"] for line in errors)
