@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,16 +105,13 @@ class Client:
 
     async def until(self, batch_ids: list[str], statuses: set[str]) -> None:
         """Wait until all of them have one of the statuses."""
-        left = set(batch_ids)
+        left = deque(batch_ids)  # they end about as they were made: one is asked for at a time
         while left:
-            for batch_id in list(left):
-                status = (await self._http.get(f"/batches/{batch_id}")).json()["status"]
-                if status not in statuses:
-                    break
-                left.discard(batch_id)
+            status = (await self._http.get(f"/batches/{left[0]}")).json()["status"]
+            if status in statuses:
+                left.popleft()
             else:
-                return
-            await asyncio.sleep(0.1)
+                await asyncio.sleep(0.05)
 
 
 async def play(scene: Scene, api: str, upstream: str, folder: Path) -> float:

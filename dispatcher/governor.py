@@ -1,11 +1,11 @@
 """How many requests may be in flight: a pure controller over what the engines report.
 
 Aim: every backend has a short queue of its own, never a long one (measured: 1.1 to 1.25 requests in
-flight per running one keep an engine full). Growth is by a quarter while no engine has a queue and we
-are the limit; with a long queue the limit falls to what is useful. Backends without metrics get a fixed
-share. What is late to tell changes nothing: those that tell stand for it, and with none the limit is kept.
-A fixed `max_in_flight` is obeyed as an upper bound. Backends that come and go take their part of the
-limit along; how gently one that came back is filled is its circuit's decision.
+flight per running one keep an engine full). While no engine has a queue and we are the limit, it doubles,
+and grows by a quarter once a queue was seen; with a long queue the limit falls to what is useful. Backends
+without metrics get a fixed share. What is late to tell changes nothing: those that tell stand for it, and
+with none the limit is kept. A fixed `max_in_flight` is obeyed as an upper bound. Backends that come and go
+take their part of the limit along; how gently one that came back is filled is its circuit's decision.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Governor:
     bound: int | None = None
     alive: int = 0
     """How many backends the limit is meant for."""
+    has_seen_queue: bool = False
+    """Whether an engine was ever full: the size that keeps them so is about known."""
 
     @classmethod
     def start(cls, *, bound: int | None) -> Governor:
@@ -44,7 +46,8 @@ class Governor:
             return self
         sized = self.limit * len(alive) // (self.alive or len(alive))
         limit = self._next(alive, sized, in_flight)
-        return Governor(max(1, min(limit, self.bound or _MOST)), self.bound, len(alive))
+        has_queue = self.has_seen_queue or any(b.waiting for b in alive)
+        return Governor(max(1, min(limit, self.bound or _MOST)), self.bound, len(alive), has_queue)
 
     def _next(self, alive: Sequence[BackendStatus], limit: int, in_flight: int) -> int:
         seeing = [b for b in alive if b.running is not None and not b.is_stale]
@@ -57,5 +60,5 @@ class Governor:
         if waiting > max(_QUEUE_GOAL * running, len(seeing)):
             return max(floor, round(running * (1 + _QUEUE_GOAL) * len(alive) / len(seeing)))
         if waiting <= _QUEUE_GOAL / 2 * running and in_flight >= limit * _FULL:
-            return max(floor, limit + max(8, limit // 4))
+            return max(floor, limit + max(8, limit // 4) if self.has_seen_queue else 2 * limit)
         return max(floor, limit)

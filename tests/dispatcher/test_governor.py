@@ -33,6 +33,14 @@ def test_it_finds_a_short_queue_for_engines_of_any_size():
         assert sum(slots) <= settle(Governor.start(bound=None), slots).limit <= 1.5 * sum(slots)
 
 
+def test_it_fills_large_engines_within_a_few_looks_and_then_grows_slowly():
+    """From 32 to a thousand by doubling; after the first queue by a quarter."""
+    assert settle(Governor.start(bound=None), [1024], steps=6).limit >= 1024
+
+    full = Governor.start(bound=None).step([backend(32, 1)], in_flight=33)
+    assert full.step([backend(full.limit, 0)], in_flight=full.limit).limit < 1.5 * full.limit
+
+
 def test_it_never_exceeds_the_bound():
     """max_in_flight wins."""
     assert settle(Governor.start(bound=100), [256, 256]).limit == 100
