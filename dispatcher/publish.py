@@ -6,9 +6,10 @@ same bytes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from .turns import Turns
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 8  # of short and of long batches each
+_AT_ONCE = 16  # of short and of long batches each
 _SHORT_LINES = 10_000
 _KEPT_S = 600.0  # well below the hour after which bytes that no row names are deleted
 
@@ -160,11 +161,12 @@ class Publisher:
             self._conserve(batch, (completed, rest))
             for entries in merge.finish_index():
                 await index.write(entries)
-            await index.commit()
-            return (
-                await _finish(output, "output", keys[0], completed),
-                await _finish(error, "error", keys[1], rest),
+            _, *written = await _all(
+                index.commit(),
+                _finish(output, "output", keys[0], completed),
+                _finish(error, "error", keys[1], rest),
             )
+            return written[0], written[1]
         except BaseException:
             await output.abort()
             await error.abort()
@@ -190,6 +192,15 @@ def ending(batch: Batch) -> tuple[BatchStatus, OutcomeKind]:
         return BatchStatus.CANCELLED, OutcomeKind.CANCELLED
     whole = batch.counts.finished == batch.counts.total
     return (BatchStatus.COMPLETED if whole else BatchStatus.EXPIRED), OutcomeKind.EXPIRED
+
+
+async def _all(*steps: Awaitable[_Written | None]) -> list[_Written | None]:
+    """Take the steps at the same time, each to its end; raise what went wrong in the first of them."""
+    ends = await asyncio.gather(*steps, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return [end for end in ends if not isinstance(end, BaseException)]
 
 
 async def _finish(writer: BlobWriter, kind: str, key: str, lines: int) -> _Written | None:

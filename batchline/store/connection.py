@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +21,12 @@ import aiosqlite
 from batchline.errors import NewerStore
 from batchline.refusal import disk_refusal
 
-from .direct import Direct, Params
+from .direct import ASKS_EVERY_MS, BUSY_S, Direct, Params, begin, when_free
+from .group import Piece, Queue, do_all
 from .look import read_only
 from .refusal import database_refusal, is_busy
 from .schema import found_schema, known_schema, migrate, refuse_newer, schema_of
 
-_BUSY_S = 15.0  # another process holds the write lock for one commit at most, even on a slow disk
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit that returned survives a power cut
@@ -99,8 +100,9 @@ class Database:
 
     Two ways to write. `at_once` is for what comes with every batch or slice, by the thousand (begin, add
     slices, accept, claim, settle, lapse, cancel, close), and for whatever must not be cancelled half way: it
-    holds the lock for as long as its statements take. `write` is for all the rest, which is rare or a
-    statement or two: each statement waits for the event loop, and the lock of the database with it.
+    holds the lock for as long as its statements take, and shares its transaction with others (`group`).
+    `write` is for all the rest, which is rare or a statement or two: each statement waits for the event loop,
+    and the lock of the database with it.
     """
 
     def __init__(self, path: Path, writer: _Connection, reader: _Connection) -> None:
@@ -109,6 +111,7 @@ class Database:
         self._reader = reader
         self._schema = known_schema()
         self._lock = asyncio.Lock()
+        self._queue = Queue()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
@@ -119,7 +122,7 @@ class Database:
         async with self._lock:
             with _translated(folder=self._path.parent):
                 try:
-                    self._refuse_if_migrated(await self._writer.call(_begin))
+                    await self._writer.call(self._begin)
                     yield Transaction(self._writer)
                     await self._writer.execute("COMMIT")
                 except BaseException:
@@ -127,13 +130,26 @@ class Database:
                     raise
 
     async def at_once(self, work: Callable[[Direct], T]) -> T:
-        """Do `work` as one durable transaction, as `write`, without a pause: others wait for the lock.
+        """Do `work` in one durable transaction, as `write`, without a pause: others wait for the lock.
 
-        For what happens often. It runs to its end, even if the caller is cancelled meanwhile.
+        What waits at the same time shares a transaction. Once begun it runs to its end, even if the caller
+        is cancelled meanwhile.
         """
-        async with self._lock:
-            with _translated(folder=self._path.parent):
-                return await self._writer.call(lambda connection: self._do(work, connection))
+        piece = Piece(work)
+        self._queue.add(piece)
+        with _translated(folder=self._path.parent):
+            try:
+                async with self._lock:
+                    while not piece.is_taken:
+                        group = self._queue.take()
+                        await self._writer.call(partial(do_all, group, begin=self._begin))
+                    if (
+                        not piece.is_done
+                    ):  # whoever took it was cancelled: it ends before what follows it
+                        await self._writer.call(lambda _: None)
+            finally:
+                self._queue.leave(piece)
+            return piece.result()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -164,7 +180,8 @@ class Database:
             with _translated(folder=self._path.parent):
                 before = await _number(self._writer, count)
                 # As a script: this pragma makes a step a page, and execute() takes only the first.
-                await self._writer.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
+                vacuum = f"PRAGMA incremental_vacuum({int(pages)})"
+                await self._writer.call(lambda c: when_free(lambda: c.executescript(vacuum)))
                 return max(0, before - await _number(self._writer, count))
 
     async def checkpoint(self) -> bool:
@@ -183,16 +200,9 @@ class Database:
         await self._reader.close()
         await self._writer.close()
 
-    def _do(self, work: Callable[[Direct], T], connection: sqlite3.Connection) -> T:
-        try:
-            self._refuse_if_migrated(_begin(connection))
-            found = work(Direct(connection))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return found
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        begin(connection)
+        self._refuse_if_migrated(schema_of(connection))
 
     def _refuse_if_migrated(self, found: int) -> None:
         if found > self._schema:
@@ -224,6 +234,7 @@ async def open_database(path: Path, *, may_migrate: bool = True) -> Database:
         refuse_newer(found, path)  # before any change
         writer = await _connect(path, *([] if found else [_BEFORE_THE_FIRST_TABLE]))
         try:
+            await _set(writer, f"PRAGMA busy_timeout = {ASKS_EVERY_MS}")
             if may_migrate:
                 await writer.call(lambda connection: migrate(connection, path))
             return Database(path, writer, await _connect(path))
@@ -287,15 +298,9 @@ def _connect_reader(path: Path) -> _Connection:
 
 def _connection(name: str, *, uri: bool = False) -> _Connection:
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(name, timeout=_BUSY_S, isolation_level=None, uri=uri)
+        return sqlite3.connect(name, timeout=BUSY_S, isolation_level=None, uri=uri)
 
     return _Connection(connect, iter_chunk_size=64)
-
-
-def _begin(connection: sqlite3.Connection) -> int:
-    """Begin to write; return the number of the schema as it is now."""
-    connection.execute("BEGIN IMMEDIATE")
-    return schema_of(connection)
 
 
 async def _set(connection: aiosqlite.Connection, pragma: str) -> None:
@@ -304,7 +309,7 @@ async def _set(connection: aiosqlite.Connection, pragma: str) -> None:
     The first change to WAL needs the file alone. Where two processes want it in the same moment SQLite
     refuses one at once, whatever the busy timeout says: waiting could be a deadlock.
     """
-    deadline = time.monotonic() + _BUSY_S
+    deadline = time.monotonic() + BUSY_S
     while True:
         try:
             await connection.execute_fetchall(pragma)

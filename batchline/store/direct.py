@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from .refusal import is_busy
+
+BUSY_S = 15.0
+"""Another process holds the write lock for one commit at most, even on a slow disk."""
+ASKS_EVERY_MS = 2
+"""Of a connection that writes. SQLite itself would ask less and less often, up to ten times a second: it
+would get no turn for long beside a process that writes all the time."""
 
 Params = Mapping[str, Any] | Sequence[Any]
+T = TypeVar("T")
+
+
+def when_free(work: Callable[[], T]) -> T:
+    """Do what needs the write lock, as soon as no other process has it."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as exc:
+            if not is_busy(exc) or time.monotonic() > deadline:
+                raise
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin a write transaction."""
+    when_free(lambda: connection.execute("BEGIN IMMEDIATE"))
 
 
 class Direct:

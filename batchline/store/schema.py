@@ -9,6 +9,7 @@ from pathlib import Path
 from batchline.errors import NewerStore
 from batchline.failpoints import failpoint
 
+from .direct import begin
 from .look import look
 
 
@@ -70,7 +71,7 @@ def statements(script: str) -> list[str]:
 
 def _migrate_to(connection: sqlite3.Connection, number: int, text: str) -> None:
     """Do one migration whole or not at all, unless another process has done it."""
-    connection.execute("BEGIN IMMEDIATE")
+    begin(connection)
     try:
         if schema_of(connection) < number:
             for statement in statements(text):

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from batchline.errors import StoreUnavailable
-from batchline.store import connection
+from batchline.store import direct
 from batchline.store.connection import open_database
 
 
@@ -37,7 +37,7 @@ async def test_who_opens_a_new_database_waits_for_who_makes_it(tmp_path):
 
 async def test_a_database_that_cannot_be_opened_leaves_no_thread(tmp_path, monkeypatch):
     """A thread that is left keeps the process from ending, and so from being started again."""
-    monkeypatch.setattr(connection, "_BUSY_S", 0.0)
+    monkeypatch.setattr(direct, "BUSY_S", 0.0)
     path = tmp_path / "db.sqlite3"
     before = set(threading.enumerate())
     with in_the_way(path), pytest.raises(StoreUnavailable, match="another process"):

@@ -18,6 +18,7 @@ ONLY_IN = {
     "sqlite3": {
         "batchline/store/connection.py",
         "batchline/store/direct.py",
+        "batchline/store/group.py",
         "batchline/store/look.py",
         "batchline/store/refusal.py",
         "batchline/store/schema.py",
