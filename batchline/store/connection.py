@@ -98,9 +98,9 @@ class Sizes:
 class Database:
     """The two connections. Opened by `open_database`.
 
-    Two ways to write. `at_once` is for what comes with every batch or slice, by the thousand (begin, add
-    slices, accept, claim, settle, lapse, cancel, close), and for whatever must not be cancelled half way: it
-    holds the lock for as long as its statements take, and shares its transaction with others (`group`).
+    Two ways to write. `at_once` is for what comes with every batch or slice, by the thousand (add, begin,
+    add slices, accept, claim, settle, lapse, cancel, close), and for whatever must not be cancelled half way:
+    it holds the lock for as long as its statements take, and shares its transaction with others (`group`).
     `write` is for all the rest, which is rare or a statement or two: each statement waits for the event loop,
     and the lock of the database with it.
     """

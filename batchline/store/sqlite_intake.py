@@ -76,18 +76,25 @@ class SqliteParts:
     def _revoke(self, tx: Direct, batch_seq: int, state: SliceState) -> None:
         tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
 
-    async def _take_key(self, tx: Transaction, used: UsedKey, *, now: int) -> bool:
+    def _take_key(self, tx: Direct, used: UsedKey, *, now: int) -> bool:
         """Note what the key makes; False if it is taken."""
-        await tx.run(self._text("drop_old_keys"), {"now": now})
-        return await tx.run(self._text("add_key"), repo.key_row(used)) > 0
+        tx.run(self._text("drop_old_keys"), {"now": now})
+        return tx.run(self._text("add_key"), repo.key_row(used)) > 0
+
+    def _insert_file(self, tx: Direct, file: File) -> None:
+        tx.run(self._text("add_file"), repo.file_row(file))
+
+    def _insert_batch(self, tx: Direct, new: NewBatch) -> Batch:
+        row = tx.row(self._text("add_batch"), repo.new_batch_row(new))
+        assert row is not None, "an insert returns its row"
+        return repo.to_batch(row)
 
 
 class SqliteIntake(SqliteParts):
     """The gateway's and the dashboard's part of the store."""
 
     async def add_file(self, file: File) -> None:  # noqa: D102 - contract in base
-        async with self._database.write() as tx:
-            await tx.run(self._text("add_file"), repo.file_row(file))
+        await self._database.at_once(lambda tx: self._insert_file(tx, file))
 
     async def get_file(self, file_id: str, *, now: int) -> File | None:  # noqa: D102
         async with self._database.read() as tx:
@@ -115,26 +122,22 @@ class SqliteIntake(SqliteParts):
         return row is not None
 
     async def add_batch(self, new: NewBatch) -> Batch:  # noqa: D102
-        async with self._database.write() as tx:
-            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
-        assert row is not None, "an insert returns its row"
-        return repo.to_batch(row)
+        return await self._database.at_once(lambda tx: self._insert_batch(tx, new))
 
     async def add_batch_once(self, new: NewBatch, used: UsedKey) -> Batch | None:  # noqa: D102
-        async with self._database.write() as tx:
-            if not await self._take_key(tx, used, now=new.created_at):
-                return None
-            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
-        assert row is not None, "an insert returns its row"
-        return repo.to_batch(row)
+        def add(tx: Direct) -> Batch | None:
+            is_first = self._take_key(tx, used, now=new.created_at)
+            return self._insert_batch(tx, new) if is_first else None
+
+        return await self._database.at_once(add)
 
     async def add_batch_noted(self, new: NewBatch, used: UsedKey) -> Batch:  # noqa: D102
-        async with self._database.write() as tx:
-            await tx.run(self._text("drop_key"), {"key": used.key})
-            await self._take_key(tx, used, now=new.created_at)
-            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
-        assert row is not None, "an insert returns its row"
-        return repo.to_batch(row)
+        def add(tx: Direct) -> Batch:
+            tx.run(self._text("drop_key"), {"key": used.key})
+            self._take_key(tx, used, now=new.created_at)
+            return self._insert_batch(tx, new)
+
+        return await self._database.at_once(add)
 
     async def used_key(self, key: str, *, now: int) -> UsedKey | None:  # noqa: D102
         async with self._database.read() as tx:

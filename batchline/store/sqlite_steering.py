@@ -5,6 +5,7 @@ from __future__ import annotations
 from batchline.model import Batch, File, NewBatch, UsedKey
 
 from . import repo
+from .direct import Direct
 from .sqlite_intake import SqliteParts
 
 
@@ -37,10 +38,10 @@ class SqliteSteering(SqliteParts):
         return True
 
     async def add_retry(self, file: File, new: NewBatch, used: UsedKey | None) -> Batch | None:  # noqa: D102
-        async with self._database.write() as tx:
-            if used is not None and not await self._take_key(tx, used, now=new.created_at):
+        def add(tx: Direct) -> Batch | None:
+            if used is not None and not self._take_key(tx, used, now=new.created_at):
                 return None
-            await tx.run(self._text("add_file"), repo.file_row(file))
-            row = await tx.row(self._text("add_batch"), repo.new_batch_row(new))
-        assert row is not None, "an insert returns its row"
-        return repo.to_batch(row)
+            self._insert_file(tx, file)
+            return self._insert_batch(tx, new)
+
+        return await self._database.at_once(add)
