@@ -91,7 +91,8 @@ class Merge:
         Raises NotFound if bytes are gone, StoreUnavailable if a segment is damaged.
         """
         await self._locate()
-        self._slices = await self._store.slices(self._batch)
+        if 0 in self._places.kind:  # the others are read from their segments alone
+            self._slices = await self._store.slices(self._batch)
         for lines in self._cut():
             found = await self._ran_records(lines) + await self._unrun_records(lines)
             found.sort()
