@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from batchline.errors import StoreUnavailable
+from batchline.store import connection
 from batchline.store.connection import open_database
 
 
@@ -38,88 +39,102 @@ async def keys(database):
         return {row["key"] for row in await tx.rows("SELECT key FROM garbage")}
 
 
-def held_up(database, path):
-    """Keep others from writing, as another process does; return what lets go."""
+def held_up(path):
+    """Keep others from writing, as another process does; its ROLLBACK lets them go."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     return other
 
 
-async def together(database, path, *works):
-    """Have these works wait at the same time; return what became of each, and how many commits it took."""
-    other = held_up(database, path)
+@pytest.fixture
+def begun(monkeypatch):
+    """What grows by one with each transaction that is begun."""
+    found, begin = [], connection.begin
+
+    def counted(writer):
+        found.append(writer)
+        begin(writer)
+
+    monkeypatch.setattr(connection, "begin", counted)
+    return found
+
+
+async def until_begun(begun):
+    """Wait until a transaction waits for the lock, in the connection's thread."""
+    while not begun:
+        await asyncio.sleep(0)
+
+
+async def together(database, path, begun, *works):
+    """Have these works wait while another one is under way; return what became of each."""
+    other = held_up(path)
     first = asyncio.ensure_future(database.at_once(note("first")))
-    await asyncio.sleep(0)
+    await until_begun(begun)
     waiting = [asyncio.ensure_future(database.at_once(work)) for work in works]
     await asyncio.sleep(0)
-    before = await other_version(path)
     other.execute("ROLLBACK")
     other.close()
     ends = await asyncio.gather(first, *waiting, return_exceptions=True)
-    return ends[1:], await other_version(path) - before
+    return ends[1:]
 
 
-async def other_version(path):
-    """Count the commits, as the file's change counter does not in WAL mode: by the rows of the log."""
-    with sqlite3.connect(path) as reader:
-        return reader.execute("SELECT count(*) FROM garbage").fetchone()[0]
-
-
-async def test_each_piece_returns_its_own_result(database, tmp_path):
+async def test_what_waits_together_is_one_transaction_with_a_result_for_each(
+    database, tmp_path, begun
+):
     """And all are durable."""
-    ends, rows = await together(database, tmp_path / "db.sqlite3", *map(note, "abc"))
+    ends = await together(database, tmp_path / "db.sqlite3", begun, *map(note, "abc"))
 
     assert ends == ["a", "b", "c"]
-    assert rows == 4
+    assert len(begun) == 2
     assert await keys(database) == {"first", "a", "b", "c"}
 
 
 @pytest.mark.parametrize("then", [fail, lambda tx: tx.run("SELECT nonsense")])
-async def test_a_piece_that_fails_takes_nothing_back_but_its_own(database, tmp_path, then):
+async def test_a_piece_that_fails_takes_nothing_back_but_its_own(database, tmp_path, begun, then):
     """Those before and after it are done."""
     works = [note("a"), note("b", then), note("c")]
-    ends, _ = await together(database, tmp_path / "db.sqlite3", *works)
+    ends = await together(database, tmp_path / "db.sqlite3", begun, *works)
 
     assert (ends[0], ends[2]) == ("a", "c")
     assert isinstance(ends[1], StoreUnavailable)
     assert await keys(database) == {"first", "a", "c"}
 
 
-async def test_where_the_transaction_is_lost_every_piece_fails(database, tmp_path):
+async def test_where_the_transaction_is_lost_every_piece_fails(database, tmp_path, begun):
     """SQLite rolls back by itself when the disk is full: nobody is told that his rows are there."""
     works = [note("a"), note("b", lambda tx: tx.run("ROLLBACK")), note("c")]
-    ends, _ = await together(database, tmp_path / "db.sqlite3", *works)
+    ends = await together(database, tmp_path / "db.sqlite3", begun, *works)
 
     assert [isinstance(end, StoreUnavailable) for end in ends] == [True] * 3
     assert await keys(database) == {"first"}
     assert await database.at_once(note("d")) == "d"
 
 
-async def test_a_caller_that_is_cancelled_takes_nobody_along(database, tmp_path):
+async def test_a_caller_that_is_cancelled_takes_nobody_along(database, tmp_path, begun):
     """One that waits is not done; one whose transaction has begun is, with all others in it."""
-    other = held_up(database, tmp_path / "db.sqlite3")
-    begun = asyncio.ensure_future(database.at_once(note("begun")))
-    await asyncio.sleep(0.05)  # its transaction waits for the lock, in the connection's thread
+    other = held_up(tmp_path / "db.sqlite3")
+    first = asyncio.ensure_future(database.at_once(note("first")))
+    await until_begun(begun)
     waiting = asyncio.ensure_future(database.at_once(note("waiting")))
     third = asyncio.ensure_future(database.at_once(note("third")))
     await asyncio.sleep(0)
-    begun.cancel()
+    first.cancel()
     waiting.cancel()
     await asyncio.sleep(0)
     other.execute("ROLLBACK")
     other.close()
 
     assert await third == "third"
-    assert begun.cancelled()
+    assert first.cancelled()
     assert waiting.cancelled()
-    assert await keys(database) == {"begun", "third"}
+    assert await keys(database) == {"first", "third"}
 
 
-async def test_more_pieces_than_one_transaction_takes_are_all_done(database, tmp_path):
+async def test_more_pieces_than_one_transaction_takes_are_all_done(database, tmp_path, begun):
     """In the order in which they came."""
-    ends, _ = await together(
-        database, tmp_path / "db.sqlite3", *(note(f"k{n}") for n in range(100))
-    )
+    works = [note(f"k{n}") for n in range(100)]
+    ends = await together(database, tmp_path / "db.sqlite3", begun, *works)
 
     assert ends == [f"k{n}" for n in range(100)]
     assert len(await keys(database)) == 101
+    assert len(begun) == 5
