@@ -86,6 +86,11 @@ class FileCheck:
         self._run_first = self._run_start = self._run_end = 0
 
     @property
+    def size_bytes(self) -> int:
+        """Bytes fed so far."""
+        return self._offset + len(self._tail)
+
+    @property
     def is_full(self) -> bool:
         """True once the file holds more requests than allowed: the rest need not be read."""
         return self._requests > self._limits.lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -78,6 +79,7 @@ REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoder of good lines raises."""
 
 
+@lru_cache(maxsize=16)
 def good_decoder(endpoint: str) -> Callable[[bytes], Any]:
     """Make the decoder of good lines: it returns custom_id and body.model, or raises one of `REFUSED`.
 

@@ -20,20 +20,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-import httpx
+import aiohttp
 import psutil
 
 from .throughput import Memory, cpu_s, free_port, running
 
 _SLOTS = 64
-_ENDED = {"completed", "failed", "expired", "cancelled"}
+_OPEN = ("validating", "in_progress", "finalizing", "cancelling")
 _AT_ONCE = 16
+_LINES_A_PIECE = 64
 _SETTINGS = {"BATCHLINE_MAX_FILE_BYTES": str(8 << 30)}
 
 
@@ -73,25 +74,22 @@ def requests(count: int, *, model: str = "instant", size_bytes: int = 0) -> Iter
 class Client:
     """Makes batches and waits for them."""
 
-    def __init__(self, http: httpx.AsyncClient, folder: Path) -> None:
+    def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
-        self._folder = folder
 
     async def create(self, lines: Iterator[bytes]) -> str:
         """Upload a file and make a batch of it."""
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            file.writelines(lines)
-            file.seek(0)
-            answer = await self._http.post(
-                "/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", file)}
-            )
+        form = aiohttp.FormData({"purpose": "batch"})
+        form.add_field("file", _sent(lines), filename="in.jsonl")
+        async with self._http.post("/v1/files", data=form) as answer:
+            file = await answer.json()
         body = {
-            "input_file_id": answer.raise_for_status().json()["id"],
+            "input_file_id": file["id"],
             "endpoint": "/v1/chat/completions",
             "completion_window": "24h",
         }
-        batch = (await self._http.post("/batches", json=body)).raise_for_status().json()
-        return str(batch["id"])
+        async with self._http.post("/v1/batches", json=body) as answer:
+            return str((await answer.json())["id"])
 
     async def create_many(self, count: int, lines: int) -> list[str]:
         """Make batches, several at a time."""
@@ -103,31 +101,41 @@ class Client:
 
         return await asyncio.gather(*(one() for _ in range(count)))
 
-    async def until(self, batch_ids: list[str], statuses: set[str]) -> None:
-        """Wait until all of them have one of the statuses."""
-        left = deque(batch_ids)  # they end about as they were made: one is asked for at a time
-        while left:
-            status = (await self._http.get(f"/batches/{left[0]}")).json()["status"]
-            if status in statuses:
-                left.popleft()
-            else:
-                await asyncio.sleep(0.05)
+    async def until_none_is(self, statuses: Collection[str], among: Collection[str]) -> None:
+        """Wait until no batch of `among`, the newest there are, has one of the statuses."""
+        query = [("limit", "1"), *(("status", status) for status in statuses)]
+        while True:
+            async with self._http.get("/v1/batches", params=query) as answer:
+                found = (await answer.json())["data"]  # newest first
+            if not found or found[0]["id"] not in among:
+                return
+            await asyncio.sleep(0.05)
 
-
-async def play(scene: Scene, api: str, upstream: str, folder: Path) -> float:
-    """Return the seconds from the first creation to the last end."""
-    limits = httpx.Limits(max_connections=_AT_ONCE)
-    async with httpx.AsyncClient(
-        base_url=f"{api}/v1", timeout=600, trust_env=False, limits=limits
-    ) as http:
-        client = Client(http, folder)
-        while not (await _ready(http, api)):
+    async def until_ready(self) -> None:
+        """Wait until gateway, dispatcher and upstream work together."""
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with self._http.get("/ready"):
+                    return
             await asyncio.sleep(0.1)
+
+
+async def _sent(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Give the lines in pieces worth a packet."""
+    while piece := b"".join(islice(lines, _LINES_A_PIECE)):
+        yield piece
+
+
+async def play(scene: Scene, api: str, upstream: str) -> float:
+    """Return the seconds from the first creation to the last end."""
+    async with aiohttp.ClientSession(api, raise_for_status=True) as http:
+        client = Client(http)
+        await client.until_ready()
         if scene.blocked:
             waiting = [
                 await client.create(requests(20, model="other")) for _ in range(scene.blocked)
             ]
-            await client.until(waiting, {"in_progress", *_ENDED})
+            await client.until_none_is({"validating"}, set(waiting))
             await http.post(f"{upstream}/models", json=["instant"])
             await asyncio.sleep(2 * scene.seconds)  # what was in flight has ended
         started = time.monotonic()
@@ -137,15 +145,8 @@ async def play(scene: Scene, api: str, upstream: str, folder: Path) -> float:
             started = time.monotonic()
         else:
             made += await client.create_many(scene.batches, scene.lines)
-        await client.until(made, _ENDED)
+        await client.until_none_is(_OPEN, set(made))
         return time.monotonic() - started
-
-
-async def _ready(http: httpx.AsyncClient, api: str) -> bool:
-    try:
-        return (await http.get(f"{api}/ready")).is_success
-    except httpx.TransportError:
-        return False
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def measure(name: str) -> None:
     ):
         dispatcher = psutil.Process(processes["dispatcher"].pid)
         before, began = cpu_s(dispatcher), time.monotonic()
-        took_s = asyncio.run(play(scene, api, f"http://127.0.0.1:{port}", Path(folder)))
+        took_s = asyncio.run(play(scene, api, f"http://127.0.0.1:{port}"))
         cores = (cpu_s(dispatcher) - before) / (time.monotonic() - began)
     print(
         f"{name:>8}  {took_s:8.1f} s  ideal {scene.ideal_s:6.1f} s  ratio {took_s / scene.ideal_s:5.2f}"

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
 
 from batchline.blobs import Blobs
 from batchline.errors import NotFound
@@ -27,6 +28,11 @@ _CHUNK_BYTES = 1 << 20
 _SLICES_A_WRITE = 512
 _AT_ONCE = 4  # of short and of long files each: bounds memory when many batches arrive together
 _SHORT_BYTES = 16 << 20
+_FEW_BYTES = 4 << 10  # checked sooner than a thread is asked to
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Admission:
@@ -85,17 +91,17 @@ class Admission:
         """Check the file; return the slices not stored yet, or None if it is no longer validating."""
         waiting: list[Slice] = []
         async for chunk in self._blobs.stream(batch.input_key, chunk_bytes=_CHUNK_BYTES):
-            waiting += await asyncio.to_thread(check.feed, chunk)
+            waiting += await _work_on(len(chunk), check.feed, chunk)
             if check.is_full:
                 break
             if len(waiting) >= _SLICES_A_WRITE:
                 if not await self._store.add_slices(waiting):
                     return None
                 waiting = []
-        return waiting + await asyncio.to_thread(check.finish)
+        return waiting + await _work_on(check.size_bytes, check.finish)
 
     async def _duplicates(self, batch: Batch, check: FileCheck, rules: Rules) -> Faults | None:
-        suspects = await asyncio.to_thread(check.suspects)
+        suspects = await _work_on(check.size_bytes, check.suspects)
         if check.is_full or not suspects:
             return None
         second = DuplicateCheck(suspects, rules, self._limits)
@@ -103,3 +109,10 @@ class Admission:
             await asyncio.to_thread(second.feed, chunk)
         second.feed(b"", last=True)
         return second.faults
+
+
+async def _work_on(size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Work on so many bytes, apart from the event loop where that is worth it."""
+    if size_bytes <= _FEW_BYTES:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)

@@ -23,7 +23,7 @@ from batchline.lines import (
     decode_requests,
     error_record,
 )
-from batchline.model import Batch, Slice, request_id
+from batchline.model import Batch, SegmentRef, Slice, request_id
 from batchline.results.pieces import pieces
 from batchline.states import OUTCOME_CODES, OutcomeKind
 from batchline.store import Work
@@ -38,6 +38,7 @@ _UNRUN = {
 }
 
 
+Numbered = tuple[int, SegmentRef]  # a segment and the number that the outcomes' rows know it by
 _Found = tuple[int, bytes]  # a line and its record
 _first = attrgetter("first")
 
@@ -74,12 +75,24 @@ class Step:
 
 
 class Merge:
-    """The results of one batch. `unrun` says what became of lines without an outcome."""
+    """The results of one batch, from its segments.
 
-    def __init__(self, store: Work, blobs: Blobs, batch: Batch, *, unrun: OutcomeKind) -> None:
+    `unrun` says what became of lines without an outcome.
+    """
+
+    def __init__(
+        self,
+        store: Work,
+        blobs: Blobs,
+        batch: Batch,
+        segments: Sequence[Numbered],
+        *,
+        unrun: OutcomeKind,
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._batch = batch
+        self._segments = segments
         self._unrun = unrun
         self._places = _Places.of(batch.counts.total)
         self._slices: Sequence[Slice] = ()
@@ -137,7 +150,7 @@ class Merge:
                 places.kind[line] = kind
                 places.segment[line] = segment
         key_numbers: dict[str, int] = {}
-        for number, ref in await self._store.segments(self._batch):
+        for number, ref in self._segments:
             key = key_numbers.setdefault(ref.key, len(key_numbers))
             for line, offset, length in await self._blobs.read_segment_index(ref):
                 if places.segment[line] == number:

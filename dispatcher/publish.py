@@ -22,8 +22,8 @@ from batchline.model import Batch, File, new_file_id
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import Work
 
-from .merge import Merge
-from .room import Room
+from .merge import Merge, Numbered
+from .room import Room, needed_bytes
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Publisher:
     ) -> None:
         self._store = store
         self._blobs = blobs
-        self._room = Room(store, blobs, min_free_bytes=min_free_bytes)
+        self._room = Room(blobs, min_free_bytes=min_free_bytes)
         self._metrics = metrics
         self._file_ttl_s = file_ttl_s
         self._clock = clock
@@ -98,8 +98,10 @@ class Publisher:
         ready = await self._kept(batch)
         if ready is None:
             try:
-                async with self._room.reserved(batch):
-                    files = await self._write(batch, ending(batch)[1])
+                segments = await self._store.segments(batch)
+                refs = [ref for _, ref in segments]
+                async with self._room.reserved(needed_bytes(batch, refs)):
+                    files = await self._write(batch, segments)
             except _OvertakenError:
                 log.info("%s was moved on by somebody else", batch.id)
                 return
@@ -145,8 +147,8 @@ class Publisher:
             blob_key=written.key,
         )
 
-    async def _write(self, batch: Batch, unrun: OutcomeKind) -> Files:
-        merge = Merge(self._store, self._blobs, batch, unrun=unrun)
+    async def _write(self, batch: Batch, segments: Sequence[Numbered]) -> Files:
+        merge = Merge(self._store, self._blobs, batch, segments, unrun=ending(batch)[1])
         keys = (result_key(batch.id, "output"), result_key(batch.id, "error"))
         output, error = (self._blobs.create(key) for key in keys)
         index = self._blobs.create(finish_index_key(batch.id))

@@ -7,44 +7,41 @@ more than it takes. So it may use half of what is kept free, where nothing else 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from batchline import figures
 from batchline.blobs import Blobs
 from batchline.errors import DiskFull
 from batchline.finish_index import ENTRY_BYTES
-from batchline.model import Batch
-from batchline.store import Work
+from batchline.model import Batch, SegmentRef
 
 _UNRUN_BYTES = 512  # the record of a line that never ran; custom_ids are rarely longer than 100
 _OVERHEAD_BYTES = 1 << 20  # blocks begun, folders, the rows of the closing transaction
 
 
-def needed_bytes(batch: Batch, *, segment_bytes: int) -> int:
+def needed_bytes(batch: Batch, segments: Iterable[SegmentRef]) -> int:
     """Return what publishing takes at most: records lie in segments as they will in the files."""
     total = batch.counts.total
-    unrun = total - batch.counts.finished
-    return segment_bytes + total * ENTRY_BYTES + unrun * _UNRUN_BYTES + _OVERHEAD_BYTES
+    unrun_bytes = (total - batch.counts.finished) * _UNRUN_BYTES
+    ran_bytes = sum(segment.length_bytes for segment in segments)
+    return ran_bytes + unrun_bytes + total * ENTRY_BYTES + _OVERHEAD_BYTES
 
 
 class Room:
     """The free space of the blob store, shared by all that publish at the same time."""
 
-    def __init__(self, store: Work, blobs: Blobs, *, min_free_bytes: int) -> None:
-        self._store = store
+    def __init__(self, blobs: Blobs, *, min_free_bytes: int) -> None:
         self._blobs = blobs
         self._kept_bytes = min_free_bytes // 2
-        self._needs: dict[str, int] = {}
         self._reserved_bytes = 0
 
     @asynccontextmanager
-    async def reserved(self, batch: Batch) -> AsyncIterator[None]:
-        """Hold the room for the batch's result files while the body runs.
+    async def reserved(self, needed: int) -> AsyncIterator[None]:
+        """Hold so many bytes of room for a batch's result files while the body runs.
 
         Raises DiskFull if they do not fit at present.
         """
-        needed = await self._needed(batch)
         free = await asyncio.to_thread(self._blobs.free_bytes)
         usable = max(0, free - self._kept_bytes - self._reserved_bytes)
         if needed > usable:
@@ -58,12 +55,3 @@ class Room:
             yield
         finally:
             self._reserved_bytes -= needed
-        del self._needs[batch.id]
-
-    async def _needed(self, batch: Batch) -> int:
-        """Work it out once: nothing is settled any more for a batch that can be published."""
-        if batch.id not in self._needs:
-            segments = await self._store.segments(batch)
-            segment_bytes = sum(ref.length_bytes for _, ref in segments)
-            self._needs[batch.id] = needed_bytes(batch, segment_bytes=segment_bytes)
-        return self._needs[batch.id]

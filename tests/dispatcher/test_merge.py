@@ -17,7 +17,13 @@ MEGABYTE = 1 << 20
 async def merged(bench, batch):
     """Return the merge and its steps."""
     batch = await bench.store.get_batch(batch.id)
-    merge = Merge(bench.store, bench.blobs, batch, unrun=OutcomeKind.CANCELLED)
+    merge = Merge(
+        bench.store,
+        bench.blobs,
+        batch,
+        await bench.store.segments(batch),
+        unrun=OutcomeKind.CANCELLED,
+    )
     return merge, [step async for step in merge.steps()]
 
 
