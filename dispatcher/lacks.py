@@ -45,13 +45,14 @@ class _Entry:
     refusals: int = 0
     is_on_trial: bool = False
 
-    def refused(self, reason: str, now: float, *, longest_s: float) -> None:
+    def refused(self, reason: str, now: float, *, longest_s: float) -> bool:
         self.reason = reason
         if now < self.until and not self.is_on_trial:
-            return  # by a line from before: no news
+            return False  # by a line from before: no news
         self.is_on_trial = False
         self.until = now + min(longest_s, _FIRST_S * 2.0 ** min(self.refusals, 30))
         self.refusals += 1
+        return True
 
 
 class Lacks:
@@ -68,16 +69,15 @@ class Lacks:
         """Whether anything is lacking."""
         return bool(self._entries)
 
-    def note(self, kind: Lacking, need: Need, reason: str, *, now: float) -> None:
-        """Take in that a line was refused for this."""
+    def note(self, kind: Lacking, need: Need, reason: str, *, now: float) -> bool:
+        """Take in that a line was refused for this; return whether that is news."""
         if kind is Lacking.SIZE:
             self.most_bytes = min(self.most_bytes or need.size_bytes, need.size_bytes)
         key = kind, _name(kind, need)
         if key not in self._entries and len(self._entries) >= _MOST_ENTRIES:
             self.forget(*next(iter(self._entries)))  # the oldest: it is found out again
-        self._entries.setdefault(key, _Entry(reason, now)).refused(
-            reason, now, longest_s=self._longest_s
-        )
+        entry = self._entries.setdefault(key, _Entry(reason, now))
+        return entry.refused(reason, now, longest_s=self._longest_s)
 
     def allow(self, need: Need, now: float) -> bool:
         """Whether a line with this need may be sent, as a trial where its time has come."""

@@ -239,9 +239,9 @@ class Placement:
             self._compare_lacks()
 
     def _lacks(self, stay: Stay, news: News, lacking: Lacking, now: float) -> None:
-        log.warning("backend %s %s", stay.berth.name, news.why)
         need = stay.need._replace(size_bytes=news.size_bytes)
-        stay.berth.lacks.note(lacking, need, news.why, now=now)
+        if stay.berth.lacks.note(lacking, need, news.why, now=now):
+            log.warning("backend %s %s", stay.berth.name, news.why)
         self._compare_lacks()
 
     def _compare_lacks(self) -> None:

@@ -27,9 +27,9 @@ def test_one_trial_at_a_time_and_less_and_less_often():
 def test_lines_that_were_under_way_are_no_news():
     """Sixty that are refused together are one finding."""
     lacks = Lacks()
-    for _ in range(60):
-        lacks.note(Lacking.MODEL, CHAT, "does not know m", now=0.0)
+    news = [lacks.note(Lacking.MODEL, CHAT, "does not know m", now=0.0) for _ in range(60)]
 
+    assert news == [True] + [False] * 59
     assert lacks.allow(CHAT, 0.5)
 
 
