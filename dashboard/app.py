@@ -40,10 +40,11 @@ def add_dashboard(
     blobs: Blobs,
     clock: Callable[[], float],
     document: Callable[[], Mapping[str, Any]],
+    max_viewers: int = 200,
 ) -> None:
     """Add `/`, its parts, stream and static files, and the poller that lives as long as the app.
 
-    `document` returns the OpenAPI document that `/docs` shows.
+    `document` returns the OpenAPI document that `/docs` shows; at most `max_viewers` pages are kept live.
     """
     aiohttp_jinja2.setup(
         app,
@@ -55,7 +56,7 @@ def add_dashboard(
         filters=_FILTERS,
     )
     live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock)
-    pages = Pages(live, read_assets(), document)
+    pages = Pages(live, read_assets(), document, max_viewers=max_viewers)
     app.add_routes(
         [
             web.get("/", pages.overview),

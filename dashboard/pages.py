@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import web
-from aiohttp_sse import EventSourceResponse, sse_response
+from aiohttp_sse import sse_response
 
 from batchline import __version__
 from batchline.errors import Unavailable
@@ -46,6 +46,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 _LOCAL = "http://localhost:5000"  # how samples name the server
 _PING_S = 15.0
 _SEND_TIMEOUT_S = 20.0
+_RETRY_AFTER_S = "10"
 
 
 def read_assets() -> dict[str, bytes]:
@@ -70,8 +71,11 @@ class Pages:
         live: Live,
         assets: Mapping[str, bytes],
         document: Callable[[], Mapping[str, Any]],
+        *,
+        max_viewers: int,
     ) -> None:
         self._live = live
+        self._max_viewers = max_viewers
         self._assets = assets
         self._document = document
         self._tags = {n: blake2b(c, digest_size=6).hexdigest() for n, c in assets.items()}
@@ -111,8 +115,14 @@ class Pages:
             return web.Response(status=503, text=str(exc), headers=HEADERS)
         return _html("part.html", request, {**self._context(snapshot), "name": name})
 
-    async def stream(self, request: web.Request) -> EventSourceResponse:
+    async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send the page's changes as they happen: figures as one object, shapes as `part`."""
+        if self._live.viewers >= self._max_viewers:
+            return web.Response(
+                status=503,
+                text=f"{self._max_viewers} pages are watched already (BATCHLINE_MAX_DOWNLOADS).",
+                headers={**HEADERS, "Retry-After": _RETRY_AFTER_S},
+            )
         async with (
             sse_response(request, ping_interval=_PING_S, send_timeout=_SEND_TIMEOUT_S) as answer,
             self._live.watching(),

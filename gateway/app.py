@@ -16,6 +16,7 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.presence import present
+from batchline.results import Known
 from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
@@ -35,6 +36,8 @@ from . import (
 )
 from .auth import require_key
 from .body import wait_to_continue
+from .connections import Limits
+from .downloads import DOWNLOADS, FOLLOWERS, Downloads
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
@@ -44,7 +47,7 @@ from .resent import CREATING, Creating
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
-_IDLE_S = 120.0  # a connection without a request for so long is closed, one with half a head too
+_IDLE_S = 120.0  # a connection without a request for so long is closed
 
 log = logging.getLogger("gateway")
 
@@ -69,6 +72,9 @@ def create_app(
     app[CLOCK] = clock
     app[RUNNING] = Running()
     app[CREATING] = Creating()
+    app[results.KNOWN] = Known()
+    for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
+        app[key] = Downloads(kind, settings.max_downloads, metrics=metrics)
     app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
     for route in _routes():
@@ -133,8 +139,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             blobs=blobs,
             clock=time.time,
             document=lambda: app[DOCUMENT].tree,
+            max_viewers=settings.max_downloads,
         )
-        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S, keepalive_timeout=_IDLE_S)
+        runner = Runner(
+            app,
+            limits=limits_of(settings),
+            access_log=None,
+            shutdown_timeout=_CLOSE_S,
+            keepalive_timeout=_IDLE_S,
+        )
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port)
@@ -144,6 +157,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         log.info("gateway finishes its running requests")
         await site.stop()
         await app[RUNNING].drain(grace_s=settings.grace_s)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what clients may take of connections and time."""
+    return Limits(most=settings.max_connections, slowest_bytes_s=settings.min_download_bytes_s)
 
 
 async def _listen(site: web.TCPSite, settings: Settings) -> None:
