@@ -13,6 +13,7 @@ from aiohttp import web
 
 from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
+from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.presence import present
@@ -47,6 +48,7 @@ from .resent import CREATING, Creating
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
+_FILES_EACH = 2  # the connection, and what it reads from: a file or a model server
 _IDLE_S = 120.0  # a connection without a request for so long is closed
 
 log = logging.getLogger("gateway")
@@ -124,6 +126,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         if not await stack.enter_async_context(present(settings.data_dir, stop)):
             return
+        await stack.enter_async_context(watched(Alarm()))
         blobs = open_blobs(settings.blobs_dir)
         store = await stack.enter_async_context(
             open_store(settings.database_path, clock_ms=_clock_ms)
@@ -143,7 +146,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         runner = Runner(
             app,
-            limits=limits_of(settings),
+            limits=limits_of(settings, open_files=limit()),
             access_log=None,
             shutdown_timeout=_CLOSE_S,
             keepalive_timeout=_IDLE_S,
@@ -159,9 +162,21 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await app[RUNNING].drain(grace_s=settings.grace_s)
 
 
-def limits_of(settings: Settings) -> Limits:
-    """Return what clients may take of connections and time."""
-    return Limits(most=settings.max_connections, slowest_bytes_s=settings.min_download_bytes_s)
+def limits_of(settings: Settings, *, open_files: int) -> Limits:
+    """Return what clients may take of connections and time, where so many files may be open."""
+    fitting = max(1, (open_files - OTHERS) // _FILES_EACH)
+    if fitting < settings.max_connections:
+        log.warning(
+            "the limit of open files (ulimit -n) is %d: it suffices for %d connections, which is now the "
+            "bound instead of %d (BATCHLINE_MAX_CONNECTIONS). %s",
+            open_files,
+            fitting,
+            settings.max_connections,
+            REMEDY,
+        )
+    return Limits(
+        most=min(fitting, settings.max_connections), slowest_bytes_s=settings.min_download_bytes_s
+    )
 
 
 async def _listen(site: web.TCPSite, settings: Settings) -> None:

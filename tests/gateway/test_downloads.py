@@ -104,7 +104,7 @@ async def test_a_client_that_reads_gets_all_of_it_however_impatient_we_are(start
 
 def test_a_slow_client_gets_the_time_that_its_pace_needs():
     """The setting is the pace; 30 s come on top."""
-    limits = limits_of(Settings(min_download_bytes_s=2000))
+    limits = limits_of(Settings(min_download_bytes_s=2000), open_files=65_536)
 
     assert limits.wait_s(0) == 30
     assert limits.wait_s(100_000) == 80
