@@ -24,6 +24,7 @@ from batchline.errors import (
     Invalid,
     NewerStore,
     NoBackend,
+    NoDescriptors,
     NotFound,
     RequestTooLarge,
     StoreUnavailable,
@@ -76,6 +77,7 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
         code="no_backend",
         headers=RETRY_AFTER,
     ),
+    NoDescriptors: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER),
     BackendFailed: Answer(HTTPStatus.BAD_GATEWAY, _SERVER, code="backend_failed"),
     BackendSilent: Answer(HTTPStatus.GATEWAY_TIMEOUT, _SERVER, code="request_timeout"),
     # Room comes by deleting something, not by asking again at once.
