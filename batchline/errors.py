@@ -12,7 +12,8 @@ BatchlineError
 ├── Unavailable        a part this needs does not answer at present
 │   ├── StoreUnavailable   the database or the disk refuses
 │   │   └── DiskFull       the disk has no room left
-│   └── NoBackend          no model server accepts requests
+│   ├── NoBackend          no model server accepts requests
+│   └── NoDescriptors      this process has no file descriptor left
 ├── BackendFailed      a model server took a request and did not answer it properly
 ├── BackendSilent      a model server took a request and said nothing for too long
 └── NewerStore         the data directory belongs to a newer version
@@ -89,6 +90,10 @@ class DiskFull(StoreUnavailable):
 
 class NoBackend(Unavailable):
     """No model server accepts requests at present: nothing was sent."""
+
+
+class NoDescriptors(Unavailable):
+    """This process, or the machine, has no file descriptor left: nothing could be opened."""
 
 
 class BackendFailed(BatchlineError):

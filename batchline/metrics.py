@@ -59,6 +59,22 @@ class Metrics:
             buckets=_SECONDS,
             registry=r,
         )
+        self.connections = Gauge(
+            "batchline_connections", "Connections of clients to the gateway", registry=r
+        )
+        self.connections_cut = Counter(
+            "batchline_connections_cut_total",
+            "Connections of clients ended or turned away: refused (all are busy: 503), idle (a new one "
+            "needed the place), late_head, slow_reader",
+            ["why"],
+            registry=r,
+        )
+        self.downloads = Gauge(
+            "batchline_downloads",
+            "Answers under way of which there may be BATCHLINE_MAX_DOWNLOADS, by kind: download, follow",
+            ["kind"],
+            registry=r,
+        )
         self.uploaded_bytes = Counter(
             "batchline_uploads_bytes_total", "Bytes of files stored", registry=r
         )

@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from .descriptors import REMEDY
 from .errors import DiskFull, StoreUnavailable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -35,8 +36,12 @@ _DISK_REMEDIES = {
         "Look at the kernel's log (dmesg): the disk may be failing.",
     ),
     errno.EMFILE: (
-        "cannot be reached: this process has too many open files",
-        "Raise its limit of open files (ulimit -n).",
+        "cannot be reached: this process has run out of file descriptors (ulimit -n)",
+        REMEDY,
+    ),
+    errno.ENFILE: (
+        "cannot be reached: this machine has run out of file descriptors",
+        "Raise its limit (sysctl fs.file-max), or find what has so many files open (lsof).",
     ),
 }
 

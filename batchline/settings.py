@@ -154,6 +154,24 @@ class Settings(BaseSettings):
         ge=0,
         description="Disk space kept free: with less, uploads are refused and dispatch pauses; 0: no limit",
     )
+    max_connections: int = Field(
+        4096,
+        ge=1,
+        description="Connections to the gateway at a time; when all are taken, idle ones are closed "
+        "for new ones, and where none is idle a new one is answered 503",
+    )
+    max_downloads: int = Field(
+        200,
+        ge=1,
+        description="Downloads at a time (files, results, errors), as many followed results, and as many "
+        "pages of the dashboard; more are answered 503",
+    )
+    min_download_bytes_s: int = Field(
+        1000,
+        ge=1,
+        description="Slowest pace at which a client may take what waits for it; one that is slower for more "
+        "than 30 s is cut off",
+    )
     max_lines: int = Field(1_000_000, ge=1, description="Most requests in one batch")
     max_line_bytes: int = Field(
         16 * 1024 * 1024,

@@ -41,11 +41,12 @@ def add_dashboard(
     clock: Callable[[], float],
     document: Callable[[], Mapping[str, Any]],
     token_of: Callable[[web.Request], str | None] = lambda _: None,
+    max_viewers: int = 200,
 ) -> Pages:
     """Add `/`, its parts, stream and static files, and the poller that lives as long as the app.
 
     `document` returns the OpenAPI document that `/docs` shows; `token_of` the token of a reader who is signed
-    in, which whatever the page changes must carry.
+    in, which whatever the page changes must carry. At most `max_viewers` pages are kept live.
     """
     aiohttp_jinja2.setup(
         app,
@@ -57,7 +58,7 @@ def add_dashboard(
         filters=_FILTERS,
     )
     live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock)
-    pages = Pages(live, read_assets(), document, token_of)
+    pages = Pages(live, read_assets(), document, token_of, max_viewers=max_viewers)
     app.add_routes(
         [
             web.get("/", pages.overview),

@@ -72,7 +72,8 @@ class Live:
         self._lock = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
-        self._watchers = 0
+        self.viewers = 0
+        """How many streams are open."""
         self._is_closing = False
         self._newest: Snapshot | None = None
         self._seen: Overview | None = None
@@ -88,7 +89,7 @@ class Live:
             with suppress(Unavailable):  # nothing was ever read: the page itself says why
                 await self.refresh()
             self._wake.clear()
-            pause_s = WATCHED_S if self._watchers else STEP_S
+            pause_s = WATCHED_S if self.viewers else STEP_S
             with suppress(TimeoutError):  # no wait_for: it may swallow a cancel (Python 3.11)
                 async with asyncio.timeout(pause_s):
                     await self._wake.wait()
@@ -124,13 +125,13 @@ class Live:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Count as a viewer: the poller looks every second meanwhile."""
-        self._watchers += 1
+        self.viewers += 1
         self._metrics.sse_clients.inc()
         self._wake.set()
         try:
             yield
         finally:
-            self._watchers -= 1
+            self.viewers -= 1
             self._metrics.sse_clients.dec()
 
     async def changes(self) -> AsyncIterator[Change]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import web
-from aiohttp_sse import EventSourceResponse, sse_response
+from aiohttp_sse import sse_response
 
 from batchline import __version__
 from batchline.errors import Unavailable
@@ -46,6 +46,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 _LOCAL = "http://localhost:5000"  # how samples name the server
 _PING_S = 15.0
 _SEND_TIMEOUT_S = 20.0
+_RETRY_AFTER_S = "10"
 
 
 def read_assets() -> dict[str, bytes]:
@@ -71,8 +72,11 @@ class Pages:
         assets: Mapping[str, bytes],
         document: Callable[[], Mapping[str, Any]],
         token_of: Callable[[web.Request], str | None],
+        *,
+        max_viewers: int,
     ) -> None:
         self._live = live
+        self._max_viewers = max_viewers
         self._assets = assets
         self._document = document
         self._token_of = token_of
@@ -117,8 +121,14 @@ class Pages:
             return web.Response(status=503, text=str(exc), headers=HEADERS)
         return self._html("part.html", request, {**self._context(snapshot), "name": name})
 
-    async def stream(self, request: web.Request) -> EventSourceResponse:
+    async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send the page's changes as they happen: figures as one object, shapes as `part`."""
+        if self._live.viewers >= self._max_viewers:
+            return web.Response(
+                status=503,
+                text=f"{self._max_viewers} pages are watched already (BATCHLINE_MAX_DOWNLOADS).",
+                headers={**HEADERS, "Retry-After": _RETRY_AFTER_S},
+            )
         async with (
             sse_response(request, ping_interval=_PING_S, send_timeout=_SEND_TIMEOUT_S) as answer,
             self._live.watching(),

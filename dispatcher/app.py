@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
+from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 _RESTART_S = 1.0
 _NEWS_AGAIN_S = 60.0  # a loop that ran for so long and stops again is worth a line in the log
+_USUAL_IN_FLIGHT = 1024  # of eight servers with large batches
 _ROLE = "dispatch"
 _ROLE_TTL_S = 30.0
 
@@ -67,11 +69,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             open_store(settings.database_path, clock_ms=lambda: int(time.time() * 1000))
         )
         blobs = open_blobs(settings.blobs_dir)
+        alarm = Alarm()
+        await stack.enter_async_context(watched(alarm))
         upstream = await stack.enter_async_context(
             Upstream(
                 settings.upstream_url,
                 api_key=settings.upstream_api_key,
                 timeout_s=settings.request_timeout_s,
+                alarm=alarm,
             )
         )
         probe = await stack.enter_async_context(
@@ -79,11 +84,25 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 settings.backend_urls or (settings.upstream_url,),
                 api_key=settings.upstream_api_key,
                 clock=time.time,
+                alarm=alarm,
             )
         )
         await stack.enter_async_context(serve_ops(settings, metrics))
+        _check_descriptors(settings)
         dispatcher = Dispatcher(settings, store, blobs, upstream, probe, metrics=metrics)
         await dispatcher.run(stop)
+
+
+def _check_descriptors(settings: Settings) -> None:
+    """Say where the limit of open files is too low for what the settings allow."""
+    needed = (settings.max_in_flight or _USUAL_IN_FLIGHT) + OTHERS
+    if needed > limit():
+        log.warning(
+            "the limit of open files (ulimit -n) is %d, and %d may be needed: lines beyond it wait. %s",
+            limit(),
+            needed,
+            REMEDY,
+        )
 
 
 def _admission(

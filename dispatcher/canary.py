@@ -20,7 +20,7 @@ from .berth import Berth
 from .circuit import Sign, only_errors
 from .lacks import Need
 from .policy import POLICIES
-from .upstream import Upstream
+from .upstream import Break, Broken, Upstream
 from .verdict import Failed, Retry, Setting, Succeeded, Verdict, judge
 from .wording import why_of
 
@@ -97,6 +97,8 @@ class Canaries:
             backend=berth.pin,
             within_s=_WITHIN_S,
         )
+        if isinstance(reply, Broken) and reply.how is Break.NO_DESCRIPTORS:
+            return  # it was not asked; it is with the next look
         # Whatever time it asks for: `Circuit` says when the next one is due.
         verdict = judge(reply, Setting(now=0.0, endpoint=need.endpoint, request=body))
         if isinstance(verdict, Succeeded) or is_harmless(verdict, is_refusing=berth.is_refusing):

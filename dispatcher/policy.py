@@ -31,6 +31,7 @@ class Reason(StrEnum):
     SHUTTING_DOWN = "shutting_down"
     OUT_OF_TIME = "out_of_time"
     NO_BODY = "no_body"
+    NO_DESCRIPTORS = "no_descriptors"
     # the server was lost while it worked on the line
     RESET = "reset"
     TRUNCATED = "truncated"
@@ -181,6 +182,9 @@ POLICIES: dict[Reason, Policy] = {
         "5xx: the server is shutting down and takes nothing more", sign=Sign.REFUSED
     ),
     Reason.NO_BODY: _nobody("the disk does not give out the line's body"),
+    Reason.NO_DESCRIPTORS: _nobody(
+        "the dispatcher has no file descriptor left (`ulimit -n`): it was not sent"
+    ),
     Reason.OUT_OF_TIME: _nobody("no whole answer before the batch's deadline"),
     Reason.RESET: _loss(
         "connection lost before any byte of an answer (without nginx)", "upstream_lost", _LOST
@@ -289,6 +293,7 @@ BREAKS: dict[Break, Reason] = {
     Break.TIMEOUT: Reason.TIMEOUT,
     Break.OUT_OF_TIME: Reason.OUT_OF_TIME,
     Break.TOO_LARGE: Reason.TOO_LARGE,
+    Break.NO_DESCRIPTORS: Reason.NO_DESCRIPTORS,
     Break.HUNG: Reason.HUNG,
 }
 """What each kind of break is; total over Break, by test."""

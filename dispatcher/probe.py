@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from batchline.descriptors import Alarm, are_out
+from batchline.errors import NoDescriptors
 from batchline.model import BackendStatus
 
 from .gauges import Gauges, engine_mark, read_gauges
@@ -74,8 +76,15 @@ class Probe:
     """The scraper of all backends."""
 
     def __init__(
-        self, urls: Sequence[str], *, api_key: str | None, clock: Callable[[], float]
+        self,
+        urls: Sequence[str],
+        *,
+        api_key: str | None,
+        clock: Callable[[], float],
+        alarm: Alarm | None = None,
     ) -> None:
+        """Begin without a look. `alarm` sounds when no file descriptor is left."""
+        self._alarm = alarm or Alarm()
         self._urls = [u.rstrip("/") for u in urls]
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._clock = clock
@@ -155,7 +164,10 @@ class Probe:
         """
         async with self._asking:
             if time.monotonic() - self._asked_at >= _ASK_AGAIN_S:
-                self._served = await self._ask_all()
+                try:
+                    self._served = await self._ask_all()
+                except NoDescriptors:
+                    return None
                 self._asked_at = time.monotonic()
             return self._served
 
@@ -179,6 +191,8 @@ class Probe:
         memory = self._memory[url]
         try:
             memory.status = await self._see(url)
+        except NoDescriptors:
+            return memory.status or self._unknown(url)  # what was seen before still holds
         except Exception as exc:
             log.exception("the look at %s broke", url)
             memory.status = self._dead(url, f"cannot be looked at: {type(exc).__name__}")
@@ -274,6 +288,9 @@ class Probe:
         except TimeoutError:
             return _Heard(None, is_silent=True)
         except (aiohttp.ClientError, OSError) as exc:
+            if are_out(exc):
+                self._alarm.sound()
+                raise NoDescriptors("This process has no file descriptor left.") from exc
             return _Heard(None, is_silent=getattr(exc, "errno", None) in _GONE)
 
 

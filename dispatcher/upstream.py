@@ -17,6 +17,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from batchline.descriptors import Alarm, are_out
+
 from .payload import json_payload
 
 BACKEND_HEADER = "X-Batchline-Backend"
@@ -39,6 +41,8 @@ class Break(StrEnum):
     OUT_OF_TIME = "out_of_time"
     """Not answered within less time than usual, which was all that was left."""
     TOO_LARGE = "too_large"
+    NO_DESCRIPTORS = "no_descriptors"
+    """Not sent: this process could open no connection, to nobody."""
     HUNG = "hung"
     """Given up, because the backend hangs (`flight` says so, not the network)."""
 
@@ -80,7 +84,10 @@ class Upstream:
         api_key: str | None,
         timeout_s: float,
         max_answer_bytes: int = _MAX_ANSWER_BYTES,
+        alarm: Alarm | None = None,
     ) -> None:
+        """Begin without a session. `alarm` sounds when no file descriptor is left."""
+        self._alarm = alarm or Alarm()
         self._max_answer_bytes = max_answer_bytes
         self._url = URL(url.rstrip("/"))
         self._name = self._url.authority
@@ -162,6 +169,8 @@ class Upstream:
                 )
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as exc:
             how = _how(exc)
+            if how is Break.NO_DESCRIPTORS:
+                self._alarm.sound()
             if how is Break.TIMEOUT:
                 who = backend or self._name
                 how = how if timeout is self._timeout else Break.OUT_OF_TIME
@@ -188,6 +197,8 @@ class Upstream:
 
 def _how(exc: BaseException) -> Break:
     match exc:
+        case OSError() if are_out(exc):
+            return Break.NO_DESCRIPTORS
         case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError():
             return Break.CONNECT
         case TimeoutError():

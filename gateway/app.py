@@ -13,9 +13,11 @@ from aiohttp import web
 
 from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
+from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.presence import present
+from batchline.results import Known
 from batchline.settings import Settings
 from batchline.store import open_store
 from batchline.store.base import View
@@ -36,6 +38,8 @@ from . import (
 )
 from .auth import CALLER, LOCK, PAGE, WRONG_KEYS, Lock, WrongKeys, ask, identify, sign_in, sign_out
 from .body import wait_to_continue
+from .connections import Limits
+from .downloads import DOWNLOADS, FOLLOWERS, Downloads
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
@@ -45,7 +49,8 @@ from .resent import CREATING, Creating
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
-_IDLE_S = 120.0  # a connection without a request for so long is closed, one with half a head too
+_FILES_EACH = 2  # the connection, and what it reads from: a file or a model server
+_IDLE_S = 120.0  # a connection without a request for so long is closed
 
 log = logging.getLogger("gateway")
 
@@ -73,6 +78,9 @@ def create_app(
     app[WRONG_KEYS] = WrongKeys()
     app[RUNNING] = Running()
     app[CREATING] = Creating()
+    app[results.KNOWN] = Known()
+    for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
+        app[key] = Downloads(kind, settings.max_downloads, metrics=metrics)
     app[DOCUMENT] = Document(settings)
     app.on_response_prepare.append(on_prepare)
     for route in _routes():
@@ -93,6 +101,7 @@ def add_pages(app: web.Application, *, view: View) -> None:
         clock=app[CLOCK],
         document=lambda: app[DOCUMENT].tree,
         token_of=lambda request: session.token if (session := request[CALLER].session) else None,
+        max_viewers=app[SETTINGS].max_downloads,
     )
     app[PAGE] = pages.sign_in
     app.add_routes(
@@ -143,6 +152,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         if not await stack.enter_async_context(present(settings.data_dir, stop)):
             return
+        await stack.enter_async_context(watched(Alarm()))
         blobs = open_blobs(settings.blobs_dir)
         store = await stack.enter_async_context(
             open_store(settings.database_path, clock_ms=_clock_ms)
@@ -152,7 +162,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
         add_pages(app, view=store)
-        runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S, keepalive_timeout=_IDLE_S)
+        runner = Runner(
+            app,
+            limits=limits_of(settings, open_files=limit()),
+            access_log=None,
+            shutdown_timeout=_CLOSE_S,
+            keepalive_timeout=_IDLE_S,
+        )
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port)
@@ -162,6 +178,23 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         log.info("gateway finishes its running requests")
         await site.stop()
         await app[RUNNING].drain(grace_s=settings.grace_s)
+
+
+def limits_of(settings: Settings, *, open_files: int) -> Limits:
+    """Return what clients may take of connections and time, where so many files may be open."""
+    fitting = max(1, (open_files - OTHERS) // _FILES_EACH)
+    if fitting < settings.max_connections:
+        log.warning(
+            "the limit of open files (ulimit -n) is %d: it suffices for %d connections, which is now the "
+            "bound instead of %d (BATCHLINE_MAX_CONNECTIONS). %s",
+            open_files,
+            fitting,
+            settings.max_connections,
+            REMEDY,
+        )
+    return Limits(
+        most=min(fitting, settings.max_connections), slowest_bytes_s=settings.min_download_bytes_s
+    )
 
 
 async def _listen(site: web.TCPSite, settings: Settings) -> None:

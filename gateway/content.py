@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPMethod, HTTPStatus
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File
 
 from .answers import write
+from .downloads import DOWNLOADS, PIECE_BYTES
 from .files import named_file
 from .keys import BLOBS
 
@@ -52,11 +54,27 @@ async def download(request: web.Request) -> web.StreamResponse:
     response.content_length = span.length
     if request.method == HTTPMethod.HEAD:
         return response
-    chunks = request.app[BLOBS].stream(file.blob_key, offset=span.first, length=span.length)
-    first = await _first(chunks, file)  # missing bytes are an error answer, not a torn one
-    await response.prepare(request)
-    await _send(response, first, chunks, length=span.length)
+    with request.app[DOWNLOADS].one():
+        await _send(request, response, file, span)
     return response
+
+
+async def _send(request: web.Request, response: web.StreamResponse, file: File, span: Span) -> None:
+    chunks = request.app[BLOBS].stream(
+        file.blob_key, offset=span.first, length=span.length, chunk_bytes=PIECE_BYTES
+    )
+    async with aclosing(chunks):
+        first = await _first(chunks, file)  # missing bytes are an error answer, not a torn one
+        sent = len(first)
+        await response.prepare(request)
+        await write(response, first)
+        del first  # a client that takes no more shall keep one piece, not two
+        async for chunk in chunks:
+            sent += len(chunk)
+            await write(response, chunk)
+    if sent != span.length:
+        raise StoreUnavailable(f"The stored file is cut short: {sent} of {span.length} bytes.")
+    await response.write_eof()
 
 
 async def _first(chunks: AsyncIterator[bytes], file: File) -> bytes:
@@ -64,19 +82,6 @@ async def _first(chunks: AsyncIterator[bytes], file: File) -> bytes:
         return await anext(chunks, b"")
     except NotFound as exc:  # its message names the blob, which is nobody's business
         raise NotFound(f"The bytes of file {file.id} are gone.", param="id") from exc
-
-
-async def _send(
-    response: web.StreamResponse, first: bytes, rest: AsyncIterator[bytes], *, length: int
-) -> None:
-    sent = len(first)
-    await write(response, first)
-    async for chunk in rest:
-        sent += len(chunk)
-        await write(response, chunk)
-    if sent != length:
-        raise StoreUnavailable(f"The stored file is cut short: {sent} of {length} bytes.")
-    await response.write_eof()
 
 
 def _wanted(request: web.Request, size_bytes: int) -> Span | None:

@@ -25,6 +25,7 @@ from batchline.errors import (
     Invalid,
     NewerStore,
     NoBackend,
+    NoDescriptors,
     NotFound,
     RequestTooLarge,
     StoreUnavailable,
@@ -41,7 +42,8 @@ from .exchange import has_started, request_id
 log = logging.getLogger("gateway")
 
 _CLIENT, _SERVER = "invalid_request_error", "server_error"
-_RETRY_AFTER_S = "2"
+RETRY_AFTER: Mapping[str, str] = {"Retry-After": "2"}
+"""Of answers that say that something is lacking at present."""
 _KEPT_HEADERS = ("Allow", "Content-Range")
 
 
@@ -69,18 +71,15 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
         HTTPStatus.UNAUTHORIZED, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
     ),
     Forbidden: Answer(HTTPStatus.FORBIDDEN),
-    Unavailable: Answer(
-        HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
-    ),
-    StoreUnavailable: Answer(
-        HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
-    ),
+    Unavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER),
+    StoreUnavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER),
     NoBackend: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE,
         _SERVER,
         code="no_backend",
-        headers={"Retry-After": _RETRY_AFTER_S},
+        headers=RETRY_AFTER,
     ),
+    NoDescriptors: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER),
     BackendFailed: Answer(HTTPStatus.BAD_GATEWAY, _SERVER, code="backend_failed"),
     BackendSilent: Answer(HTTPStatus.GATEWAY_TIMEOUT, _SERVER, code="request_timeout"),
     # Room comes by deleting something, not by asking again at once.
@@ -91,7 +90,7 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
         headers={"x-should-retry": "false"},
     ),
     NewerStore: Answer(  # an upgrade is under way: this process is about to be restarted
-        HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
+        HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER
     ),
     BatchlineError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER),
 }

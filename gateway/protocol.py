@@ -2,14 +2,17 @@
 
 Requests that are not proper HTTP are answered with OpenAI's error object (aiohttp: plain text); what runs
 for a client ends when it leaves, where that is asked for (aiohttp: for every handler or for none); bodies
-come through as they were sent: `body.py` unpacks them.
+come through as they were sent: `body.py` unpacks them. Heads that do not arrive and clients that do not take
+their answers are not waited for without end, and connections are bounded (`connections.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import socket
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
@@ -17,9 +20,19 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import _ErrInfo
 
-from .errors import http_answer, malformed_answer
+from batchline.metrics import Metrics
+from batchline.service import give_back_memory
+
+from .connections import Connections, Cut, Entry, Limits
+from .errors import RETRY_AFTER, http_answer, malformed_answer
 from .exchange import SERVER, new_request_id
+from .keys import METRICS
+
+_UNSENT_BYTES = 128 * 1024  # in the kernel, beyond what is on its way; it would take megabytes
+_ALIVE = "/health"
+_EBB_S = 1.0  # until what served those that have gone is free
 
 log = logging.getLogger("gateway")
 
@@ -27,12 +40,18 @@ log = logging.getLogger("gateway")
 class Runner(web.AppRunner):
     """An AppRunner whose connections are `Connection`s."""
 
-    __slots__ = ()
+    __slots__ = ("_limits",)
+
+    def __init__(self, app: web.Application, *, limits: Limits, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._limits = limits
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         return _Server(
             plain.request_handler,
+            limits=self._limits,
+            metrics=self.app[METRICS],
             request_factory=plain.request_factory,
             auto_decompress=False,
             **plain._kwargs,  # noqa: SLF001
@@ -40,22 +59,62 @@ class Runner(web.AppRunner):
 
 
 class _Server(web.Server):
+    def __init__(self, handler: Any, *, limits: Limits, metrics: Metrics, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._all = Connections(limits, metrics, on_ebb=self._give_back_soon)
+        self._giving: asyncio.TimerHandle | None = None
+
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, connections=self._all, loop=self._loop, **self._kwargs)
+
+    def _give_back_soon(self) -> None:
+        if self._giving is None:
+            self._giving = self._loop.call_later(_EBB_S, self._give_back)
+
+    def _give_back(self) -> None:
+        self._giving = None
+        give_back_memory()
 
 
 class Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_presences",)
+    __slots__ = ("_all", "_has_begun", "_head_timer", "_is_surplus", "_presences", "_taking_timer")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._all = connections
+        self._is_surplus = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._has_begun = False
+        self._taking_timer: asyncio.TimerHandle | None = None
         self._presences: set[asyncio.Timeout] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a first request, if there is room for one more connection."""
+        super().connection_made(transport)
+        _bound_what_waits(self.transport)
+        self._head_timer = self._loop.call_later(self._all.limits.head_s, self._end_late_head)
+        entry = self._all.opened(self)
+        self._is_surplus = entry is Entry.SURPLUS
+        if entry is Entry.DROPPED and self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request, and nothing waits for its client."""
+        return self._waiter is not None and not self._waiter.done() and self._taking_timer is None
+
+    def end(self) -> None:
+        """Close it now."""
+        self.force_close()
+
+    # -- the head
 
     def data_received(self, data: bytes) -> None:
         """End the body that is arriving if it breaks: aiohttp would let its handler wait for more."""
         super().data_received(data)
+        self._time_head()
         arriving = self._current_request.content if self._current_request else EMPTY_PAYLOAD
         if arriving.is_eof() or not self._messages:
             return
@@ -66,9 +125,66 @@ class Connection(web.RequestHandler):
             arriving.feed_eof()
             self.close()
 
+    def _time_head(self) -> None:
+        """Run the clock while a head is there in part."""
+        if self._waiter is None or self._waiter.done():  # it is whole, or something else arrives
+            self._has_begun = False
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+        else:
+            self._has_begun = True
+            if self._head_timer is None:
+                head_s = self._all.limits.head_s
+                self._head_timer = self._loop.call_later(head_s, self._end_late_head)
+
+    def _end_late_head(self) -> None:
+        self._head_timer = None
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        self._all.cut(Cut.LATE_HEAD)
+        if not self._has_begun:
+            self.force_close()
+            return
+        message = f"The request's head did not arrive within {self._all.limits.head_s:g} s. Send it again."
+        late = _ErrInfo(status=HTTPStatus.REQUEST_TIMEOUT, exc=TimeoutError(), message=message)
+        self._messages.append((late, EMPTY_PAYLOAD))
+        waiter.set_result(None)
+
+    # -- what a client takes
+
+    def pause_writing(self) -> None:
+        """Run the clock while bytes wait for the client to take them."""
+        super().pause_writing()
+        if self.transport is not None:
+            wait_s = self._all.limits.wait_s(self.transport.get_write_buffer_size())
+            self._taking_timer = self._loop.call_later(wait_s, self._end_slow, self.transport)
+
+    def resume_writing(self) -> None:
+        """Stop it: they are gone, all of them."""
+        super().resume_writing()
+        self._stop_taking_timer()
+
+    def _stop_taking_timer(self) -> None:
+        if self._taking_timer is not None:
+            self._taking_timer.cancel()
+            self._taking_timer = None
+
+    def _end_slow(self, transport: asyncio.WriteTransport) -> None:
+        self._taking_timer = None
+        self._all.cut(Cut.SLOW_READER)
+        transport.abort()  # a close would wait for the client
+
+    # -- the end
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End what runs for this client only."""
         super().connection_lost(exc)
+        self._all.closed(self)
+        self._stop_taking_timer()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
         for presence in self._presences:
             presence.reschedule(self._loop.time())
 
@@ -88,12 +204,44 @@ class Connection(web.RequestHandler):
         finally:
             self._presences.discard(presence)
 
+    # -- answers that no handler gives
+
+    async def _handle_request(
+        self,
+        request: web.BaseRequest,
+        start_time: float | None,
+        request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    ) -> tuple[web.StreamResponse, bool]:
+        """Turn away what there is no room for; who asks whether we live is told."""
+        if self._is_surplus and request.path != _ALIVE:
+            request_handler = self._turn_away
+        try:
+            return await super()._handle_request(request, start_time, request_handler)
+        except ConnectionError as exc:
+            _forget_frames(exc)
+            raise
+
+    async def _turn_away(self, request: web.BaseRequest) -> web.StreamResponse:
+        del request
+        response = _stamped(
+            malformed_answer(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"All {self._all.limits.most} connections of this server are busy "
+                "(BATCHLINE_MAX_CONNECTIONS). Ask again in a moment.",
+            ),
+            new_request_id(),
+        )
+        response.headers.update(RETRY_AFTER)
+        return response
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Put what aiohttp refused before any middleware (`Expect`) into OpenAI's form too."""
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
             resp = http_answer(request, resp)
+        if self._is_surplus:
+            resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -113,11 +261,37 @@ class Connection(web.RequestHandler):
             log.info("not a proper request: %r", message)
         if request.writer.output_size > 0:
             raise ConnectionError("An answer had begun: no other can be sent.")
-        response = malformed_answer(status, _reason(exc, message) or HTTPStatus(status).phrase)
-        response.headers["x-request-id"] = request_id
-        response.headers["Server"] = SERVER
-        response.force_close()
-        return response
+        reason = _reason(exc, message) or HTTPStatus(status).phrase
+        return _stamped(malformed_answer(status, reason), request_id)
+
+
+def _bound_what_waits(transport: asyncio.Transport | None) -> None:
+    """Let a writer wait as soon as the kernel takes no more, and until it has taken all."""
+    if transport is None:
+        return
+    transport.set_write_buffer_limits(high=0, low=0)
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    wire = transport.get_extra_info("socket")
+    if option is not None and wire is not None and wire.family in (socket.AF_INET, socket.AF_INET6):
+        wire.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
+
+
+def _forget_frames(exc: BaseException | None) -> None:
+    """Let go of what the frames hold through which an exception came.
+
+    They hold it and it holds them: what was not sent would stay until garbage is collected.
+    """
+    while exc is not None:
+        traceback.clear_frames(exc.__traceback__)
+        exc.__traceback__ = None
+        exc = exc.__cause__ or exc.__context__
+
+
+def _stamped(response: web.Response, request_id: str) -> web.Response:
+    response.headers["x-request-id"] = request_id
+    response.headers["Server"] = SERVER
+    response.force_close()
+    return response
 
 
 def _reason(exc: BaseException | None, message: str | None) -> str | None:

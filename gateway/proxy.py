@@ -18,11 +18,13 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from batchline.descriptors import are_out
 from batchline.errors import (
     BackendFailed,
     BackendSilent,
     BatchlineError,
     NoBackend,
+    NoDescriptors,
     RequestTooLarge,
 )
 from batchline.fleet.nginx import GROUP
@@ -161,6 +163,11 @@ def _onward(request: web.Request) -> Mapping[str, str]:
 
 def _fault(exc: BaseException) -> BatchlineError:
     match exc:
+        case OSError() if are_out(exc):
+            return NoDescriptors(
+                "The gateway has run out of file descriptors and could not ask a model server. Try "
+                "again later; the operator raises its limit of open files (ulimit -n)."
+            )
         case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError():
             return NoBackend(
                 "No model server accepts connections at present. Try again later; the operator "

@@ -20,17 +20,20 @@ from batchline import parameters
 from batchline.errors import Invalid
 from batchline.lines import fault_record
 from batchline.model import Batch
-from batchline.results import Reader, Window
+from batchline.results import Known, Reader, Window
 from batchline.states import TERMINAL, BatchStatus
 
 from .answers import write
 from .batches import named_batch
+from .downloads import DOWNLOADS, FOLLOWERS
 from .exchange import RUNNING
 from .keys import BLOBS, CLOCK, STORE
 
 _LOOK_S = 0.25  # how soon a finished line is seen by those who follow
 HEARTBEAT_S = 15.0  # below the idle limits of usual proxies (60 s)
 HEARTBEAT = b"\n"
+
+KNOWN = web.AppKey("known", Known)
 
 _Lines = AsyncGenerator[list[bytes], None]
 
@@ -50,7 +53,8 @@ async def results(request: web.Request) -> web.StreamResponse:
     reader = _reader(request)
     if query.follow:
         async with aclosing(reader.follow(batch, after=query.window.after)) as lines:
-            return await _follow(request, lines)
+            with request.app[FOLLOWERS].one():
+                return await _follow(request, lines)
     async with aclosing(reader.snapshot(batch, query.window)) as lines:
         return await _send(request, batch, query.window, lines)
 
@@ -75,7 +79,12 @@ async def errors(request: web.Request) -> web.StreamResponse:
 
 
 def _reader(request: web.Request) -> Reader:
-    return Reader(request.app[STORE], request.app[BLOBS], clock=request.app[CLOCK])
+    return Reader(
+        request.app[STORE],
+        request.app[BLOBS],
+        clock=request.app[CLOCK],
+        known=request.app[KNOWN],
+    )
 
 
 def _checked(request: web.Request, batch: Batch) -> _Query:
@@ -96,18 +105,20 @@ async def _send(
     request: web.Request, batch: Batch, window: Window, lines: _Lines
 ) -> web.StreamResponse:
     """Send what there is. The first lines are read first: what is gone is an error answer."""
-    first = await anext(lines, None)
-    response = _response()
-    response.headers["X-Last-Line"] = str(window.last)
-    response.headers["X-Incomplete"] = "false" if batch.status in TERMINAL else "true"
-    await response.prepare(request)
-    if request.method == HTTPMethod.HEAD:
-        return response
-    if first:
-        await write(response, b"".join(first))
-    async for records in lines:
-        await write(response, b"".join(records))
-    await response.write_eof()
+    with request.app[DOWNLOADS].one():
+        first = await anext(lines, None)
+        response = _response()
+        response.headers["X-Last-Line"] = str(window.last)
+        response.headers["X-Incomplete"] = "false" if batch.status in TERMINAL else "true"
+        await response.prepare(request)
+        if request.method == HTTPMethod.HEAD:
+            return response
+        if first:
+            await write(response, b"".join(first))
+        del first
+        async for records in lines:
+            await write(response, b"".join(records))
+        await response.write_eof()
     return response
 
 

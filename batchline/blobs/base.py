@@ -7,7 +7,7 @@ when it has no room left.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from batchline.model import SegmentRef
@@ -47,7 +47,7 @@ class Blobs(Protocol):
 
     def stream(
         self, key: str, *, offset: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the range in chunks. Raises NotFound on the first step."""
 
     async def put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:

@@ -15,7 +15,7 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from batchline.model import SegmentRef
 from batchline.refusal import disk_refusal
 
 from .folders import abandoned, create_claimed, drop_abandoned, move, remove, walk
+from .reading import read_on, read_whole
 
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<II4s")
@@ -137,7 +138,7 @@ class LocalBlobs:
 
     async def stream(
         self, key: str, *, offset: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the range in chunks."""
         left = length
         file: BinaryIO | None = None
@@ -148,7 +149,7 @@ class LocalBlobs:
                     if file is None:
                         file, chunk = await asyncio.to_thread(self._open_at, key, offset, wanted)
                     else:
-                        chunk = await asyncio.to_thread(_read_whole, file, wanted)
+                        chunk = await read_on(file, wanted)
                     left = None if left is None else left - len(chunk)
                     if chunk:
                         yield chunk
@@ -199,7 +200,7 @@ class LocalBlobs:
         file: BinaryIO = self._path(key).open("rb", buffering=0)
         try:
             file.seek(offset)
-            return file, _read_whole(file, wanted)
+            return file, read_whole(file, wanted)
         except BaseException:
             file.close()
             raise
@@ -209,7 +210,7 @@ class LocalBlobs:
             file.seek(offset)
             if length is None:
                 return file.readall()
-            return _read_whole(file, length)
+            return read_whole(file, length)
 
     def _read_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         found: list[bytes] = []
@@ -220,7 +221,7 @@ class LocalBlobs:
                     if key not in files:
                         files[key] = stack.enter_context(self._path(key).open("rb", buffering=0))
                     files[key].seek(offset)
-                    found.append(_read_whole(files[key], length))
+                    found.append(read_whole(files[key], length))
         return found
 
     def _put_segment(self, prefix: str, records: Sequence[tuple[int, bytes]]) -> SegmentRef:
@@ -280,7 +281,7 @@ def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
     name = f"Segment {ref.key}@{ref.offset_bytes}"
     end = ref.offset_bytes + ref.length_bytes - _FOOTER.size
     file.seek(max(end, 0))
-    footer = _read_whole(file, _FOOTER.size)
+    footer = read_whole(file, _FOOTER.size)
     if end < ref.offset_bytes or len(footer) < _FOOTER.size:
         raise StoreUnavailable(f"{name} is cut short.")
     count, checksum, magic = _FOOTER.unpack(footer)
@@ -290,7 +291,7 @@ def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
     while left > 0 and (piece := file.read(min(left, _BUFFER_BYTES))):
         found = zlib.crc32(piece, found)
         left -= len(piece)
-    index = _read_whole(file, count * _ENTRY.size) if left == 0 else b""
+    index = read_whole(file, count * _ENTRY.size) if left == 0 else b""
     if magic != _MAGIC or zlib.crc32(index, found) != checksum:
         raise StoreUnavailable(f"{name} fails its checksum.")
     return index
@@ -351,15 +352,6 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-def _read_whole(file: BinaryIO, length: int) -> bytes:
-    """Read so many bytes, fewer only where the file ends: a read that came back short was no end."""
-    parts = []
-    while length > 0 and (part := file.read(length)):
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .pieces import Window
 from .reader import Reader
+from .settled import Known
 
-__all__ = ["Reader", "Window"]
+__all__ = ["Known", "Reader", "Window"]

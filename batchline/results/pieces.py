@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-_PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 16
+"""Read at a time: a client that takes nothing keeps two or three of them in memory."""
 
 Range = tuple[str, int, int]
 
@@ -19,11 +20,11 @@ class Window:
 
 
 def pieces(ranges: Iterable[Range]) -> Iterator[list[Range]]:
-    """Group byte ranges (key, offset, length) into pieces of about a megabyte, in their order."""
+    """Group byte ranges (key, offset, length) into pieces of about PIECE_BYTES, in their order."""
     piece: list[Range] = []
     size_bytes = 0
     for item in ranges:
-        if piece and size_bytes + item[2] > _PIECE_BYTES:
+        if piece and size_bytes + item[2] > PIECE_BYTES:
             yield piece
             piece, size_bytes = [], 0
         piece.append(item)

@@ -16,10 +16,9 @@ from batchline.finish_index import ENTRY_BYTES, Place, unpack
 from batchline.lines import record_index
 from batchline.model import Batch, File
 
-from .pieces import Window, pieces
+from .pieces import PIECE_BYTES, Window, pieces
 
 _ENTRIES_AT_ONCE = 4096
-_CHUNK_BYTES = 1 << 20
 
 
 class Published:
@@ -104,15 +103,19 @@ class _Lines:
     """One result file, read ahead by a chunk: `known` are (line index, record) not yet taken."""
 
     def __init__(self, blobs: Blobs, file: File) -> None:
-        self._chunks = blobs.stream(file.blob_key, length=file.bytes, chunk_bytes=_CHUNK_BYTES)
-        self._tail = b""
+        self._chunks = blobs.stream(file.blob_key, length=file.bytes, chunk_bytes=PIECE_BYTES)
+        self._torn: list[bytes] = []  # the line at the end, as far as it was read
         self.known: deque[tuple[int, bytes]] = deque()
 
     async def fill(self) -> None:
         """Read on if nothing is known; nothing known afterwards is the end."""
         while not self.known and (chunk := await anext(self._chunks, b"")):
-            *lines, self._tail = (self._tail + chunk).split(b"\n")
-            self.known.extend((record_index(line), line + b"\n") for line in lines)
+            head, *rest = chunk.split(b"\n")
+            self._torn.append(head)
+            if rest:
+                lines = [b"".join(self._torn), *rest[:-1]]
+                self._torn = rest[-1:]
+                self.known.extend((record_index(line), line + b"\n") for line in lines)
 
     def take(self, upto: int) -> list[tuple[int, bytes]]:
         """Take what lies at or before line `upto`."""

@@ -18,13 +18,17 @@ from batchline.store import Results
 
 from .pieces import Window
 from .published import Published
-from .settled import Moved, Settled
+from .settled import Known, Moved, Settled
 
 
 class Reader:
     """Reads results for clients. Raises NotFound where files or the batch are gone."""
 
-    def __init__(self, store: Results, blobs: Blobs, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Results, blobs: Blobs, *, clock: Callable[[], float], known: Known
+    ) -> None:
+        """Begin. `known`: shared by the readers of a process."""
+        self._known = known
         self._store = store
         self._blobs = blobs
         self._clock = clock
@@ -36,7 +40,7 @@ class Reader:
         """
         while batch.status not in TERMINAL:
             try:
-                async for records in Settled(self._store, self._blobs, batch).by_finish(after):
+                async for records in self._settled(batch).by_finish(after):
                     yield records
                     after += len(records)
             except Moved:
@@ -53,7 +57,7 @@ class Reader:
         """Yield the records of the window in input order, with `only_failed` no successful ones."""
         start = 0
         if batch.status not in TERMINAL:
-            settled = Settled(self._store, self._blobs, batch)
+            settled = self._settled(batch)
             try:
                 async for following, records in settled.by_input(window, only_failed=only_failed):
                     yield records
@@ -68,6 +72,9 @@ class Reader:
             files = await self._published(batch, only_failed=only_failed)
             async for records in files.by_input(window, start=start):
                 yield records
+
+    def _settled(self, batch: Batch) -> Settled:
+        return Settled(self._store, self._blobs, batch, known=self._known)
 
     async def _published(self, batch: Batch, *, only_failed: bool = False) -> Published:
         output = None if only_failed else await self._file(batch, batch.output_file_id, "output")

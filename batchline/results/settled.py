@@ -19,7 +19,7 @@ from .pieces import Range, Window, pieces
 
 _SEGMENTS_AT_ONCE = 64
 _ROWS_AT_ONCE = 1024
-_CACHED_LINES = 50_000  # some 10 MB; neighbours in the input finished in few segments
+_KNOWN_LINES = 50_000  # some 10 MB; neighbours in the input finished in few segments
 _FAILED = OUTCOME_CODES[OutcomeKind.FAILED]
 
 _Row = tuple[int, int, Segment]
@@ -30,15 +30,39 @@ class Moved(Exception):
     """The batch ended while its segments were read."""
 
 
+class Known:
+    """Where the lines of segments lie, of those looked at last: one for all readers, however many wait."""
+
+    def __init__(self, *, most_lines: int = _KNOWN_LINES) -> None:
+        self._most_lines = most_lines
+        self._places: OrderedDict[tuple[str, int], _Places] = OrderedDict()
+        self._lines = 0
+
+    def get(self, batch: Batch, segment: Segment) -> _Places | None:
+        """Return what is known of a segment."""
+        key = batch.id, segment.number
+        if key in self._places:
+            self._places.move_to_end(key)
+        return self._places.get(key)
+
+    def put(self, batch: Batch, segment: Segment, places: _Places) -> None:
+        """Remember a segment, and forget what was not asked for longest."""
+        if (batch.id, segment.number) in self._places:
+            return
+        self._places[batch.id, segment.number] = places
+        self._lines += len(places)
+        while self._lines > self._most_lines and len(self._places) > 1:
+            self._lines -= len(self._places.popitem(last=False)[1])
+
+
 class Settled:
     """The finished lines of one batch, as long as it is open."""
 
-    def __init__(self, store: Results, blobs: Blobs, batch: Batch) -> None:
+    def __init__(self, store: Results, blobs: Blobs, batch: Batch, *, known: Known) -> None:
         self._store = store
         self._blobs = blobs
         self._batch = batch
-        self._cache: OrderedDict[int, _Places] = OrderedDict()
-        self._cached_lines = 0
+        self._known = known
 
     async def by_finish(self, after: int) -> AsyncIterator[list[bytes]]:
         """Yield the records numbered above `after`, as far as they are settled. Raises Moved."""
@@ -96,14 +120,10 @@ class Settled:
 
     async def _places(self, segment: Segment) -> _Places:
         """Return where the lines that count lie in the segment, in the order in which they finished."""
-        places = self._cache.get(segment.number)
+        places = self._known.get(self._batch, segment)
         if places is None:
             places = await self._look_up(segment)
-            self._cache[segment.number] = places
-            self._cached_lines += len(places)
-            while self._cached_lines > _CACHED_LINES and len(self._cache) > 1:
-                self._cached_lines -= len(self._cache.popitem(last=False)[1])
-        self._cache.move_to_end(segment.number)
+            self._known.put(self._batch, segment, places)
         return places
 
     async def _look_up(self, segment: Segment) -> _Places:

@@ -30,6 +30,8 @@ def metrics():
 @pytest.fixture
 async def client(stage, metrics, clock):
     app = web.Application()
-    add_dashboard(app, view=stage, metrics=metrics, blobs=Disk(), clock=clock, document=dict)
+    add_dashboard(
+        app, view=stage, metrics=metrics, blobs=Disk(), clock=clock, document=dict, max_viewers=3
+    )
     async with TestClient(TestServer(app)) as client:
         yield client

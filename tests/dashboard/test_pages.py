@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import web
@@ -227,6 +228,20 @@ async def test_the_stream_beats_when_nothing_changes(client):
         seen = [e async for e in _until(_events(answer), 4)]
 
     assert [e[0] for e in seen] == ["part", "message", "message", "message"]
+
+
+async def test_more_pages_than_places_are_told_to_come_back(client):
+    """503 with Retry-After; a page that is left makes room for another one."""
+    async with asyncio.timeout(60):
+        async with AsyncExitStack() as watched:
+            for _ in range(3):
+                answer = await watched.enter_async_context(client.get("/ui/stream"))
+                await anext(_events(answer))
+            refused = await client.get("/ui/stream")
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
+        while (answer := await client.get("/ui/stream")).status != 200:
+            await asyncio.sleep(0.01)
+        answer.close()
 
 
 async def _until(events, n):

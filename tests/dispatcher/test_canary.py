@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from aiohttp import web
 from bench import request_line
 from scripted import completion, error
+from shortage import none_left
 
+from batchline.metrics import Metrics
 from batchline.settings import ENDPOINTS
-from dispatcher.canary import is_harmless, question
+from dispatcher.berth import Berth
+from dispatcher.canary import Canaries, is_harmless, question
 from dispatcher.lacks import Need
 from dispatcher.policy import Reason
+from dispatcher.upstream import Upstream
 from dispatcher.verdict import Failed, NoAnswer, NoBackend, Retry
 
 
@@ -48,6 +53,23 @@ def test_what_a_canary_proves_that_was_not_answered(verdict, is_fine):
 def test_one_that_refuses_what_others_answer_must_answer_its_canary():
     """Else it would be let in again at once."""
     assert not is_harmless(Failed(NOTHING, Reason.CLIENT_ERROR), is_refusing=True)
+
+
+async def test_a_canary_that_could_not_be_sent_proves_nothing(upstream, caplog):
+    """Without a file descriptor of ours nobody was asked: it is sent again, and then counts."""
+    proven = []
+    metrics, berth = Metrics(), Berth("gpu-0", None, doubted=Need("m", ENDPOINTS[0]))
+    async with Upstream(upstream.url, api_key=None, timeout_s=30) as session, asyncio.timeout(60):
+        canaries = Canaries(session, on_proven=lambda *told: proven.append(told), metrics=metrics)
+        with none_left():
+            canaries.send([berth])
+            while "run out of file descriptors" not in caplog.text:
+                await asyncio.sleep(0.01)
+        while not proven:
+            canaries.send([berth])
+            await asyncio.sleep(0.01)
+
+    assert proven[0] == (berth, None)
 
 
 async def test_lines_at_fault_fail_although_their_server_is_doubted(bench, upstream):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from aiohttp import web
 from scripted import HANG, Scripted
+from shortage import none_left
 
 from dispatcher.probe import Probe
 
@@ -52,6 +53,22 @@ async def test_a_backend_last_seen_dead_is_not_asked_again():
         server.health = 200
 
         assert await probe.served() is None
+
+
+async def test_a_shortage_of_our_own_changes_nothing_that_was_seen(upstream):
+    """Without a file descriptor nobody can be asked: that is no server's death."""
+    async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
+        await probe.look()
+        await upstream.die()
+        await upstream.listen()
+        with none_left():
+            [seen] = await probe.look()
+            served = await probe.served()
+        [after] = await probe.look()
+
+    assert (seen.alive, seen.is_stale, seen.reason) == (True, True, None)
+    assert served is None
+    assert (after.alive, after.is_stale) == (True, False)
 
 
 _RUNNING = 'vllm:num_requests_running{engine="0"} 3.0\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 from scripted import TRUNCATE
+from shortage import none_left
 
 from dispatcher.upstream import Break, Broken, Reply, Upstream
 
@@ -41,3 +42,15 @@ async def test_a_torn_answer_is_truncated(upstream):
 
     assert isinstance(torn, Broken)
     assert torn.how is Break.TRUNCATED
+
+
+async def test_a_shortage_of_our_own_is_nobodys_refusal(upstream, caplog):
+    """Without a file descriptor nothing is sent; the log names the limit, and no server."""
+    async with Upstream(upstream.url, api_key=None, timeout_s=30) as session:
+        with none_left():
+            broken = await session.send("/v1/x", b"{}", request_id="r")
+
+    assert isinstance(broken, Broken)
+    assert broken.how is Break.NO_DESCRIPTORS
+    assert "run out of file descriptors" in caplog.text
+    assert upstream.requests == []

@@ -31,8 +31,10 @@ from batchline.model import (
 from batchline.settings import Settings
 from batchline.states import BatchStatus, OutcomeKind
 from gateway.app import add_pages, create_app
+from gateway.connections import Limits
 from gateway.protocol import Runner
 
+LIMITS = Limits()
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 
 
@@ -151,8 +153,12 @@ class Gateway:
 class _Server(TestServer):
     """Listens as the gateway itself does: with its own protocol layer."""
 
+    def __init__(self, app, limits):
+        super().__init__(app)
+        self._limits = limits
+
     async def _make_runner(self, **_):
-        return Runner(self.app, access_log=None, shutdown_timeout=0.1)
+        return Runner(self.app, limits=self._limits, access_log=None, shutdown_timeout=0.1)
 
 
 @pytest.fixture
@@ -160,7 +166,9 @@ def start(store, blobs, clock, tmp_path):
     """Start gateways with given settings over the one store."""
     started = []
 
-    async def begin(*, with_store=store, with_blobs=blobs, with_pages=False, **settings):
+    async def begin(
+        *, with_store=store, with_blobs=blobs, with_pages=False, limits=LIMITS, **settings
+    ):
         metrics = Metrics()
         app = create_app(
             settings=Settings(data_dir=tmp_path, **settings),
@@ -172,7 +180,7 @@ def start(store, blobs, clock, tmp_path):
         if with_pages:
             add_pages(app, view=with_store)
         witness = Witness(app)
-        server = _Server(app)
+        server = _Server(app, limits)
         await server.start_server()
         url = str(server.make_url("/")).rstrip("/")
         gateway = Gateway(

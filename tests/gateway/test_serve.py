@@ -6,18 +6,16 @@ import asyncio
 import gzip
 import hashlib
 import json
-import os
 import re
 import signal
 import socket
-import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
 from ports import free_port
+from running import gateway_process
 
 from batchline.errors import Unavailable
 from batchline.settings import Settings
@@ -31,35 +29,7 @@ HEAD = (
 )
 TAIL = b"\r\n--b--\r\n"
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
-PROCESS = """
-from batchline.service import run_service, set_up_logging
-from batchline.settings import load_settings
-from gateway.app import serve
-set_up_logging()
-raise SystemExit(run_service(lambda stop: serve(load_settings(), stop)))
-"""
 _PATIENCE_S = 60
-
-
-@asynccontextmanager
-async def gateway_process(folder, **settings):
-    """Run the gateway in a process of its own; yield it and its address."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("BATCHLINE_")}
-    environment |= {"BATCHLINE_DATA_DIR": str(folder), "BATCHLINE_PORT": "0"}
-    environment |= {f"BATCHLINE_{k.upper()}": str(v) for k, v in settings.items()}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROCESS, env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            line = await process.stderr.readline()
-        address = re.search(rb"listens on (http://\S+)", line)
-        assert address, line
-        yield process, address[1].decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def test_a_taken_port_is_said_clearly(tmp_path):

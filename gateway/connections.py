@@ -1,0 +1,151 @@
+"""The gateway's open connections: how many there may be, and which of them make room for a new one.
+
+    a new one ─► there is room ─► served
+                  └─ full ─► idle ones are closed, the oldest first ─► served
+                              └─ all are busy ─► answered 503 ─ too many of these, too ─► cut off
+What a single connection may take its time for stands here, too (`Limits`); `protocol.py` sees to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from itertools import islice
+from typing import Protocol
+
+from batchline.metrics import Metrics
+
+log = logging.getLogger("gateway")
+
+SURPLUS = 128
+"""So many beyond the bound are answered that there is no room; a liveness check is answered as ever."""
+_LOOK_AGAIN_S = (
+    0.05  # a flood finds nobody idle: looking for each new one would cost more than the flood
+)
+_TELL_AGAIN_S = 60.0
+_FLOOD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What clients may take of connections and time."""
+
+    most: int = 4096
+    slowest_bytes_s: int = 1000
+    patience_s: float = 30.0
+    """A client may be slower than that for so long."""
+    head_s: float = 20.0
+    """From the first byte of a request's head (of a first one: from the connection) to the last."""
+
+    def wait_s(self, size_bytes: int) -> float:
+        """Return how long so many bytes may wait for a client to take them."""
+        return self.patience_s + size_bytes / self.slowest_bytes_s
+
+
+class Cut(StrEnum):
+    """Why a connection is ended or turned away by us."""
+
+    REFUSED = auto()
+    """All are busy: answered 503."""
+    IDLE = auto()
+    """It was idle, and a new one needed its place."""
+    LATE_HEAD = auto()
+    SLOW_READER = auto()
+
+
+class Entry(StrEnum):
+    """How a new connection is served."""
+
+    SERVED = auto()
+    SURPLUS = auto()
+    DROPPED = auto()
+
+
+class Held(Protocol):
+    """A connection, as far as it is counted here."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request, and nothing waits for its client."""
+        ...
+
+    def end(self) -> None:
+        """Close it now."""
+        ...
+
+
+class Connections:
+    """Those that are open, oldest first."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        metrics: Metrics,
+        *,
+        on_ebb: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with none. `on_ebb` is told when half of many have gone."""
+        self.limits = limits
+        self._on_ebb = on_ebb
+        self._most_seen = 0
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._open: dict[Held, None] = {}
+        self._look_from = 0.0
+        self._tell_from = 0.0
+        for why in Cut:
+            metrics.connections_cut.labels(why)
+
+    def opened(self, one: Held) -> Entry:
+        """Take note of a new connection; say how it is served."""
+        entry = Entry.SERVED
+        if len(self._open) >= self.limits.most and not self._make_room():
+            self._tell()
+            self.cut(Cut.REFUSED)
+            is_answered = len(self._open) < self.limits.most + SURPLUS
+            entry = Entry.SURPLUS if is_answered else Entry.DROPPED
+        self._open[one] = None
+        self._most_seen = max(self._most_seen, len(self._open))
+        self._metrics.connections.set(len(self._open))
+        return entry
+
+    def closed(self, one: Held) -> None:
+        """Take note that a connection has ended; idempotent."""
+        self._open.pop(one, None)
+        self._metrics.connections.set(len(self._open))
+        if self._most_seen >= _FLOOD and len(self._open) <= self._most_seen // 2:
+            self._most_seen = len(self._open)
+            self._on_ebb()
+
+    def cut(self, why: Cut) -> None:
+        """Count a connection that we end or turn away."""
+        self._metrics.connections_cut.labels(why).inc()
+
+    def _make_room(self) -> bool:
+        """Close some idle ones, so that the next new ones need no look; tell whether there were any."""
+        now = self._monotonic()
+        if now < self._look_from:
+            return False
+        wanted = max(1, self.limits.most // 8)
+        idle = list(islice((one for one in self._open if one.is_idle), wanted))
+        if len(idle) < wanted:
+            self._look_from = now + _LOOK_AGAIN_S
+        for one in idle:
+            one.end()
+            self.closed(one)
+            self.cut(Cut.IDLE)
+        return len(self._open) < self.limits.most
+
+    def _tell(self) -> None:
+        now = self._monotonic()
+        if now >= self._tell_from:
+            self._tell_from = now + _TELL_AGAIN_S
+            log.warning(
+                "all %d connections are busy (BATCHLINE_MAX_CONNECTIONS): new ones are answered 503; "
+                "told once a minute, batchline_connections_cut_total counts them",
+                self.limits.most,
+            )
