@@ -17,6 +17,7 @@ from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.presence import present
 from batchline.settings import Settings
+from batchline.request_log import bounded_request_log
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
@@ -126,6 +127,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         app = create_app(
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
+        await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         add_dashboard(
             app,
             view=store,

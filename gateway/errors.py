@@ -33,14 +33,16 @@ from batchline.errors import (
     UnsupportedEncoding,
 )
 from batchline.parameters import shown
+from batchline.request_log import REQUESTS
 from batchline.wire import encode, error_answer
 
 from .exchange import has_started, request_id
 
-log = logging.getLogger("gateway")
+log = logging.getLogger(REQUESTS)
 
 _CLIENT, _SERVER = "invalid_request_error", "server_error"
 _RETRY_AFTER_S = "2"
+_LOGGED_PATH = 60
 _KEPT_HEADERS = ("Allow", "Content-Range")
 
 
@@ -130,25 +132,19 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:
         if has_started(request):
             raise  # aiohttp logs it and cuts the connection, so that the client sees a torn answer
-        log.exception(
-            "%s %s failed (request %s)",
-            request.method,
-            request.rel_url.raw_path,  # unescaped, a path could forge log lines
-            request_id(request),
-        )
+        log.exception("%s: %s %s failed", request_id(request), request.method, _path(request))
         return _json(_UNEXPECTED, _UNEXPECTED_MESSAGE)
+
+
+def _path(request: web.Request) -> str:
+    """Return the beginning of the path as it was sent: unescaped, it could forge log lines."""
+    return request.rel_url.raw_path[:_LOGGED_PATH]
 
 
 def _domain_answer(request: web.Request, exc: BatchlineError) -> web.Response:
     answer = answer_for(exc)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning(
-            "%s %s: %s (request %s)",
-            request.method,
-            request.rel_url.raw_path,
-            exc,
-            request_id(request),
-        )
+        log.warning("%s: %s %s: %s", request_id(request), request.method, _path(request), exc)
     return _json(
         answer,
         str(exc),

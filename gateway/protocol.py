@@ -18,10 +18,12 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
+from batchline.request_log import REQUESTS, forget_frames
+
 from .errors import http_answer, malformed_answer
 from .exchange import SERVER, new_request_id
 
-log = logging.getLogger("gateway")
+log = logging.getLogger(REQUESTS)
 
 
 class Runner(web.AppRunner):
@@ -108,9 +110,10 @@ class Connection(web.RequestHandler):
             raise exc  # the client has left, or shall see a torn answer; whoever tore it logged it
         request_id = new_request_id()
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("answer broken off (request %s)", request_id, exc_info=exc)
+            log.error("%s: answer broken off", request_id, exc_info=exc)
         else:
-            log.info("not a proper request: %r", message)
+            log.info("%s: not a proper request: %s", request_id, message)
+            forget_frames(exc)
         if request.writer.output_size > 0:
             raise ConnectionError("An answer had begun: no other can be sent.")
         response = malformed_answer(status, _reason(exc, message) or HTTPStatus(status).phrase)
