@@ -8,6 +8,8 @@ BatchlineError
 ├── NotFound           no such thing
 ├── Conflict           the thing is in a state that forbids this
 ├── Unauthorized       missing or wrong API key
+├── UnknownHost        the request names a host that is not this server
+├── ForeignOrigin      a web page of another origin wants to change something
 ├── Unavailable        a part this needs does not answer at present
 │   ├── StoreUnavailable   the database or the disk refuses
 │   │   └── DiskFull       the disk has no room left
@@ -68,6 +70,14 @@ class Conflict(BatchlineError):
 
 class Unauthorized(BatchlineError):
     """The API key is missing or wrong."""
+
+
+class UnknownHost(BatchlineError):
+    """The request names a host that this server does not know as its own; the message names the setting."""
+
+
+class ForeignOrigin(BatchlineError):
+    """A web page of another origin wants to change something; the message names the setting."""
 
 
 class Unavailable(BatchlineError):

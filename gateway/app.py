@@ -15,9 +15,10 @@ from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
+from batchline.origins import EVERY_HOST_WARNING
 from batchline.presence import present
-from batchline.settings import Settings
 from batchline.request_log import bounded_request_log
+from batchline.settings import Settings
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
@@ -40,6 +41,7 @@ from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
 from .openapi import DOCUMENT, Document
+from .origins import KNOWN, refuse_foreign
 from .protocol import Runner
 from .resent import CREATING, Creating
 
@@ -60,7 +62,7 @@ def create_app(
 ) -> web.Application:
     """Put the HTTP API together; the caller owns what is passed in."""
     app = web.Application(
-        middlewares=[count_running, measure, answer_errors, require_key],
+        middlewares=[count_running, measure, answer_errors, refuse_foreign, require_key],
         client_max_size=_MAX_JSON_BYTES,
     )
     app[SETTINGS] = settings
@@ -71,6 +73,7 @@ def create_app(
     app[RUNNING] = Running()
     app[CREATING] = Creating()
     app[DOCUMENT] = Document(settings)
+    app[KNOWN] = settings.known
     app.on_response_prepare.append(on_prepare)
     for route in _routes():
         route.kwargs["expect_handler"] = wait_to_continue
@@ -124,10 +127,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             open_store(settings.database_path, clock_ms=_clock_ms)
         )
         metrics = Metrics(cell=settings.cell)
+        await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         app = create_app(
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
-        await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         add_dashboard(
             app,
             view=store,
@@ -142,6 +145,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         site = web.TCPSite(runner, settings.host, settings.port)
         await _listen(site, settings)
         log.info("gateway %s listens on http://%s", __version__, _shown(runner.addresses[0]))
+        if app[KNOWN].takes_every_host:
+            log.warning(EVERY_HOST_WARNING)
         await stop.wait()
         log.info("gateway finishes its running requests")
         await site.stop()

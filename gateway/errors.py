@@ -21,6 +21,7 @@ from batchline.errors import (
     BatchlineError,
     Conflict,
     DiskFull,
+    ForeignOrigin,
     Invalid,
     NewerStore,
     NoBackend,
@@ -30,6 +31,7 @@ from batchline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    UnknownHost,
     UnsupportedEncoding,
 )
 from batchline.parameters import shown
@@ -69,6 +71,8 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     Unauthorized: Answer(
         HTTPStatus.UNAUTHORIZED, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
     ),
+    UnknownHost: Answer(HTTPStatus.MISDIRECTED_REQUEST, code="unknown_host"),
+    ForeignOrigin: Answer(HTTPStatus.FORBIDDEN, code="foreign_origin"),
     Unavailable: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
     ),

@@ -21,7 +21,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from batchline.request_log import REQUESTS, forget_frames
 
 from .errors import http_answer, malformed_answer
-from .exchange import SERVER, new_request_id
+from .exchange import new_request_id, stamp
 
 log = logging.getLogger(REQUESTS)
 
@@ -117,8 +117,7 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("An answer had begun: no other can be sent.")
         response = malformed_answer(status, _reason(exc, message) or HTTPStatus(status).phrase)
-        response.headers["x-request-id"] = request_id
-        response.headers["Server"] = SERVER
+        stamp(response, request_id)
         response.force_close()
         return response
 
