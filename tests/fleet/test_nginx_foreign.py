@@ -65,14 +65,34 @@ async def test_a_star_takes_every_name(backends, start_proxy):
     assert (await host(proxy, "evil.test"))[0] == 200
 
 
+async def said(proxy, sent):
+    """Send bytes; return all that comes back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
+    writer.write(sent)
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
 async def test_http_1_0_without_a_host_is_answered(backends, start_proxy):
     """Every browser sends one."""
     proxy = await start_proxy(backends[:1])
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
-    writer.write(b"GET /nginx-health HTTP/1.0\r\n\r\n")
 
-    assert b" 200 " in await reader.readline()
-    writer.close()
+    assert b" 200 " in await said(proxy, b"GET /nginx-health HTTP/1.0\r\n\r\n")
+
+
+@pytest.mark.parametrize("version", ["", " HTTP/0.9", " HTTP/1.2", " HTTP/2.0", " HTTP/9.9"])
+async def test_other_versions_of_http_reach_no_server(backends, start_proxy, version):
+    """HTTP/0.9 has no status line: the body alone says so."""
+    proxy = await start_proxy(backends[:1])
+
+    answer = await said(
+        proxy, f"GET /v1/models{version}\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    )
+
+    assert b" 200 " not in answer
+    assert not backends[0].headers
 
 
 FOREIGN = {
