@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 
 import pytest
+
+from batchline.origins import EVERY_HOST_WARNING
+from batchline.settings import Settings
+from gateway.app import serve
 
 ERROR_KEYS = {"message", "type", "param", "code"}
 PROTECTED = {"x-content-type-options": "nosniff", "cross-origin-resource-policy": "same-origin"}
@@ -286,3 +291,19 @@ async def test_a_refusal_is_logged_without_what_a_client_can_forge(gateway, capl
     assert any("evil.test" in line for line in told)
     assert any(EVIL in line for line in told)
     assert all(re.fullmatch("[ -~]+", line) for line in told)
+
+
+@pytest.mark.parametrize(("hosts", "is_warned"), [("*", True), ("batch.example.org", False)])
+async def test_a_star_is_warned_of_at_the_start(tmp_path, caplog, hosts, is_warned):
+    """Who sets it to make something work learns what it costs."""
+    stop = asyncio.Event()
+    caplog.set_level(logging.INFO)
+    settings = Settings(_env_file=None, data_dir=tmp_path, port=0, allowed_hosts=hosts)
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(settings, stop))
+        while "listens on" not in caplog.text:
+            await asyncio.sleep(0.01)
+        stop.set()
+
+    assert (EVERY_HOST_WARNING in caplog.text) is is_warned
