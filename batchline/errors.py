@@ -9,6 +9,8 @@ BatchlineError
 ├── Conflict           the thing is in a state that forbids this
 ├── Unauthorized       missing or wrong API key
 ├── Forbidden          whoever asks is known, or need not be, and may not do this
+├── UnknownHost        the request names a host that is not this server
+├── ForeignOrigin      a web page of another origin wants to change something
 ├── Unavailable        a part this needs does not answer at present
 │   ├── StoreUnavailable   the database or the disk refuses
 │   │   └── DiskFull       the disk has no room left
@@ -74,6 +76,14 @@ class Unauthorized(BatchlineError):
 
 class Forbidden(BatchlineError):
     """Whoever asks may not do this, or not in this way; the message says what to do instead."""
+
+
+class UnknownHost(BatchlineError):
+    """The request names a host that this server does not know as its own; the message names the setting."""
+
+
+class ForeignOrigin(BatchlineError):
+    """A web page of another origin wants to change something; the message names the setting."""
 
 
 class Unavailable(BatchlineError):

@@ -46,6 +46,11 @@ class Metrics:
             buckets=_SECONDS,
             registry=r,
         )
+        self.unlogged_requests = Counter(
+            "batchline_unlogged_requests_total",
+            "Log lines about refused, malformed or failed requests left out: ten a second are kept",
+            registry=r,
+        )
         self.interactive_in_flight = Gauge(
             "batchline_interactive_requests_in_flight",
             "Interactive requests passed on and not yet answered",

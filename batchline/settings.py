@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 from .errors import Invalid
+from .origins import Known, checked_host, checked_origin, known
 from .server_url import server_url
 from .states import OnFailures
 
@@ -62,12 +63,32 @@ def _network(value: str) -> IPv4Network | IPv6Network:
         raise PydanticCustomError("network", "{why}", {"why": why}) from exc
 
 
+def _host(value: str) -> str:
+    try:
+        return checked_host(value)
+    except ValueError as exc:
+        raise PydanticCustomError("host", "{why}", {"why": str(exc)}) from exc
+
+
+def _origin(value: str) -> str:
+    try:
+        return checked_origin(value)
+    except ValueError as exc:
+        raise PydanticCustomError("origin", "{why}", {"why": str(exc)}) from exc
+
+
 Url = Annotated[str, AfterValidator(_server_url)]
 Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[
     tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
     NoDecode,
     BeforeValidator(_split),
+]
+Hosts = Annotated[
+    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_split)
+]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
 ]
 
 
@@ -209,6 +230,17 @@ class Settings(BaseSettings):
         description="Addresses or networks, comma separated, from which `/metrics` and `/ready` may be read "
         "without the key, such as `10.0.0.7,172.16.0.0/12`",
     )
+    allowed_hosts: Hosts = Field(
+        (),
+        description="Host names by which gateway and dispatcher may be reached, comma separated, beside "
+        "localhost, IP addresses and `BATCHLINE_HOST`; others are refused with 421, so that no web page "
+        "reads answers by DNS rebinding; `*` takes every name",
+    )
+    allowed_origins: Origins = Field(
+        (),
+        description="Origins of other web pages that may use the API from a browser (CORS), comma separated, "
+        "such as `https://app.example.org`; pages of any other may change nothing (403)",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
     fleet_cache_dir: Path = Field(
@@ -231,6 +263,13 @@ class Settings(BaseSettings):
         """Put the YAML file last, before the defaults."""
         del file_secret_settings
         return (init_settings, env_settings, dotenv_settings, _YamlFile(settings_cls))
+
+    @property
+    def known(self) -> Known:
+        """The host names that this server goes by, and the origins that may use it."""
+        return known(
+            host=self.host, allowed_hosts=self.allowed_hosts, allowed_origins=self.allowed_origins
+        )
 
     @property
     def database_path(self) -> Path:

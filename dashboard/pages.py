@@ -29,6 +29,8 @@ HEADERS = {
     "frame-ancestors 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # without one, a form of our own would bear no origin
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), "
+    "payment=(), serial=(), usb=()",
 }
 PARTS = (
     "sentence",

@@ -25,6 +25,7 @@ from batchline.errors import NewerStore, StoreUnavailable
 from batchline.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.presence import DISPATCHER_LOCK
+from batchline.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 
@@ -87,6 +88,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 alarm=alarm,
             )
         )
+        await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         await stack.enter_async_context(serve_ops(settings, metrics))
         _check_descriptors(settings)
         dispatcher = Dispatcher(settings, store, blobs, upstream, probe, metrics=metrics)

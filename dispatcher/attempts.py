@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from batchline.errors import StoreUnavailable
 from batchline.failpoints import failpoint
+from batchline.request_log import REQUESTS
 
 from .berth import News, Stay
 from .bodies import Bodies
@@ -25,7 +26,7 @@ from .upstream import Break, Broken, Reply, Upstream
 from .verdict import Setting, Succeeded, Verdict, judge, without_body
 from .wording import why_of
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(REQUESTS)
 
 
 class Attempts:

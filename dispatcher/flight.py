@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from batchline.metrics import Metrics
+from batchline.request_log import REQUESTS
 
 from .attempts import Attempts
 from .berth import Berth, Stay
@@ -44,6 +45,7 @@ from .verdict import (
 )
 
 log = logging.getLogger(__name__)
+log_of_lines = logging.getLogger(REQUESTS)
 
 _SOONEST_S = 0.01
 
@@ -261,7 +263,7 @@ class Flight:
         try:
             is_settled = await self._try(line, stay)
         except Exception:
-            log.exception("line %d of %s broke", line.index, line.held.batch.id)
+            log_of_lines.exception("line %d of %s broke", line.index, line.held.batch.id)
             self._retrying.take(line, our_fault())
         finally:
             self._land(line, stay, is_settled=is_settled)

@@ -1,17 +1,24 @@
-"""The dispatcher's own small HTTP server: /health and /metrics."""
+"""The dispatcher's own small HTTP server: /health and /metrics, for whoever names a host of ours."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from batchline import __version__
 from batchline.errors import Invalid
 from batchline.metrics import Metrics
+from batchline.origins import Access, Known, judge
+from batchline.request_log import REQUESTS
 from batchline.settings import Settings
+from batchline.web import head_of, protect
+
+log = logging.getLogger(REQUESTS)
 
 
 @asynccontextmanager
@@ -26,8 +33,9 @@ async def serve_ops(settings: Settings, metrics: Metrics) -> AsyncIterator[None]
         body = generate_latest(metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application()
+    app = web.Application(middlewares=[_refusing_foreign(settings.known)])
     app.add_routes([web.get("/health", health), web.get("/metrics", page)])
+    app.on_response_prepare.append(_on_prepare)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -42,3 +50,28 @@ async def serve_ops(settings: Settings, metrics: Metrics) -> AsyncIterator[None]
         yield
     finally:
         await runner.cleanup()
+
+
+def _refusing_foreign(known: Known) -> Middleware:
+    """Make the middleware that lets nobody in by a name that is not ours: there is nothing to change here."""
+
+    @web.middleware
+    async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamResponse:
+        head = head_of(request)
+        match judge(head, known):
+            case Access.WRONG_VERSION:
+                raise web.HTTPBadRequest
+            case Access.UNKNOWN_HOST:
+                log.warning("refused: unknown host %s", request.host)
+                raise web.HTTPMisdirectedRequest(
+                    text="The dispatcher is not known by this host name. Name it in "
+                    "BATCHLINE_ALLOWED_HOSTS."
+                )
+            case _:
+                return await handler(request)
+
+    return refuse_foreign
+
+
+async def _on_prepare(_: web.Request, response: web.StreamResponse) -> None:
+    protect(response.headers)

@@ -16,7 +16,9 @@ from batchline.blobs import Blobs, open_blobs
 from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
+from batchline.origins import EVERY_HOST_WARNING
 from batchline.presence import present
+from batchline.request_log import bounded_request_log
 from batchline.results import Known
 from batchline.settings import Settings
 from batchline.store import open_store
@@ -44,6 +46,7 @@ from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
 from .openapi import DOCUMENT, Document
+from .origins import KNOWN, refuse_foreign
 from .protocol import Runner
 from .resent import CREATING, Creating
 
@@ -65,7 +68,7 @@ def create_app(
 ) -> web.Application:
     """Put the HTTP API together; the caller owns what is passed in."""
     app = web.Application(
-        middlewares=[count_running, measure, answer_errors, identify],
+        middlewares=[count_running, measure, answer_errors, refuse_foreign, identify],
         client_max_size=_MAX_JSON_BYTES,
     )
     app[SETTINGS] = settings
@@ -82,6 +85,7 @@ def create_app(
     for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
         app[key] = Downloads(kind, settings.max_downloads, metrics=metrics)
     app[DOCUMENT] = Document(settings)
+    app[KNOWN] = settings.known
     app.on_response_prepare.append(on_prepare)
     for route in _routes():
         route.kwargs["expect_handler"] = wait_to_continue
@@ -158,6 +162,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             open_store(settings.database_path, clock_ms=_clock_ms)
         )
         metrics = Metrics(cell=settings.cell)
+        await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         app = create_app(
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
@@ -174,6 +179,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         site = web.TCPSite(runner, settings.host, settings.port)
         await _listen(site, settings)
         log.info("gateway %s listens on http://%s", __version__, _shown(runner.addresses[0]))
+        if app[KNOWN].takes_every_host:
+            log.warning(EVERY_HOST_WARNING)
         await stop.wait()
         log.info("gateway finishes its running requests")
         await site.stop()

@@ -42,7 +42,6 @@ async def download(request: web.Request) -> web.StreamResponse:
         headers={
             "Content-Disposition": disposition(file.filename),
             "Accept-Ranges": "bytes",
-            "X-Content-Type-Options": "nosniff",
         }
     )
     response.content_type = "application/octet-stream"

@@ -22,6 +22,7 @@ from batchline.errors import (
     Conflict,
     DiskFull,
     Forbidden,
+    ForeignOrigin,
     Invalid,
     NewerStore,
     NoBackend,
@@ -32,18 +33,21 @@ from batchline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    UnknownHost,
     UnsupportedEncoding,
 )
 from batchline.parameters import shown
+from batchline.request_log import REQUESTS
 from batchline.wire import encode, error_answer
 
 from .exchange import has_started, request_id
 
-log = logging.getLogger("gateway")
+log = logging.getLogger(REQUESTS)
 
 _CLIENT, _SERVER = "invalid_request_error", "server_error"
 RETRY_AFTER: Mapping[str, str] = {"Retry-After": "2"}
 """Of answers that say that something is lacking at present."""
+_LOGGED_PATH = 60
 _KEPT_HEADERS = ("Allow", "Content-Range")
 
 
@@ -71,6 +75,8 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
         HTTPStatus.UNAUTHORIZED, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
     ),
     Forbidden: Answer(HTTPStatus.FORBIDDEN),
+    UnknownHost: Answer(HTTPStatus.MISDIRECTED_REQUEST, code="unknown_host"),
+    ForeignOrigin: Answer(HTTPStatus.FORBIDDEN, code="foreign_origin"),
     Unavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER),
     StoreUnavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER),
     NoBackend: Answer(
@@ -131,25 +137,19 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:
         if has_started(request):
             raise  # aiohttp logs it and cuts the connection, so that the client sees a torn answer
-        log.exception(
-            "%s %s failed (request %s)",
-            request.method,
-            request.rel_url.raw_path,  # unescaped, a path could forge log lines
-            request_id(request),
-        )
+        log.exception("%s: %s %s failed", request_id(request), request.method, _path(request))
         return _json(_UNEXPECTED, _UNEXPECTED_MESSAGE)
+
+
+def _path(request: web.Request) -> str:
+    """Return the beginning of the path as it was sent: unescaped, it could forge log lines."""
+    return request.rel_url.raw_path[:_LOGGED_PATH]
 
 
 def _domain_answer(request: web.Request, exc: BatchlineError) -> web.Response:
     answer = answer_for(exc)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning(
-            "%s %s: %s (request %s)",
-            request.method,
-            request.rel_url.raw_path,
-            exc,
-            request_id(request),
-        )
+        log.warning("%s: %s %s: %s", request_id(request), request.method, _path(request), exc)
     return _json(
         answer,
         str(exc),

@@ -16,8 +16,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from batchline.metrics import Metrics
+from batchline.web import protect
 
 from .keys import METRICS
+from .origins import allow_named_origins
 
 REQUEST_ID = web.RequestKey("request_id", str)
 _STARTED = web.RequestKey("started", bool)
@@ -65,14 +67,21 @@ RUNNING = web.AppKey("running", Running)
 async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
     """Stamp the answer's headers just before they are sent."""
     request[_STARTED] = True
-    response.headers["x-request-id"] = request_id(request)
-    response.headers["Server"] = SERVER
+    stamp(response, request_id(request))
+    allow_named_origins(request, response.headers)
     if _BEGAN in request:
         elapsed_ms = int((time.perf_counter() - request[_BEGAN]) * 1000)
         response.headers["openai-processing-ms"] = str(elapsed_ms)
     if request.app[RUNNING].is_draining:
         response.headers["Connection"] = "close"
         response.force_close()
+
+
+def stamp(response: web.StreamResponse, request_id: str) -> None:
+    """Set the headers that every answer has, whatever made it."""
+    response.headers["x-request-id"] = request_id
+    response.headers["Server"] = SERVER
+    protect(response.headers)
 
 
 def request_id(request: web.Request) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -23,18 +22,20 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from batchline.metrics import Metrics
+from batchline.request_log import REQUESTS, forget_frames
 from batchline.service import give_back_memory
 
 from .connections import Connections, Cut, Entry, Limits
 from .errors import RETRY_AFTER, http_answer, malformed_answer
-from .exchange import SERVER, new_request_id
+from .exchange import new_request_id, stamp
 from .keys import METRICS
 
 _UNSENT_BYTES = 128 * 1024  # in the kernel, beyond what is on its way; it would take megabytes
 _ALIVE = "/health"
 _EBB_S = 1.0  # until what served those that have gone is free
 
-log = logging.getLogger("gateway")
+
+log = logging.getLogger(REQUESTS)
 
 
 class Runner(web.AppRunner):
@@ -218,7 +219,7 @@ class Connection(web.RequestHandler):
         try:
             return await super()._handle_request(request, start_time, request_handler)
         except ConnectionError as exc:
-            _forget_frames(exc)
+            forget_frames(exc)
             raise
 
     async def _turn_away(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -256,9 +257,10 @@ class Connection(web.RequestHandler):
             raise exc  # the client has left, or shall see a torn answer; whoever tore it logged it
         request_id = new_request_id()
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("answer broken off (request %s)", request_id, exc_info=exc)
+            log.error("%s: answer broken off", request_id, exc_info=exc)
         else:
-            log.info("not a proper request: %r", message)
+            log.info("%s: not a proper request: %s", request_id, message)
+            forget_frames(exc)
         if request.writer.output_size > 0:
             raise ConnectionError("An answer had begun: no other can be sent.")
         reason = _reason(exc, message) or HTTPStatus(status).phrase
@@ -276,20 +278,8 @@ def _bound_what_waits(transport: asyncio.Transport | None) -> None:
         wire.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
-def _forget_frames(exc: BaseException | None) -> None:
-    """Let go of what the frames hold through which an exception came.
-
-    They hold it and it holds them: what was not sent would stay until garbage is collected.
-    """
-    while exc is not None:
-        traceback.clear_frames(exc.__traceback__)
-        exc.__traceback__ = None
-        exc = exc.__cause__ or exc.__context__
-
-
 def _stamped(response: web.Response, request_id: str) -> web.Response:
-    response.headers["x-request-id"] = request_id
-    response.headers["Server"] = SERVER
+    stamp(response, request_id)
     response.force_close()
     return response
 

@@ -29,6 +29,7 @@ from batchline.errors import (
 )
 from batchline.fleet.nginx import GROUP
 from batchline.lines import error_object
+from batchline.request_log import REQUESTS
 from batchline.settings import ENDPOINTS
 
 from .answers import write
@@ -51,7 +52,6 @@ _BACK = (
     "Content-Type",
     "Content-Encoding",
     "Content-Length",
-    "Cache-Control",
     "Retry-After",
     "Retry-After-Ms",
     "X-Should-Retry",
@@ -62,7 +62,7 @@ _BACK = (
 _BACK_PREFIX = "x-ratelimit-"
 _OF_THE_BODY = ("Content-Type", "Content-Encoding", "Content-Length")
 
-log = logging.getLogger("gateway")
+log = logging.getLogger(REQUESTS)
 
 
 async def upstream_session(app: web.Application) -> AsyncIterator[None]:
@@ -207,9 +207,9 @@ async def _next(request: web.Request, chunks: AsyncIterator[bytes]) -> bytes:
         return await anext(chunks, b"")
     except (aiohttp.ClientError, OSError) as exc:
         log.warning(
-            "the model server broke off in mid-answer: %s (request %s)",
-            type(exc).__name__,
+            "%s: the model server broke off in mid-answer: %s",
             request_id(request),
+            type(exc).__name__,
         )
         raise ConnectionAbortedError("The model server broke off in mid-answer.") from exc
 

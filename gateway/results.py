@@ -149,12 +149,10 @@ async def _follow(request: web.Request, lines: _Lines) -> web.StreamResponse:
 
 
 def _response() -> web.StreamResponse:
-    """Make an answer that nobody stores and no proxy gathers before it passes it on."""
+    """Make an answer that no proxy gathers before it passes it on."""
     return web.StreamResponse(
         headers={
             "Content-Type": "application/x-ndjson",
-            "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
-            "X-Content-Type-Options": "nosniff",
         }
     )

@@ -14,10 +14,11 @@ from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
 
 
 @asynccontextmanager
-async def running_nginx(servers, folder):
+async def running_nginx(servers, folder, **options):
     """Run nginx before the model servers, given as host:port; yield its address."""
     port = free_port()
-    process = await asyncio.create_subprocess_exec(*nginx_command(servers, folder, port))
+    argv = nginx_command(servers, folder, port, **options)
+    process = await asyncio.create_subprocess_exec(*argv)
     try:
         await _until_healthy(f"http://127.0.0.1:{port}/nginx-health", process)
         yield f"http://127.0.0.1:{port}"
@@ -36,7 +37,7 @@ async def behind_nginx(bench, folder, *urls):
         yield {"backend_urls": urls}
 
 
-def nginx_command(servers, folder, port):
+def nginx_command(servers, folder, port, **options):
     """Write its configuration into the folder; return the command that runs it on `port`."""
     config = folder / "nginx.conf"
     config.write_text(
@@ -47,6 +48,7 @@ def nginx_command(servers, folder, port):
             error_log=str(folder / "error.log"),
             foreground=True,
             user="root" if os.geteuid() == 0 else None,
+            **options,
         )
     )
     return nginx_argv(find_nginx(), config, error_log=folder / "error.log")

@@ -12,6 +12,7 @@ from rich.markup import escape
 from batchline.errors import BatchlineError
 from batchline.fleet.plan import Program
 from batchline.fleet.supervise import Event, Happened, Supervisor
+from batchline.origins import EVERY_HOST_WARNING
 from batchline.presence import supervising
 from batchline.service import run_service, set_up_logging
 from batchline.settings import Settings
@@ -44,6 +45,8 @@ def keep_running(
                 greeting.cancel()
                 showing.cancel()
 
+    if settings.known.takes_every_host:
+        out.print(f"[yellow]{EVERY_HOST_WARNING}[/yellow]")
     code = run_service(serve)
     out.print("Stopped; nothing is left running." if code == 0 else "Stopped.")
     return code

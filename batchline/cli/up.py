@@ -216,6 +216,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
             foreground=True,
             user="root" if os.geteuid() == 0 else None,
             read_timeout_s=max(READ_TIMEOUT_S, int(settings.request_timeout_s) + _SLACK_S),
+            hosts=settings.allowed_hosts,
         )
     )
     return plan_nginx(nginx_argv(find_nginx(), config, error_log=log), port=port, log=log)

@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from batchline.errors import Invalid
+from batchline.origins import EVERY
 
 GROUP = "batchline_backends"
 """Name of the upstream group. Alone in X-Upstream: no server took a byte of the request."""
@@ -27,6 +28,7 @@ FAULT_NO_BACKEND = "no_backend"
 FAULT_BACKEND_FAILED = "backend_failed"
 
 _COMPOSE_PORT = 8000
+_COMPOSE_NAME = "nginx"
 _COMMITTED = {"nginx/nginx.conf": 1, "nginx/nginx-8gpu.conf": 8, "nginx/nginx-cpu.conf": 2}
 _SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
 
@@ -40,10 +42,12 @@ def render_nginx(
     foreground: bool = False,
     user: str | None = None,
     read_timeout_s: int = READ_TIMEOUT_S,
+    hosts: Sequence[str] = (),
 ) -> str:
     """Render a master configuration; `upstreams` are host:port of the model servers.
 
-    `user`: whom the workers run as, where root starts nginx; None keeps nginx's own choice.
+    `user`: whom the workers run as, where root starts nginx; None keeps nginx's own choice. `hosts`: names
+    that nginx answers to beside localhost and IP addresses; to any, if "*" is among them.
 
     Raises Invalid: no upstream is given.
     """
@@ -68,6 +72,7 @@ def render_nginx(
         foreground=foreground,
         user=user,
         read_timeout_s=read_timeout_s,
+        hosts=None if EVERY in hosts else sorted(set(hosts)),
         named=any(not upstream[0].isdigit() for upstream in upstreams),
     )
 
@@ -76,7 +81,9 @@ def render_committed() -> dict[str, str]:
     """Render the files that the repository holds for compose: path from its root → content."""
     return {
         name: render_nginx(
-            [f"vllm-{n}:{_COMPOSE_PORT}" for n in range(count)], listen=str(_COMPOSE_PORT)
+            [f"vllm-{n}:{_COMPOSE_PORT}" for n in range(count)],
+            listen=str(_COMPOSE_PORT),
+            hosts=[_COMPOSE_NAME],
         )
         for name, count in _COMMITTED.items()
     }

@@ -26,6 +26,7 @@ from batchline.settings import child_environment
 
 from . import watchdog
 from .health import is_healthy
+from .logs import keep_bounded
 from .plan import Program
 
 FIRST_DELAY_S = 1.0
@@ -36,7 +37,6 @@ STEADY_S = 60.0
 _GIVE_UP_AFTER = 3
 _POLL_S = 0.25
 _KILL_WAIT_S = 10.0
-_LOG_BYTES = 64 * 1024 * 1024
 
 
 class Happened(StrEnum):
@@ -104,6 +104,8 @@ class Supervisor:
                 keeping = [
                     tasks.create_task(keeper.keep()) for stage in self._keepers for keeper in stage
                 ]
+                logs = {keeper.program.log for stage in self._keepers for keeper in stage}
+                keeping.append(tasks.create_task(keep_bounded(logs)))
                 await stop.wait()
                 for task in keeping:
                     task.cancel()
@@ -247,8 +249,6 @@ class _Keeper:
 
 async def _spawn(program: Program) -> Process:
     program.log.parent.mkdir(parents=True, exist_ok=True)
-    if program.log.exists() and program.log.stat().st_size > _LOG_BYTES:
-        program.log.replace(program.log.with_suffix(".log.1"))
     with program.log.open("ab") as log:
         return await asyncio.create_subprocess_exec(
             *program.argv,

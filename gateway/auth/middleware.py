@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from batchline.errors import Forbidden, Unauthorized
+from batchline.request_log import REQUESTS
 
 from .credentials import TOKEN_HEADER, read
 from .entrances import Entrance, entrance
@@ -23,7 +24,7 @@ LOCK = web.AppKey("lock", Lock)
 WRONG_KEYS = web.AppKey("wrong_keys", WrongKeys)
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
-log = logging.getLogger("gateway")
+log = logging.getLogger(REQUESTS)
 
 
 @web.middleware

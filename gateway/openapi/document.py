@@ -67,13 +67,14 @@ def _operations(paths: Mapping[str, Tree]) -> Iterable[tuple[str, str, Tree]]:
 
 def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
     """Tell what an operation is: which common errors concern it, and whether errors are passed on."""
+    yield "any"
+    if method != "get":
+        yield "changing"
     is_passed_on = _PASSED_ON in operation["tags"]
     if is_passed_on:
         yield "passed"
     if path != _OPEN:
         yield "locked"
-    if method != "get":
-        yield "changing"
     if path.startswith("/v1/"):
         yield "api"
         if method != "get" and not _STORED.isdisjoint(operation["tags"]):

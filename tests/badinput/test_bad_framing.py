@@ -31,7 +31,7 @@ FIRST_CHUNK = b"11\r\n--b\r\nContent-Disp\r\n"
 CUTS = {
     "nothing": b"",
     "half a request line": b"GET /v1/fi",
-    "half a head": b"GET /v1/files HTTP/1.1\r\nHost: x\r\nX-",
+    "half a head": b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nX-",
     "no body": request("POST", "/v1/batches", "Content-Length: 10"),
     "half a body": json_request({"input_file_id": "x"})[:-5],
     "half an upload": UPLOAD[:-100],
@@ -102,7 +102,7 @@ def test_a_chunks_head_that_never_ends_does_not_go_on_for_ever(server, chunk):
 SLOW = {
     "nothing": b"",
     "half a request line": b"GET /v1/fi",
-    "half a head": b"GET /v1/files HTTP/1.1\r\nHost: x\r\nX-",
+    "half a head": b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nX-",
 }
 
 

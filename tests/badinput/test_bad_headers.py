@@ -51,7 +51,7 @@ FRAMINGS = {
 @pytest.mark.parametrize("headers", FRAMINGS.values(), ids=FRAMINGS)
 def test_a_framing_that_two_readers_may_read_differently_is_refused(server, headers):
     """What follows is never taken for a second request: one refusal, then the end."""
-    smuggled = b"0\r\n\r\nGET /v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    smuggled = b"0\r\n\r\nGET /v1/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with server.connect() as connection:
         connection.sendall(request(*POST, *headers, body=smuggled))
         said = connection.makefile("rb").read()
@@ -89,12 +89,12 @@ def test_a_head_that_is_no_http_is_refused(server, head):
 OPENINGS = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40 + b"\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "HTTP/9": b"GET /v1/files HTTP/9.9\r\nHost: x\r\n\r\n",
-    "a bad version": b"GET /v1/files HTTP/1.1x\r\nHost: x\r\n\r\n",
+    "HTTP/9": b"GET /v1/files HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    "a bad version": b"GET /v1/files HTTP/1.1x\r\nHost: localhost\r\n\r\n",
     "another protocol": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
     "JSON": b'{"model": "m"}\r\n\r\n',
     "only bytes": bytes(range(1, 256)) + b"\r\n\r\n",
-    "a tab": b"GET\t/v1/files\tHTTP/1.1\r\nHost: x\r\n\r\n",
+    "a tab": b"GET\t/v1/files\tHTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
 
 

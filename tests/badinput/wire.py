@@ -19,7 +19,7 @@ def request(method="GET", target="/v1/files", *headers, body=b"", host=True):
     """Write one request; Content-Length is added for a body unless some framing header is given."""
     lines = [f"{method} {target} HTTP/1.1".encode("utf-8", "surrogateescape")]
     if host:
-        lines.append(b"Host: gateway")
+        lines.append(b"Host: localhost")
     lines += [h if isinstance(h, bytes) else h.encode() for h in headers]
     names = {line.partition(b":")[0].strip().lower() for line in lines}
     if body and not names & {b"content-length", b"transfer-encoding"}:

@@ -107,12 +107,13 @@ class Page:
 
 
 @asynccontextmanager
-async def open_page():
-    """Start chromium and yield one empty tab; everything it wrote and started is gone afterwards."""
+async def open_page(*flags):
+    """Start chromium, with further flags, and yield one empty tab; everything it wrote and started is gone afterwards."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
             PROGRAM,
             *_FLAGS,
+            *flags,
             f"--user-data-dir={profile}",
             "about:blank",
             stdout=asyncio.subprocess.DEVNULL,

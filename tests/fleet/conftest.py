@@ -94,9 +94,9 @@ async def start_proxy(tmp_path: Path):
     """Start real nginx before the given backends; returns a Proxy."""
     async with AsyncExitStack() as stack:
 
-        async def start(servers: list[Backend]) -> Proxy:
+        async def start(servers: list[Backend], **options) -> Proxy:
             addresses = [server.address for server in servers]
-            url = await stack.enter_async_context(running_nginx(addresses, tmp_path))
+            url = await stack.enter_async_context(running_nginx(addresses, tmp_path, **options))
             return Proxy(url, await stack.enter_async_context(aiohttp.ClientSession()))
 
         yield start

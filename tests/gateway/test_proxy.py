@@ -457,7 +457,9 @@ class TestClientsThatLeave:
     async def test_in_mid_request(self, gateway, upstream):
         """Half a request is never taken for the whole."""
         _, writer = await asyncio.open_connection(*gateway.address)
-        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n")
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"
+        )
         writer.write(b'{"a": 1}')
         await upstream.begun.wait()
 
@@ -524,7 +526,9 @@ class TestBodies:
         """A slow sender cannot hold a connection for ever."""
         monkeypatch.setattr(body, "_STALL_S", 0.1)
         reader, writer = await asyncio.open_connection(*gateway.address)
-        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+        )
 
         head = await reader.readuntil(b"\r\n\r\n")
 
@@ -536,7 +540,7 @@ class TestBodies:
         """The client's fault is not taken for the upstream's."""
         reader, writer = await asyncio.open_connection(*gateway.address)
         writer.write(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"2\r\n{}\r\n"
         )
         await upstream.begun.wait()

@@ -90,7 +90,7 @@ async def test_what_does_not_fit_above_the_mark_is_refused_before_it_is_sent(gat
     host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(
-        b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n"
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000000\r\n"
         b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-continue\r\n\r\n"
     )
 
@@ -106,7 +106,7 @@ async def test_a_client_that_waits_to_be_asked_is_asked_where_there_is_room(gate
     host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(
-        b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body)
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(body)
         + b"Content-Type: multipart/form-data; boundary=b\r\nExpect: 100-Continue\r\n\r\n"
     )
 

@@ -146,10 +146,10 @@ def connections(process):
 
 MALFORMED = {
     "no HTTP": b"hello\r\n\r\n",
-    "unknown method": b"FOO /v1/files HTTP/1.1\r\nHost: x\r\n\r\n",
-    "endless URL": b"GET /v1/files?after=" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    "endless header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
-    "broken chunks": b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "unknown method": b"FOO /v1/files HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "endless URL": b"GET /v1/files?after=" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "endless header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+    "broken chunks": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 }
 
 

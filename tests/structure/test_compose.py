@@ -139,6 +139,22 @@ def test_the_processes_are_told_where_the_others_are(name, service):
 
 
 @every_file
+def test_containers_reach_each_other_by_the_names_of_the_services(name):
+    """A name that is not known is refused: to Prometheus, to the dispatcher, to interactive requests."""
+    services = compose(name)["services"]
+    for service in OURS:
+        environment = services[service]["environment"]
+        told = Settings(_env_file=None, allowed_hosts=environment["BATCHLINE_ALLOWED_HOSTS"])
+
+        assert all(told.known.knows(f"{ours}:5000") for ours in OURS)
+        assert not told.known.knows("evil.test")
+
+    hosts = re.search(r"map \$host .*?\n    }", text(NGINX[name]), re.DOTALL)[0]
+    upstream = environment["BATCHLINE_UPSTREAM_URL"].removeprefix("http://").partition(":")[0]
+    assert f'"{upstream}" 1;' in hosts
+
+
+@every_file
 def test_health_checks_and_ports_agree_with_what_the_processes_listen_on(name):
     """A health check on the wrong port would call a sound service broken."""
     services = compose(name)["services"]
