@@ -8,7 +8,6 @@ are all listed. The table in docs/settings.md is generated from the fields below
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,22 +23,13 @@ from pydantic_settings import (
 )
 
 from .errors import Invalid
-from .server_url import server_url
+from .server_url import server_url, without_secrets
 from .states import OnFailures
 
 PREFIX = "BATCHLINE_"
 CONFIG_VARIABLE = "BATCHLINE_CONFIG"
 CLIENT_VARIABLES = frozenset({"BATCHLINE_URL"})
 """Read by the client commands of the command line, not by the processes."""
-_SCHEME = re.compile(r"['\"\[(]*\w+://")
-ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/embeddings",
-    "/v1/responses",
-    "/v1/score",
-    "/v1/rerank",
-)
 
 
 def _split(value: Any) -> Any:
@@ -53,8 +43,12 @@ def _server_url(value: str) -> str:
         raise PydanticCustomError("server_url", "{why}", {"why": str(exc)}) from exc
 
 
+def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value))
+
+
 Url = Annotated[str, AfterValidator(_server_url)]
-Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]
+Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once)]
 
 
 class Settings(BaseSettings):
@@ -74,7 +68,8 @@ class Settings(BaseSettings):
     )
     upstream_url: Url = Field(
         "http://127.0.0.1:8000",
-        description="Where lines are sent: nginx, or any OpenAI server; host and port, without /v1",
+        description="Where lines are sent: nginx, or any OpenAI server; a path is kept, a `/v1` at "
+        "its end may be written or not",
     )
     backend_urls: Urls = Field(
         (), description="Model servers behind the upstream, comma separated, for health and metrics"
@@ -236,7 +231,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as exc:
         problems += [
             f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']} "
-            f"(got {_without_password(repr(e['input']))})"
+            f"(got {_shown(e['input'])})"
             for e in exc.errors()
         ]
     if problems:
@@ -244,11 +239,8 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _without_password(shown: str) -> str:
-    """Leave out what stands before the last @, but for the scheme: it may be a password, however written."""
-    before, at, after = shown.rpartition("@")
-    scheme = _SCHEME.match(before)
-    return f"{scheme[0] if scheme else ''}…@{after}" if at else shown
+def _shown(given: Any) -> str:
+    return repr(without_secrets(given) if isinstance(given, str) else given)
 
 
 def child_environment(

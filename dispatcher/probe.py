@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
+from batchline.endpoints import MODELS
 from batchline.model import BackendStatus
+from batchline.server_url import server_name
 
 from .gauges import Gauges, engine_mark, read_gauges
 from .pulse import Pulse
@@ -76,7 +77,7 @@ class Probe:
     def __init__(
         self, urls: Sequence[str], *, api_key: str | None, clock: Callable[[], float]
     ) -> None:
-        self._urls = [u.rstrip("/") for u in urls]
+        self._urls = list(urls)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._clock = clock
         self._memory = {u: _Memory() for u in self._urls}
@@ -122,7 +123,7 @@ class Probe:
     @property
     def pulses(self) -> dict[str, Pulse]:
         """What the looks so far say of each backend's life, by its name."""
-        return {urlsplit(url).netloc: memory.pulse for url, memory in self._memory.items()}
+        return {server_name(url): memory.pulse for url, memory in self._memory.items()}
 
     def last_alive(self, name: str) -> BackendStatus | None:
         """Return what was seen of a backend when it was last seen alive, or None."""
@@ -144,7 +145,7 @@ class Probe:
         return memory.look
 
     def _unknown(self, url: str) -> BackendStatus:
-        name = urlsplit(url).netloc
+        name = server_name(url)
         since = int(self._clock())
         return BackendStatus(name, url, alive=False, since=since, reason="has not answered yet")
 
@@ -171,7 +172,7 @@ class Probe:
     def list_again(self, name: str) -> None:
         """Have the next look read anew which models a backend lists."""
         for url, memory in self._memory.items():
-            if urlsplit(url).netloc == name:
+            if server_name(url) == name:
                 memory.looks = 0
 
     async def _look_at(self, url: str) -> BackendStatus:
@@ -202,7 +203,7 @@ class Probe:
     def _dead(self, url: str, reason: str) -> BackendStatus:
         memory = self._memory[url]
         since = memory.since or int(self._clock())
-        return BackendStatus(urlsplit(url).netloc, url, alive=False, since=since, reason=reason)
+        return BackendStatus(server_name(url), url, alive=False, since=since, reason=reason)
 
     async def _describe(self, url: str) -> BackendStatus:
         memory = self._memory[url]
@@ -220,7 +221,7 @@ class Probe:
             memory.models = await self._models(url)
         memory.looks += 1
         return BackendStatus(
-            urlsplit(url).netloc,
+            server_name(url),
             url,
             alive=True,
             since=memory.since,
@@ -251,11 +252,11 @@ class Probe:
     async def _ask_health(self, url: str) -> _Heard:
         heard = await self._get(url + "/health")
         if heard.status == HTTPStatus.NOT_FOUND:  # an OpenAI-compatible server without /health
-            heard = await self._get(url + "/v1/models")
+            heard = await self._get(url + MODELS)
         return heard
 
     async def _models(self, url: str) -> tuple[str, ...]:
-        text = await self._text(url + "/v1/models")
+        text = await self._text(url + MODELS)
         try:
             return tuple(m.id for m in msgspec.json.decode(text, type=_Models).data)
         except msgspec.DecodeError:

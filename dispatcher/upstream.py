@@ -17,6 +17,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from batchline.server_url import server_name
+
 from .payload import json_payload
 
 BACKEND_HEADER = "X-Batchline-Backend"
@@ -82,8 +84,8 @@ class Upstream:
         max_answer_bytes: int = _MAX_ANSWER_BYTES,
     ) -> None:
         self._max_answer_bytes = max_answer_bytes
-        self._url = URL(url.rstrip("/"))
-        self._name = self._url.authority
+        self._url = url
+        self._name = server_name(url)
         self._api_key = api_key
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         self._paths: dict[str, URL] = {}
@@ -126,7 +128,7 @@ class Upstream:
         `within_s`: less time than usual, where less is left.
         """
         assert self._session is not None, "use it as `async with`"
-        url = self._paths.get(path) or self._paths.setdefault(path, self._url.join(URL(path)))
+        url = self._paths.get(path) or self._paths.setdefault(path, URL(self._url + path))
         given = {"X-Request-Id": request_id}
         if backend is not None:
             given[BACKEND_HEADER] = backend

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from batchline.endpoints import MODELS
 from batchline.errors import StoreUnavailable
 from batchline.outliers import outliers
 from batchline.settings import Settings
@@ -19,7 +20,6 @@ from .render import clean
 
 _READ_S = 5.0
 _REASONS_SHOWN = 5
-_MODELS = "/v1/models"
 _KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -74,7 +74,7 @@ def check_dispatcher(port: int) -> Iterator[Finding]:
 def check_upstream(settings: Settings) -> Iterator[Finding]:
     """Lines can be sent, and some model is served."""
     url, key = settings.upstream_url, settings.upstream_api_key
-    seen = _look(url, _MODELS, key)
+    seen = _look(url, MODELS, key)
     if seen.status is None or seen.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         yield wrong(
             "upstream", f"{url}: {_reasons(seen.body)}", "start nginx and the model servers"
@@ -96,7 +96,7 @@ def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
     for url in urls:
         seen = _look(url, "/health", settings.upstream_api_key)
         if seen.is_well or seen.status == HTTPStatus.NOT_FOUND:  # not every server has it
-            seen = _look(url, _MODELS, settings.upstream_api_key)
+            seen = _look(url, MODELS, settings.upstream_api_key)
             listed[url] = _models(seen)
         yield _serving("backend", url, seen, key=settings.upstream_api_key)
     for url in outliers(listed):
@@ -141,7 +141,7 @@ def _reported(settings: Settings, *, now: float) -> Sequence[str]:
         return ()
     urls = [backend.url for backend in report.backends]
     # Without named backends the dispatcher looks at the upstream itself, which is checked above.
-    return () if urls == [settings.upstream_url.rstrip("/")] else urls
+    return () if urls == [settings.upstream_url] else urls
 
 
 def _look(url: str, path: str, api_key: str | None) -> _Seen:

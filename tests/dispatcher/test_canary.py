@@ -9,7 +9,7 @@ from aiohttp import web
 from bench import request_line
 from scripted import completion, error
 
-from batchline.settings import ENDPOINTS
+from batchline.endpoints import ENDPOINTS
 from dispatcher.canary import is_harmless, question
 from dispatcher.lacks import Need
 from dispatcher.policy import Reason

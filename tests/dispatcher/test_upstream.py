@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiohttp import web
-from scripted import TRUNCATE
+from scripted import TRUNCATE, Scripted
 
 from dispatcher.upstream import Break, Broken, Reply, Upstream
 
@@ -41,3 +41,15 @@ async def test_a_torn_answer_is_truncated(upstream):
 
     assert isinstance(torn, Broken)
     assert torn.how is Break.TRUNCATED
+
+
+async def test_lines_go_below_the_path_of_the_upstream():
+    """What stands before /v1 is part of the address."""
+    async with (
+        Scripted(path="/team/llm") as server,
+        Upstream(server.url, api_key=None, timeout_s=30) as session,
+    ):
+        reply = await session.send("/v1/chat/completions", b"{}", request_id="r")
+
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.backend) == (200, f"127.0.0.1:{server.port}/team/llm")

@@ -84,7 +84,7 @@ def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
         (("serve", "--upstream", "ftp://127.0.0.1:8000"), "write http://127.0.0.1:8000"),
         (("serve", "--upstream", "http://"), "write it like http://127.0.0.1:8000"),
         (("serve", "--backend", "http://a:1", "--backend", "b:2"), "write http://b:2"),
-        (("dispatcher", "--upstream", "http://a:1/v1"), "write http://a:1"),
+        (("dispatcher", "--upstream", "a:1/v1"), "write http://a:1"),
         (("dispatcher", "--backend", "https:/a"), "write it like http://127.0.0.1:8000"),
     ],
 )
