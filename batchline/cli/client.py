@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import httpx
 
+from batchline.api_keys import ALLOWED, flaw_of
 from batchline.server_url import without_endpoint, without_secrets
 from batchline.states import BatchStatus, OnFailures
 
@@ -63,10 +64,11 @@ class Client:
         address = base_url(url)
         self.url = without_secrets(address)
         """As it is shown."""
-        if api_key and not (api_key.isascii() and api_key.isprintable()):
+        if api_key and (flaw := flaw_of(api_key)):
             raise Failure(
-                "The API key holds characters that no key has.",
-                remedy="look for a line break or a typographic quote in BATCHLINE_API_KEY",
+                f"The API key {flaw}.",
+                why=f"Allowed are {ALLOWED}.",
+                remedy="correct BATCHLINE_API_KEY or --api-key",
             )
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(

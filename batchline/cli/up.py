@@ -224,7 +224,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
 def _plan_services(settings: Settings) -> list[tuple[Program]]:
     """Plan gateway and dispatcher, one stage each; the dispatcher stops first."""
     from batchline.fleet.plan import plan_services
-    from batchline.settings import PREFIX
+    from batchline.setting_names import PREFIX
 
     env = {
         "DATA_DIR": str(settings.data_dir),
