@@ -21,7 +21,7 @@ from batchline import figures
 from batchline.errors import Invalid, StoreUnavailable, Unavailable
 from batchline.fleet.cpu import cpu_build
 from batchline.fleet.gpus import detect_gpus
-from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
+from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx, write_nginx
 from batchline.settings import Settings
 from batchline.store.schema import found_schema, known_schema
 
@@ -101,14 +101,14 @@ def check_nginx() -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="batchline-doctor-") as folder:
         config = Path(folder) / "nginx.conf"
         log = Path(folder) / "error.log"
-        config.write_text(
+        write_nginx(
+            config,
             render_nginx(
                 ["127.0.0.1:8001"],
                 listen=f"unix:{folder}/nginx.sock",
                 run_dir=folder,
                 error_log=str(log),
             ),
-            "utf-8",
         )
         argv = [*nginx_argv(program, config, error_log=log), "-t"]
         try:

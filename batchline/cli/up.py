@@ -200,14 +200,15 @@ def _find_vllm() -> str:
 
 def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) -> Program:
     """Write nginx's configuration into the data folder and return the program that runs it."""
-    from batchline.fleet.nginx import READ_TIMEOUT_S, find_nginx, nginx_argv, render_nginx
+    from batchline.fleet.nginx import READ_TIMEOUT_S, find_nginx, nginx_argv, render_nginx, write_nginx
     from batchline.fleet.plan import LOOPBACK, plan_nginx
 
     folder = settings.data_dir / "nginx"
     folder.mkdir(parents=True, exist_ok=True)
     log = settings.data_dir / "logs" / "nginx.log"
     config = folder / "nginx.conf"
-    config.write_text(
+    write_nginx(
+        config,
         render_nginx(
             [server.address for server in servers],
             listen=f"{LOOPBACK}:{port}",
@@ -216,7 +217,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
             foreground=True,
             user="root" if os.geteuid() == 0 else None,
             read_timeout_s=max(READ_TIMEOUT_S, int(settings.request_timeout_s) + _SLACK_S),
-        )
+        ),
     )
     return plan_nginx(nginx_argv(find_nginx(), config, error_log=log), port=port, log=log)
 
