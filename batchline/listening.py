@@ -5,12 +5,15 @@ Used wherever something binds a port or asks one of ours on this host, so that b
 
 from __future__ import annotations
 
+import errno
 import re
 from ipaddress import ip_address
 
 LOOPBACK = "127.0.0.1"
 EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - named, not bound
 EVERY_ADDRESS = "::"
+NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""What the system says of an address of a family, or of a host, that it does not have."""
 _ALLOWED = f"write an IP address such as {LOOPBACK}, {EVERY_IPV4} or ::, or a name of this host"
 _NAME = re.compile(r"(?!-)[\w-]+(\.[\w-]+)*\.?")
 

@@ -52,13 +52,14 @@ class LogLevel(StrEnum):
     ERROR = "ERROR"
     CRITICAL = "CRITICAL"
 
+    @classmethod
+    def _missing_(cls, value: object) -> LogLevel | None:
+        name = value.strip().upper() if isinstance(value, str) else None
+        return next((level for level in cls if level == name), None)
+
 
 def _split(value: Any) -> Any:
     return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
-
-
-def _upper(value: Any) -> Any:
-    return value.strip().upper() if isinstance(value, str) else value
 
 
 def _refusing(read: Callable[[str], str]) -> Callable[[Any], Any]:
@@ -87,7 +88,6 @@ def _once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 Key = Annotated[str, BeforeValidator(_refusing(_key))]
 Host = Annotated[str, BeforeValidator(_refusing(listening_host))]
-Level = Annotated[LogLevel, BeforeValidator(_upper)]
 Url = Annotated[str, BeforeValidator(_refusing(server_url))]
 Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once)]
 
@@ -216,7 +216,9 @@ class Settings(BaseSettings):
     api_key: Key | None = Field(
         None, description="If set, clients must send it as their OpenAI API key"
     )
-    log_level: Level = Field(LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    log_level: LogLevel = Field(
+        LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
     fleet_cache_dir: Path = Field(
         Path("~/.cache/batchline"),

@@ -7,16 +7,17 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
 
 from aiohttp import web
 
 from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
 from batchline.errors import Unavailable
+from batchline.listening import shown_address
 from batchline.metrics import Metrics
 from batchline.presence import present
 from batchline.settings import Settings
+from batchline.sites import start_sites
 from batchline.store import open_store
 from dashboard.app import add_dashboard
 
@@ -137,29 +138,25 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S, keepalive_timeout=_IDLE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await _listen(site, settings)
-        log.info("gateway %s listens on http://%s", __version__, _shown(runner.addresses[0]))
+        sites = await _listen(runner, settings)
+        where = ", ".join(f"http://{shown_address(*a[:2])}" for a in runner.addresses)
+        log.info("gateway %s listens on %s", __version__, where)
         await stop.wait()
         log.info("gateway finishes its running requests")
-        await site.stop()
+        for site in sites:
+            await site.stop()
         await app[RUNNING].drain(grace_s=settings.grace_s)
 
 
-async def _listen(site: web.TCPSite, settings: Settings) -> None:
+async def _listen(runner: Runner, settings: Settings) -> tuple[web.TCPSite, ...]:
     try:
-        await site.start()
+        return await start_sites(runner, settings.host, settings.port)
     except OSError as exc:
+        where = shown_address(settings.host, settings.port)
         raise Unavailable(
-            f"Cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}. Stop what "
-            "uses the port, or choose another address with --host and --port (BATCHLINE_HOST, "
-            "BATCHLINE_PORT)."
+            f"Cannot listen on {where}: {exc.strerror or exc}. Stop what uses the port, or choose "
+            "another address with --host and --port (BATCHLINE_HOST, BATCHLINE_PORT)."
         ) from exc
-
-
-def _shown(address: Any) -> str:
-    host, port, *_ = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _clock_ms() -> int:

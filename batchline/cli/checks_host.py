@@ -8,12 +8,10 @@ from __future__ import annotations
 import errno
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from batchline.errors import Invalid, StoreUnavailable, Unavailable
 from batchline.fleet.cpu import cpu_build
 from batchline.fleet.gpus import detect_gpus
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx, write_nginx
+from batchline.fleet.ports import refusal_to_listen
 from batchline.settings import Settings
 from batchline.store.schema import found_schema, known_schema
 
@@ -160,17 +159,13 @@ def check_port(name: str, host: str, port: int, *, ours: bool) -> Iterator[Findi
     if ours:
         yield good(check, f"in use by the {name}")
         return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as exc:
-        taken = exc.errno == errno.EADDRINUSE
-        fault = "another program uses it" if taken else (exc.strerror or str(exc))
-        yield wrong(check, f"the {name} cannot have it: {fault}", "choose another port for it")
-    else:
+    refusal = refusal_to_listen(host, port)
+    if refusal is None:
         yield good(check, f"free for the {name}")
+    else:
+        fault = "another program uses it" if refusal.code == errno.EADDRINUSE else refusal.why
+        another = f"another address than {host}" if refusal.is_of_host else "another port"
+        yield wrong(check, f"the {name} cannot have it: {fault}", f"choose {another} for it")
 
 
 def _disk(folder: Path, min_free_bytes: int) -> Finding:

@@ -200,8 +200,15 @@ def _find_vllm() -> str:
 
 def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) -> Program:
     """Write nginx's configuration into the data folder and return the program that runs it."""
-    from batchline.fleet.nginx import READ_TIMEOUT_S, find_nginx, nginx_argv, render_nginx, write_nginx
-    from batchline.fleet.plan import LOOPBACK, plan_nginx
+    from batchline.fleet.nginx import (
+        READ_TIMEOUT_S,
+        find_nginx,
+        nginx_argv,
+        render_nginx,
+        write_nginx,
+    )
+    from batchline.fleet.plan import plan_nginx
+    from batchline.listening import LOOPBACK
 
     folder = settings.data_dir / "nginx"
     folder.mkdir(parents=True, exist_ok=True)
@@ -236,7 +243,7 @@ def _plan_services(settings: Settings) -> list[tuple[Program]]:
         "BACKEND_URLS": ",".join(settings.backend_urls),
     }
     gateway, dispatcher = plan_services(
-        gateway_host=settings.host,
+        host=settings.host,
         gateway_port=settings.port,
         dispatcher_port=settings.dispatcher_port,
         logs=settings.data_dir / "logs",
@@ -254,13 +261,18 @@ def _check_ports(
     servers: Sequence[Program] = (),
 ) -> None:
     """Raise Invalid if a port is taken; what a killed run left behind is waited for."""
-    from batchline.fleet.plan import LOOPBACK
     from batchline.fleet.ports import Port, check_ports, wait_for_ports
+    from batchline.listening import LOOPBACK
     from batchline.presence import is_left_behind
 
     ports = [
         Port("the gateway", settings.host, settings.port, "choose another with --port"),
-        Port("the dispatcher", LOOPBACK, settings.dispatcher_port, "set BATCHLINE_DISPATCHER_PORT"),
+        Port(
+            "the dispatcher",
+            settings.host,
+            settings.dispatcher_port,
+            "set BATCHLINE_DISPATCHER_PORT",
+        ),
     ]
     if nginx_port is not None:
         ports.append(Port("nginx", LOOPBACK, nginx_port, "choose another with --nginx-port"))

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchline.errors import Invalid
+from batchline.identity import Part
+from batchline.listening import LOOPBACK, shown_address, where_to_ask
 
 from .gpus import Gpu
 
-LOOPBACK = "127.0.0.1"
 CPU_MODEL_NAME = "smollm2-135m-instruct"
 DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
 
@@ -70,11 +71,13 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     """What tells it to finish what it has and to end."""
     host: str = LOOPBACK
+    part: Part | None = None
+    """Which of our processes it is: then nobody else who answers on its port is taken for it."""
 
     @property
     def address(self) -> str:
         """Where it listens, as host:port."""
-        return f"{self.host}:{self.port}"
+        return shown_address(self.host, self.port)
 
     @property
     def url(self) -> str:
@@ -195,7 +198,7 @@ def plan_nginx(argv: tuple[str, ...], *, port: int, log: Path) -> Program:
 
 def plan_services(
     *,
-    gateway_host: str,
+    host: str,
     gateway_port: int,
     dispatcher_port: int,
     logs: Path,
@@ -210,7 +213,8 @@ def plan_services(
     gateway = Program(
         name="gateway",
         argv=(*entry, "gateway"),
-        host=LOOPBACK if gateway_host in {"", "0.0.0.0", "::"} else gateway_host,  # noqa: S104
+        part=Part.GATEWAY,
+        host=where_to_ask(host),
         port=gateway_port,
         health_path="/health",
         log=logs / "gateway.log",
@@ -220,6 +224,8 @@ def plan_services(
     dispatcher = Program(
         name="dispatcher",
         argv=(*entry, "dispatcher"),
+        part=Part.DISPATCHER,
+        host=where_to_ask(host),
         port=dispatcher_port,
         health_path="/health",
         log=logs / "dispatcher.log",

@@ -94,7 +94,7 @@ def test_only_a_model_in_a_folder_is_served_offline(model, offline):
 def test_the_gateway_is_asked_where_it_can_be_reached():
     """Listening on every address, it is looked for on the loopback one."""
     gateway, dispatcher = plan_services(
-        gateway_host="0.0.0.0",
+        host="0.0.0.0",
         gateway_port=5000,
         dispatcher_port=5001,
         logs=Path("/logs"),
@@ -104,6 +104,21 @@ def test_the_gateway_is_asked_where_it_can_be_reached():
 
     assert gateway.url == "http://127.0.0.1:5000"
     assert dispatcher.grace_s > 30.0
+
+
+def test_both_are_asked_on_the_address_that_they_listen_on():
+    """Not on the loopback one, where nobody of them is."""
+    rest = {
+        "gateway_port": 1,
+        "dispatcher_port": 2,
+        "logs": Path("/logs"),
+        "env": {},
+        "grace_s": 1.0,
+    }
+
+    asked = {host: [p.address for p in plan_services(host=host, **rest)] for host in ("::1", "::")}
+
+    assert asked == {"::1": ["[::1]:1", "[::1]:2"], "::": ["127.0.0.1:1", "127.0.0.1:2"]}
 
 
 def never():

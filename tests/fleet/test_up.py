@@ -99,6 +99,24 @@ def test_an_address_that_cannot_be_reached_stops_the_start(batchline, arguments,
     assert f"(got '{arguments[-1]}')" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "gateway", "dispatcher", "up"])
+def test_settings_that_cannot_work_stop_every_start(batchline, tmp_path, monkeypatch, command):
+    """All at once, before anything is started or made; no key is shown."""
+    monkeypatch.setenv("BATCHLINE_LOG_LEVEL", "loud")
+    (tmp_path / ".env").write_text("BATCHLINE_PROT=1\nBATCHLINE_API_KEY='hunter2 '\n")
+    flags = ["--upstream", "vllm"] if command == "dispatcher" else ["--host", "0.0.0.0:80"]
+
+    done = batchline(command, "--data", "data", *flags)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "BATCHLINE_LOG_LEVEL: " in done.stderr
+    assert "did you mean BATCHLINE_PORT?" in done.stderr
+    assert ("write http://vllm" if command == "dispatcher" else "write 0.0.0.0") in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    assert [found.name for found in tmp_path.iterdir()] == [".env"]
+
+
 def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
     """Gateway and dispatcher answer; after SIGINT the exit code is 0 and nobody is left."""
     port, ops_port = free_port(), free_port()
