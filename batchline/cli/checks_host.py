@@ -21,7 +21,7 @@ from batchline.fleet.cpu import cpu_build
 from batchline.fleet.gpus import detect_gpus
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx, write_nginx
 from batchline.fleet.ports import refusal_to_listen
-from batchline.settings import Settings
+from batchline.settings import Settings, child_environment
 from batchline.store.schema import found_schema, known_schema
 
 from .findings import Finding, good, warning, wrong
@@ -133,7 +133,10 @@ def check_nginx() -> Iterator[Finding]:
 def check_vllm(settings: Settings) -> Iterator[Finding]:
     """What could serve a model on this host: vLLM for its GPUs, or the CPU build."""
     try:
-        gpus = detect_gpus()
+        gpus = detect_gpus(visible=child_environment().get("CUDA_VISIBLE_DEVICES"))
+    except Invalid as exc:
+        yield wrong("gpus", str(exc), "correct CUDA_VISIBLE_DEVICES, or unset it to use all")
+        return
     except (Unavailable, OSError) as exc:
         yield wrong("gpus", str(exc), "mend the NVIDIA driver, or serve with --cpu 2")
         return

@@ -129,8 +129,11 @@ def _start(
     out: Console,
 ) -> None:
     """Install what is missing, then run the whole plan until it is stopped."""
-    from batchline.fleet.choose import OnCpu
+    from rich.markup import escape
+
+    from batchline.fleet.choose import OnCpu, OnGpus
     from batchline.fleet.cpu import install_cpu_build
+    from batchline.fleet.plan import left_over
 
     from .demo import Demo
     from .keep import keep_running
@@ -141,6 +144,10 @@ def _start(
     backends = tuple(server.url for server in servers)
     settings = settings.model_copy(update={"upstream_url": proxy.url, "backend_urls": backends})
     where = "CPU" if isinstance(hardware, OnCpu) else "GPU"
+    if isinstance(hardware, OnGpus) and (
+        idle := left_over(hardware.gpus, options.tensor_parallel_size)
+    ):
+        out.print(f"[yellow]![/yellow] {escape(idle)}")
     out.print(f"Starting {len(servers)} vLLM {where} servers of {options.served_name}")
     show = Demo(demo.name, demo.read_bytes(), options.served_name) if demo else None
     stages = [servers, (proxy,), *_plan_services(settings)]

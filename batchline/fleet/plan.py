@@ -103,13 +103,18 @@ def plan_gpu_servers(
 ) -> tuple[Program, ...]:
     """Plan one server per `tensor_parallel_size` GPUs; `vllm` starts the vllm command.
 
-    Raises Invalid: there are fewer GPUs than one server needs.
+    Raises Invalid: there are fewer GPUs than one server needs, or it needs several MIG devices.
     """
     size = options.tensor_parallel_size
     if size < 1 or len(gpus) < size:
         raise Invalid(
             f"--tensor-parallel-size {size} needs as many GPUs for each server; "
             f"{len(gpus)} can be used."
+        )
+    if size > 1 and any(gpu.is_mig for gpu in gpus):
+        raise Invalid(
+            f"--tensor-parallel-size {size} needs whole GPUs: CUDA shows one MIG device to a process. "
+            "Leave it out, or name whole GPUs in CUDA_VISIBLE_DEVICES."
         )
     groups = [gpus[at : at + size] for at in range(0, len(gpus) - size + 1, size)]
     revision = ("--revision", options.revision) if options.revision else ()
@@ -123,10 +128,23 @@ def plan_gpu_servers(
             env=_VLLM_ENVIRONMENT
             | {
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which nvidia-smi counts
-                "CUDA_VISIBLE_DEVICES": ",".join(str(gpu.index) for gpu in group),
+                "CUDA_VISIBLE_DEVICES": ",".join(gpu.device for gpu in group),
             },
         )
         for number, group in enumerate(groups)
+    )
+
+
+def left_over(gpus: Sequence[Gpu], size: int) -> str | None:
+    """Say which GPUs stay idle with `size` for each server, and what would use them; None where none does."""
+    idle = gpus[len(gpus) // size * size :]
+    if not idle:
+        return None
+    which = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in idle)
+    better = ", ".join(str(n) for n in range(1, len(gpus) + 1) if len(gpus) % n == 0)
+    return (
+        f"{len(idle)} of {len(gpus)} GPUs stay idle: {which}. --tensor-parallel-size {size} takes {size} "
+        f"for each server; sizes that use all are {better}."
     )
 
 

@@ -21,6 +21,7 @@ from batchline.fleet import nginx as nginx_module
 from batchline.fleet.nginx import find_nginx
 
 ROOT = Path(__file__).parents[2]
+THREE_GPUS = "for n in 0 1 2; do echo $n, GPU-$n, H100, 81559; done"
 QUICKSTART = (ROOT / "examples" / "quickstart.jsonl").read_bytes()
 
 
@@ -65,6 +66,24 @@ def test_a_gpu_host_without_vllm_is_told_how_to_install_it(batchline, tmp_path):
 
     assert done.returncode != 0
     assert "pip install 'batchline[vllm]'" in done.stdout + done.stderr
+
+
+def test_gpus_that_stay_idle_are_told_before_anything_is_started(batchline, tmp_path):
+    """Three GPUs, two for each server."""
+    for name, script in {"nvidia-smi": THREE_GPUS, "vllm": "exit 1"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    ports = ("--nginx-port", str(free_port()), "--first-backend-port", str(free_port()))
+
+    done = batchline(
+        *("up", "--tensor-parallel-size", "2", "--data", "data", *ports),
+        path=f"{tmp_path}:/usr/sbin:/usr/bin:/bin",
+    )
+
+    idle, _, rest = done.stdout.partition("Starting 1 vLLM GPU servers")
+    assert "1 of 3 GPUs stay idle: 2 (H100). --tensor-parallel-size 2 takes 2" in idle
+    assert rest
 
 
 def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
