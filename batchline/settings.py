@@ -59,7 +59,12 @@ class LogLevel(StrEnum):
 
 
 def _split(value: Any) -> Any:
-    return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    # A comma in a password would cut it in two, and the half before it would be shown.
+    is_cut = "@" in value and any("://" not in part for part in parts)
+    return [value] if is_cut else parts
 
 
 def _refusing(read: Callable[[str], str]) -> Callable[[Any], Any]:

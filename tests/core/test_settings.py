@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -263,6 +264,16 @@ def test_a_password_in_an_address_is_refused_and_not_shown(url, shown):
     text = str(caught.value)
     assert "ter2" not in text
     assert text.endswith(f"(got {shown})")
+
+
+def test_a_comma_in_a_password_shows_no_part_of_it(monkeypatch):
+    """Lists are split at commas."""
+    monkeypatch.setenv("BATCHLINE_BACKEND_URLS", "http://a,http://me:hun,ter2@b")
+
+    with pytest.raises(Invalid) as caught:
+        load_settings()
+
+    assert not {"hun", "ter2"} & set(re.split(r"[^a-z0-9]+", str(caught.value)))
 
 
 def test_whoever_writes_a_password_is_told_where_it_goes():
