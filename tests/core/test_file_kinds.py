@@ -33,6 +33,10 @@ def table(separator):
     return "\n".join(row.replace(",", separator, 1) for row in rows).encode()
 
 
+def begin(value):
+    return repr(value[:12])
+
+
 CONVERTED = {
     "gzip": (gzip.compress(JSONL), "gzip data"),
     "zstd": (zstd.compress(JSONL), "zstd data"),
@@ -85,6 +89,7 @@ def test_the_conversion_that_is_named_gives_json_lines(tmp_path, data, name):
         (b'{\n "x": "' + b"y" * 9000 + b'"}', "JSON over several lines"),
         (b'{\n "x": "' + "é".encode() * 9000, "JSON over several lines"),
     ],
+    ids=begin,
 )
 def test_a_file_is_told_by_how_it_begins(data, name):
     """However it goes on."""
@@ -120,6 +125,7 @@ def test_a_file_is_told_by_how_it_begins(data, name):
         b"caf\xe9",
         b"\x00" * 9,
     ],
+    ids=begin,
 )
 def test_what_may_be_json_lines_or_anything_is_left_alone(data):
     """A line that is broken is that line's fault."""
