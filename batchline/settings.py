@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,6 +88,14 @@ def _key(value: str) -> str:
     return value
 
 
+def _network(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value, strict=False)
+    except ValueError as exc:
+        why = f"{value!r} is neither an address nor a network, such as 10.0.0.7 or 172.16.0.0/12"
+        raise PydanticCustomError("refused", "{why}", {"why": why}) from exc
+
+
 def _once(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
@@ -95,6 +104,11 @@ Key = Annotated[str, BeforeValidator(_refusing(_key))]
 Host = Annotated[str, BeforeValidator(_refusing(listening_host))]
 Url = Annotated[str, BeforeValidator(_refusing(server_url))]
 Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once)]
+Networks = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
 
 
 class Settings(BaseSettings):
@@ -220,6 +234,11 @@ class Settings(BaseSettings):
     )
     api_key: Key | None = Field(
         None, description="If set, clients must send it as their OpenAI API key"
+    )
+    watch_from: Networks = Field(
+        (),
+        description="Addresses or networks, comma separated, from which `/metrics` and `/ready` may be read "
+        "without the key, such as `10.0.0.7,172.16.0.0/12`",
     )
     log_level: LogLevel = Field(
         LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
