@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import parameters
+from .endpoints import ENDPOINTS
 from .errors import Invalid
-from .settings import ENDPOINTS
 from .states import OnFailures
 
 INPUT_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")

@@ -1,10 +1,12 @@
-"""Telling text that is not UTF-8 by its first bytes, where they leave no doubt. Pure.
+"""Telling text that is not UTF-8 by its first bytes, and byte order marks where none may stand. Pure.
 
 Windows programs write UTF-16 without being asked (`>` in PowerShell, "Unicode" in editors). Other encodings
 cannot be told for certain: their lines are judged one by one.
 """
 
 from __future__ import annotations
+
+import re
 
 HEAD_BYTES = 4
 """So many bytes decide."""
@@ -15,6 +17,9 @@ _MARKS = (  # the longer ones first: UTF-32's begins like UTF-16's
     (b"\xff\xfe", "UTF-16LE"),
     (b"\xfe\xff", "UTF-16BE"),
 )
+_UTF8_MARK = b"\xef\xbb\xbf"
+_GLUED = re.compile(rb"\}\s*\xef\xbb\xbf\s*\{")
+_NO_MARK, _PARTED = r"s/^(\xEF\xBB\xBF)+//", r"s/\}\s*\xEF\xBB\xBF\s*\{/}\n{/g"
 _ZEROS: dict[tuple[bool, ...], str] = {
     (False, True, True, True): "UTF-32LE",
     (True, True, True, False): "UTF-32BE",
@@ -30,6 +35,25 @@ def foreign_encoding(head: bytes | bytearray) -> str | None:
         if head.startswith(mark):
             return name
     return _ZEROS.get(tuple(byte == 0 for byte in head[:HEAD_BYTES]))
+
+
+def misplaced_mark(line: bytes | bytearray) -> str | None:
+    """Say that a byte order mark stands where none may, in a line that is no JSON; None where none does."""
+    text = line.lstrip(b" \t\r")
+    if text.startswith(_UTF8_MARK):
+        return (
+            "It begins with a byte order mark (the bytes EF BB BF), which only a file may, once: files "
+            f"were perhaps joined. Remove it: perl -pe '{_NO_MARK}' OLD > NEW"
+        )
+    if _GLUED.search(text):
+        return (
+            "It holds a byte order mark (the bytes EF BB BF) before an object: files were perhaps joined "
+            f"without a line end between. Part them: perl -pe '{_PARTED}' OLD > NEW"
+        )
+    for mark, name in _MARKS:
+        if text.startswith(mark):
+            return f"It begins with the byte order mark of {name}: convert each file before they are joined."
+    return None
 
 
 def not_utf8(name: str) -> str:

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from .file_kinds import HEAD_BYTES, Kind, file_kind
 from .line_check import (
     REFUSED,
     Rules,
@@ -84,6 +85,9 @@ class FileCheck:
         self._faults = Faults(limits.faults)
         self._marks = [array("q") for _ in range(_BUCKETS)]
         self._run_first = self._run_start = self._run_end = 0
+        self._head = b""
+        self._first_line = 0
+        """The number of the first line that is not blank."""
 
     @property
     def size_bytes(self) -> int:
@@ -99,6 +103,8 @@ class FileCheck:
         """Check the lines that `chunk` completes; return the slices that are full now."""
         head, newline, rest = (self._tail + chunk).rpartition(b"\n")
         self._tail = rest
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + chunk[:HEAD_BYTES]).lstrip()[:HEAD_BYTES]
         if len(rest) > self._limits.line_bytes:
             self._cut_tail()
         return self._take(head) if newline else []
@@ -126,6 +132,8 @@ class FileCheck:
         faults = sorted((f for found in lists for f in found.listed), key=lambda f: f.line or 0)
         dropped = sum(found.dropped for found in lists) + max(0, len(faults) - self._limits.faults)
         faults = faults[: self._limits.faults]
+        if faults and (kind := self._kind(faults[0])):
+            faults[0] = replace(faults[0], message=f"{faults[0].message} {kind}")
         if not self._requests:
             faults.append(Fault("empty_file", "The input file holds no request."))
         if dropped:
@@ -139,6 +147,11 @@ class FileCheck:
             faults.append(Fault("too_many_tasks", message))
         model = None if self._is_mixed else self._model
         return Report(self._requests, model, tuple(faults))
+
+    def _kind(self, first: Fault) -> Kind | None:
+        """Say what kind of file it is instead, where its first line as a whole is the fault."""
+        is_whole_line = first.line == self._first_line and first.param is None
+        return file_kind(self._head) if is_whole_line else None
 
     def _take(self, block: bytes) -> list[Slice]:
         """Check whole lines: the hot loop of validation."""
@@ -203,6 +216,7 @@ class FileCheck:
             held = 0
         if not held:
             self._run_first, self._run_start = self._requests, start
+            self._first_line = self._first_line or self._number
         self._run_end = self._offset
         self._requests += 1
 

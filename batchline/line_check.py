@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .encodings import misplaced_mark
 from .lines import without_lone_surrogates
 from .model import Fault
 
@@ -200,18 +201,22 @@ def _is_mended(raw: _Field, line: bytes) -> bool:
 
 
 def _parsed(line: bytes) -> _Line | Fault:
-    unparseable = Fault("invalid_json_line", "This line is not parseable as valid JSON.")
     if not is_utf8(line):
-        return unparseable
+        return _unparseable(line)
     try:
         return _line_decoder.decode(line)
     except msgspec.ValidationError:  # raised at the first byte: the rest may be anything
         if not _is_json(line):
-            return unparseable
+            return _unparseable(line)
         message = "This line is valid JSON, but not an object with custom_id, method, url and body."
         return Fault("invalid_request", message)
     except (msgspec.DecodeError, RecursionError):
-        return unparseable
+        return _unparseable(line)
+
+
+def _unparseable(line: bytes) -> Fault:
+    message, why = "This line is not parseable as valid JSON.", misplaced_mark(line)
+    return Fault("invalid_json_line", f"{message} {why}" if why else message)
 
 
 def _is_json(line: bytes) -> bool:

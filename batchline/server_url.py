@@ -1,16 +1,31 @@
-"""The address of a model server, or of what stands before them: checked before anything starts. Pure."""
+"""The address of a server, as people write it → the one form that requests are put behind. Pure.
+
+Settings, doctor and the client commands read it here, so that `…/v1` means the same everywhere.
+"""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from .endpoints import ENDPOINTS, MODELS
 
 _LIKE = "write it like http://127.0.0.1:8000"
 _HOST = re.compile(r"[^\s\x00-\x20\x7f<>\"'`{}|\\^,;]+")
+_PATH = re.compile(r"[^\s\x00-\x20\x7f<>\"`{}|\\^,;]*")
+_SCHEME = re.compile(r"\w+://")
+_QUERY = re.compile(r"([?#]).+", re.DOTALL)
+_VERSION = "/v1"
+_CUT = (*ENDPOINTS, MODELS, _VERSION)
+"""What requests bring along: at the end of an address it stands for nothing."""
 
 
 def server_url(text: str) -> str:
-    """Return the address as it was given. Raises ValueError: what is wrong with it, and what to write."""
+    """Return the address without what requests bring along: a slash, `/v1`, an endpoint.
+
+    `http://host/team/v1/chat/completions` → `http://host/team`. Raises ValueError: what is wrong with
+    it, and what to write; passwords and queries are not repeated.
+    """
     if "://" not in text:
         raise ValueError(f"has no scheme; {_or_like(f'http://{text}')}")
     try:
@@ -21,7 +36,10 @@ def server_url(text: str) -> str:
         is_sound = False
     if not is_sound:
         raise ValueError(f"names no host that can be reached; {_LIKE}")
-    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if not _PATH.fullmatch(parts.path):
+        raise ValueError(f"has characters behind its host that no address has; {_LIKE}")
+    host = parts.netloc.rpartition("@")[2]
+    bare = f"{parts.scheme}://{host}{without_endpoint(parts.path)}"
     if parts.scheme not in {"http", "https"}:
         raise ValueError(
             f"has the scheme '{parts.scheme}', but servers are reached over http or https; "
@@ -32,19 +50,32 @@ def server_url(text: str) -> str:
             f"holds a user or a password; give the server's key as BATCHLINE_UPSTREAM_API_KEY and "
             f"write {bare}"
         )
-    if behind := _behind_host(parts):
-        raise ValueError(
-            f"has '{behind}' behind its host, but requests go to /v1/… of the server itself; "
-            f"write {bare}"
-        )
-    return text
+    if parts.query or parts.fragment:
+        raise ValueError(f"goes on with '{'?' if parts.query else '#'}'; write {bare}")
+    return bare
 
 
-def _behind_host(parts: SplitResult) -> str:
-    """Return what would be left out of every request; a slash alone is none."""
-    path = "" if parts.path == "/" else parts.path
-    query = f"?{parts.query}" if parts.query else ""
-    return path + query + (f"#{parts.fragment}" if parts.fragment else "")
+def server_name(url: str) -> str:
+    """Return how a server is called in metrics, logs and on the dashboard: its host, port and path.
+
+    `url`: as `server_url` returns it.
+    """
+    return url.partition("://")[2]
+
+
+def without_endpoint(address: str) -> str:
+    """Return it without the slash, `/v1` or endpoint that it ends with."""
+    address = address.rstrip("/")
+    end = next(filter(address.endswith, _CUT), "")
+    return address.removesuffix(end).rstrip("/")
+
+
+def without_secrets(address: str) -> str:
+    """Return it to be shown, however badly written: without what may be a password or a key in a query."""
+    address = _QUERY.sub(r"\1…", address)
+    before, at, after = address.rpartition("@")
+    scheme = _SCHEME.match(before)
+    return f"{scheme[0] if scheme else ''}…@{after}" if at else address
 
 
 def _or_like(proposal: str) -> str:

@@ -1,22 +1,22 @@
 """All configuration: one frozen `Settings`, read from the environment, `.env` and a YAML file.
 
 The only reader of the environment. Precedence: arguments, then `BATCHLINE_*` variables, then `.env`,
-then the YAML file named by `BATCHLINE_CONFIG`, then defaults. Unknown or bad values stop the start and
-are all listed. The table in docs/settings.md is generated from the fields below.
+then the YAML file named by `BATCHLINE_CONFIG`, then defaults. Unknown names and bad values, wherever they
+stand, stop the start and are all listed. The table in docs/settings.md is generated from the fields below.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,35 +24,69 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from .api_keys import ALLOWED, flaw_of
 from .errors import Invalid
+from .listening import listening_host
 from .origins import Known, checked_host, checked_origin, known
-from .server_url import server_url
+from .server_url import server_url, without_secrets
+from .setting_names import (
+    CONFIG_VARIABLE,
+    DOTENV,
+    PREFIX,
+    dotenv_faults,
+    unknown_keys,
+    unknown_variables,
+)
 from .states import OnFailures
 
-PREFIX = "BATCHLINE_"
-CONFIG_VARIABLE = "BATCHLINE_CONFIG"
-CLIENT_VARIABLES = frozenset({"BATCHLINE_URL"})
-"""Read by the client commands of the command line, not by the processes."""
-_SCHEME = re.compile(r"['\"\[(]*\w+://")
-ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/embeddings",
-    "/v1/responses",
-    "/v1/score",
-    "/v1/rerank",
-)
+_ENCODING = "utf-8-sig"  # editors on Windows begin files with a mark
+_SECRETS = frozenset({"api_key", "upstream_api_key"})
+_TELLING = frozenset({"enum", "refused"})
+"""Kinds of faults whose message shows what to write."""
+
+
+class LogLevel(StrEnum):
+    """How much is logged: this and what is worse."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+    @classmethod
+    def _missing_(cls, value: object) -> LogLevel | None:
+        name = value.strip().upper() if isinstance(value, str) else None
+        return next((level for level in cls if level == name), None)
 
 
 def _split(value: Any) -> Any:
-    return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    # A comma in a password would cut it in two, and the half before it would be shown.
+    is_cut = "@" in value and any("://" not in part for part in parts)
+    return [value] if is_cut else parts
 
 
-def _server_url(value: str) -> str:
-    try:
-        return server_url(value)
-    except ValueError as exc:
-        raise PydanticCustomError("server_url", "{why}", {"why": str(exc)}) from exc
+def _refusing(read: Callable[[str], str]) -> Callable[[Any], Any]:
+    """Have what `read` says of a text, as ValueError, be the whole message."""
+
+    def checked(value: Any) -> Any:
+        try:
+            return read(value) if isinstance(value, str) else value
+        except ValueError as exc:
+            raise PydanticCustomError("refused", "{why}", {"why": str(exc)}) from exc
+
+    return checked
+
+
+def _key(value: str) -> str:
+    if flaw := flaw_of(value):
+        raise ValueError(
+            f"{flaw}; allowed are {ALLOWED}. Leave the setting out where no key is wanted"
+        )
+    return value
 
 
 def _network(value: str) -> IPv4Network | IPv6Network:
@@ -60,35 +94,31 @@ def _network(value: str) -> IPv4Network | IPv6Network:
         return ip_network(value, strict=False)
     except ValueError as exc:
         why = f"{value!r} is neither an address nor a network, such as 10.0.0.7 or 172.16.0.0/12"
-        raise PydanticCustomError("network", "{why}", {"why": why}) from exc
+        raise PydanticCustomError("refused", "{why}", {"why": why}) from exc
 
 
-def _host(value: str) -> str:
-    try:
-        return checked_host(value)
-    except ValueError as exc:
-        raise PydanticCustomError("host", "{why}", {"why": str(exc)}) from exc
+def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value))
 
 
-def _origin(value: str) -> str:
-    try:
-        return checked_origin(value)
-    except ValueError as exc:
-        raise PydanticCustomError("origin", "{why}", {"why": str(exc)}) from exc
-
-
-Url = Annotated[str, AfterValidator(_server_url)]
-Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]
+Key = Annotated[str, BeforeValidator(_refusing(_key))]
+Host = Annotated[str, BeforeValidator(_refusing(listening_host))]
+Url = Annotated[str, BeforeValidator(_refusing(server_url))]
+Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once)]
 Networks = Annotated[
     tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
     NoDecode,
     BeforeValidator(_split),
 ]
 Hosts = Annotated[
-    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_split)
+    tuple[Annotated[str, BeforeValidator(_refusing(checked_host))], ...],
+    NoDecode,
+    BeforeValidator(_split),
 ]
 Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
+    tuple[Annotated[str, BeforeValidator(_refusing(checked_origin))], ...],
+    NoDecode,
+    BeforeValidator(_split),
 ]
 
 
@@ -96,25 +126,34 @@ class Settings(BaseSettings):
     """Every knob, with its unit in its name. Frozen after the start."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", frozen=True, extra="ignore"
+        env_prefix=PREFIX,
+        env_file=DOTENV,
+        env_file_encoding=_ENCODING,
+        frozen=True,
+        extra="ignore",
+        allow_inf_nan=False,
     )
 
     data_dir: Path = Field(
         Path(".batchline/data"), description="Where files, results and the database live"
     )
-    host: str = Field("127.0.0.1", description="Address the gateway listens on")
+    host: Host = Field(
+        "127.0.0.1",
+        description="Address the gateway listens on; `0.0.0.0`: all of IPv4, `::`: all of IPv4 and IPv6",
+    )
     port: int = Field(5000, ge=0, le=65535, description="Port the gateway listens on")
     dispatcher_port: int = Field(
         5001, ge=0, le=65535, description="Port of the dispatcher's /health and /metrics"
     )
     upstream_url: Url = Field(
         "http://127.0.0.1:8000",
-        description="Where lines are sent: nginx, or any OpenAI server; host and port, without /v1",
+        description="Where lines are sent: nginx, or any OpenAI server; a path is kept, a `/v1` at "
+        "its end may be written or not",
     )
     backend_urls: Urls = Field(
         (), description="Model servers behind the upstream, comma separated, for health and metrics"
     )
-    upstream_api_key: str | None = Field(
+    upstream_api_key: Key | None = Field(
         None, description="Bearer key sent to the upstream and the backends"
     )
     max_in_flight: int | None = Field(
@@ -222,7 +261,7 @@ class Settings(BaseSettings):
         ge=0,
         description="Age (from their end) at which ended batches are forgotten; 0 keeps them",
     )
-    api_key: str | None = Field(
+    api_key: Key | None = Field(
         None, description="If set, clients must send it as their OpenAI API key"
     )
     watch_from: Networks = Field(
@@ -241,7 +280,9 @@ class Settings(BaseSettings):
         description="Origins of other web pages that may use the API from a browser (CORS), comma separated, "
         "such as `https://app.example.org`; pages of any other may change nothing (403)",
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: LogLevel = Field(
+        LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
     fleet_cache_dir: Path = Field(
         Path("~/.cache/batchline"),
@@ -288,43 +329,60 @@ class _YamlFile(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        path = os.environ.get(CONFIG_VARIABLE)
-        if not path:
-            return {}
-        try:
-            content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-        except (OSError, yaml.YAMLError) as exc:
-            raise Invalid(f"{CONFIG_VARIABLE} names {path}, which cannot be read: {exc}") from exc
-        if not isinstance(content, dict):
-            raise Invalid(f"{path} must hold a mapping of settings, such as 'port: 5000'.")
-        return content
+        return _yaml_content()
+
+
+def _yaml_content() -> dict[str, Any]:
+    path = os.environ.get(CONFIG_VARIABLE)
+    if not path:
+        return {}
+    try:
+        content = yaml.safe_load(Path(path).read_text(_ENCODING)) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise Invalid(f"{CONFIG_VARIABLE} names {path}, which cannot be read: {exc}") from exc
+    if not isinstance(content, dict):
+        raise Invalid(f"{path} must hold a mapping of settings, such as 'port: 5000'.")
+    return {str(name): value for name, value in content.items()}
+
+
+def _dotenv_text() -> str:
+    path = Path(DOTENV)
+    try:
+        return path.read_text(_ENCODING) if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Invalid(f"{path.absolute()} cannot be read: {exc}") from exc
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` (command line arguments) that are None are left out.
 
-    Raises Invalid: all unknown and bad values in one message.
+    Raises Invalid: all unknown names and bad values in one message.
     """
     given = {k: v for k, v in overrides.items() if v is not None}
-    problems = _unknown_names()
+    fields = Settings.model_fields
+    problems = [
+        *unknown_variables(os.environ, fields),
+        *dotenv_faults(_dotenv_text(), fields),
+        *unknown_keys(_yaml_content(), fields, f" (in {os.environ.get(CONFIG_VARIABLE)})"),
+    ]
     try:
         settings = Settings(**given)
     except ValidationError as exc:
-        problems += [
-            f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:1]).upper()}: {e['msg']} "
-            f"(got {_without_password(repr(e['input']))})"
-            for e in exc.errors()
-        ]
+        problems += [_told(error) for error in exc.errors()]
     if problems:
         raise Invalid("Bad settings:\n  " + "\n  ".join(problems))
     return settings
 
 
-def _without_password(shown: str) -> str:
-    """Leave out what stands before the last @, but for the scheme: it may be a password, however written."""
-    before, at, after = shown.rpartition("@")
-    scheme = _SCHEME.match(before)
-    return f"{scheme[0] if scheme else ''}…@{after}" if at else shown
+def _told(error: ErrorDetails) -> str:
+    """Say what was given, what is allowed and, where the fault does not show it, an example."""
+    name, given = str(error["loc"][0]), error["input"]
+    default = Settings.model_fields[name].default
+    such_as = "" if error["type"] in _TELLING or default in (None, ()) else f", such as {default}"
+    shown = repr(without_secrets(given) if isinstance(given, str) else given)
+    if name in _SECRETS:
+        shown = f"{len(str(given))} characters, which are not shown"
+    return f"{PREFIX}{name.upper()}: {error['msg']}{such_as} (got {shown})"
 
 
 def child_environment(
@@ -335,22 +393,6 @@ def child_environment(
     return kept | dict(changes or {})
 
 
-def _unknown_names() -> list[str]:
-    known = (
-        {PREFIX + name.upper() for name in Settings.model_fields}
-        | {CONFIG_VARIABLE}
-        | CLIENT_VARIABLES
-    )
-    unknown = [n for n in os.environ if n.startswith(PREFIX) and n not in known]
-    unknown = [n for n in unknown if not n.startswith(COMPOSE_ONLY)]
-    yaml_names = set(_YamlFile(Settings)()) - set(Settings.model_fields)
-    return [f"{n}: no such setting; docs/settings.md lists them all" for n in sorted(unknown)] + [
-        f"{n} (in {os.environ[CONFIG_VARIABLE]}): no such setting" for n in sorted(yaml_names)
-    ]
-
-
-COMPOSE_ONLY = ("BATCHLINE_COMPOSE_", "BATCHLINE_TEST_")
-"""Prefixes read by the compose files and the tests; of them the processes know `FAILPOINTS` alone."""
 FAILPOINTS = "BATCHLINE_TEST_FAILPOINTS"
 
 

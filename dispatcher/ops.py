@@ -12,10 +12,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from batchline import __version__
 from batchline.errors import Invalid
+from batchline.identity import Part, identity
+from batchline.listening import shown_address
 from batchline.metrics import Metrics
 from batchline.origins import Access, Known, judge
 from batchline.request_log import REQUESTS
 from batchline.settings import Settings
+from batchline.sites import start_sites
 from batchline.web import head_of, protect
 
 log = logging.getLogger(REQUESTS)
@@ -26,8 +29,10 @@ async def serve_ops(settings: Settings, metrics: Metrics) -> AsyncIterator[None]
     """Serve while the body runs. Raises Invalid if the port is taken."""
     metrics.build_info.labels(__version__, settings.cell).set(1)
 
+    told = identity(Part.DISPATCHER, settings.data_dir)
+
     async def health(_: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        return web.json_response(told)
 
     async def page(_: web.Request) -> web.Response:
         body = generate_latest(metrics.registry)
@@ -39,13 +44,13 @@ async def serve_ops(settings: Settings, metrics: Metrics) -> AsyncIterator[None]
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.dispatcher_port)
         try:
-            await site.start()
+            await start_sites(runner, settings.host, settings.dispatcher_port)
         except OSError as exc:
+            where = shown_address(settings.host, settings.dispatcher_port)
             raise Invalid(
-                f"The dispatcher cannot listen on {settings.host}:{settings.dispatcher_port}: "
-                f"{exc.strerror}. Set BATCHLINE_DISPATCHER_PORT to a free port."
+                f"The dispatcher cannot listen on {where}: {exc.strerror or exc}. Set "
+                "BATCHLINE_DISPATCHER_PORT to a free port."
             ) from exc
         yield
     finally:

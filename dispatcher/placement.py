@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from batchline.model import BackendStatus
+from batchline.server_url import server_name
 
 from .berth import Avoids, Berth, News, Stay
 from .circuit import ERRORS, Circuit, Sign, State
@@ -46,9 +46,8 @@ class Placement:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin without a look. No sick server shall use up the `max_attempts` tries of a line."""
-        urls = [url.rstrip("/") for url in backend_urls]
-        self.is_pinned = bool(urls) and upstream_url.rstrip("/") not in urls
-        names = [urlsplit(url).netloc for url in (urls if self.is_pinned else [upstream_url])]
+        self.is_pinned = bool(backend_urls) and upstream_url not in backend_urls
+        names = map(server_name, backend_urls if self.is_pinned else [upstream_url])
         self.berths = tuple(
             Berth(
                 name,

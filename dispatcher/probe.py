@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from batchline.descriptors import Alarm, are_out
+from batchline.endpoints import MODELS
 from batchline.errors import NoDescriptors
 from batchline.model import BackendStatus
+from batchline.server_url import server_name
 
 from .gauges import Gauges, engine_mark, read_gauges
 from .pulse import Pulse
@@ -85,7 +86,7 @@ class Probe:
     ) -> None:
         """Begin without a look. `alarm` sounds when no file descriptor is left."""
         self._alarm = alarm or Alarm()
-        self._urls = [u.rstrip("/") for u in urls]
+        self._urls = list(urls)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._clock = clock
         self._memory = {u: _Memory() for u in self._urls}
@@ -131,7 +132,7 @@ class Probe:
     @property
     def pulses(self) -> dict[str, Pulse]:
         """What the looks so far say of each backend's life, by its name."""
-        return {urlsplit(url).netloc: memory.pulse for url, memory in self._memory.items()}
+        return {server_name(url): memory.pulse for url, memory in self._memory.items()}
 
     def last_alive(self, name: str) -> BackendStatus | None:
         """Return what was seen of a backend when it was last seen alive, or None."""
@@ -153,7 +154,7 @@ class Probe:
         return memory.look
 
     def _unknown(self, url: str) -> BackendStatus:
-        name = urlsplit(url).netloc
+        name = server_name(url)
         since = int(self._clock())
         return BackendStatus(name, url, alive=False, since=since, reason="has not answered yet")
 
@@ -183,7 +184,7 @@ class Probe:
     def list_again(self, name: str) -> None:
         """Have the next look read anew which models a backend lists."""
         for url, memory in self._memory.items():
-            if urlsplit(url).netloc == name:
+            if server_name(url) == name:
                 memory.looks = 0
 
     async def _look_at(self, url: str) -> BackendStatus:
@@ -216,7 +217,7 @@ class Probe:
     def _dead(self, url: str, reason: str) -> BackendStatus:
         memory = self._memory[url]
         since = memory.since or int(self._clock())
-        return BackendStatus(urlsplit(url).netloc, url, alive=False, since=since, reason=reason)
+        return BackendStatus(server_name(url), url, alive=False, since=since, reason=reason)
 
     async def _describe(self, url: str) -> BackendStatus:
         memory = self._memory[url]
@@ -234,7 +235,7 @@ class Probe:
             memory.models = await self._models(url)
         memory.looks += 1
         return BackendStatus(
-            urlsplit(url).netloc,
+            server_name(url),
             url,
             alive=True,
             since=memory.since,
@@ -265,11 +266,11 @@ class Probe:
     async def _ask_health(self, url: str) -> _Heard:
         heard = await self._get(url + "/health")
         if heard.status == HTTPStatus.NOT_FOUND:  # an OpenAI-compatible server without /health
-            heard = await self._get(url + "/v1/models")
+            heard = await self._get(url + MODELS)
         return heard
 
     async def _models(self, url: str) -> tuple[str, ...]:
-        text = await self._text(url + "/v1/models")
+        text = await self._text(url + MODELS)
         try:
             return tuple(m.id for m in msgspec.json.decode(text, type=_Models).data)
         except msgspec.DecodeError:

@@ -18,6 +18,7 @@ import msgspec
 from yarl import URL
 
 from batchline.descriptors import Alarm, are_out
+from batchline.server_url import server_name
 
 from .payload import json_payload
 
@@ -89,8 +90,8 @@ class Upstream:
         """Begin without a session. `alarm` sounds when no file descriptor is left."""
         self._alarm = alarm or Alarm()
         self._max_answer_bytes = max_answer_bytes
-        self._url = URL(url.rstrip("/"))
-        self._name = self._url.authority
+        self._url = url
+        self._name = server_name(url)
         self._api_key = api_key
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         self._paths: dict[str, URL] = {}
@@ -133,7 +134,7 @@ class Upstream:
         `within_s`: less time than usual, where less is left.
         """
         assert self._session is not None, "use it as `async with`"
-        url = self._paths.get(path) or self._paths.setdefault(path, self._url.join(URL(path)))
+        url = self._paths.get(path) or self._paths.setdefault(path, URL(self._url + path))
         given = {"X-Request-Id": request_id}
         if backend is not None:
             given[BACKEND_HEADER] = backend

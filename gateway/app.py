@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
 
 from aiohttp import web
 
@@ -15,12 +14,14 @@ from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
 from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.errors import Unavailable
+from batchline.listening import shown_address
 from batchline.metrics import Metrics
 from batchline.origins import EVERY_HOST_WARNING
 from batchline.presence import present
 from batchline.request_log import bounded_request_log
 from batchline.results import Known
 from batchline.settings import Settings
+from batchline.sites import start_sites
 from batchline.store import open_store
 from batchline.store.base import View
 from dashboard.app import add_dashboard
@@ -176,14 +177,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await _listen(site, settings)
-        log.info("gateway %s listens on http://%s", __version__, _shown(runner.addresses[0]))
+        sites = await _listen(runner, settings)
+        where = ", ".join(f"http://{shown_address(*a[:2])}" for a in runner.addresses)
+        log.info("gateway %s listens on %s", __version__, where)
         if app[KNOWN].takes_every_host:
             log.warning(EVERY_HOST_WARNING)
         await stop.wait()
         log.info("gateway finishes its running requests")
-        await site.stop()
+        for site in sites:
+            await site.stop()
         await app[RUNNING].drain(grace_s=settings.grace_s)
 
 
@@ -204,20 +206,15 @@ def limits_of(settings: Settings, *, open_files: int) -> Limits:
     )
 
 
-async def _listen(site: web.TCPSite, settings: Settings) -> None:
+async def _listen(runner: Runner, settings: Settings) -> tuple[web.TCPSite, ...]:
     try:
-        await site.start()
+        return await start_sites(runner, settings.host, settings.port)
     except OSError as exc:
+        where = shown_address(settings.host, settings.port)
         raise Unavailable(
-            f"Cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}. Stop what "
-            "uses the port, or choose another address with --host and --port (BATCHLINE_HOST, "
-            "BATCHLINE_PORT)."
+            f"Cannot listen on {where}: {exc.strerror or exc}. Stop what uses the port, or choose "
+            "another address with --host and --port (BATCHLINE_HOST, BATCHLINE_PORT)."
         ) from exc
-
-
-def _shown(address: Any) -> str:
-    host, port, *_ = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _clock_ms() -> int:

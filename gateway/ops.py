@@ -7,17 +7,16 @@ from http import HTTPStatus
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from batchline import __version__
 from batchline.errors import NewerStore, StoreUnavailable
+from batchline.identity import Part, identity
 from batchline.model import BackendStatus, FleetReport
 
-from .keys import BLOBS, METRICS, STORE, now
+from .keys import BLOBS, METRICS, SETTINGS, STORE, now
 
 
 async def health(request: web.Request) -> web.Response:
     """GET /health: the process answers. Says nothing about the store or the fleet."""
-    del request
-    return web.json_response({"status": "ok", "version": __version__})
+    return web.json_response(identity(Part.GATEWAY, request.app[SETTINGS].data_dir))
 
 
 async def ready(request: web.Request) -> web.Response:

@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from batchline.descriptors import are_out
+from batchline.endpoints import ENDPOINTS
 from batchline.errors import (
     BackendFailed,
     BackendSilent,
@@ -30,7 +31,6 @@ from batchline.errors import (
 from batchline.fleet.nginx import GROUP
 from batchline.lines import error_object
 from batchline.request_log import REQUESTS
-from batchline.settings import ENDPOINTS
 
 from .answers import write
 from .body import Body
@@ -106,11 +106,10 @@ async def forward(request: web.Request) -> web.StreamResponse:
 
 
 async def _send(request: web.Request, body: _Passage) -> aiohttp.ClientResponse:
-    base = URL(request.app[SETTINGS].upstream_url.rstrip("/"))
     try:
         async with asyncio.timeout(None) as writing:
             return await request.app[SESSION].post(
-                base.join(URL(request.path)),
+                URL(request.app[SETTINGS].upstream_url + request.path),
                 data=body.chunks(writing),
                 headers=_onward(request),
                 allow_redirects=False,

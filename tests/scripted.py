@@ -66,7 +66,9 @@ class Share:
 class Scripted:
     """The server. `seen` counts sends by the body's `tag` (or prompt); `health` may be set to 503 or HANG."""
 
-    def __init__(self, script=None):
+    def __init__(self, script=None, *, path=""):
+        self.path = path
+        """What all its addresses begin with."""
         self.script = script
         """None: a good answer of each endpoint."""
         self.seen = Counter()
@@ -91,10 +93,10 @@ class Scripted:
 
     async def __aenter__(self):
         app = web.Application(client_max_size=1 << 30)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/{tail:.*}", self._answer)
+        app.router.add_get(self.path + "/health", self._health)
+        app.router.add_get(self.path + "/metrics", self._metrics)
+        app.router.add_get(self.path + "/v1/models", self._models)
+        app.router.add_post(self.path + "/v1/{tail:.*}", self._answer)
         self.runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
@@ -112,7 +114,7 @@ class Scripted:
         self.site = web.TCPSite(self.runner, "127.0.0.1", self.port or 0)
         await self.site.start()
         self.port = self.site._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://127.0.0.1:{self.port}{self.path}"
 
     async def vanish(self):
         """Stop accepting connections."""
@@ -159,13 +161,15 @@ class Scripted:
 
     async def _take(self, request):
         raw = await request.read()
-        arrived = SimpleNamespace(path=request.path, headers=request.headers, body=raw)
+        arrived = SimpleNamespace(
+            path=request.path.removeprefix(self.path), headers=request.headers, body=raw
+        )
         body = json.loads(raw)
         if request.headers.get("X-Request-Id", "").startswith(CANARY):
             self.canaries.append(arrived)
             if self.is_sick and self.script is not None:
                 return await self._perform(request, self.script(body, len(self.canaries)))
-            return web.json_response(answer_for(request.path, body))
+            return web.json_response(answer_for(request.path.removeprefix(self.path), body))
         self.requests.append(arrived)
         tag = body.get("tag") or json.dumps(body, sort_keys=True)
         self.seen[tag] += 1
@@ -175,7 +179,7 @@ class Scripted:
         self.arrived.set()
         try:
             if self.script is None:
-                return web.json_response(answer_for(request.path, body))
+                return web.json_response(answer_for(request.path.removeprefix(self.path), body))
             answer = self.script(body, self.seen[tag])
             if asyncio.iscoroutine(answer):
                 answer = await answer

@@ -8,12 +8,10 @@ from __future__ import annotations
 import errno
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
@@ -21,8 +19,9 @@ from batchline import figures
 from batchline.errors import Invalid, StoreUnavailable, Unavailable
 from batchline.fleet.cpu import cpu_build
 from batchline.fleet.gpus import detect_gpus
-from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
-from batchline.settings import Settings
+from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx, write_nginx
+from batchline.fleet.ports import refusal_to_listen
+from batchline.settings import Settings, child_environment
 from batchline.store.schema import found_schema, known_schema
 
 from .findings import Finding, good, warning, wrong
@@ -101,14 +100,14 @@ def check_nginx() -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="batchline-doctor-") as folder:
         config = Path(folder) / "nginx.conf"
         log = Path(folder) / "error.log"
-        config.write_text(
+        write_nginx(
+            config,
             render_nginx(
                 ["127.0.0.1:8001"],
                 listen=f"unix:{folder}/nginx.sock",
                 run_dir=folder,
                 error_log=str(log),
             ),
-            "utf-8",
         )
         argv = [*nginx_argv(program, config, error_log=log), "-t"]
         try:
@@ -134,7 +133,10 @@ def check_nginx() -> Iterator[Finding]:
 def check_vllm(settings: Settings) -> Iterator[Finding]:
     """What could serve a model on this host: vLLM for its GPUs, or the CPU build."""
     try:
-        gpus = detect_gpus()
+        gpus = detect_gpus(visible=child_environment().get("CUDA_VISIBLE_DEVICES"))
+    except Invalid as exc:
+        yield wrong("gpus", str(exc), "correct CUDA_VISIBLE_DEVICES, or unset it to use all")
+        return
     except (Unavailable, OSError) as exc:
         yield wrong("gpus", str(exc), "mend the NVIDIA driver, or serve with --cpu 2")
         return
@@ -160,17 +162,13 @@ def check_port(name: str, host: str, port: int, *, ours: bool) -> Iterator[Findi
     if ours:
         yield good(check, f"in use by the {name}")
         return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as exc:
-        taken = exc.errno == errno.EADDRINUSE
-        fault = "another program uses it" if taken else (exc.strerror or str(exc))
-        yield wrong(check, f"the {name} cannot have it: {fault}", "choose another port for it")
-    else:
+    refusal = refusal_to_listen(host, port)
+    if refusal is None:
         yield good(check, f"free for the {name}")
+    else:
+        fault = "another program uses it" if refusal.code == errno.EADDRINUSE else refusal.why
+        another = f"another address than {host}" if refusal.is_of_host else "another port"
+        yield wrong(check, f"the {name} cannot have it: {fault}", f"choose {another} for it")
 
 
 def _disk(folder: Path, min_free_bytes: int) -> Finding:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
+from batchline.endpoints import MODELS
 from batchline.errors import StoreUnavailable
+from batchline.identity import Part, is_ours, is_part
 from batchline.outliers import outliers
 from batchline.settings import Settings
 from batchline.store import last_report
@@ -19,7 +22,6 @@ from .render import clean
 
 _READ_S = 5.0
 _REASONS_SHOWN = 5
-_MODELS = "/v1/models"
 _KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -39,8 +41,10 @@ class _Seen:
         return self.status in _KEY_REFUSED
 
 
-def check_gateway(url: str, api_key: str | None) -> Iterator[Finding]:
-    """The gateway's process answers, and says that a batch would run."""
+def check_gateway(
+    url: str, api_key: str | None, *, data_dir: Path | None = None
+) -> Iterator[Finding]:
+    """The gateway's process answers, and says that a batch would run; `data_dir`: that of this host's."""
     seen = _look(url, "/health", api_key)
     if not seen.is_well:
         yield wrong(
@@ -49,7 +53,20 @@ def check_gateway(url: str, api_key: str | None) -> Iterator[Finding]:
             "start it: batchline serve, batchline up or compose",
         )
         return
+    if not is_part(Part.GATEWAY, seen.body):
+        yield wrong(
+            "gateway",
+            f"{url} answers, but is no gateway of batchline",
+            "end the program that has its port, or name the gateway's address with --url",
+        )
+        return
     yield good("gateway", f"{url} answers")
+    if data_dir is not None and not is_ours(Part.GATEWAY, seen.body, data_dir=data_dir):
+        yield warning(
+            "gateway",
+            f"{url} works on another data directory than {data_dir}",
+            "name its directory with BATCHLINE_DATA_DIR, so that the right one is looked at",
+        )
     ready = _look(url, "/ready", api_key)
     if ready.is_well:
         yield good("ready", "a batch would run now")
@@ -57,24 +74,35 @@ def check_gateway(url: str, api_key: str | None) -> Iterator[Finding]:
         yield wrong("ready", _reasons(ready.body), "the lines below say which part is at fault")
 
 
-def check_dispatcher(port: int) -> Iterator[Finding]:
-    """The dispatcher's process answers."""
-    url = f"http://127.0.0.1:{port}"
+def check_dispatcher(url: str, *, data_dir: Path) -> Iterator[Finding]:
+    """The dispatcher of this data directory answers, and nobody else in its place."""
     seen = _look(url, "/health", None)
-    if seen.is_well:
-        yield good("dispatcher", f"{url} answers")
-    else:
+    if not seen.is_well:
         yield wrong(
             "dispatcher",
             f"{url}: {_reasons(seen.body)}",
             "start it: batchline serve, up or compose",
+        )
+    elif is_ours(Part.DISPATCHER, seen.body, data_dir=data_dir):
+        yield good("dispatcher", f"{url} answers")
+    else:
+        is_one = is_part(Part.DISPATCHER, seen.body)
+        who = (
+            f"the dispatcher of another data directory than {data_dir}"
+            if is_one
+            else "another program"
+        )
+        yield wrong(
+            "dispatcher",
+            f"{url} answers, but it is {who}",
+            "give each a port of its own with BATCHLINE_DISPATCHER_PORT",
         )
 
 
 def check_upstream(settings: Settings) -> Iterator[Finding]:
     """Lines can be sent, and some model is served."""
     url, key = settings.upstream_url, settings.upstream_api_key
-    seen = _look(url, _MODELS, key)
+    seen = _look(url, MODELS, key)
     if seen.status is None or seen.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         yield wrong(
             "upstream", f"{url}: {_reasons(seen.body)}", "start nginx and the model servers"
@@ -96,7 +124,7 @@ def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
     for url in urls:
         seen = _look(url, "/health", settings.upstream_api_key)
         if seen.is_well or seen.status == HTTPStatus.NOT_FOUND:  # not every server has it
-            seen = _look(url, _MODELS, settings.upstream_api_key)
+            seen = _look(url, MODELS, settings.upstream_api_key)
             listed[url] = _models(seen)
         yield _serving("backend", url, seen, key=settings.upstream_api_key)
     for url in outliers(listed):
@@ -141,7 +169,7 @@ def _reported(settings: Settings, *, now: float) -> Sequence[str]:
         return ()
     urls = [backend.url for backend in report.backends]
     # Without named backends the dispatcher looks at the upstream itself, which is checked above.
-    return () if urls == [settings.upstream_url.rstrip("/")] else urls
+    return () if urls == [settings.upstream_url] else urls
 
 
 def _look(url: str, path: str, api_key: str | None) -> _Seen:

@@ -17,6 +17,8 @@ from uuid import uuid4
 
 import httpx
 
+from batchline.api_keys import ALLOWED, flaw_of
+from batchline.server_url import without_endpoint, without_secrets
 from batchline.states import BatchStatus, OnFailures
 
 from .batch import ApiBatch, Json, read_batch
@@ -59,15 +61,18 @@ class Client:
     """Speaks to one gateway. Use as a context manager."""
 
     def __init__(self, url: str, api_key: str | None = None, *, read_s: float = _READ_S) -> None:
-        self.url = base_url(url)
-        if api_key and not (api_key.isascii() and api_key.isprintable()):
+        address = base_url(url)
+        self.url = without_secrets(address)
+        """As it is shown."""
+        if api_key and (flaw := flaw_of(api_key)):
             raise Failure(
-                "The API key holds characters that no key has.",
-                remedy="look for a line break or a typographic quote in BATCHLINE_API_KEY",
+                f"The API key {flaw}.",
+                why=f"Allowed are {ALLOWED}.",
+                remedy="correct BATCHLINE_API_KEY or --api-key",
             )
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(
-            base_url=self.url,
+            base_url=address,
             headers=headers,
             timeout=httpx.Timeout(read_s, connect=_CONNECT_S),
             trust_env=False,  # the gateway is near: a proxy of the environment is never meant
@@ -237,8 +242,8 @@ class Client:
 
 
 def base_url(given: str) -> str:
-    """Return the gateway's address without a trailing slash or `/v1`. Raises Failure if it is none."""
-    url = given.strip().rstrip("/").removesuffix("/v1")
+    """Return the gateway's address without what requests bring along. Raises Failure if it is none."""
+    url = without_endpoint(given.strip())
     try:
         parsed = httpx.URL(url)
         usable = parsed.scheme in {"http", "https"} and bool(parsed.host)
@@ -246,7 +251,7 @@ def base_url(given: str) -> str:
         usable = False
     if not usable:
         raise Failure(
-            f"{clean(given)!r} is not the address of a server.",
+            f"{clean(without_secrets(given))!r} is not the address of a server.",
             remedy="write it like http://gpu-box:5000",
         )
     return url

@@ -30,9 +30,11 @@ Every setting is an environment variable. A value is taken from the first of the
 4. the YAML file that `BATCHLINE_CONFIG` names, without the prefix and in lower case: `port: 5000`;
 5. the default below.
 
-A name that is not in this table, or a value that cannot be read, stops the start with a message that lists
-all of them. A list is written with commas. The client commands also read `BATCHLINE_URL`, the address of the
-gateway ([cli.md](cli.md)); names that begin with `BATCHLINE_COMPOSE_` belong to the compose files.
+A name that is not in this table, wherever it stands, or a value that cannot work, stops the start with a
+message that lists all of them, what is allowed, and for a name the one that was probably meant. An empty
+value is not the default: leave the line out. A list is written with commas. The client commands also read
+`BATCHLINE_URL`, the address of the gateway ([cli.md](cli.md)); names that begin with `BATCHLINE_COMPOSE_`
+belong to the compose files.
 
 """
 

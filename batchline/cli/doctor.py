@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from batchline.errors import Invalid
+from batchline.listening import shown_address, where_to_ask
 from batchline.settings import Settings, load_settings
 
 from .checks_host import (
@@ -24,8 +25,6 @@ from .failure import ExitCode
 from .findings import Finding, Level, any_wrong, finding_line, good, wrong
 from .options import ApiKey, AsJson
 from .render import put, put_json, say
-
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - looked up, not bound
 
 
 def doctor(
@@ -65,11 +64,25 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
     yield from check_store(settings)
     yield from check_nginx()
     yield from check_vllm(settings)
-    local = f"http://{_WILDCARDS.get(settings.host, settings.host)}:{settings.port}"
-    gateway = list(check_gateway(url or local, api_key or settings.api_key))
-    dispatcher = list(check_dispatcher(settings.dispatcher_port))
+    here = where_to_ask(settings.host)
+    local = f"http://{shown_address(here, settings.port)}"
+    gateway = list(
+        check_gateway(
+            url or local,
+            api_key or settings.api_key,
+            data_dir=settings.data_dir if _is_local(url, local) else None,
+        )
+    )
+    dispatcher = list(
+        check_dispatcher(
+            f"http://{shown_address(here, settings.dispatcher_port)}", data_dir=settings.data_dir
+        )
+    )
     yield from check_port(
-        "gateway", settings.host, settings.port, ours=_is_well(gateway, url, local)
+        "gateway",
+        settings.host,
+        settings.port,
+        ours=_is_local(url, local) and _is_well(gateway),
     )
     yield from check_port(
         "dispatcher", settings.host, settings.dispatcher_port, ours=_is_well(dispatcher)
@@ -80,6 +93,10 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
     yield from check_backends(settings, now=time.time())
 
 
-def _is_well(findings: Iterable[Finding], *addresses: str | None) -> bool:
-    ours = len({a for a in addresses if a}) <= 1  # a gateway elsewhere says nothing about this port
-    return ours and next(iter(findings)).level is Level.OK
+def _is_local(url: str | None, local: str) -> bool:
+    """Whether the gateway that is asked is the one of these settings: another says nothing of them."""
+    return url is None or url == local
+
+
+def _is_well(findings: Iterable[Finding]) -> bool:
+    return next(iter(findings)).level is Level.OK

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,9 +30,10 @@ def gateway(
     data: Data = None,
 ) -> None:
     """Run the gateway: the API and the dashboard."""
+    settings = load_settings(host=host, port=port, data_dir=data)  # a wrong one is told at once
     from gateway.app import serve
 
-    _run(serve, host=host, port=port, data_dir=data)
+    _run(serve, settings)
 
 
 def dispatcher(
@@ -47,19 +48,18 @@ def dispatcher(
     ] = None,
 ) -> None:
     """Run the dispatcher: it sends the lines of batches to the model servers."""
-    from dispatcher.app import serve
-
-    _run(
-        serve,
+    settings = load_settings(
         dispatcher_port=port,
         data_dir=data,
         upstream_url=upstream,
         backend_urls=tuple(backend) if backend else None,
     )
+    from dispatcher.app import serve
+
+    _run(serve, settings)
 
 
-def _run(serve: Serve, **overrides: Any) -> None:
-    settings = load_settings(**overrides)
+def _run(serve: Serve, settings: Settings) -> None:
     set_up_logging(settings.log_level, as_json=settings.log_json)
     arm(armed_failpoints())
     raise typer.Exit(run_service(lambda stop: serve(settings, stop)))

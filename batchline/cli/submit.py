@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from batchline.compression import split_ending
-from batchline.encodings import foreign_encoding, not_utf8
+from batchline.encodings import foreign_encoding, misplaced_mark, not_utf8
+from batchline.file_kinds import HEAD_BYTES, file_kind
 from batchline.states import BatchStatus, OnFailures
 
 from .failure import ExitCode, Failure
@@ -151,9 +152,11 @@ def first_line(stream: BinaryIO, file: str) -> FirstLine:
     try:
         request = json.loads(text.decode())
     except (ValueError, RecursionError) as exc:
-        raise _bad_line(file, number, f"not JSON: {exc}") from exc
+        raise _bad_line(
+            file, number, f"not JSON: {exc}", hint=_hint(stream, looked_at, text)
+        ) from exc
     if not isinstance(request, dict):
-        raise _bad_line(file, number, "not a JSON object")
+        raise _bad_line(file, number, "not a JSON object", hint=_hint(stream, looked_at, text))
     missing = [key for key in ("custom_id", "method", "url", "body") if key not in request]
     if missing:
         raise _bad_line(file, number, f"it lacks {', '.join(missing)}")
@@ -174,10 +177,16 @@ def choose_endpoint(url: str, given: str | None) -> str:
     return url
 
 
-def _bad_line(file: str, number: int, fault: str) -> Failure:
+def _hint(stream: BinaryIO, looked_at: bytearray, line: bytes) -> str:
+    """Say what kind of file it is, or what mark stands in the line, where that is clear."""
+    more = b"" if stream is sys.stdin.buffer else stream.read(HEAD_BYTES)  # a pipe may be silent
+    return str(file_kind(bytes(looked_at) + more) or misplaced_mark(line) or "")
+
+
+def _bad_line(file: str, number: int, fault: str, *, hint: str = "") -> Failure:
     return Failure(
         f"{clean(file)} is not a batch input file; nothing was uploaded.",
-        why=f"Line {number}: {clean(fault, limit=300)}.",
+        why=f"Line {number}: {clean(fault, limit=300)}. {hint}".rstrip(),
         remedy='write lines like {"custom_id": "1", "method": "POST",'
         ' "url": "/v1/chat/completions", "body": {...}}',
     )

@@ -129,8 +129,11 @@ def _start(
     out: Console,
 ) -> None:
     """Install what is missing, then run the whole plan until it is stopped."""
-    from batchline.fleet.choose import OnCpu
+    from rich.markup import escape
+
+    from batchline.fleet.choose import OnCpu, OnGpus
     from batchline.fleet.cpu import install_cpu_build
+    from batchline.fleet.plan import left_over
 
     from .demo import Demo
     from .keep import keep_running
@@ -141,6 +144,10 @@ def _start(
     backends = tuple(server.url for server in servers)
     settings = settings.model_copy(update={"upstream_url": proxy.url, "backend_urls": backends})
     where = "CPU" if isinstance(hardware, OnCpu) else "GPU"
+    if isinstance(hardware, OnGpus) and (
+        idle := left_over(hardware.gpus, options.tensor_parallel_size)
+    ):
+        out.print(f"[yellow]![/yellow] {escape(idle)}")
     out.print(f"Starting {len(servers)} vLLM {where} servers of {options.served_name}")
     show = Demo(demo.name, demo.read_bytes(), options.served_name) if demo else None
     stages = [servers, (proxy,), *_plan_services(settings)]
@@ -200,14 +207,22 @@ def _find_vllm() -> str:
 
 def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) -> Program:
     """Write nginx's configuration into the data folder and return the program that runs it."""
-    from batchline.fleet.nginx import READ_TIMEOUT_S, find_nginx, nginx_argv, render_nginx
-    from batchline.fleet.plan import LOOPBACK, plan_nginx
+    from batchline.fleet.nginx import (
+        READ_TIMEOUT_S,
+        find_nginx,
+        nginx_argv,
+        render_nginx,
+        write_nginx,
+    )
+    from batchline.fleet.plan import plan_nginx
+    from batchline.listening import LOOPBACK
 
     folder = settings.data_dir / "nginx"
     folder.mkdir(parents=True, exist_ok=True)
     log = settings.data_dir / "logs" / "nginx.log"
     config = folder / "nginx.conf"
-    config.write_text(
+    write_nginx(
+        config,
         render_nginx(
             [server.address for server in servers],
             listen=f"{LOOPBACK}:{port}",
@@ -217,7 +232,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
             user="root" if os.geteuid() == 0 else None,
             read_timeout_s=max(READ_TIMEOUT_S, int(settings.request_timeout_s) + _SLACK_S),
             hosts=settings.allowed_hosts,
-        )
+        ),
     )
     return plan_nginx(nginx_argv(find_nginx(), config, error_log=log), port=port, log=log)
 
@@ -225,7 +240,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
 def _plan_services(settings: Settings) -> list[tuple[Program]]:
     """Plan gateway and dispatcher, one stage each; the dispatcher stops first."""
     from batchline.fleet.plan import plan_services
-    from batchline.settings import PREFIX
+    from batchline.setting_names import PREFIX
 
     env = {
         "DATA_DIR": str(settings.data_dir),
@@ -236,7 +251,7 @@ def _plan_services(settings: Settings) -> list[tuple[Program]]:
         "BACKEND_URLS": ",".join(settings.backend_urls),
     }
     gateway, dispatcher = plan_services(
-        gateway_host=settings.host,
+        host=settings.host,
         gateway_port=settings.port,
         dispatcher_port=settings.dispatcher_port,
         logs=settings.data_dir / "logs",
@@ -254,13 +269,18 @@ def _check_ports(
     servers: Sequence[Program] = (),
 ) -> None:
     """Raise Invalid if a port is taken; what a killed run left behind is waited for."""
-    from batchline.fleet.plan import LOOPBACK
     from batchline.fleet.ports import Port, check_ports, wait_for_ports
+    from batchline.listening import LOOPBACK
     from batchline.presence import is_left_behind
 
     ports = [
         Port("the gateway", settings.host, settings.port, "choose another with --port"),
-        Port("the dispatcher", LOOPBACK, settings.dispatcher_port, "set BATCHLINE_DISPATCHER_PORT"),
+        Port(
+            "the dispatcher",
+            settings.host,
+            settings.dispatcher_port,
+            "set BATCHLINE_DISPATCHER_PORT",
+        ),
     ]
     if nginx_port is not None:
         ports.append(Port("nginx", LOOPBACK, nginx_port, "choose another with --nginx-port"))

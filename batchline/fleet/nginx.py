@@ -6,6 +6,8 @@ docs/decisions/002-who-retries.md and 012-placement.md.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ READ_TIMEOUT_S = 7200
 FAULT_NO_BACKEND = "no_backend"
 FAULT_BACKEND_FAILED = "backend_failed"
 
+_PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 _COMPOSE_PORT = 8000
 _COMPOSE_NAME = "nginx"
 _COMMITTED = {"nginx/nginx.conf": 1, "nginx/nginx-8gpu.conf": 8, "nginx/nginx-cpu.conf": 2}
@@ -61,6 +64,7 @@ def render_nginx(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["word"] = _word
     return environment.get_template("nginx.conf.j2").render(
         upstreams=upstreams,
         group=GROUP,
@@ -75,6 +79,19 @@ def render_nginx(
         hosts=None if EVERY in hosts else sorted(set(hosts)),
         named=any(not upstream[0].isdigit() for upstream in upstreams),
     )
+
+
+def write_nginx(config: Path, content: str) -> None:
+    """Write a rendered configuration; paths keep their bytes in every locale."""
+    config.write_bytes(os.fsencode(content))
+
+
+def _word(text: str) -> str:
+    """Return it as one word of the configuration, in quotes where it must be."""
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def render_committed() -> dict[str, str]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchline.errors import Invalid
+from batchline.identity import Part
+from batchline.listening import LOOPBACK, shown_address, where_to_ask
 
 from .gpus import Gpu
 
-LOOPBACK = "127.0.0.1"
 CPU_MODEL_NAME = "smollm2-135m-instruct"
 DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
 
@@ -70,11 +71,13 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     """What tells it to finish what it has and to end."""
     host: str = LOOPBACK
+    part: Part | None = None
+    """Which of our processes it is: then nobody else who answers on its port is taken for it."""
 
     @property
     def address(self) -> str:
         """Where it listens, as host:port."""
-        return f"{self.host}:{self.port}"
+        return shown_address(self.host, self.port)
 
     @property
     def url(self) -> str:
@@ -100,13 +103,18 @@ def plan_gpu_servers(
 ) -> tuple[Program, ...]:
     """Plan one server per `tensor_parallel_size` GPUs; `vllm` starts the vllm command.
 
-    Raises Invalid: there are fewer GPUs than one server needs.
+    Raises Invalid: there are fewer GPUs than one server needs, or it needs several MIG devices.
     """
     size = options.tensor_parallel_size
     if size < 1 or len(gpus) < size:
         raise Invalid(
             f"--tensor-parallel-size {size} needs as many GPUs for each server; "
             f"{len(gpus)} can be used."
+        )
+    if size > 1 and any(gpu.is_mig for gpu in gpus):
+        raise Invalid(
+            f"--tensor-parallel-size {size} needs whole GPUs: CUDA shows one MIG device to a process. "
+            "Leave it out, or name whole GPUs in CUDA_VISIBLE_DEVICES."
         )
     groups = [gpus[at : at + size] for at in range(0, len(gpus) - size + 1, size)]
     revision = ("--revision", options.revision) if options.revision else ()
@@ -120,10 +128,23 @@ def plan_gpu_servers(
             env=_VLLM_ENVIRONMENT
             | {
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which nvidia-smi counts
-                "CUDA_VISIBLE_DEVICES": ",".join(str(gpu.index) for gpu in group),
+                "CUDA_VISIBLE_DEVICES": ",".join(gpu.device for gpu in group),
             },
         )
         for number, group in enumerate(groups)
+    )
+
+
+def left_over(gpus: Sequence[Gpu], size: int) -> str | None:
+    """Say which GPUs stay idle with `size` for each server, and what would use them; None where none does."""
+    idle = gpus[len(gpus) // size * size :]
+    if not idle:
+        return None
+    which = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in idle)
+    better = ", ".join(str(n) for n in range(1, len(gpus) + 1) if len(gpus) % n == 0)
+    return (
+        f"{len(idle)} of {len(gpus)} GPUs stay idle: {which}. --tensor-parallel-size {size} takes {size} "
+        f"for each server; sizes that use all are {better}."
     )
 
 
@@ -195,7 +216,7 @@ def plan_nginx(argv: tuple[str, ...], *, port: int, log: Path) -> Program:
 
 def plan_services(
     *,
-    gateway_host: str,
+    host: str,
     gateway_port: int,
     dispatcher_port: int,
     logs: Path,
@@ -210,7 +231,8 @@ def plan_services(
     gateway = Program(
         name="gateway",
         argv=(*entry, "gateway"),
-        host=LOOPBACK if gateway_host in {"", "0.0.0.0", "::"} else gateway_host,  # noqa: S104
+        part=Part.GATEWAY,
+        host=where_to_ask(host),
         port=gateway_port,
         health_path="/health",
         log=logs / "gateway.log",
@@ -220,6 +242,8 @@ def plan_services(
     dispatcher = Program(
         name="dispatcher",
         argv=(*entry, "dispatcher"),
+        part=Part.DISPATCHER,
+        host=where_to_ask(host),
         port=dispatcher_port,
         health_path="/health",
         log=logs / "dispatcher.log",

@@ -8,8 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batchline.errors import Invalid
+from batchline.listening import NO_SUCH_FAMILY, hosts_behind
 
 _LOOK_S = 0.2
+_OF_THIS_HOST = "Choose one of this host, such as 127.0.0.1, with --host (BATCHLINE_HOST)."
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the system lets nobody listen on a port."""
+
+    why: str
+    code: int | None
+    is_of_host: bool
+    """The address is none of this host's, whatever the port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +64,38 @@ def check_ports(ports: Sequence[Port]) -> None:
 
 
 def _problems(ports: Sequence[Port]) -> list[str]:
-    problems = []
+    problems: dict[str, None] = {}  # an address that is not ours is said once
     taken: dict[int, str] = {}
     for port in ports:
-        reason = f"{taken[port.number]} wants it too" if port.number in taken else _refusal(port)
+        which = f"port {port.number} for {port.part}"
+        remedy = f"End what uses it, or {port.remedy}."
+        if port.number in taken:
+            problems[f"{which}: {taken[port.number]} wants it too. {remedy}"] = None
+        elif refusal := refusal_to_listen(port.host, port.number):
+            if refusal.is_of_host:
+                problems[f"address {port.host}: {refusal.why}. {_OF_THIS_HOST}"] = None
+            else:
+                problems[f"{which}: {refusal.why}. {remedy}"] = None
         taken.setdefault(port.number, port.part)
-        if reason:
-            problems.append(
-                f"port {port.number} for {port.part}: {reason}. End what uses it, or {port.remedy}."
-            )
-    return problems
+    return list(problems)
 
 
-def _refusal(port: Port) -> str | None:
-    """Return why nobody can listen there, None if it is free."""
-    family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def refusal_to_listen(host: str, number: int) -> Refusal | None:
+    """Return why nobody can listen on the port now, None if it is free on all that `host` stands for."""
+    for nth, one in enumerate(hosts_behind(host)):
         try:
-            probe.bind((port.host, port.number))
-        except (OSError, OverflowError) as exc:
-            return getattr(exc, "strerror", None) or str(exc)
+            family, _, _, _, address = socket.getaddrinfo(
+                one, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+        except (OSError, OverflowError, UnicodeError) as exc:
+            code = getattr(exc, "errno", None)
+            if nth and code in NO_SUCH_FAMILY:
+                continue  # a host without IPv6 listens on IPv4 alone
+            is_of_host = isinstance(exc, socket.gaierror) or code in NO_SUCH_FAMILY
+            return Refusal(getattr(exc, "strerror", None) or str(exc), code, is_of_host)
     return None

@@ -208,7 +208,7 @@ class _Keeper:
         try:
             while not ended.done():
                 await asyncio.wait([ended], timeout=_POLL_S)
-                if not ended.done() and await self._answers():
+                if not ended.done() and await self._answers(child):
                     after_s = asyncio.get_running_loop().time() - began
                     self.was_ready.set()
                     self._tell(Happened.READY, child, after_s=after_s)
@@ -217,9 +217,11 @@ class _Keeper:
         finally:
             ended.cancel()
 
-    async def _answers(self) -> bool:
+    async def _answers(self, child: Process) -> bool:
         program = self.program
-        return await is_healthy(program.host, program.port, program.health_path)
+        return await is_healthy(
+            program.host, program.port, program.health_path, part=program.part, pid=child.pid
+        )
 
     async def stop(self) -> None:
         """End the child: its stop signal, `grace_s` to comply, then SIGKILL for it and all it started."""

@@ -7,6 +7,7 @@ module that imports aiosqlite; foreign errors become StoreUnavailable (DiskFull)
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -271,7 +272,7 @@ async def copy_database(path: Path, target: Path) -> None:
     with _translated(path):
         async with _connect_reader(path) as own:
             await own.execute_fetchall(_CACHE_OF_READERS)
-            await own.execute_fetchall("VACUUM INTO ?", (str(target),))
+            await own.execute_fetchall("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(target),))
 
 
 def _schema_before(path: Path) -> int:

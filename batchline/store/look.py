@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,8 @@ _LOOK_S = 5.0
 
 def read_only(path: Path) -> str:
     """Return the URI under which SQLite opens the database at `path` for reading alone."""
-    return f"file:{quote(str(path.absolute()))}?mode=ro"
+    # As bytes: the text of a path is not UTF-8's in every locale.
+    return f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
 
 
 def look(path: Path, sql: str) -> sqlite3.Row | None:

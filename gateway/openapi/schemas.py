@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from batchline import bodies, wire
-from batchline.settings import ENDPOINTS, Settings
+from batchline.endpoints import ENDPOINTS
+from batchline.settings import Settings
 from batchline.states import BatchStatus
 from batchline.uploads import UploadStatus
 

@@ -93,7 +93,13 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(batchline, key)
 
 
 @pytest.mark.parametrize(
-    "given", ["http://h:5000", "http://h:5000/", "http://h:5000/v1", " http://h:5000/v1/ "]
+    "given",
+    [
+        "http://h:5000",
+        "http://h:5000/v1",
+        " http://h:5000/v1/ ",
+        "http://h:5000/v1/chat/completions",
+    ],
 )
 def test_an_address_may_carry_what_openai_clients_want(given):
     """With /v1 or without."""

@@ -6,15 +6,22 @@ import json
 import os
 import socket
 import sqlite3
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
 from batchline.cli import checks_host
-from batchline.cli.checks_servers import check_backends, check_gateway, check_upstream
+from batchline.cli.checks_servers import (
+    check_backends,
+    check_dispatcher,
+    check_gateway,
+    check_upstream,
+)
 from batchline.cli.findings import Level
 from batchline.cli.main import app
+from batchline.identity import Part, identity
 from batchline.model import BackendStatus, FleetReport
 from batchline.settings import Settings
 from batchline.store import open_store
@@ -46,16 +53,22 @@ def one(findings):
 
 def test_doctor_finds_all_parts_at_work(serve_app, tmp_path, monkeypatch):
     """With everything there, every line is fine but for what this host lacks on purpose."""
-    url = serve_app(
-        answering(health=(200, {}), ready=(200, {"status": "ready"}), v1__models=(200, MODELS))
-    )
     monkeypatch.chdir(tmp_path)
+    data = Path(".batchline/data")
+    url = serve_app(
+        answering(
+            health=(200, identity(Part.GATEWAY, data)),
+            ready=(200, {"status": "ready"}),
+            v1__models=(200, MODELS),
+        )
+    )
+    dispatcher = serve_app(answering(health=(200, identity(Part.DISPATCHER, data))))
     env = {
         "BATCHLINE_URL": url,
         "BATCHLINE_UPSTREAM_URL": url,
         "BATCHLINE_BACKEND_URLS": url,
         "BATCHLINE_PORT": url.rpartition(":")[2],
-        "BATCHLINE_DISPATCHER_PORT": url.rpartition(":")[2],
+        "BATCHLINE_DISPATCHER_PORT": dispatcher.rpartition(":")[2],
     }
 
     done = CliRunner().invoke(app, ["doctor", "--json"], env=env)
@@ -85,15 +98,50 @@ def test_doctor_exits_1_and_gives_a_remedy_for_every_fault(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_passes_on_why_the_gateway_is_not_ready(serve_app):
+def test_doctor_passes_on_why_the_gateway_is_not_ready(serve_app, tmp_path):
     """The reasons are the gateway's own."""
     reasons = ["no dispatcher has ever reported: is it running?"]
-    url = serve_app(answering(health=(200, {}), ready=(503, {"reasons": reasons})))
+    health = identity(Part.GATEWAY, tmp_path)
+    url = serve_app(answering(health=(200, health), ready=(503, {"reasons": reasons})))
 
     alive, ready = check_gateway(url, None)
 
     assert alive.level is Level.OK
     assert (ready.level, ready.detail) == (Level.WRONG, reasons[0])
+
+
+def test_whoever_answers_in_place_of_the_gateway_is_told(serve_app, tmp_path):
+    """Another program, and the gateway of another directory."""
+    health = identity(Part.GATEWAY, tmp_path / "theirs")
+    stranger = serve_app(answering(health=(200, {"status": "ok"}), ready=(200, {})))
+    theirs = serve_app(answering(health=(200, health), ready=(200, {})))
+
+    told = one(check_gateway(stranger, None))
+    _, other, _ = check_gateway(theirs, None, data_dir=tmp_path / "mine")
+
+    assert (told.level, other.level) == (Level.WRONG, Level.WARNING)
+    assert told.detail == f"{stranger} answers, but is no gateway of batchline"
+    assert other.detail == f"{theirs} works on another data directory than {tmp_path / 'mine'}"
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "level", "told"),
+    [
+        (Part.DISPATCHER, "mine", Level.OK, "answers"),
+        (Part.DISPATCHER, "theirs", Level.WRONG, "the dispatcher of another data directory than"),
+        (Part.GATEWAY, "mine", Level.WRONG, "answers, but it is another program"),
+    ],
+)
+def test_whoever_answers_in_place_of_the_dispatcher_is_told(
+    serve_app, tmp_path, part, name, level, told
+):
+    """A port that somebody else has is a dispatcher that does not run."""
+    url = serve_app(answering(health=(200, identity(part, tmp_path / name))))
+
+    found = one(check_dispatcher(url, data_dir=tmp_path / "mine"))
+
+    assert found.level is level
+    assert told in found.detail
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import pytest
 from inputs import BROKEN, ENDPOINT, body, line
 
@@ -249,6 +252,76 @@ def test_faults_are_told_in_openais_words(bad, message):
     report, _ = check(bad, served=frozenset({"m"}))
 
     assert [f.message for f in report.faults] == [message]
+
+
+WHOLE = json.dumps([json.loads(line()) for _ in range(3)])
+OTHER_KINDS = {
+    "an array in a line": (WHOLE.encode(), 1, "invalid_request", "a JSON array. Write one"),
+    "a pretty array": (
+        json.dumps(json.loads(WHOLE), indent=1).encode(),
+        1,
+        "invalid_json_line",
+        "a JSON array. Write one request a line: jq -c '.[]' OLD > NEW",
+    ),
+    "a pretty object": (
+        b"\n\n" + json.dumps(json.loads(line()), indent=1).encode(),
+        3,
+        "invalid_json_line",
+        "JSON over several lines. Write one request a line: jq -c . OLD > NEW",
+    ),
+    "an array longer than a line": (
+        json.dumps(json.loads(WHOLE) * 50).encode(),
+        1,
+        "invalid_request",
+        "a JSON array. Write one",
+    ),
+    "gzip": (gzip.compress(line()), 1, "invalid_json_line", "gzip data. Send it under a name"),
+    "a page": (b"<html>\n</html>\n", 1, "invalid_json_line", "a page of HTML or XML. Perhaps"),
+    "a table": (
+        b"custom_id,prompt\n1,x\n",
+        1,
+        "invalid_json_line",
+        "a table (CSV). Write each row",
+    ),
+}
+
+
+@pytest.mark.spec("5.1-other-kinds")
+@pytest.mark.parametrize(("data", "number", "code", "told"), OTHER_KINDS.values(), ids=OTHER_KINDS)
+@pytest.mark.parametrize("chunk_bytes", [1 << 20, 5])
+def test_the_first_fault_of_another_kind_of_file_says_what_it_looks_like(
+    data, number, code, told, chunk_bytes
+):
+    """And how to make JSON Lines of it; the code and OpenAI's words stay."""
+    report, _ = check(data, chunk_bytes=chunk_bytes)
+
+    first, *others = report.faults
+    assert (first.line, first.code, first.param) == (number, code, None)
+    assert first.message.startswith("This line is ")
+    assert f". The file looks like {told}" in first.message
+    assert not any("looks like" in fault.message for fault in others)
+
+
+def test_a_broken_line_after_good_ones_makes_no_other_kind_of_file():
+    """Nor does a first line that lacks something."""
+    late, _ = check(line() + b"\n[" + line() + b"]\n")
+    lacking, _ = check(line(custom_id=...) + b"\n{\n")
+
+    assert [fault.message.count("looks like") for fault in (*late.faults, *lacking.faults)] == [
+        0,
+        0,
+        0,
+    ]
+
+
+@pytest.mark.spec("5.1-inner-mark")
+def test_a_mark_inside_the_file_is_named_at_its_line():
+    """Files that begin with one were joined."""
+    report, _ = check(b"\xef\xbb\xbf" + line() + b"\n\xef\xbb\xbf" + line() + b"\n")
+
+    (fault,) = report.faults
+    assert (fault.line, fault.code) == (2, "invalid_json_line")
+    assert "JSON. It begins with a byte order mark (the bytes EF BB BF)" in fault.message
 
 
 @pytest.mark.spec("5.1-duplicate")

@@ -11,8 +11,8 @@ from bench import request_line
 from scripted import completion, error
 from shortage import none_left
 
+from batchline.endpoints import ENDPOINTS
 from batchline.metrics import Metrics
-from batchline.settings import ENDPOINTS
 from dispatcher.berth import Berth
 from dispatcher.canary import Canaries, is_harmless, question
 from dispatcher.lacks import Need

@@ -528,7 +528,7 @@ def test_a_model_is_not_gone_while_a_server_that_had_it_is_down():
     assert not scene.placement.serving.is_gone("m")
 
 
-@pytest.mark.parametrize("urls", [(), ("http://127.0.0.1:8000/",)])
+@pytest.mark.parametrize("urls", [(), ("http://127.0.0.1:8000",)])
 def test_without_nginx_there_is_one_place_and_no_name_to_send(urls):
     """An upstream that is the model server itself."""
     placement = Placement(NGINX, urls, hang=HangLimits(None), clock=lambda: 0.0)

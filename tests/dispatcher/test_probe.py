@@ -125,3 +125,15 @@ async def test_what_is_late_is_told_as_it_was_and_as_stale(upstream):
     assert [one.is_stale for one in (fresh, late, again, pending)] == [False, True, False, True]
     assert [one.running for one in (fresh, late, again, pending)] == [3] * 4
     assert pending == replace(again, is_stale=True)
+
+
+async def test_a_server_below_a_path_is_asked_there():
+    """Health, models and metrics, under a name that tells it from others of its host."""
+    async with Scripted(path="/team/llm") as server:
+        server.metrics = _RUNNING
+        async with Probe([server.url], api_key=None, clock=time.time) as probe:
+            (seen,) = await probe.look()
+
+    assert (seen.alive, seen.models, seen.running) == (True, ("m",), 3)
+    assert seen.name == f"127.0.0.1:{server.port}/team/llm"
+    assert list(probe.pulses) == [seen.name]

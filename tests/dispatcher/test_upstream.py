@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiohttp import web
-from scripted import TRUNCATE
+from scripted import TRUNCATE, Scripted
 from shortage import none_left
 
 from dispatcher.upstream import Break, Broken, Reply, Upstream
@@ -54,3 +54,15 @@ async def test_a_shortage_of_our_own_is_nobodys_refusal(upstream, caplog):
     assert broken.how is Break.NO_DESCRIPTORS
     assert "run out of file descriptors" in caplog.text
     assert upstream.requests == []
+
+
+async def test_lines_go_below_the_path_of_the_upstream():
+    """What stands before /v1 is part of the address."""
+    async with (
+        Scripted(path="/team/llm") as server,
+        Upstream(server.url, api_key=None, timeout_s=30) as session,
+    ):
+        reply = await session.send("/v1/chat/completions", b"{}", request_id="r")
+
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.backend) == (200, f"127.0.0.1:{server.port}/team/llm")

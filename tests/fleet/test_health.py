@@ -9,6 +9,7 @@ from aiohttp import web
 from ports import free_port
 
 from batchline.fleet.health import is_healthy
+from batchline.identity import Part
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (503, False), (404, False)])
@@ -38,3 +39,39 @@ async def test_a_silent_server_is_not_waited_for(backends):
     backends[0].script = hang
 
     assert await is_healthy("127.0.0.1", backends[0].port, "/", timeout_s=0.2) is False
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"service": "batchline dispatcher", "pid": 7}, True),
+        ({"service": "batchline dispatcher", "pid": 8}, False),
+        ({"service": "batchline gateway", "pid": 7}, False),
+        ({"status": "ok"}, False),
+        ("ok", False),
+    ],
+)
+async def test_only_the_process_that_is_meant_counts(backends, told, expected):
+    """Whoever else has its port may answer 200 as well."""
+
+    async def say(request, body):
+        return web.json_response(told)
+
+    backends[0].script = say
+    port = backends[0].port
+
+    found = await is_healthy("127.0.0.1", port, "/health", part=Part.DISPATCHER, pid=7)
+
+    assert found is expected
+
+
+async def test_a_page_in_place_of_the_answer_is_a_stranger(backends):
+    """However long it is."""
+
+    async def say(request, body):
+        return web.Response(text="<html>" + " " * 200_000)
+
+    backends[0].script = say
+    port = backends[0].port
+
+    assert not await is_healthy("127.0.0.1", port, "/health", part=Part.GATEWAY, pid=7)

@@ -17,8 +17,10 @@ from batchline.fleet.nginx import (
     GROUP,
     READ_TIMEOUT_S,
     find_nginx,
+    nginx_argv,
     render_committed,
     render_nginx,
+    write_nginx,
 )
 from batchline.settings import Settings
 
@@ -65,6 +67,26 @@ def test_nginx_accepts_the_configuration(tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr.replace("could not open error log file", "")
+
+
+@pytest.mark.parametrize("name", ["dätä ö", 'a "b" \\c; {d}', "caf\udce9"])
+def test_nginx_accepts_a_folder_of_any_name(tmp_path, name):
+    """Letters of any alphabet and encoding, and what means something to nginx."""
+    folder = tmp_path / name
+    folder.mkdir()
+    log = folder / "error.log"
+    write_nginx(
+        folder / "nginx.conf",
+        render_nginx(
+            ["127.0.0.1:1"], listen="127.0.0.1:65000", run_dir=str(folder), error_log=str(log)
+        ),
+    )
+    command = nginx_argv(find_nginx(), folder / "nginx.conf", error_log=log)
+
+    done = subprocess.run([*command, "-t"], capture_output=True, timeout=20)
+
+    assert done.returncode == 0, done.stderr
+    assert log.exists()
 
 
 def test_nginx_waits_longer_than_the_dispatcher():

@@ -11,6 +11,7 @@ from batchline.fleet.choose import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choose
 from batchline.fleet.gpus import Gpu
 from batchline.fleet.plan import (
     ModelOptions,
+    left_over,
     plan_cpu_servers,
     plan_gpu_servers,
     plan_services,
@@ -51,6 +52,26 @@ def test_a_tensor_parallel_size_that_does_not_fit_is_refused(size):
     """The message names the option and how many GPUs there are."""
     with pytest.raises(Invalid, match="--tensor-parallel-size"):
         plan_gpu_servers(options(tensor_parallel_size=size), GPUS, vllm=["vllm"])
+
+
+def test_mig_devices_get_a_server_each_and_are_not_shared():
+    """CUDA shows a process one of them."""
+    devices = tuple(Gpu(0, f"MIG-{n}", "H100 MIG 1g.10gb", 0) for n in "ab")
+
+    servers = plan_gpu_servers(options(), devices, vllm=["vllm"])
+
+    assert [server.env["CUDA_VISIBLE_DEVICES"] for server in servers] == ["MIG-a", "MIG-b"]
+    with pytest.raises(Invalid, match="--tensor-parallel-size 2 needs whole GPUs"):
+        plan_gpu_servers(options(tensor_parallel_size=2), devices, vllm=["vllm"])
+
+
+def test_gpus_that_are_left_over_are_named_with_what_would_use_them():
+    """An idle GPU costs as much as a busy one."""
+    assert left_over(GPUS, 3) == (
+        "2 of 8 GPUs stay idle: 6 (H100), 7 (H100). --tensor-parallel-size 3 takes 3 for each server; "
+        "sizes that use all are 1, 2, 4, 8."
+    )
+    assert left_over(GPUS, 4) is None
 
 
 def test_the_users_flags_come_last():
@@ -94,7 +115,7 @@ def test_only_a_model_in_a_folder_is_served_offline(model, offline):
 def test_the_gateway_is_asked_where_it_can_be_reached():
     """Listening on every address, it is looked for on the loopback one."""
     gateway, dispatcher = plan_services(
-        gateway_host="0.0.0.0",
+        host="0.0.0.0",
         gateway_port=5000,
         dispatcher_port=5001,
         logs=Path("/logs"),
@@ -104,6 +125,21 @@ def test_the_gateway_is_asked_where_it_can_be_reached():
 
     assert gateway.url == "http://127.0.0.1:5000"
     assert dispatcher.grace_s > 30.0
+
+
+def test_both_are_asked_on_the_address_that_they_listen_on():
+    """Not on the loopback one, where nobody of them is."""
+    rest = {
+        "gateway_port": 1,
+        "dispatcher_port": 2,
+        "logs": Path("/logs"),
+        "env": {},
+        "grace_s": 1.0,
+    }
+
+    asked = {host: [p.address for p in plan_services(host=host, **rest)] for host in ("::1", "::")}
+
+    assert asked == {"::1": ["[::1]:1", "[::1]:2"], "::": ["127.0.0.1:1", "127.0.0.1:2"]}
 
 
 def never():

@@ -51,6 +51,34 @@ def test_one_port_for_two_parts_is_refused():
         )
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="this host has no IPv6")
+@pytest.mark.parametrize("mine", ["127.0.0.1", "::1"])
+def test_every_address_is_taken_if_one_of_either_family_is(mine):
+    """A stranger there would get what is meant for us."""
+    family = socket.AF_INET6 if ":" in mine else socket.AF_INET
+    with socket.socket(family) as other:
+        other.bind((mine, 0))
+        other.listen()
+
+        with pytest.raises(Invalid, match="for the gateway: Address already in use"):
+            check_ports([Port("the gateway", "::", other.getsockname()[1], "use --port")])
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_an_address_of_another_host_is_told_as_such(host):
+    """Once, and nobody is told to end what uses the port."""
+    ports = [Port(part, host, free_port(), "use --port") for part in ("the gateway", "another")]
+
+    with pytest.raises(Invalid) as caught:
+        check_ports(ports)
+
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"address {host}: ")
+    assert line.endswith(
+        "Choose one of this host, such as 127.0.0.1, with --host (BATCHLINE_HOST)."
+    )
+
+
 @pytest.fixture
 def taken():
     """A port that somebody listens on until the socket is closed."""

@@ -28,6 +28,7 @@ from batchline.fleet.supervise import (
     backoff_s,
     count_failures,
 )
+from batchline.identity import Part
 
 SERVER = """
 import http.server, sys
@@ -134,6 +135,47 @@ async def test_ready_means_that_the_health_path_answers(make_program, supervise)
         await supervisor.wait_ready()
 
     assert {e.program.name for e in story.of(Happened.READY)} == {"a", "b"}
+
+
+OURS = """
+import http.server, json, os, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        told = json.dumps({"service": "batchline gateway", "pid": os.getpid()}).encode()
+        self.send_response(200); self.end_headers(); self.wfile.write(told)
+    def log_message(self, *args): pass
+while True:
+    try:
+        http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    except OSError:
+        time.sleep(0.05)
+"""
+
+
+async def test_who_else_answers_on_its_port_is_not_taken_for_it(make_program, supervise):
+    """Another gateway has the port: ours is ready when it answers itself."""
+    asked = asyncio.Semaphore(0)
+
+    async def say(request):
+        asked.release()
+        return web.json_response({"service": "batchline gateway", "pid": 1})
+
+    program = make_program("gateway", OURS, part=Part.GATEWAY)
+    app = web.Application()
+    app.router.add_get("/health", say)
+    stranger = web.AppRunner(app)
+    await stranger.setup()
+    await web.TCPSite(stranger, "127.0.0.1", program.port).start()
+
+    _, story, *_ = supervise([program])
+    async with asyncio.timeout(60):
+        await asked.acquire()
+        await asked.acquire()  # the first answer was judged by then
+    early = story.of(Happened.READY)
+    await stranger.cleanup()
+
+    assert early == []
+    assert await story.until(Happened.READY, 1)
 
 
 async def test_a_child_that_dies_is_started_again(make_program, supervise):

@@ -21,6 +21,7 @@ from batchline.fleet import nginx as nginx_module
 from batchline.fleet.nginx import find_nginx
 
 ROOT = Path(__file__).parents[2]
+THREE_GPUS = "for n in 0 1 2; do echo $n, GPU-$n, H100, 81559; done"
 QUICKSTART = (ROOT / "examples" / "quickstart.jsonl").read_bytes()
 
 
@@ -67,6 +68,24 @@ def test_a_gpu_host_without_vllm_is_told_how_to_install_it(batchline, tmp_path):
     assert "pip install 'batchline[vllm]'" in done.stdout + done.stderr
 
 
+def test_gpus_that_stay_idle_are_told_before_anything_is_started(batchline, tmp_path):
+    """Three GPUs, two for each server."""
+    for name, script in {"nvidia-smi": THREE_GPUS, "vllm": "exit 1"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    ports = ("--nginx-port", str(free_port()), "--first-backend-port", str(free_port()))
+
+    done = batchline(
+        *("up", "--tensor-parallel-size", "2", "--data", "data", *ports),
+        path=f"{tmp_path}:/usr/sbin:/usr/bin:/bin",
+    )
+
+    idle, _, rest = done.stdout.partition("Starting 1 vLLM GPU servers")
+    assert "1 of 3 GPUs stay idle: 2 (H100). --tensor-parallel-size 2 takes 2" in idle
+    assert rest
+
+
 def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
     """The message is a command."""
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -84,7 +103,7 @@ def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
         (("serve", "--upstream", "ftp://127.0.0.1:8000"), "write http://127.0.0.1:8000"),
         (("serve", "--upstream", "http://"), "write it like http://127.0.0.1:8000"),
         (("serve", "--backend", "http://a:1", "--backend", "b:2"), "write http://b:2"),
-        (("dispatcher", "--upstream", "http://a:1/v1"), "write http://a:1"),
+        (("dispatcher", "--upstream", "a:1/v1"), "write http://a:1"),
         (("dispatcher", "--backend", "https:/a"), "write it like http://127.0.0.1:8000"),
     ],
 )
@@ -97,6 +116,24 @@ def test_an_address_that_cannot_be_reached_stops_the_start(batchline, arguments,
     assert f"BATCHLINE_{name}: " in done.stderr
     assert said in done.stderr
     assert f"(got '{arguments[-1]}')" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "gateway", "dispatcher", "up"])
+def test_settings_that_cannot_work_stop_every_start(batchline, tmp_path, monkeypatch, command):
+    """All at once, before anything is started or made; no key is shown."""
+    monkeypatch.setenv("BATCHLINE_LOG_LEVEL", "loud")
+    (tmp_path / ".env").write_text("BATCHLINE_PROT=1\nBATCHLINE_API_KEY='hunter2 '\n")
+    flags = ["--upstream", "vllm"] if command == "dispatcher" else ["--host", "0.0.0.0:80"]
+
+    done = batchline(command, "--data", "data", *flags)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "BATCHLINE_LOG_LEVEL: " in done.stderr
+    assert "did you mean BATCHLINE_PORT?" in done.stderr
+    assert ("write http://vllm" if command == "dispatcher" else "write 0.0.0.0") in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    assert [found.name for found in tmp_path.iterdir()] == [".env"]
 
 
 def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):

@@ -8,8 +8,8 @@ import json
 import openai
 import pytest
 
+from batchline.endpoints import ENDPOINTS
 from batchline.model import Fault, FleetReport
-from batchline.settings import ENDPOINTS
 from batchline.states import BatchStatus, OutcomeKind
 
 OK, BAD = OutcomeKind.SUCCEEDED, OutcomeKind.FAILED

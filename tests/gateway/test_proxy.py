@@ -16,7 +16,8 @@ from ports import free_port
 from real_nginx import running_nginx
 from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
 
-from batchline.settings import ENDPOINTS, Settings
+from batchline.endpoints import ENDPOINTS
+from batchline.settings import Settings
 from gateway import body, proxy
 from gateway.app import serve
 
@@ -72,6 +73,17 @@ class TestWhatPasses:
 
         assert answer.choices[0].message.content == "hi"
         assert answer._request_id.startswith("req_")
+
+    @pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/chat/completions"])
+    async def test_an_upstream_below_a_path_is_asked_there(self, starts, end):
+        """However its address ends."""
+        async with Scripted(path="/team/llm") as server:
+            gateway = await starts(upstream_url=server.url + end)
+
+            answer = await gateway.call("POST", CHAT, json=ASK)
+
+        assert answer.status == 200
+        assert answer.json["choices"][0]["message"]["content"] == "ok"
 
     async def test_the_stock_client_sees_the_raw_answer(self, gateway, upstream):
         """Status and headers as well."""

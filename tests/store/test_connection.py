@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -71,3 +74,40 @@ async def test_a_transaction_cancelled_while_it_begins_does_not_block_the_next(t
     assert other.execute("SELECT key FROM garbage").fetchall() == [("x",)]
     other.close()
     await database.close()
+
+
+IN_FOLDERS = """
+import asyncio, sys
+from pathlib import Path
+from batchline.store import open_store
+from batchline.store.connection import copy_database
+from batchline.store.schema import found_schema, known_schema
+
+async def main(path, copy):
+    async with open_store(path, clock_ms=lambda: 1):
+        assert found_schema(path) == known_schema()
+    await copy_database(path, copy)
+    assert found_schema(copy) == known_schema()
+
+folder = Path(sys.argv[1])
+asyncio.run(main(folder / "db.sqlite3", folder / "copy.sqlite3"))
+"""
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "POSIX"}])
+@pytest.mark.parametrize("name", ["dätä ?#%ö".encode(), b"caf\xe9"])
+def test_a_database_may_lie_in_any_folder_in_any_locale(tmp_path, locale, name):
+    """It is opened, looked at and copied where the name says, byte for byte."""
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-c", IN_FOLDERS, folder],
+        env=os.environ | locale,
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert {"copy.sqlite3", "db.sqlite3"} <= {found.name for found in folder.iterdir()}
+    assert list(tmp_path.iterdir()) == [folder]

@@ -20,7 +20,8 @@ from batchline.fleet.plan import (
     plan_cpu_servers,
     plan_gpu_servers,
 )
-from batchline.settings import COMPOSE_ONLY, PREFIX, Settings
+from batchline.setting_names import COMPOSE_ONLY, PREFIX
+from batchline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SERVERS = {"docker-compose.yml": 1, "docker-compose-8gpu.yml": 8, "docker-compose.cpu.yml": 2}

@@ -1,0 +1,13 @@
+"""The paths under which model servers are asked: what a batch may call, and the list of models."""
+
+from __future__ import annotations
+
+ENDPOINTS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/score",
+    "/v1/rerank",
+)
+MODELS = "/v1/models"
