@@ -18,6 +18,7 @@ from batchline.settings import Settings
 from dashboard.app import add_dashboard
 from gateway.app import create_app
 from gateway.openapi import DOCUMENT
+from gateway.connections import Limits
 from gateway.protocol import Runner
 
 pytestmark = [
@@ -132,7 +133,7 @@ class _Server(TestServer):
     """Listens as the gateway itself does."""
 
     async def _make_runner(self, **_):
-        return Runner(self.app, access_log=None, shutdown_timeout=0.1)
+        return Runner(self.app, limits=Limits(), access_log=None, shutdown_timeout=0.1)
 
 
 @pytest.fixture
