@@ -20,6 +20,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from .errors import http_answer, malformed_answer
 from .exchange import SERVER, new_request_id
+from .turns import TurnTaker
 
 log = logging.getLogger("gateway")
 
@@ -44,7 +45,7 @@ class _Server(web.Server):
         return Connection(self, loop=self._loop, **self._kwargs)
 
 
-class Connection(web.RequestHandler):
+class Connection(TurnTaker):
     """One client's connection."""
 
     __slots__ = ("_presences",)
@@ -53,9 +54,9 @@ class Connection(web.RequestHandler):
         super().__init__(*args, **kwargs)
         self._presences: set[asyncio.Timeout] = set()
 
-    def data_received(self, data: bytes) -> None:
+    def parse(self, data: bytes) -> None:
         """End the body that is arriving if it breaks: aiohttp would let its handler wait for more."""
-        super().data_received(data)
+        super().parse(data)
         arriving = self._current_request.content if self._current_request else EMPTY_PAYLOAD
         if arriving.is_eof() or not self._messages:
             return
