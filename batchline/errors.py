@@ -8,6 +8,7 @@ BatchlineError
 ├── NotFound           no such thing
 ├── Conflict           the thing is in a state that forbids this
 ├── Unauthorized       missing or wrong API key
+├── Forbidden          whoever asks is known, or need not be, and may not do this
 ├── Unavailable        a part this needs does not answer at present
 │   ├── StoreUnavailable   the database or the disk refuses
 │   │   └── DiskFull       the disk has no room left
@@ -68,6 +69,10 @@ class Conflict(BatchlineError):
 
 class Unauthorized(BatchlineError):
     """The API key is missing or wrong."""
+
+
+class Forbidden(BatchlineError):
+    """Whoever asks may not do this, or not in this way; the message says what to do instead."""
 
 
 class Unavailable(BatchlineError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,8 +54,21 @@ def _server_url(value: str) -> str:
         raise PydanticCustomError("server_url", "{why}", {"why": str(exc)}) from exc
 
 
+def _network(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value, strict=False)
+    except ValueError as exc:
+        why = f"{value!r} is neither an address nor a network, such as 10.0.0.7 or 172.16.0.0/12"
+        raise PydanticCustomError("network", "{why}", {"why": why}) from exc
+
+
 Url = Annotated[str, AfterValidator(_server_url)]
 Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
 
 
 class Settings(BaseSettings):
@@ -171,6 +185,11 @@ class Settings(BaseSettings):
     )
     api_key: str | None = Field(
         None, description="If set, clients must send it as their OpenAI API key"
+    )
+    watch_from: Networks = Field(
+        (),
+        description="Addresses or networks, comma separated, from which `/metrics` and `/ready` may be read "
+        "without the key, such as `10.0.0.7,172.16.0.0/12`",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003

@@ -40,10 +40,12 @@ def add_dashboard(
     blobs: Blobs,
     clock: Callable[[], float],
     document: Callable[[], Mapping[str, Any]],
-) -> None:
+    token_of: Callable[[web.Request], str | None] = lambda _: None,
+) -> Pages:
     """Add `/`, its parts, stream and static files, and the poller that lives as long as the app.
 
-    `document` returns the OpenAPI document that `/docs` shows.
+    `document` returns the OpenAPI document that `/docs` shows; `token_of` the token of a reader who is signed
+    in, which whatever the page changes must carry.
     """
     aiohttp_jinja2.setup(
         app,
@@ -55,7 +57,7 @@ def add_dashboard(
         filters=_FILTERS,
     )
     live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock)
-    pages = Pages(live, read_assets(), document)
+    pages = Pages(live, read_assets(), document, token_of)
     app.add_routes(
         [
             web.get("/", pages.overview),
@@ -82,6 +84,7 @@ def add_dashboard(
 
     app.cleanup_ctx.append(poll)
     app.on_shutdown.append(end_streams)
+    return pages
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -25,10 +25,10 @@ from .live import Live, Snapshot
 from .reference import Reference, reference
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without one, a form of our own would bear no origin
 }
 PARTS = (
     "sentence",
@@ -70,10 +70,12 @@ class Pages:
         live: Live,
         assets: Mapping[str, bytes],
         document: Callable[[], Mapping[str, Any]],
+        token_of: Callable[[web.Request], str | None],
     ) -> None:
         self._live = live
         self._assets = assets
         self._document = document
+        self._token_of = token_of
         self._tags = {n: blake2b(c, digest_size=6).hexdigest() for n, c in assets.items()}
 
     async def overview(self, request: web.Request) -> web.Response:
@@ -81,9 +83,8 @@ class Pages:
         try:
             snapshot = await self._live.newest()
         except Unavailable as exc:
-            context = {"reason": str(exc), "tags": self._tags, "version": __version__}
-            return _html("error.html", request, context, status=503)
-        return _html("overview.html", request, self._context(snapshot))
+            return self._html("error.html", request, {"reason": str(exc)}, status=503)
+        return self._html("overview.html", request, self._context(snapshot))
 
     @cached_property
     def _reference(self) -> Reference:
@@ -95,10 +96,15 @@ class Pages:
             "reference": self._reference,
             "origin": _origin(request),
             "local": _LOCAL,
-            "tags": self._tags,
-            "version": __version__,
         }
-        return _html("docs.html", request, context)
+        return self._html("docs.html", request, context)
+
+    def sign_in(
+        self, request: web.Request, *, onward: str, was_wrong: bool, is_from_elsewhere: bool
+    ) -> web.Response:
+        """Answer the page to give the key on; `onward` is where its form leads."""
+        context = {"onward": onward, "was_wrong": was_wrong, "is_again": is_from_elsewhere}
+        return self._html("sign-in.html", request, context)
 
     async def part(self, request: web.Request) -> web.Response:
         """Answer one part as HTML; the page swaps it in when its structure changed."""
@@ -109,7 +115,7 @@ class Pages:
             snapshot = await self._live.newest()
         except Unavailable as exc:
             return web.Response(status=503, text=str(exc), headers=HEADERS)
-        return _html("part.html", request, {**self._context(snapshot), "name": name})
+        return self._html("part.html", request, {**self._context(snapshot), "name": name})
 
     async def stream(self, request: web.Request) -> EventSourceResponse:
         """Send the page's changes as they happen: figures as one object, shapes as `part`."""
@@ -153,20 +159,29 @@ class Pages:
             "parts": snapshot.shown.parts,
             "shapes": snapshot.shapes,
             "part_names": PARTS,
+        }
+
+    def _html(
+        self,
+        template: str,
+        request: web.Request,
+        context: Mapping[str, object],
+        *,
+        status: int = 200,
+    ) -> web.Response:
+        frame = {
             "tags": self._tags,
             "version": __version__,
+            "token": self._token_of(request),
         }
+        response = aiohttp_jinja2.render_template(
+            template, request, {**frame, **context}, status=status
+        )
+        response.headers.update(HEADERS)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
 
 def _origin(request: web.Request) -> str:
     # A proxy that ends TLS leaves no trace in the scheme that may be trusted: http is a guess.
     return f"{request.scheme}://{request.host}" if _HOST.fullmatch(request.host) else _LOCAL
-
-
-def _html(
-    template: str, request: web.Request, context: Mapping[str, object], *, status: int = 200
-) -> web.Response:
-    response = aiohttp_jinja2.render_template(template, request, context, status=status)
-    response.headers.update(HEADERS)
-    response.headers["Cache-Control"] = "no-store"
-    return response

@@ -18,6 +18,7 @@ from batchline.metrics import Metrics
 from batchline.presence import present
 from batchline.settings import Settings
 from batchline.store import open_store
+from batchline.store.base import View
 from dashboard.app import add_dashboard
 
 from . import (
@@ -33,7 +34,7 @@ from . import (
     steering,
     uploads,
 )
-from .auth import require_key
+from .auth import CALLER, LOCK, PAGE, WRONG_KEYS, Lock, WrongKeys, ask, identify, sign_in, sign_out
 from .body import wait_to_continue
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
@@ -59,7 +60,7 @@ def create_app(
 ) -> web.Application:
     """Put the HTTP API together; the caller owns what is passed in."""
     app = web.Application(
-        middlewares=[count_running, measure, answer_errors, require_key],
+        middlewares=[count_running, measure, answer_errors, identify],
         client_max_size=_MAX_JSON_BYTES,
     )
     app[SETTINGS] = settings
@@ -67,6 +68,9 @@ def create_app(
     app[BLOBS] = blobs
     app[METRICS] = metrics
     app[CLOCK] = clock
+    if settings.api_key is not None:
+        app[LOCK] = Lock(settings.api_key, watchers=settings.watch_from, clock=clock)
+    app[WRONG_KEYS] = WrongKeys()
     app[RUNNING] = Running()
     app[CREATING] = Creating()
     app[DOCUMENT] = Document(settings)
@@ -77,6 +81,27 @@ def create_app(
     app.cleanup_ctx.append(proxy.upstream_session)
     metrics.build_info.labels(__version__, settings.cell).set(1)
     return app
+
+
+def add_pages(app: web.Application, *, view: View) -> None:
+    """Add what people look at: the dashboard, and signing in to it."""
+    pages = add_dashboard(
+        app,
+        view=view,
+        metrics=app[METRICS],
+        blobs=app[BLOBS],
+        clock=app[CLOCK],
+        document=lambda: app[DOCUMENT].tree,
+        token_of=lambda request: session.token if (session := request[CALLER].session) else None,
+    )
+    app[PAGE] = pages.sign_in
+    app.add_routes(
+        [
+            web.get("/sign-in", ask),
+            web.post("/sign-in", sign_in),
+            web.post("/sign-out", sign_out),
+        ]
+    )
 
 
 def _routes() -> list[web.RouteDef]:
@@ -126,14 +151,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         app = create_app(
             settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
         )
-        add_dashboard(
-            app,
-            view=store,
-            metrics=metrics,
-            blobs=blobs,
-            clock=time.time,
-            document=lambda: app[DOCUMENT].tree,
-        )
+        add_pages(app, view=store)
         runner = Runner(app, access_log=None, shutdown_timeout=_CLOSE_S, keepalive_timeout=_IDLE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()

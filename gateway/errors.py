@@ -21,6 +21,7 @@ from batchline.errors import (
     BatchlineError,
     Conflict,
     DiskFull,
+    Forbidden,
     Invalid,
     NewerStore,
     NoBackend,
@@ -67,6 +68,7 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     Unauthorized: Answer(
         HTTPStatus.UNAUTHORIZED, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
     ),
+    Forbidden: Answer(HTTPStatus.FORBIDDEN),
     Unavailable: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers={"Retry-After": _RETRY_AFTER_S}
     ),

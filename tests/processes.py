@@ -22,7 +22,7 @@ TERMINAL = {"completed", "failed", "expired", "cancelled"}
 class System:
     """Two processes that can be killed and started again on the same data directory."""
 
-    def __init__(self, folder, upstream_url, **settings):
+    def __init__(self, folder, upstream_url, *, api_key=None, **settings):
         self.port, self.ops_port = free_port(), free_port()
         self.folder, self.data = folder, folder / "data"
         self.environment = os.environ | {
@@ -35,9 +35,15 @@ class System:
             "BATCHLINE_GRACE_S": "5",
             **{f"BATCHLINE_{k.upper()}": str(v) for k, v in settings.items()},
         }
+        self.headers = {}
+        if api_key is not None:
+            self.environment["BATCHLINE_API_KEY"] = api_key
+            self.headers["Authorization"] = f"Bearer {api_key}"
         self.processes = {}
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="unused", max_retries=8)
+        self.client = openai.OpenAI(
+            base_url=self.url + "/v1", api_key=api_key or "unused", max_retries=8
+        )
 
     def start(self, *names, failpoints="", cwd=None):
         """Start processes; in `cwd` may lie another version of the programs."""
@@ -67,15 +73,16 @@ class System:
 
     def get(self, path):
         """Return (status, text) of a plain GET."""
+        request = urllib.request.Request(self.url + path, headers=self.headers)
         try:
-            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as exc:
             return exc.code, exc.read().decode()
 
     def post(self, path):
         """POST without a body; return the status."""
-        request = urllib.request.Request(self.url + path, method="POST")
+        request = urllib.request.Request(self.url + path, method="POST", headers=self.headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status
 

@@ -130,6 +130,13 @@
     word();
     showStale();
   };
+  // A session that is over refuses the stream: the page asks to sign in again.
+  const askAgain = async () => {
+    try {
+      const answer = await fetch('/ui/part/sentence', { signal: AbortSignal.timeout(8000) });
+      if (answer.status === 401) location.reload();
+    } catch { /* the server is away: the stream is tried again */ }
+  };
   const heard = () => {
     heardAt = Date.now();
     if (failures) { failures = 0; word(); showStale(); }
@@ -155,7 +162,7 @@
       swapAll();
       speak();
     });
-    mine.addEventListener('error', () => { if (mine === source) lose(); });
+    mine.addEventListener('error', () => { if (mine === source) { lose(); askAgain(); } });
   };
   const tick = () => {
     if (document.hidden || isPaused) return;

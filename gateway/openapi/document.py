@@ -27,6 +27,8 @@ _METHODS = frozenset(method.lower() for method in HTTPMethod)
 _STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of what lies on the disk
 _PASSED_ON = "Interactive"
 _LANGUAGES = {"curl": "curl", "python": "Python"}
+_OPEN = "/health"
+_WATCHED = ("/ready", "/metrics")
 _ERROR_HEADERS = {
     "401": {"WWW-Authenticate": "Authenticate"},
     "409": {"x-should-retry": "ShouldRetry"},
@@ -47,14 +49,11 @@ def openapi_document(settings: Settings) -> Tree:
     components["schemas"] = component_schemas(schemas, settings)
     components["parameters"] |= component_parameters()
     frame["info"] |= {"version": __version__, "x-limits": _limits(settings)}
-    security: list[Tree] = [{"key": []}]
-    if settings.api_key is None:
-        security.append({})
     paths = dict(_paths())
     for path, method, operation in _operations(paths):
         kinds = set(_kinds(path, method, operation))
         shared = [errors for kind, errors in common.items() if kind in kinds]
-        operation["security"] = security if "keyed" in kinds else []
+        operation["security"] = list(_security(path, settings))
         _spell_out(operation, shared, schema="PassedError" if "passed" in kinds else "ErrorAnswer")
     return frame | {"paths": paths, "components": components}
 
@@ -71,14 +70,29 @@ def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
     is_passed_on = _PASSED_ON in operation["tags"]
     if is_passed_on:
         yield "passed"
+    if path != _OPEN:
+        yield "locked"
+    if method != "get":
+        yield "changing"
     if path.startswith("/v1/"):
-        yield "keyed"
+        yield "api"
         if method != "get" and not _STORED.isdisjoint(operation["tags"]):
             yield "stored"
     if "requestBody" in operation:
         yield "body"
         if "application/json" in operation["requestBody"]["content"] and not is_passed_on:
             yield "json"
+
+
+def _security(path: str, settings: Settings) -> Iterable[Tree]:
+    """List what opens an operation, any one of them; an empty one says that nothing need be given."""
+    if path == _OPEN:
+        return
+    yield {"key": []}
+    if path in _WATCHED:
+        yield {"password": []}
+    if settings.api_key is None or (path in _WATCHED and settings.watch_from):
+        yield {}
 
 
 def _limits(settings: Settings) -> Tree:

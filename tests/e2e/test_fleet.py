@@ -34,15 +34,12 @@ def test_the_demonstration_prints_sensible_answers(fleet):
 
 def test_both_servers_share_a_batch(fleet):
     """Every line is answered once, and each server answers a fair part."""
-    before = fleet.served()
-
-    batch = fleet.finish(fleet.submit(questions(100)))
+    batch, shares = fleet.shared(lambda: fleet.finish(fleet.submit(questions(100))))
 
     assert (batch.status, batch.request_counts.completed) == ("completed", 100)
     results = fleet.results(batch)
     assert sorted(line["custom_id"] for line in results) == sorted(questions(100))
     assert all(line["response"]["body"]["choices"][0]["message"]["content"] for line in results)
-    shares = [after - once for after, once in zip(fleet.served(), before, strict=True)]
     assert min(shares) >= 30, shares
 
 
@@ -116,7 +113,7 @@ def test_lines_of_an_engine_that_stands_still_go_to_the_other_server(fleet):
     assert state == psutil.STATUS_STOPPED, "the engine worked on, so nothing is proved"
     assert (batch.status, batch.error_file_id) == ("completed", None)
     assert [line["custom_id"] for line in fleet.results(batch)] == list(asked)
-    assert hangs == hangs_before + 1
+    assert hangs > hangs_before
     fleet.wait_for(
         lambda: fleet.finish(fleet.submit(questions(4))) and fleet.gets_lines(0),
         what="an answer of the server that hung",  # nothing else closes its circuit

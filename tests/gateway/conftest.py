@@ -30,7 +30,7 @@ from batchline.model import (
 )
 from batchline.settings import Settings
 from batchline.states import BatchStatus, OutcomeKind
-from gateway.app import create_app
+from gateway.app import add_pages, create_app
 from gateway.protocol import Runner
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
@@ -160,7 +160,7 @@ def start(store, blobs, clock, tmp_path):
     """Start gateways with given settings over the one store."""
     started = []
 
-    async def begin(*, with_store=store, with_blobs=blobs, **settings):
+    async def begin(*, with_store=store, with_blobs=blobs, with_pages=False, **settings):
         metrics = Metrics()
         app = create_app(
             settings=Settings(data_dir=tmp_path, **settings),
@@ -169,6 +169,8 @@ def start(store, blobs, clock, tmp_path):
             metrics=metrics,
             clock=clock,
         )
+        if with_pages:
+            add_pages(app, view=with_store)
         witness = Witness(app)
         server = _Server(app)
         await server.start_server()

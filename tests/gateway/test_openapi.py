@@ -142,15 +142,16 @@ def test_every_operation_shows_how_to_call_it(document):
 
 
 @pytest.mark.spec("beyond-openapi")
-async def test_the_document_is_served_without_a_key(starts):
-    """Tools fetch it before anyone has a key; it says that one is needed."""
+async def test_the_document_says_where_a_key_is_needed(starts):
+    """It is needed for the document itself, too."""
     gateway = await starts(api_key="secret")
 
-    answer = await gateway.call("GET", "/openapi.json")
+    answer = await gateway.call("GET", "/openapi.json", headers={"x-api-key": "secret"})
 
     assert answer.status == 200
     assert answer.json["info"]["version"] == __version__
     assert answer.json["paths"]["/v1/files"]["get"]["security"] == [{"key": []}]
+    assert answer.json["paths"]["/metrics"]["get"]["security"] == [{"key": []}, {"password": []}]
     assert answer.json["paths"]["/health"]["get"]["security"] == []
 
 

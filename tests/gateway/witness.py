@@ -45,7 +45,7 @@ class Witness:
         resource = request.match_info.route.resource
         method = "get" if request.method == "HEAD" else request.method.lower()
         path = resource.canonical if resource else ""
-        if method not in _document()["paths"].get(path, {}) or response.status == 304:
+        if method not in _document()["paths"].get(path, {}) or response.status in (303, 304):
             return  # a wrong path or method, or an answer without a body
         found = _validator(path, method, str(response.status), response.content_type)
         if isinstance(found, str):

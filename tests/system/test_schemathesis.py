@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import jsonschema
-import openai
 import pytest
 from aiohttp import web
 from scripted import HANG, Scripted, completion, error
@@ -151,7 +150,6 @@ async def test_a_demanded_key_is_demanded_everywhere(make_system, tmp_path):
     """With a key set, every operation below /v1 refuses who has none or another."""
     system = make_system(max_concurrent_batches=64, api_key="secret")
     await asyncio.to_thread(system.wait_ready)
-    system.client = openai.OpenAI(base_url=f"{system.url}/v1", api_key="secret", max_retries=8)
 
     status, printed = await run(
         system,

@@ -1,0 +1,23 @@
+"""Who asks, and whether they may: keys, sessions of browsers, addresses that watch.
+
+`middleware.py` is the one place that answers "who" for every request; the rest decides, without HTTP.
+"""
+
+from .middleware import CALLER, LOCK, WRONG_KEYS, identify
+from .sign_in import PAGE, ask, sign_in, sign_out
+from .who import Caller, Lock
+from .wrong_keys import WrongKeys
+
+__all__ = [
+    "CALLER",
+    "LOCK",
+    "PAGE",
+    "WRONG_KEYS",
+    "Caller",
+    "Lock",
+    "WrongKeys",
+    "ask",
+    "identify",
+    "sign_in",
+    "sign_out",
+]

@@ -1,0 +1,50 @@
+"""What a request carries to say who asks. Reads, and decides nothing; what it finds is secret."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+KEY_HEADERS = ("x-api-key", "api-key", "access_token")
+"""Where a key may stand beside `Authorization: Bearer`: Anthropic's, Azure's and others' clients."""
+TOKEN_HEADER = "x-csrf-token"  # noqa: S105 - a header's name
+COOKIE = "batchline_session"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """All that was given, unchecked."""
+
+    keys: tuple[bytes, ...] = ()
+    password: bytes | None = None
+    """Of HTTP's Basic authentication; the user's name is of no interest."""
+    session: str | None = None
+    token: str | None = None
+    """Says that the browser's own page asks, where a session does (see `sessions.py`)."""
+
+
+def read(headers: Mapping[str, str], cookies: Mapping[str, str]) -> Credentials:
+    """Collect what a request gave; what is empty or malformed was not given."""
+    scheme, _, rest = headers.get("Authorization", "").partition(" ")
+    bearer = rest.strip() if scheme.lower() == "bearer" else ""
+    named = (headers.get(name, "").strip() for name in KEY_HEADERS)
+    return Credentials(
+        keys=tuple(_bytes(key) for key in (bearer, *named) if key),
+        password=_password(rest) if scheme.lower() == "basic" else None,
+        session=cookies.get(COOKIE) or None,
+        token=headers.get(TOKEN_HEADER) or None,
+    )
+
+
+def _password(encoded: str) -> bytes | None:
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return pair.partition(b":")[2] or None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

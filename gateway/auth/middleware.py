@@ -1,0 +1,89 @@
+"""The middleware that says who asks, and sends away whom nobody knows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from urllib.parse import quote
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from batchline.errors import Forbidden, Unauthorized
+
+from .credentials import TOKEN_HEADER, read
+from .entrances import Entrance, entrance
+from .who import UNASKED, Caller, Lock, Refusal
+from .wrong_keys import WrongKeys
+
+CALLER = web.RequestKey("caller", Caller)
+LOCK = web.AppKey("lock", Lock)
+"""Absent where no key is set: everybody may do everything then."""
+WRONG_KEYS = web.AppKey("wrong_keys", WrongKeys)
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+log = logging.getLogger("gateway")
+
+
+@web.middleware
+async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Note who asks under `CALLER`. Never tells what was sent.
+
+    Raises Unauthorized, Forbidden; HTTPSeeOther for a browser that shall sign in.
+    """
+    lock = request.app.get(LOCK)
+    if lock is None:
+        request[CALLER] = UNASKED
+        return await handler(request)
+    resource = request.match_info.route.resource
+    at = entrance(resource.canonical if resource else None)
+    found = lock.who(
+        read(request.headers, request.cookies),
+        at,
+        address=request.remote,
+        # The form to sign out with carries its token itself.
+        is_change=request.method not in _READING and request.path != "/sign-out",
+    )
+    if isinstance(found, Refusal):
+        raise await _refusal(request, found, at)
+    request[CALLER] = found
+    return await handler(request)
+
+
+async def _refusal(request: web.Request, why: Refusal, at: Entrance) -> Exception:
+    if why is Refusal.NO_TOKEN:
+        return Forbidden(
+            "A signed-in browser may only read, unless a page of this server asks: send the token of the "
+            f"session in the header {TOKEN_HEADER}, or the API key."
+        )
+    if why is Refusal.WRONG_KEY:
+        await slow_down(request)
+    elif _is_reader(request, at):
+        return web.HTTPSeeOther("/sign-in?next=" + quote(request.path_qs, safe="/"))
+    return Unauthorized(
+        "Incorrect API key provided. Send this server's key as 'Authorization: Bearer <key>'; "
+        "the openai package does so with OpenAI(api_key=...)."
+    )
+
+
+async def slow_down(request: web.Request) -> None:
+    """Take in a wrong key; come back when it may be answered."""
+    address = request.remote or "unknown"
+    delay_s, is_news = request.app[WRONG_KEYS].note(address, time.monotonic())
+    if is_news:
+        log.warning(
+            "wrong API key from %s; more from there are answered later and later, and logged once an hour",
+            address,
+        )
+    if delay_s:
+        await asyncio.sleep(delay_s)
+
+
+def _is_reader(request: web.Request, at: Entrance) -> bool:
+    """Whether a person looks at the answer: a browser that goes to a page, or follows a link."""
+    if request.method != "GET":
+        return False
+    if mode := request.headers.get("Sec-Fetch-Mode"):
+        return mode == "navigate"
+    return at is Entrance.PAGE and "text/html" in request.headers.get("Accept", "")

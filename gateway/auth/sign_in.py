@@ -1,0 +1,105 @@
+"""Signing in and out: the key becomes the cookie of a session. The page with the form is the dashboard's."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from urllib.parse import parse_qs, quote
+
+from aiohttp import web
+
+from batchline.errors import Forbidden, Invalid
+from gateway.body import read_body
+
+from .credentials import COOKIE
+from .middleware import CALLER, LOCK, slow_down
+from .sessions import LASTS_S
+
+_MOST_BYTES = 16 << 10
+_MOST_FIELDS = 8
+
+
+class Page(Protocol):
+    """Draws the page with the form."""
+
+    def __call__(
+        self, request: web.Request, *, onward: str, was_wrong: bool, is_from_elsewhere: bool
+    ) -> web.Response:
+        """Answer the page; `onward` is where its form leads."""
+
+
+PAGE: web.AppKey[Page] = web.AppKey("sign_in_page", Page)
+
+
+async def ask(request: web.Request) -> web.Response:
+    """GET /sign-in: the page with the form, for whoever is not signed in yet."""
+    onward = local(request.query.get("next"))
+    if LOCK not in request.app or request[CALLER].session is not None:
+        raise web.HTTPSeeOther(onward)
+    return request.app[PAGE](
+        request,
+        onward=onward,
+        was_wrong="wrong" in request.query,
+        # A browser keeps the cookie back where a link of another site led here: the page asks again itself.
+        is_from_elsewhere=request.headers.get("Sec-Fetch-Site") == "cross-site",
+    )
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    """POST /sign-in: take the key of the form, answer with a cookie; go on where the reader wanted to."""
+    lock = request.app.get(LOCK)
+    fields = await _form(request)
+    onward = local(fields.get("next"))
+    if lock is None:
+        raise web.HTTPSeeOther(onward)
+    if not lock.fits(fields.get("key", "").strip().encode("utf-8", "surrogateescape")):
+        await slow_down(request)
+        raise web.HTTPSeeOther(f"/sign-in?wrong=1&next={quote(onward, safe='/')}")
+    answer = web.HTTPSeeOther(onward)
+    answer.set_cookie(
+        COOKIE,
+        lock.sessions.open().cookie,
+        max_age=LASTS_S,
+        httponly=True,
+        samesite="Strict",
+        secure=_came_by_tls(request),
+    )
+    raise answer
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """POST /sign-out: take the cookie back. Raises Forbidden without the token of the session."""
+    session = request[CALLER].session
+    given = (await _form(request)).get("token")
+    if session is not None and not session.has_token(given):
+        raise Forbidden("Sign out with the button of the page.")
+    answer = web.HTTPSeeOther("/sign-in")
+    answer.del_cookie(COOKIE, httponly=True, samesite="Strict")
+    raise answer
+
+
+def local(path: str | None) -> str:
+    """Return a path of this server to go on to: the one given, unless it leads elsewhere."""
+    if (
+        path is None
+        or not path.startswith("/")
+        or path[1:2] in ("/", "\\")
+        or not path.isprintable()
+    ):
+        return "/"
+    return path
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Invalid("Send a form (application/x-www-form-urlencoded), as the page does.")
+    body = await read_body(request, max_bytes=_MOST_BYTES)
+    try:
+        fields = parse_qs(body.decode(), max_num_fields=_MOST_FIELDS)
+    except ValueError as exc:  # not UTF-8, or too many fields
+        raise Invalid("This form cannot be read: send the fields that the page has.") from exc
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _came_by_tls(request: web.Request) -> bool:
+    """Whether the browser speaks TLS, with us or with a proxy that says so: wrong only to the liar's cost."""
+    return request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
