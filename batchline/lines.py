@@ -40,8 +40,9 @@ _ESCAPE = re.compile(
 _BOM = b"\xef\xbb\xbf"
 _REPLACEMENT = rb"\ufffd"
 
-# Strings are matched so that what stands inside them is left alone.
-_STRAY = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|-?\bNaN\b', re.DOTALL)
+# Strings are matched so that what stands inside them is left alone; one that is not closed, so that its
+# quotes are not tried one after another.
+_STRAY = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?\bInfinity\b|-?\bNaN\b', re.DOTALL)
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 _SHOWN_BYTES = 500
 _MOST_TOKENS = 1 << 40  # beyond it a count is nonsense, and sums would not fit into the store

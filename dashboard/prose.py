@@ -6,7 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
-_SPAN = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\[([^\]]+)\]\(([/#][^)\s]*)\)")
+_SPAN = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\[([^\[\]]+)\]\(([/#][^)\s]*)\)")
+_BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 def inline(text: str) -> Markup:
@@ -20,7 +21,7 @@ def inline(text: str) -> Markup:
 
 def paragraphs(text: str) -> Markup:
     """Write paragraphs, which blank lines part, as HTML."""
-    blocks = [" ".join(block.split()) for block in re.split(r"\n\s*\n", text) if block.strip()]
+    blocks = [" ".join(block.split()) for block in _BLANK_LINES.split(text) if block.strip()]
     return Markup("").join(Markup("<p>{}</p>").format(inline(block)) for block in blocks)
 
 

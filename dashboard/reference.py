@@ -13,6 +13,7 @@ from typing import Any
 
 Node = Mapping[str, Any]
 
+_NO_SLUG = re.compile(r"[^a-z0-9]+")
 _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 _LIMITS = {
     "max_file_bytes": ("Largest file", " bytes"),
@@ -356,4 +357,4 @@ def _limits(limits: Node) -> Iterator[tuple[str, str]]:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return _NO_SLUG.sub("-", text.lower()).strip("-")

@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import cast
 
-from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp import HttpVersion11, web
 
 from batchline.compression import Unpacker, coding_of
 
 CHUNK_BYTES = 1 << 18
 _STALL_S = 120.0  # a client that sends nothing for so long has gone
 _SLOWEST_BYTES_S = 500  # and one slower than this over all, beyond those, holds a place on purpose
-_LINE_BYTES = 8190  # of a multipart body, outside its parts: aiohttp's own limit
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WAITS = web.RequestKey("waits_to_continue", bool)
 
 
 class Body:
-    """One request's body, in chunks or as the stream that aiohttp's multipart reader wants."""
+    """One request's body, in chunks."""
 
     def __init__(
         self, request: web.Request, *, max_bytes: int, too_large: Callable[[], Exception]
@@ -39,52 +37,11 @@ class Body:
         self._waited_s = 0.0
         self._unpacked_bytes = 0
         self._chunks = self._read_chunks()
-        self._held = b""
-        self._at = 0
-        self._has_ended = False
         if (request.content_length or 0) > max_bytes:
             raise too_large()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._chunks
-
-    def as_stream(self) -> StreamReader:
-        """Return itself under the type of which it has all that a multipart reader calls."""
-        return cast(StreamReader, self)
-
-    async def read(self, size: int) -> bytes:
-        """Return at least one and at most `size` bytes; b"" at the end."""
-        await self._hold_some()
-        chunk = self._held[self._at : self._at + size]
-        self._at += len(chunk)
-        return chunk
-
-    async def readline(self, *, max_line_length: int = _LINE_BYTES) -> bytes:
-        """Return one line with its newline; what is left if there is none. Raises ValueError."""
-        line = b""
-        while await self._hold_some():
-            end = self._held.find(b"\n", self._at) + 1
-            line += self._held[self._at : end or len(self._held)]
-            self._at = end or len(self._held)
-            if len(line) > max_line_length:
-                raise ValueError("A line outside the parts is too long.")
-            if end:
-                break
-        return line
-
-    def unread_data(self, chunk: bytes) -> None:
-        """Put bytes back that were read."""
-        self._held, self._at = chunk + self._held[self._at :], 0
-
-    def at_eof(self) -> bool:
-        """Tell whether all was read."""
-        return self._has_ended and self._at == len(self._held)
-
-    async def _hold_some(self) -> bool:
-        if self._at == len(self._held) and not self._has_ended:
-            self._held, self._at = await anext(self._chunks, b""), 0
-            self._has_ended = not self._held
-        return self._at < len(self._held)
 
     async def _read_chunks(self) -> AsyncIterator[bytes]:
         await self._send_continue()

@@ -20,7 +20,9 @@ from .files import named_file
 from .keys import BLOBS
 
 _NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
-_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
+_RANGE = re.compile(  # possessive: two runs of spaces side by side would be tried in n² ways
+    r"\s*+bytes\s*+=\s*+([0-9]{0,18}+)\s*+-\s*+([0-9]{0,18}+)\s*+", re.IGNORECASE
+)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 

@@ -29,6 +29,7 @@ from .connections import Connections, Cut, Entry, Limits
 from .errors import RETRY_AFTER, http_answer, malformed_answer
 from .exchange import new_request_id, stamp
 from .keys import METRICS
+from .turns import TurnTaker
 
 _UNSENT_BYTES = 128 * 1024  # in the kernel, beyond what is on its way; it would take megabytes
 _ALIVE = "/health"
@@ -77,7 +78,7 @@ class _Server(web.Server):
         give_back_memory()
 
 
-class Connection(web.RequestHandler):
+class Connection(TurnTaker):
     """One client's connection."""
 
     __slots__ = ("_all", "_has_begun", "_head_timer", "_is_surplus", "_presences", "_taking_timer")
@@ -112,9 +113,9 @@ class Connection(web.RequestHandler):
 
     # -- the head
 
-    def data_received(self, data: bytes) -> None:
+    def parse(self, data: bytes) -> None:
         """End the body that is arriving if it breaks: aiohttp would let its handler wait for more."""
-        super().data_received(data)
+        super().parse(data)
         self._time_head()
         arriving = self._current_request.content if self._current_request else EMPTY_PAYLOAD
         if arriving.is_eof() or not self._messages:

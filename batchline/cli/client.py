@@ -30,6 +30,7 @@ _READ_S = 600.0  # a large upload is answered only when the server has it on dis
 _SILENCE_S = 60.0  # a batch that is followed sends at least a blank line every 15 s
 _PAGE = 100
 _MAX_MESSAGE = 2000
+_IDENTITY = re.compile(r"[A-Za-z0-9_-]+")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
 
 
@@ -265,7 +266,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _segment(identity: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", identity):
+    if not _IDENTITY.fullmatch(identity):
         raise Failure(f"{clean(identity, limit=80)!r} is not an id.", remedy="batchline ls")
     return identity
 

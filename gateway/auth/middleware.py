@@ -40,7 +40,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     resource = request.match_info.route.resource
     at = entrance(resource.canonical if resource else None)
     found = lock.who(
-        read(request.headers, request.cookies),
+        read(request.headers),
         at,
         address=request.remote,
         # The form to sign out with carries its token itself.

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from batchline.errors import Forbidden, Invalid
 from gateway.body import read_body
+from gateway.forms.header import read_header
 
 from .credentials import COOKIE
 from .middleware import CALLER, LOCK, slow_down
@@ -90,7 +91,8 @@ def local(path: str | None) -> str:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    if request.content_type != "application/x-www-form-urlencoded":
+    kind, _ = read_header(request.headers.get("Content-Type", ""))
+    if kind != "application/x-www-form-urlencoded":
         raise Invalid("Send a form (application/x-www-form-urlencoded), as the page does.")
     body = await read_body(request, max_bytes=_MOST_BYTES)
     try:

@@ -78,7 +78,7 @@ OTHERS = {
     "a huge name": (form(part("n" * 7000, b"x"), PURPOSE), "'file'", "file"),
     "very many fields": (
         form(*(part(f"f{n}", b"x") for n in range(200)), PURPOSE, FILE),
-        "more than 100 text fields",
+        "more than 110 parts",
         None,
     ),
     "an empty file": (form(PURPOSE, part("file", b"", "a")), "Must be .jsonl", None),

@@ -17,8 +17,8 @@ from batchline.metrics import Metrics
 from batchline.settings import Settings
 from dashboard.app import add_dashboard
 from gateway.app import create_app
-from gateway.openapi import DOCUMENT
 from gateway.connections import Limits
+from gateway.openapi import DOCUMENT
 from gateway.protocol import Runner
 
 pytestmark = [

@@ -265,7 +265,7 @@ def test_addresses_that_may_watch_read_figures_and_nothing_else(clock, address, 
     networks = Settings(watch_from=",".join(WATCHERS)).watch_from
     lock = Lock(KEY, watchers=networks, clock=clock)
 
-    found = lock.who(read({}, {}), at, address=address, is_change=False)
+    found = lock.who(read({}), at, address=address, is_change=False)
 
     let_in = may and at is Entrance.WATCH
     assert found == (Caller(Means.ADDRESS) if let_in else Refusal.NO_KEY)

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 
-import aiohttp
 import pytest
 
 from batchline.compression import zstd
@@ -301,15 +300,3 @@ async def test_base64_parts_are_refused(gateway):
 
     assert answer.status == 400
     assert "Content-Transfer-Encoding 'base64'" in answer.json["error"]["message"]
-
-
-async def test_a_form_of_endless_fields_is_refused(gateway):
-    """Text fields are held in memory, so their number is bounded too."""
-    form = aiohttp.FormData(default_to_multipart=True)
-    for index in range(101):
-        form.add_field(f"field-{index}", "x")
-
-    answer = await gateway.call("POST", "/v1/files", data=form)
-
-    assert answer.status == 400
-    assert "more than 100 text fields" in answer.json["error"]["message"]

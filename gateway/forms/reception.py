@@ -1,36 +1,34 @@
-"""Receiving a multipart form whose file part goes straight into a deposit, in constant memory.
+"""Receiving a form whose file part goes straight into a deposit.
 
-Owns the form: parts in any order, filenames, how the file part is compressed. What the fields mean is
-said by `bodies.py`; sizes are bounded by `body.py` and `deposit.py`.
+Owns the form: parts in any order, filenames, how the file part is compressed. `parts.py` takes it apart;
+what the fields mean is said by `bodies.py`; sizes are bounded by `body.py` and `deposit.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
-from urllib.parse import unquote
 
-from aiohttp import BodyPartReader, MultipartReader, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
 from batchline.compression import Coding, coding_of, split_ending
 from batchline.errors import Invalid
-from batchline.parameters import missing
+from batchline.parameters import missing, shown
+from gateway.body import Body
+from gateway.deposit import Deposit
 
-from .body import CHUNK_BYTES, Body
-from .deposit import Deposit
+from .header import read_disposition, read_header
+from .parts import Part, parts_of
 
 BATCH = "batch"
+_FORM = "multipart/form-data"
 _FIELD_BYTES = 4096  # purpose and expiry are a few characters
-_MOST_FIELDS = 100
 _OVERHEAD_BYTES = 1 << 16  # boundaries, headers and text fields around a file of the largest size
 _INCOMPRESSIBLE = 1000  # compressing what cannot be compressed adds less than a thousandth
 _NAMELESS = "upload"
 _PLAIN_TRANSFER = frozenset({"", "7bit", "8bit", "binary"})
-_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:\\"|\\\\|[^"])*"|[^;]*)')
-_ESCAPED = re.compile(r'\\(["\\])')
+_FOLDER = re.compile(r"[/\\]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -53,10 +51,11 @@ async def receive(request: web.Request, deposit: Deposit, *, part: str, by_name:
     `by_name`: a file for a batch is unpacked where its name ends in .gz or .zst.
     Raises Invalid, TooLarge, UnsupportedEncoding, DiskFull; ConnectionError if the client goes away.
     """
-    if request.content_type != "multipart/form-data":
+    kind, given = read_header(request.headers.get("Content-Type", "application/octet-stream"))
+    if kind != _FORM:
         raise Invalid(
-            f"The request must be multipart/form-data with the part '{part}', "
-            f"but its content type is '{request.content_type}'."
+            f"The request must be {_FORM} with the part '{part}', but its content type is "
+            f"'{shown(kind)}'."
         )
     most = deposit.max_bytes
     body = Body(
@@ -64,9 +63,9 @@ async def receive(request: web.Request, deposit: Deposit, *, part: str, by_name:
         max_bytes=most + most // _INCOMPRESSIBLE + _OVERHEAD_BYTES,
         too_large=deposit.too_large,
     )
-    with _form_errors():
-        reception = _Reception(deposit, part=part, by_name=by_name)
-        async for found in _parts(MultipartReader(request.headers, body.as_stream())):
+    reception = _Reception(deposit, part=part, by_name=by_name)
+    async with aclosing(parts_of(body, given.get("boundary", ""))) as parts:
+        async for found in parts:
             await reception.take(found)
     return reception.form()
 
@@ -75,7 +74,7 @@ def clean_filename(name: str) -> str:
     """Return the last path component without control characters; `upload` if nothing is left."""
     # Bytes that are not UTF-8 arrive as surrogates, which no database or JSON can hold.
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    last = re.split(r"[/\\]", _CONTROL.sub("", text))[-1].strip()
+    last = _FOLDER.split(_CONTROL.sub("", text))[-1].strip()
     return _NAMELESS if last in {"", ".", ".."} else last
 
 
@@ -95,14 +94,14 @@ class _Reception:
         self._packed: Coding | None = None
         self._fields: dict[str, str] = {}
 
-    async def take(self, part: BodyPartReader) -> None:
-        names = _disposition(part.headers.get("Content-Disposition", ""))
+    async def take(self, part: Part) -> None:
+        """Take one part in. Those that say nothing are left unread."""
+        _refuse_packaging(part)
+        names = read_disposition(part.headers.get("content-disposition", ""))
         name = names.get("name", "")
         if name == self._part:
             await self._take_file(part, names.get("filename"))
-        elif "filename" in names:
-            await self._ignore(part)
-        else:
+        elif "filename" not in names:
             await self._take_field(part, name)
 
     def form(self) -> Form:
@@ -110,7 +109,7 @@ class _Reception:
             raise missing(self._part)
         return Form(self._filename, self._packed, self._fields)
 
-    async def _take_file(self, part: BodyPartReader, filename: str | None) -> None:
+    async def _take_file(self, part: Part, filename: str | None) -> None:
         if filename is None:
             raise Invalid(
                 f"Invalid type for '{self._part}': expected a file, but got a string instead. "
@@ -124,15 +123,15 @@ class _Reception:
             )
         self._filename = clean_filename(filename)
         self._deposit.unpack_as(self._coding(part))
-        async for chunk in _chunks(part):
+        async for chunk in part.content:
             await self._deposit.put(chunk)
         self._deposit.finish()
 
-    def _coding(self, part: BodyPartReader) -> Coding | None:
+    def _coding(self, part: Part) -> Coding | None:
         """Decide how the file is unpacked: its header tells, else (for a batch) its name."""
         assert self._filename is not None, "the name comes before the bytes"
         _, named = split_ending(self._filename)
-        declared = coding_of(part.headers.get("Content-Encoding"))
+        declared = coding_of(part.headers.get("content-encoding"))
         if declared is None and self._by_name and "purpose" not in self._fields:
             self._packed = named
             return None
@@ -141,68 +140,25 @@ class _Reception:
             self._filename = unpacked_filename(self._filename)
         return declared or (named if is_named else None)
 
-    async def _take_field(self, part: BodyPartReader, name: str) -> None:
-        if len(self._fields) >= _MOST_FIELDS:
-            raise Invalid(f"The form has more than {_MOST_FIELDS} text fields.")
+    async def _take_field(self, part: Part, name: str) -> None:
         value = bytearray()
-        async for chunk in _chunks(part):
+        async for chunk in part.content:
             value += chunk
             if len(value) > _FIELD_BYTES:
                 raise Invalid(f"The form's part '{name[:50]}' is too long for a text field.")
-        self._fields[name] = value.decode("utf-8")
-
-    async def _ignore(self, part: BodyPartReader) -> None:
-        async for _ in _chunks(part):
-            pass
-
-
-async def _parts(reader: MultipartReader) -> AsyncIterator[BodyPartReader]:
-    while (part := await reader.next()) is not None:
-        if not isinstance(part, BodyPartReader):
-            raise Invalid("A form must not be nested in another one.")
-        transfer = part.headers.get("Content-Transfer-Encoding", "").strip().lower()
-        if transfer not in _PLAIN_TRANSFER:  # RFC 7578 §4.7 deprecates it
-            raise Invalid(
-                f"Cannot read a part with Content-Transfer-Encoding '{transfer[:50]}': send the "
-                "bytes as they are."
-            )
-        yield part
+        try:
+            self._fields[name] = value.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise Invalid(f"The form's part '{name[:50]}' is not UTF-8.") from exc
 
 
-async def _chunks(part: BodyPartReader) -> AsyncIterator[bytes]:
-    while not part.at_eof():
-        if chunk := await part.read_chunk(CHUNK_BYTES):
-            yield chunk
-
-
-@contextmanager
-def _form_errors() -> Iterator[None]:
-    """Translate what aiohttp raises on a broken form."""
-    try:
-        yield
-    except (
-        ValueError,
-        AssertionError,
-        RuntimeError,
-        HttpProcessingError,
-        web.RequestPayloadError,
-    ) as exc:
+def _refuse_packaging(part: Part) -> None:
+    """Refuse a part that is not the bytes of one thing as they are. Raises Invalid."""
+    if part.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Invalid("A form must not be nested in another one.")
+    transfer = part.headers.get("content-transfer-encoding", "").lower()
+    if transfer not in _PLAIN_TRANSFER:  # RFC 7578 §4.7 deprecates it
         raise Invalid(
-            "The form is broken or cut short: it must be multipart/form-data that ends with its "
-            "closing boundary."
-        ) from exc
-
-
-def _disposition(header: str) -> dict[str, str]:
-    """Read the parameters of a Content-Disposition header (RFC 7578 §4.2; names may hold ';')."""
-    found = {name.lower(): _unquoted(value) for name, value in _PARAMETER.findall(header)}
-    if "filename*" in found:  # RFC 7578 forbids it, some clients send it all the same
-        found["filename"] = unquote(found["filename*"].rpartition("'")[2])
-    return found
-
-
-def _unquoted(value: str) -> str:
-    text = value.strip()
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        return _ESCAPED.sub(r"\1", text[1:-1])
-    return text
+            f"Cannot read a part with Content-Transfer-Encoding '{transfer[:50]}': send the bytes "
+            "as they are."
+        )
