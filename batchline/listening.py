@@ -15,6 +15,7 @@ EVERY_ADDRESS = "::"
 NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """What the system says of an address of a family, or of a host, that it does not have."""
 _ALLOWED = f"write an IP address such as {LOOPBACK}, {EVERY_IPV4} or ::, or a name of this host"
+_NUMBERS = re.compile(r"[\d.]+")
 _NAME = re.compile(r"(?!-)[\w-]+(\.[\w-]+)*\.?")
 
 
@@ -32,7 +33,7 @@ def listening_host(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if colon and port.isdigit() and (_is_ip(host.strip("[]")) or _NAME.fullmatch(host)):
         raise ValueError(f"has a port, which is a setting of its own; write {host.strip('[]')}")
-    if not _NAME.fullmatch(text) or re.fullmatch(r"[\d.]+", text):
+    if not _NAME.fullmatch(text) or _NUMBERS.fullmatch(text):
         raise ValueError(f"is no address to listen on; {_ALLOWED}")
     return text
 
