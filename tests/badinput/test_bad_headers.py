@@ -333,7 +333,7 @@ AUTHORIZATIONS = {
     "not UTF-8": [b"Authorization: Bearer \xff\xfe"],
     "endless": ["Authorization: Bearer " + "x" * 8000],
     "quoted": ['Authorization: Bearer "sesame"'],
-    "another header": ["X-Api-Key: sesame"],
+    "another header": ["X-Token: sesame"],
     "two keys, the wrong one first": [
         "Authorization: Bearer wrong",
         "Authorization: Bearer sesame",

@@ -10,7 +10,9 @@ from aiohttp import web
 from gateway.turns import _PIECE_BYTES, TurnTaker
 
 BODY = b"1\r\na\r\n" * 50_000
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = (
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 END = b"0\r\n\r\n"
 LINES = b"\r\n".join(b"%d" % n for n in range(500_000))
 

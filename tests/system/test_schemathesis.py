@@ -98,6 +98,7 @@ async def run(system, folder, *options, config=""):
     process = await asyncio.create_subprocess_exec(
         *(str(PROGRAM), "--config-file", "schemathesis.toml", "run", f"{system.url}/openapi.json"),
         *("--no-color", *options),
+        *(f"--header={name}: {value}" for name, value in system.headers.items()),
         cwd=folder,
         env=os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)},
         stdout=asyncio.subprocess.PIPE,
