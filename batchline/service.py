@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import uvloop
 
@@ -23,6 +24,8 @@ from .errors import BatchlineError
 
 _PR_SET_PDEATHSIG = 1
 _FORCED_EXIT = 130
+_ECHO_S = 1.0
+"""The kernel tells of a parent's death once for each thread that the parent had: nobody asked twice."""
 
 log = logging.getLogger("batchline")
 
@@ -57,6 +60,23 @@ def die_with_parent(by: signal.Signals) -> None:
     """Ask the kernel for this signal when the parent dies (Linux; elsewhere a no-op): no orphans."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
+
+
+def _ask_for_no_signal() -> None:
+    """Take that back: who is stopping already would be cut short by it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def _has_died(parent: int) -> bool:
+    """Whether the parent is gone, or is going: its first thread ends before or after the others."""
+    if os.getppid() != parent:
+        return True
+    try:
+        stat = Path(f"/proc/{parent}/stat").read_text()
+    except OSError:  # gone just now, or there is no /proc
+        return False
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
@@ -108,11 +128,17 @@ async def _with_signals(serve: Callable[[asyncio.Event], Awaitable[None]]) -> No
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    parent, asked_at = os.getppid(), 0.0
+
     def on_signal() -> None:
-        if stop.is_set():
+        nonlocal asked_at
+        if not stop.is_set():
+            asked_at = loop.time()
+            _ask_for_no_signal()
+            log.info("stopping; send the signal again to stop at once")
+            stop.set()
+        elif loop.time() - asked_at > _ECHO_S or not _has_died(parent):
             os._exit(_FORCED_EXIT)
-        log.info("stopping; send the signal again to stop at once")
-        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

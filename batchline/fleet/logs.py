@@ -33,7 +33,9 @@ async def keep_bounded(
     while True:
         for path in logs:
             try:
-                await asyncio.to_thread(turn_over, path, most_bytes=most_bytes)
+                turn_over(
+                    path, most_bytes=most_bytes
+                )  # no thread: its end would signal the children
             except OSError as exc:
                 if path not in told:
                     log.warning("%s cannot be turned over: %s", path, exc.strerror)

@@ -51,6 +51,30 @@ def test_the_second_signal_ends_it_at_once():
     assert process.returncode == 130
 
 
+def test_the_death_of_a_parent_with_many_threads_is_one_signal():
+    """The kernel sends it for each thread; what is in flight is finished all the same."""
+    child = SCRIPT.format(
+        body=WAITS + "; await asyncio.sleep(2); print('whole', flush=True)", json=False
+    )
+    parent = f"""
+import signal, subprocess, sys, threading, time
+from batchline.service import die_with_parent
+for _ in range(50):
+    threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+subprocess.Popen(
+    [sys.executable, "-c", {child!r}], preexec_fn=lambda: die_with_parent(signal.SIGTERM)
+)
+time.sleep(100)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "up\n"
+    process.kill()
+
+    assert process.communicate(timeout=30)[0] == "drained\nwhole\n"
+
+
 def test_a_domain_error_is_told_without_a_traceback():
     """Exit code 1 and one line."""
     process = start("raise Invalid('Set X to Y.')")
