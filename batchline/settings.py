@@ -8,27 +8,22 @@ stand, stop the start and are all listed. The table in docs/settings.md is gener
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from .api_keys import ALLOWED, flaw_of
 from .errors import Invalid
-from .listening import listening_host
-from .origins import Known, checked_host, checked_origin, known
-from .server_url import server_url, without_secrets
+from .origins import Known, known
+from .server_url import without_secrets
 from .setting_names import (
     CONFIG_VARIABLE,
     DOTENV,
@@ -37,89 +32,11 @@ from .setting_names import (
     unknown_keys,
     unknown_variables,
 )
+from .setting_types import TELLING, Host, Hosts, Key, LogLevel, Networks, Origins, Url, Urls
 from .states import OnFailures
 
 _ENCODING = "utf-8-sig"  # editors on Windows begin files with a mark
 _SECRETS = frozenset({"api_key", "upstream_api_key"})
-_TELLING = frozenset({"enum", "refused"})
-"""Kinds of faults whose message shows what to write."""
-
-
-class LogLevel(StrEnum):
-    """How much is logged: this and what is worse."""
-
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-    CRITICAL = "CRITICAL"
-
-    @classmethod
-    def _missing_(cls, value: object) -> LogLevel | None:
-        name = value.strip().upper() if isinstance(value, str) else None
-        return next((level for level in cls if level == name), None)
-
-
-def _split(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    parts = [part.strip() for part in value.split(",") if part.strip()]
-    # A comma in a password would cut it in two, and the half before it would be shown.
-    is_cut = "@" in value and any("://" not in part for part in parts)
-    return [value] if is_cut else parts
-
-
-def _refusing(read: Callable[[str], str]) -> Callable[[Any], Any]:
-    """Have what `read` says of a text, as ValueError, be the whole message."""
-
-    def checked(value: Any) -> Any:
-        try:
-            return read(value) if isinstance(value, str) else value
-        except ValueError as exc:
-            raise PydanticCustomError("refused", "{why}", {"why": str(exc)}) from exc
-
-    return checked
-
-
-def _key(value: str) -> str:
-    if flaw := flaw_of(value):
-        raise ValueError(
-            f"{flaw}; allowed are {ALLOWED}. Leave the setting out where no key is wanted"
-        )
-    return value
-
-
-def _network(value: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(value, strict=False)
-    except ValueError as exc:
-        why = f"{value!r} is neither an address nor a network, such as 10.0.0.7 or 172.16.0.0/12"
-        raise PydanticCustomError("refused", "{why}", {"why": why}) from exc
-
-
-def _once(value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(value))
-
-
-Key = Annotated[str, BeforeValidator(_refusing(_key))]
-Host = Annotated[str, BeforeValidator(_refusing(listening_host))]
-Url = Annotated[str, BeforeValidator(_refusing(server_url))]
-Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once)]
-Networks = Annotated[
-    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
-    NoDecode,
-    BeforeValidator(_split),
-]
-Hosts = Annotated[
-    tuple[Annotated[str, BeforeValidator(_refusing(checked_host))], ...],
-    NoDecode,
-    BeforeValidator(_split),
-]
-Origins = Annotated[
-    tuple[Annotated[str, BeforeValidator(_refusing(checked_origin))], ...],
-    NoDecode,
-    BeforeValidator(_split),
-]
 
 
 class Settings(BaseSettings):
@@ -378,7 +295,7 @@ def _told(error: ErrorDetails) -> str:
     """Say what was given, what is allowed and, where the fault does not show it, an example."""
     name, given = str(error["loc"][0]), error["input"]
     default = Settings.model_fields[name].default
-    such_as = "" if error["type"] in _TELLING or default in (None, ()) else f", such as {default}"
+    such_as = "" if error["type"] in TELLING or default in (None, ()) else f", such as {default}"
     shown = repr(without_secrets(given) if isinstance(given, str) else given)
     if name in _SECRETS:
         shown = f"{len(str(given))} characters, which are not shown"

@@ -1,0 +1,98 @@
+"""The types of the settings: how what was given becomes a value, and what is said of one that cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+from .api_keys import ALLOWED, flaw_of
+from .listening import listening_host
+from .origins import checked_host, checked_origin
+from .server_url import server_url
+
+TELLING = frozenset({"enum", "refused"})
+"""Kinds of faults whose message shows what to write."""
+
+
+class LogLevel(StrEnum):
+    """How much is logged: this and what is worse."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+    @classmethod
+    def _missing_(cls, value: object) -> LogLevel | None:
+        name = value.strip().upper() if isinstance(value, str) else None
+        return next((level for level in cls if level == name), None)
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    # A comma in a password would cut it in two, and the half before it would be shown.
+    is_cut = "@" in value and any("://" not in part for part in parts)
+    return [value] if is_cut else parts
+
+
+def _refusing(read: Callable[[str], object]) -> Callable[[Any], Any]:
+    """Have what `read` says of a text, as ValueError, be the whole message."""
+
+    def checked(value: Any) -> Any:
+        try:
+            return read(value) if isinstance(value, str) else value
+        except ValueError as exc:
+            raise PydanticCustomError("refused", "{why}", {"why": str(exc)}) from exc
+
+    return checked
+
+
+def _key(value: str) -> str:
+    if flaw := flaw_of(value):
+        raise ValueError(
+            f"{flaw}; allowed are {ALLOWED}. Leave the setting out where no key is wanted"
+        )
+    return value
+
+
+def _network(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value, strict=False)
+    except ValueError as exc:
+        raise ValueError(
+            f"{value!r} is neither an address nor a network, such as 10.0.0.7 or 172.16.0.0/12"
+        ) from exc
+
+
+def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value))
+
+
+Key = Annotated[str, BeforeValidator(_refusing(_key))]
+Host = Annotated[str, BeforeValidator(_refusing(listening_host))]
+Url = Annotated[str, BeforeValidator(_refusing(server_url))]
+Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once)]
+Networks = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_refusing(_network))], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
+Hosts = Annotated[
+    tuple[Annotated[str, BeforeValidator(_refusing(checked_host))], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
+Origins = Annotated[
+    tuple[Annotated[str, BeforeValidator(_refusing(checked_origin))], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
