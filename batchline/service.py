@@ -62,8 +62,8 @@ def die_with_parent(by: signal.Signals) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
 
 
-def _ask_for_no_signal() -> None:
-    """Take that back: who is stopping already would be cut short by it."""
+def _outlive_parent() -> None:
+    """Ask for that no more: its signal would cut short what a stopping process finishes."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
 
@@ -134,7 +134,7 @@ async def _with_signals(serve: Callable[[asyncio.Event], Awaitable[None]]) -> No
         nonlocal asked_at
         if not stop.is_set():
             asked_at = loop.time()
-            _ask_for_no_signal()
+            _outlive_parent()
             log.info("stopping; send the signal again to stop at once")
             stop.set()
         elif loop.time() - asked_at > _ECHO_S or not _has_died(parent):

@@ -19,7 +19,7 @@ from batchline.metrics import Metrics
 from batchline.origins import EVERY_HOST_WARNING
 from batchline.presence import present
 from batchline.request_log import bounded_request_log
-from batchline.results import Known
+from batchline.results import KnownPlaces
 from batchline.settings import Settings
 from batchline.sites import start_sites
 from batchline.store import open_store
@@ -82,7 +82,7 @@ def create_app(
     app[WRONG_KEYS] = WrongKeys()
     app[RUNNING] = Running()
     app[CREATING] = Creating()
-    app[results.KNOWN] = Known()
+    app[results.KNOWN_PLACES] = KnownPlaces()
     for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
         app[key] = Downloads(kind, settings.max_downloads, metrics=metrics)
     app[DOCUMENT] = Document(settings)

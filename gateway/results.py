@@ -20,7 +20,7 @@ from batchline import parameters
 from batchline.errors import Invalid
 from batchline.lines import fault_record
 from batchline.model import Batch
-from batchline.results import Known, Reader, Window
+from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import TERMINAL, BatchStatus
 
 from .answers import write
@@ -33,7 +33,7 @@ _LOOK_S = 0.25  # how soon a finished line is seen by those who follow
 HEARTBEAT_S = 15.0  # below the idle limits of usual proxies (60 s)
 HEARTBEAT = b"\n"
 
-KNOWN = web.AppKey("known", Known)
+KNOWN_PLACES = web.AppKey("known", KnownPlaces)
 
 _Lines = AsyncGenerator[list[bytes], None]
 
@@ -83,7 +83,7 @@ def _reader(request: web.Request) -> Reader:
         request.app[STORE],
         request.app[BLOBS],
         clock=request.app[CLOCK],
-        known=request.app[KNOWN],
+        known=request.app[KNOWN_PLACES],
     )
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .pieces import Window
 from .reader import Reader
-from .settled import Known
+from .settled import KnownPlaces
 
-__all__ = ["Known", "Reader", "Window"]
+__all__ = ["KnownPlaces", "Reader", "Window"]

@@ -18,14 +18,14 @@ from batchline.store import Results
 
 from .pieces import Window
 from .published import Published
-from .settled import Known, Moved, Settled
+from .settled import KnownPlaces, Moved, Settled
 
 
 class Reader:
     """Reads results for clients. Raises NotFound where files or the batch are gone."""
 
     def __init__(
-        self, store: Results, blobs: Blobs, *, clock: Callable[[], float], known: Known
+        self, store: Results, blobs: Blobs, *, clock: Callable[[], float], known: KnownPlaces
     ) -> None:
         """Begin. `known`: shared by the readers of a process."""
         self._known = known

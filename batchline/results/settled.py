@@ -30,7 +30,7 @@ class Moved(Exception):
     """The batch ended while its segments were read."""
 
 
-class Known:
+class KnownPlaces:
     """Where the lines of segments lie, of those looked at last: one for all readers, however many wait."""
 
     def __init__(self, *, most_lines: int = _KNOWN_LINES) -> None:
@@ -58,7 +58,7 @@ class Known:
 class Settled:
     """The finished lines of one batch, as long as it is open."""
 
-    def __init__(self, store: Results, blobs: Blobs, batch: Batch, *, known: Known) -> None:
+    def __init__(self, store: Results, blobs: Blobs, batch: Batch, *, known: KnownPlaces) -> None:
         self._store = store
         self._blobs = blobs
         self._batch = batch

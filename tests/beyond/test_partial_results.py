@@ -16,7 +16,7 @@ from scripted import HANG, completion, error
 from batchline.blobs.keys import finish_index_key, segments_prefix
 from batchline.lines import error_record
 from batchline.model import Outcome, Settlement, Slice, request_id
-from batchline.results import Known, Reader, Window
+from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import BatchStatus, OutcomeKind
 
 
@@ -374,7 +374,7 @@ async def test_a_batch_that_ends_under_a_reader_is_read_on_from_its_files(house,
     batch = await house.submit(60)
     async with house.running():
         batch = await house.finished(batch, 59)
-        reader = Reader(house.store, house.blobs, clock=time.time, known=Known())
+        reader = Reader(house.store, house.blobs, clock=time.time, known=KnownPlaces())
         by_input = reader.snapshot(batch, Window(0, 59))
         failed = reader.snapshot(batch, Window(0, 59), only_failed=True)
         by_finish = reader.follow(batch, after=0)
