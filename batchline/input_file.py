@@ -74,7 +74,7 @@ class FileCheck:
         self._batch_seq = batch_seq
         self._rules = rules
         self._limits = limits
-        self._decode = good_decoder(rules.endpoint)
+        self._decode = good_decoder(rules.endpoint, rules.body)
         self._tail = b""
         self._offset = 0
         self._number = 0
@@ -187,7 +187,7 @@ class FileCheck:
             self._note_model(good.body.model)
 
     def _examine(self, line: bytes) -> None:
-        found = examine(line, self._rules.endpoint)
+        found = examine(line, self._rules.endpoint, self._rules.body)
         for fault in found.faults:
             self._faults.add(fault, self._number)
         if found.custom_id is not None:
@@ -237,8 +237,8 @@ class DuplicateCheck:
 
     def __init__(self, suspects: Iterable[int], rules: Rules, limits: Limits) -> None:
         self._suspects = frozenset(suspects)
-        self._endpoint = rules.endpoint
-        self._decode = good_decoder(rules.endpoint)
+        self._rules = rules
+        self._decode = good_decoder(rules.endpoint, rules.body)
         self._limits = limits
         self._tail = b""
         self._number = 0
@@ -272,4 +272,4 @@ class DuplicateCheck:
         if good is not None and is_utf8(line):
             custom_id: str = good.custom_id
             return custom_id
-        return examine(line, self._endpoint).custom_id
+        return examine(line, self._rules.endpoint, self._rules.body).custom_id

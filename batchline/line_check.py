@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from .body_rules import NO_RULES, BodyRules
 from .encodings import misplaced_mark
 from .lines import without_lone_surrogates
 from .model import Fault
@@ -65,6 +66,7 @@ class Rules:
     served: frozenset[str] | None = None
     """The models that the fleet serves; None where that is not known: none is refused then."""
     one_model: bool = False
+    body: BodyRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,26 @@ REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @lru_cache(maxsize=16)
-def good_decoder(endpoint: str) -> Callable[[bytes], Any]:
+def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     """Make the decoder of good lines: it returns custom_id and body.model, or raises one of `REFUSED`.
 
     It refuses some good lines too: `examine` decides.
     """
     needed = _NEEDED.get(endpoint, ())[:1]
+    ruled: dict[str, Any] = {
+        name: Annotated[int, msgspec.Meta(le=highest)] | None for name, highest in rules.highest
+    } | dict.fromkeys(rules.refused)
     body = msgspec.defstruct(
         "GoodBody",
-        [("model", str), *((name, msgspec.Raw) for name in needed), ("stream", bool | None, None)],
+        [
+            ("model", str),
+            *((name, msgspec.Raw) for name in needed),
+            ("stream", bool | None, None),
+            *(
+                (f"ruled_{number}", kind, msgspec.field(default=None, name=name))
+                for number, (name, kind) in enumerate(ruled.items())
+            ),
+        ],
         gc=False,
     )
     line = msgspec.defstruct(
@@ -105,7 +118,7 @@ def good_decoder(endpoint: str) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(line).decode
 
 
-def examine(line: bytes, endpoint: str) -> Examined:
+def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
     """Name every fault of a line, or none."""
     whole = without_lone_surrogates(line)
     parsed = _parsed(whole)
@@ -127,11 +140,11 @@ def examine(line: bytes, endpoint: str) -> Examined:
             f"Expected '{endpoint}', but got '{_shown(url)}' instead."
         )
         faults.append(Fault("invalid_url", message, None, "url"))
-    model = _examine_body(parsed.body, endpoint, faults)
+    model = _examine_body(parsed.body, endpoint, rules, faults)
     return Examined(custom_id, model, tuple(faults))
 
 
-def _examine_body(raw: _Field, endpoint: str, faults: list[Fault]) -> str | None:
+def _examine_body(raw: _Field, endpoint: str, rules: BodyRules, faults: list[Fault]) -> str | None:
     if isinstance(raw, msgspec.UnsetType):
         faults.append(_missing("body"))
         return None
@@ -150,6 +163,7 @@ def _examine_body(raw: _Field, endpoint: str, faults: list[Fault]) -> str | None
     needed = _NEEDED.get(endpoint, ())
     if needed and all(isinstance(getattr(body, name), msgspec.UnsetType) for name in needed):
         faults.append(_missing(f"body.{needed[0]}"))
+    faults.extend(rules.faults(raw, prefix="body."))
     return model
 
 

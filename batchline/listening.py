@@ -48,6 +48,24 @@ def where_to_ask(host: str) -> str:
     return LOOPBACK if host in {EVERY_IPV4, EVERY_ADDRESS} else host
 
 
+def is_loopback(host: str) -> bool:
+    """Whether what listens on `host` is reached from this machine alone. Names but localhost may lead out."""
+    if _is_ip(host):
+        address = ip_address(host)
+        return address.is_loopback or bool(
+            (mapped := getattr(address, "ipv4_mapped", None)) and mapped.is_loopback
+        )
+    return host.lower().removesuffix(".") == "localhost"
+
+
+def published_host(text: str) -> str:
+    """Return the address that a container engine publishes on, where it may stand in brackets.
+
+    Raises ValueError, as `listening_host`.
+    """
+    return listening_host(text.strip("[]"))
+
+
 def shown_address(host: str, port: int) -> str:
     """Return host:port as it stands in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -74,10 +74,10 @@ class Known:
         )
 
 
-def known(*, host: str, allowed_hosts: tuple[str, ...], allowed_origins: tuple[str, ...]) -> Known:
-    """Gather what is known: localhost, the address listened on, and what the operator named."""
-    names = {"localhost", host.lower(), *allowed_hosts}
-    return Known(frozenset(names), frozenset(allowed_origins))
+def known(*, hosts: tuple[str, ...], origins: tuple[str, ...]) -> Known:
+    """Gather what is known: localhost, the addresses listened on, and what the operator named."""
+    names = {"localhost", *(host.lower() for host in hosts)}
+    return Known(frozenset(names), frozenset(origins))
 
 
 def judge(head: Head, known: Known) -> Access:

@@ -37,13 +37,17 @@ def json_object(body: bytes) -> JsonObject:
     """Decode a request body. Raises Invalid where it is not one JSON object."""
     try:
         value = msgspec.json.decode(body)
-    except RecursionError as exc:
-        raise Invalid(_NOT_JSON.format("it is nested too deeply")) from exc
-    except (msgspec.MsgspecError, ValueError) as exc:
-        raise Invalid(_NOT_JSON.format(exc)) from exc
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise not_json(exc) from exc
     if not isinstance(value, dict):
         raise Invalid(_NOT_JSON.format(f"it is {_kind(value)}"))
     return value
+
+
+def not_json(exc: Exception) -> Invalid:
+    """Say why a body is not a JSON object, given what its decoder raised."""
+    why = "it is nested too deeply" if isinstance(exc, RecursionError) else exc
+    return Invalid(_NOT_JSON.format(why))
 
 
 def required(fields: Mapping[str, Json], name: str, *, param: str | None = None) -> Json:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
@@ -12,10 +13,13 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
 from .api_keys import ALLOWED, flaw_of
-from .listening import listening_host
+from .body_rules import NEEDED
+from .listening import listening_host, published_host
 from .origins import checked_host, checked_origin
 from .server_url import server_url
 
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_LONGEST_BOUND = 15  # digits
 TELLING = frozenset({"enum", "refused"})
 """Kinds of faults whose message shows what to write."""
 
@@ -73,12 +77,45 @@ def _network(value: str) -> IPv4Network | IPv6Network:
         ) from exc
 
 
+def _field(value: str) -> str:
+    if value in NEEDED or not _FIELD.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no field that can be refused; write names of optional fields of a request's body, "
+            "such as chat_template,prompt_embeds"
+        )
+    return value
+
+
+def _bounds(value: Any) -> Any:
+    """Read `n=128,best_of=128`, or the mapping of a YAML file."""
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in _split(value)]
+    return tuple((name.strip(), highest.strip()) for name, _, highest in pairs)
+
+
+def _bound(value: Any) -> Any:
+    """Check a field and its highest value."""
+    name, highest = value
+    number = str(highest)
+    if not (number.isascii() and number.isdigit() and len(number) <= _LONGEST_BOUND):
+        raise PydanticCustomError(
+            "refused",
+            "{why}",
+            {"why": f"{name}={number} has no highest value; write it as in n=128,best_of=128"},
+        )
+    return _refusing(_field)(name), int(number)
+
+
 def _once(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
 Key = Annotated[str, BeforeValidator(_refusing(_key))]
 Host = Annotated[str, BeforeValidator(_refusing(listening_host))]
+Published = Annotated[str, BeforeValidator(_refusing(published_host))]
 Url = Annotated[str, BeforeValidator(_refusing(server_url))]
 Urls = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once)]
 Networks = Annotated[
@@ -95,4 +132,15 @@ Origins = Annotated[
     tuple[Annotated[str, BeforeValidator(_refusing(checked_origin))], ...],
     NoDecode,
     BeforeValidator(_split),
+]
+Fields = Annotated[
+    tuple[Annotated[str, BeforeValidator(_refusing(_field))], ...],
+    NoDecode,
+    BeforeValidator(_split),
+    AfterValidator(_once),
+]
+Bounds = Annotated[
+    tuple[Annotated[tuple[str, int], BeforeValidator(_bound)], ...],
+    NoDecode,
+    BeforeValidator(_bounds),
 ]

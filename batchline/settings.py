@@ -1,14 +1,14 @@
 """All configuration: one frozen `Settings`, read from the environment, `.env` and a YAML file.
 
-The only reader of the environment. Precedence: arguments, then `BATCHLINE_*` variables, then `.env`,
-then the YAML file named by `BATCHLINE_CONFIG`, then defaults. Unknown names and bad values, wherever they
-stand, stop the start and are all listed. The table in docs/settings.md is generated from the fields below.
+The only reader of our environment; what children get of it is the matter of `environment.py`. Precedence:
+arguments, then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then
+defaults. Unknown names and bad values, wherever they stand, stop the start and are all listed. The table in
+docs/settings.md is generated from the fields below.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from .body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
 from .errors import Invalid
 from .origins import Known, known
 from .server_url import without_secrets
@@ -32,7 +33,20 @@ from .setting_names import (
     unknown_keys,
     unknown_variables,
 )
-from .setting_types import TELLING, Host, Hosts, Key, LogLevel, Networks, Origins, Url, Urls
+from .setting_types import (
+    TELLING,
+    Bounds,
+    Fields,
+    Host,
+    Hosts,
+    Key,
+    LogLevel,
+    Networks,
+    Origins,
+    Published,
+    Url,
+    Urls,
+)
 from .states import OnFailures
 
 _ENCODING = "utf-8-sig"  # editors on Windows begin files with a mark
@@ -58,7 +72,16 @@ class Settings(BaseSettings):
         "127.0.0.1",
         description="Address the gateway listens on; `0.0.0.0`: all of IPv4, `::`: all of IPv4 and IPv6",
     )
+    published_on: Published | None = Field(
+        None,
+        description="In a container: the address on which its engine publishes the gateway's port; it then "
+        "decides, instead of `BATCHLINE_HOST`, whether other machines reach the gateway",
+    )
     port: int = Field(5000, ge=0, le=65535, description="Port the gateway listens on")
+    dispatcher_host: Host = Field(
+        "127.0.0.1",
+        description="Address of the dispatcher's /health and /metrics, which ask no key",
+    )
     dispatcher_port: int = Field(
         5001, ge=0, le=65535, description="Port of the dispatcher's /health and /metrics"
     )
@@ -163,6 +186,15 @@ class Settings(BaseSettings):
         True,  # noqa: FBT003
         description="Refuse lines whose model the fleet does not list; false where it serves unlisted ones",
     )
+    refused_fields: Fields = Field(
+        REFUSED_BY_DEFAULT,
+        description="Fields of a request's body that are refused unless null, comma separated: what reaches "
+        "deeper into a model server than a client should; empty: none",
+    )
+    highest_values: Bounds = Field(
+        HIGHEST_BY_DEFAULT,
+        description="Highest values of fields of a request's body, comma separated; empty: no bounds",
+    )
     max_faults: int = Field(200, ge=1, description="Faults listed for one bad input file")
     min_completion_window_s: int = Field(
         3600,
@@ -180,6 +212,11 @@ class Settings(BaseSettings):
     )
     api_key: Key | None = Field(
         None, description="If set, clients must send it as their OpenAI API key"
+    )
+    insecure: bool = Field(
+        False,  # noqa: FBT003
+        description="Start without a key although other machines reach the gateway: whoever does may read, "
+        "change and delete everything",
     )
     watch_from: Networks = Field(
         (),
@@ -201,6 +238,11 @@ class Settings(BaseSettings):
         LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
+    media_domains: Hosts = Field(
+        (),
+        description="Hosts from which the servers of `up` fetch images, audio and video that requests name "
+        "by URL, comma separated, each as it stands in the URL; unset: none; `*`: any",
+    )
     fleet_cache_dir: Path = Field(
         Path("~/.cache/batchline"),
         description="Where `up` keeps the CPU build of vLLM and its model",
@@ -226,8 +268,14 @@ class Settings(BaseSettings):
     def known(self) -> Known:
         """The host names that this server goes by, and the origins that may use it."""
         return known(
-            host=self.host, allowed_hosts=self.allowed_hosts, allowed_origins=self.allowed_origins
+            hosts=(self.host, self.dispatcher_host, *self.allowed_hosts),
+            origins=self.allowed_origins,
         )
+
+    @property
+    def body_rules(self) -> BodyRules:
+        """What a request may not ask of an engine."""
+        return BodyRules(self.refused_fields, self.highest_values)
 
     @property
     def database_path(self) -> Path:
@@ -249,12 +297,18 @@ class _YamlFile(PydanticBaseSettingsSource):
         return _yaml_content()
 
 
-def _yaml_content() -> dict[str, Any]:
+def config_path() -> Path | None:
+    """Return where the YAML file is, if there is one."""
     path = os.environ.get(CONFIG_VARIABLE)
-    if not path:
+    return Path(path) if path else None
+
+
+def _yaml_content() -> dict[str, Any]:
+    path = config_path()
+    if path is None:
         return {}
     try:
-        content = yaml.safe_load(Path(path).read_text(_ENCODING)) or {}
+        content = yaml.safe_load(path.read_text(_ENCODING)) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise Invalid(f"{CONFIG_VARIABLE} names {path}, which cannot be read: {exc}") from exc
     if not isinstance(content, dict):
@@ -280,7 +334,7 @@ def load_settings(**overrides: Any) -> Settings:
     problems = [
         *unknown_variables(os.environ, fields),
         *dotenv_faults(_dotenv_text(), fields),
-        *unknown_keys(_yaml_content(), fields, f" (in {os.environ.get(CONFIG_VARIABLE)})"),
+        *unknown_keys(_yaml_content(), fields, f" (in {config_path()})"),
     ]
     try:
         settings = Settings(**given)
@@ -296,18 +350,12 @@ def _told(error: ErrorDetails) -> str:
     name, given = str(error["loc"][0]), error["input"]
     default = Settings.model_fields[name].default
     such_as = "" if error["type"] in TELLING or default in (None, ()) else f", such as {default}"
+    if isinstance(given, tuple):
+        given = "=".join(map(str, given))
     shown = repr(without_secrets(given) if isinstance(given, str) else given)
     if name in _SECRETS:
         shown = f"{len(str(given))} characters, which are not shown"
     return f"{PREFIX}{name.upper()}: {error['msg']}{such_as} (got {shown})"
-
-
-def child_environment(
-    changes: Mapping[str, str] | None = None, *, without: Collection[str] = ()
-) -> dict[str, str]:
-    """Return this process's environment for a child, with `changes`, without the names in `without`."""
-    kept = {name: value for name, value in os.environ.items() if name not in without}
-    return kept | dict(changes or {})
 
 
 FAILPOINTS = "BATCHLINE_TEST_FAILPOINTS"
@@ -322,7 +370,13 @@ def settings_table() -> str:
     """Render the Markdown table of docs/settings.md."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = field.default
-        shown = "unset" if default is None or default == () else f"`{default}`"
+        shown = "unset" if field.default in (None, ()) else f"`{_written(field.default)}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(rows) + "\n"
+
+
+def _written(value: Any) -> str:
+    """Return a default as a variable would hold it."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ",".join(f"{part[0]}={part[1]}" if isinstance(part, tuple) else part for part in value)

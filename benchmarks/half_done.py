@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchline.blobs import Blobs, open_blobs
 from batchline.blobs.keys import file_key, segments_prefix
+from batchline.body_rules import NO_RULES
 from batchline.input_file import Limits
 from batchline.lines import answer_record
 from batchline.model import (
@@ -80,7 +81,13 @@ async def _running(store: Store, blobs: Blobs, *, lines: int, kilobytes: float) 
         NewBatch(new_batch_id(), _ENDPOINT, file_id, key, "7d", now, now + _WINDOW_S)
     )
     admission = Admission(
-        store, blobs, limits=_LIMITS, one_model=False, served=_unknown, clock=time.time
+        store,
+        blobs,
+        limits=_LIMITS,
+        one_model=False,
+        body=NO_RULES,
+        served=_unknown,
+        clock=time.time,
     )
     await admission.admit(batch)
     batch = await _again(store, batch)

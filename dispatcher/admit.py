@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 from batchline.blobs import Blobs
+from batchline.body_rules import BodyRules
 from batchline.errors import NotFound
 from batchline.failpoints import failpoint
 from batchline.input_file import DuplicateCheck, Faults, FileCheck, Limits, Report
@@ -45,6 +46,7 @@ class Admission:
         *,
         limits: Limits,
         one_model: bool,
+        body: BodyRules,
         served: Callable[[], Awaitable[frozenset[str] | None]],
         clock: Callable[[], float],
     ) -> None:
@@ -52,6 +54,7 @@ class Admission:
         self._blobs = blobs
         self._limits = limits
         self._one_model = one_model
+        self._body = body
         self._served = served
         self._clock = clock
         self._turns = Turns(short=_AT_ONCE, long=_AT_ONCE)
@@ -65,7 +68,12 @@ class Admission:
 
     async def admit(self, batch: Batch) -> None:
         """Move a validating batch on. A lost race (cancelled meanwhile) ends it quietly."""
-        rules = Rules(batch.endpoint, served=await self._served(), one_model=self._one_model)
+        rules = Rules(
+            batch.endpoint,
+            served=await self._served(),
+            one_model=self._one_model,
+            body=self._body,
+        )
         check = FileCheck(batch.seq, rules, self._limits)
         try:
             last = await self._read(batch, check)

@@ -115,6 +115,7 @@ def _admission(
         blobs,
         limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
         one_model=settings.one_model_per_batch,
+        body=settings.body_rules,
         served=probe.served if settings.refuse_unknown_models else _unknown,
         clock=clock,
     )

@@ -45,12 +45,13 @@ async def serve_ops(settings: Settings, metrics: Metrics) -> AsyncIterator[None]
     await runner.setup()
     try:
         try:
-            await start_sites(runner, settings.host, settings.dispatcher_port)
+            await start_sites(runner, settings.dispatcher_host, settings.dispatcher_port)
         except OSError as exc:
-            where = shown_address(settings.host, settings.dispatcher_port)
+            where = shown_address(settings.dispatcher_host, settings.dispatcher_port)
             raise Invalid(
                 f"The dispatcher cannot listen on {where}: {exc.strerror or exc}. Set "
-                "BATCHLINE_DISPATCHER_PORT to a free port."
+                "BATCHLINE_DISPATCHER_PORT to a free port, or BATCHLINE_DISPATCHER_HOST to an address of "
+                "this host."
             ) from exc
         yield
     finally:

@@ -14,6 +14,7 @@ from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
 from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.errors import Unavailable
+from batchline.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.listening import shown_address
 from batchline.metrics import Metrics
 from batchline.origins import EVERY_HOST_WARNING
@@ -53,7 +54,7 @@ from .resent import CREATING, Creating
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
-_FILES_EACH = 2  # the connection, and what it reads from: a file or a model server
+_FILES_EACH = 3  # the connection, what it reads from (a file or a model server), and a long body
 _IDLE_S = 120.0  # a connection without a request for so long is closed
 
 log = logging.getLogger("gateway")
@@ -182,6 +183,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         log.info("gateway %s listens on %s", __version__, where)
         if app[KNOWN].takes_every_host:
             log.warning(EVERY_HOST_WARNING)
+        if is_open_to_others(settings):
+            log.warning(INSECURE_WARNING)
         await stop.wait()
         log.info("gateway finishes its running requests")
         for site in sites:

@@ -1,8 +1,9 @@
 """Interactive requests go through to the upstream, so that one base_url serves them and batches.
 
-Bodies pass as they come, in both directions, chunk by chunk. Owns what is changed on the way: headers,
-errors that are not OpenAI's, and every bound. Judges and retries nothing: nginx sends a request once more,
-the client does the rest (docs/decisions/007-interactive-requests.md).
+A body goes on byte for byte once it is whole and breaks no rule; an answer passes as it comes, chunk by
+chunk. Owns what is changed on the way: headers, errors that are not OpenAI's, and every bound. Judges and
+retries nothing: nginx sends a request once more, the client does the rest
+(docs/decisions/007-interactive-requests.md).
 """
 
 from __future__ import annotations
@@ -11,32 +12,40 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from http import HTTPStatus
+from mmap import mmap
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from batchline.body_rules import BodyRules
 from batchline.descriptors import are_out
 from batchline.endpoints import ENDPOINTS
 from batchline.errors import (
     BackendFailed,
     BackendSilent,
     BatchlineError,
+    Invalid,
     NoBackend,
     NoDescriptors,
     RequestTooLarge,
 )
 from batchline.fleet.nginx import GROUP
 from batchline.lines import error_object
+from batchline.parameters import not_json
 from batchline.request_log import REQUESTS
 
 from .answers import write
 from .body import Body
 from .exchange import request_id
+from .held import HeldBody
 from .keys import METRICS, SETTINGS
 from .protocol import Connection
+from .room import room_of
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 PATHS = ENDPOINTS
@@ -88,16 +97,16 @@ async def upstream_session(app: web.Application) -> AsyncIterator[None]:
 async def forward(request: web.Request) -> web.StreamResponse:
     """Pass one request on and its answer back; when the client leaves, the upstream is told at once.
 
-    Raises RequestTooLarge, NoBackend, BackendFailed, BackendSilent; ConnectionError where an answer that
-    had begun must be torn.
+    Raises RequestTooLarge, Invalid, DiskFull, StoreUnavailable, NoBackend, BackendFailed, BackendSilent;
+    ConnectionError where an answer that had begun must be torn.
     """
-    settings = request.app[SETTINGS]
-    body = _Passage(request, max_bytes=settings.max_line_bytes)
     connection = request.protocol
     assert isinstance(connection, Connection)
     in_flight = request.app[METRICS].interactive_in_flight.labels(request.path)
-    with in_flight.track_inprogress():
+    folder = request.app[SETTINGS].data_dir
+    with in_flight.track_inprogress(), HeldBody(folder, room=room_of(request)) as body:
         async with connection.while_present():
+            await _receive(request, body)
             began = time.perf_counter()
             async with await _send(request, body) as answer:
                 if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
@@ -105,58 +114,57 @@ async def forward(request: web.Request) -> web.StreamResponse:
                 return await _pass_back(request, answer, began=began)
 
 
-async def _send(request: web.Request, body: _Passage) -> aiohttp.ClientResponse:
+async def _receive(request: web.Request, body: HeldBody) -> None:
+    """Take in the whole body. Raises Invalid: it is no JSON object, or breaks a rule; UnsupportedEncoding."""
+    settings = request.app[SETTINGS]
+
+    def too_large() -> Exception:
+        return RequestTooLarge(
+            f"The request body is too large. The limit is {settings.max_line_bytes} bytes "
+            "(BATCHLINE_MAX_LINE_BYTES). Send less, or ask the operator to raise it."
+        )
+
+    async for chunk in Body(request, max_bytes=settings.max_line_bytes, too_large=too_large):
+        await body.add(chunk)
+    await body.look(partial(_refuse, settings.body_rules))
+
+
+def _refuse(rules: BodyRules, body: bytes | mmap) -> None:
+    try:
+        fault = next(rules.faults(body), None)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise not_json(exc) from exc
+    if fault is not None:
+        raise Invalid(fault.message, param=fault.param, code=fault.code)
+
+
+async def _send(request: web.Request, body: HeldBody) -> aiohttp.ClientResponse:
     try:
         async with asyncio.timeout(None) as writing:
             return await request.app[SESSION].post(
                 URL(request.app[SETTINGS].upstream_url + request.path),
-                data=body.chunks(writing),
-                headers=_onward(request),
+                data=_paced(body.pieces(), writing),
+                headers=_onward(request, body),
                 allow_redirects=False,
             )
     except (aiohttp.ClientError, OSError) as exc:
-        # What went wrong with the client's body reaches us as a failure to send it.
-        raise body.failure or _fault(exc) from exc
+        raise _fault(exc) from exc
 
 
-class _Passage:
-    """A client's body on its way to the upstream."""
-
-    def __init__(self, request: web.Request, *, max_bytes: int) -> None:
-        """Raises UnsupportedEncoding; RequestTooLarge if more than `max_bytes` are announced."""
-
-        def too_large() -> Exception:
-            return RequestTooLarge(
-                f"The request body is too large. The limit is {max_bytes} bytes "
-                "(BATCHLINE_MAX_LINE_BYTES). Send less, or ask the operator to raise it."
-            )
-
-        self._body = Body(request, max_bytes=max_bytes, too_large=too_large)
-        self.failure: Exception | None = None
-        """Why the body ended early, if it did: the session sees no more than that it did."""
-
-    async def chunks(self, writing: asyncio.Timeout) -> AsyncIterator[bytes]:
-        """Yield what arrives; `writing` runs while a piece is not taken."""
-        loop = asyncio.get_running_loop()
-        while chunk := await self._next():
-            writing.reschedule(loop.time() + _TAKE_S)
-            yield chunk
-            writing.reschedule(None)
-
-    async def _next(self) -> bytes:
-        try:
-            return await anext(aiter(self._body), b"")
-        except Exception as exc:
-            self.failure = exc
-            raise
+async def _paced(pieces: AsyncIterator[bytes], writing: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """Yield the pieces; `writing` runs while one is not taken."""
+    loop = asyncio.get_running_loop()
+    async for piece in pieces:
+        writing.reschedule(loop.time() + _TAKE_S)
+        yield piece
+        writing.reschedule(None)
 
 
-def _onward(request: web.Request) -> Mapping[str, str]:
+def _onward(request: web.Request, body: HeldBody) -> Mapping[str, str]:
     """Make the headers for the upstream: never our API key, never what rules one connection only."""
     headers = {name: request.headers[name] for name in _ONWARD if name in request.headers}
     headers["X-Request-Id"] = request_id(request)
-    if request.content_length is not None and "Content-Encoding" not in request.headers:
-        headers["Content-Length"] = str(request.content_length)
+    headers["Content-Length"] = str(body.size_bytes)
     return headers
 
 

@@ -11,6 +11,7 @@ from claims import claim_one
 
 from batchline.blobs import open_blobs
 from batchline.blobs.keys import file_key, segments_prefix
+from batchline.body_rules import NO_RULES
 from batchline.input_file import Limits
 from batchline.lines import answer_record
 from batchline.metrics import Metrics
@@ -210,6 +211,7 @@ async def admitted(bench, lines):
         bench.blobs,
         limits=limits,
         one_model=False,
+        body=NO_RULES,
         served=_nothing_known,
         clock=time.time,
     )

@@ -12,6 +12,7 @@ import typer
 from batchline import figures
 from batchline.backup import Made, back_up
 from batchline.failpoints import arm
+from batchline.service import keep_files_private
 from batchline.settings import armed_failpoints, load_settings
 
 from .failure import ExitCode, Failure
@@ -29,6 +30,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy a data directory, consistent, also while everything runs."""
+    keep_files_private()
     settings = load_settings(data_dir=data)
     arm(armed_failpoints())
     if not settings.database_path.exists():

@@ -16,12 +16,13 @@ from importlib import metadata
 from pathlib import Path
 
 from batchline import figures
+from batchline.environment import child_environment
 from batchline.errors import Invalid, StoreUnavailable, Unavailable
 from batchline.fleet.cpu import cpu_build
 from batchline.fleet.gpus import detect_gpus
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx, write_nginx
 from batchline.fleet.ports import refusal_to_listen
-from batchline.settings import Settings, child_environment
+from batchline.settings import Settings
 from batchline.store.schema import found_schema, known_schema
 
 from .findings import Finding, good, warning, wrong

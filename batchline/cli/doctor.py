@@ -20,6 +20,7 @@ from .checks_host import (
     check_versions,
     check_vllm,
 )
+from .checks_privacy import check_exposed, check_privacy
 from .checks_servers import check_backends, check_dispatcher, check_gateway, check_upstream
 from .failure import ExitCode
 from .findings import Finding, Level, any_wrong, finding_line, good, wrong
@@ -34,11 +35,14 @@ def doctor(
         typer.Option("--url", envvar="BATCHLINE_URL", help="The gateway [default: this host's]"),
     ] = None,
     api_key: ApiKey = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Close files that other users of this host can read")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check everything and say what is wrong and how to mend it."""
     found = []
-    for finding in examine(url=url, api_key=api_key):
+    for finding in examine(url=url, api_key=api_key, fix=fix):
         found.append(finding)
         if not as_json:
             put(finding_line(finding))
@@ -50,7 +54,7 @@ def doctor(
     raise typer.Exit(ExitCode.ENDED_BADLY if any_wrong(found) else ExitCode.OK)
 
 
-def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
+def examine(*, url: str | None, api_key: str | None, fix: bool = False) -> Iterator[Finding]:
     """Yield the findings of all checks, in the order in which a fault spreads."""
     yield from check_versions()
     try:
@@ -61,6 +65,8 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
     else:
         yield good("settings", "all are known and valid")
     yield from check_data_dir(settings)
+    yield from check_privacy(settings, fix=fix)
+    yield check_exposed(settings)
     yield from check_store(settings)
     yield from check_nginx()
     yield from check_vllm(settings)
@@ -75,7 +81,8 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
     )
     dispatcher = list(
         check_dispatcher(
-            f"http://{shown_address(here, settings.dispatcher_port)}", data_dir=settings.data_dir
+            f"http://{shown_address(where_to_ask(settings.dispatcher_host), settings.dispatcher_port)}",
+            data_dir=settings.data_dir,
         )
     )
     yield from check_port(
@@ -85,7 +92,7 @@ def examine(*, url: str | None, api_key: str | None) -> Iterator[Finding]:
         ours=_is_local(url, local) and _is_well(gateway),
     )
     yield from check_port(
-        "dispatcher", settings.host, settings.dispatcher_port, ours=_is_well(dispatcher)
+        "dispatcher", settings.dispatcher_host, settings.dispatcher_port, ours=_is_well(dispatcher)
     )
     yield from gateway
     yield from dispatcher

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from batchline.errors import BatchlineError
+from batchline.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.fleet.plan import Program
 from batchline.fleet.supervise import Event, Happened, Supervisor
 from batchline.origins import EVERY_HOST_WARNING
@@ -47,6 +48,8 @@ def keep_running(
 
     if settings.known.takes_every_host:
         out.print(f"[yellow]{EVERY_HOST_WARNING}[/yellow]")
+    if is_open_to_others(settings):
+        out.print(f"[yellow]{INSECURE_WARNING}[/yellow]")
     code = run_service(serve)
     out.print("Stopped; nothing is left running." if code == 0 else "Stopped.")
     return code

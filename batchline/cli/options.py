@@ -18,6 +18,14 @@ ApiKey = Annotated[
     typer.Option("--api-key", envvar="BATCHLINE_API_KEY", help="The server's key, if it asks"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output")]
+Insecure = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure",
+        help="Let other machines use it without a key, where --host is not this host's loopback",
+        show_default=False,
+    ),
+]
 BatchRef = Annotated[
     str,
     typer.Argument(

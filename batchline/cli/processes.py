@@ -12,9 +12,12 @@ from typing import Annotated
 
 import typer
 
+from batchline.exposure import check_exposure
 from batchline.failpoints import arm
-from batchline.service import run_service, set_up_logging
+from batchline.service import keep_files_private, run_service, set_up_logging
 from batchline.settings import Settings, armed_failpoints, load_settings
+
+from .options import Insecure
 
 Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
@@ -27,10 +30,12 @@ def gateway(
     *,
     host: Annotated[str | None, typer.Option(help="Address [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port [default: 5000]")] = None,
+    insecure: Insecure = None,
     data: Data = None,
 ) -> None:
     """Run the gateway: the API and the dashboard."""
-    settings = load_settings(host=host, port=port, data_dir=data)  # a wrong one is told at once
+    settings = load_settings(host=host, port=port, insecure=insecure, data_dir=data)
+    check_exposure(settings)
     from gateway.app import serve
 
     _run(serve, settings)
@@ -60,6 +65,7 @@ def dispatcher(
 
 
 def _run(serve: Serve, settings: Settings) -> None:
+    keep_files_private()
     set_up_logging(settings.log_level, as_json=settings.log_json)
     arm(armed_failpoints())
     raise typer.Exit(run_service(lambda stop: serve(settings, stop)))

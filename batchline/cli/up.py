@@ -17,6 +17,8 @@ import typer
 
 from batchline.errors import Invalid
 
+from .options import Insecure
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,32 +33,41 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of files, results and logs [default: .batchline/data]"),
 ]
+Model = Annotated[
+    str | None, typer.Option(help="Hugging Face name or folder of a model [default: a small one]")
+]
+CpuServers = Annotated[
+    int | None, typer.Option(help="Run this many CPU servers instead; 2 where there is no GPU")
+]
+VllmArguments = Annotated[
+    list[str] | None,
+    typer.Option(help="Passed to every vLLM server, such as --vllm-arg=--seed=1; repeatable"),
+]
+VllmVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A variable of every vLLM server, NAME=VALUE, or NAME of one that is set here; repeatable"
+    ),
+]
+DemoFile = Annotated[Path | None, typer.Option(help="Answer this batch file once everything is up")]
 _CLOSING_S = 20.0  # what the processes of a run take beyond their grace, until they are gone
 _SLACK_S = 600  # nginx waits this much longer than the dispatcher, which therefore gives up first
 
 
 def up(
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Hugging Face name or folder of a model [default: a small one]"),
-    ] = None,
+    model: Model = None,
     revision: Annotated[str | None, typer.Option(help="Revision of the model")] = None,
     gpus: Annotated[str, typer.Option(help="How many GPUs to use, or auto for all")] = "auto",
-    cpu: Annotated[
-        int | None, typer.Option(help="Run this many CPU servers instead; 2 where there is no GPU")
-    ] = None,
+    cpu: CpuServers = None,
     tensor_parallel_size: Annotated[int, typer.Option(help="GPUs for each server")] = 1,
-    vllm_arg: Annotated[
-        list[str] | None,
-        typer.Option(help="Passed to every vLLM server, such as --vllm-arg=--seed=1; repeatable"),
-    ] = None,
-    demo: Annotated[
-        Path | None, typer.Option(help="Answer this batch file once everything is up")
-    ] = None,
+    vllm_arg: VllmArguments = None,
+    vllm_env: VllmVariables = None,
+    demo: DemoFile = None,
     data: Data = None,
     host: Host = None,
     port: HostPort = None,
+    insecure: Insecure = None,
     nginx_port: Annotated[int, typer.Option(help="Port of nginx")] = 8000,
     first_backend_port: Annotated[int, typer.Option(help="Port of the first vLLM server")] = 8001,
 ) -> None:
@@ -66,7 +77,7 @@ def up(
     from batchline.fleet.cpu import cpu_build
     from batchline.fleet.nginx import find_nginx
 
-    settings = _settings(data_dir=data, host=host, port=port)
+    settings = _settings(data_dir=data, host=host, port=port, insecure=insecure)
     if demo is not None and not demo.is_file():
         raise Invalid(f"--demo {demo}: there is no such file.")
     find_nginx()
@@ -79,6 +90,9 @@ def up(
         revision=revision,
         tensor_parallel_size=tensor_parallel_size,
         vllm_args=tuple(vllm_arg or ()),
+        env=_variables(vllm_env or ()),
+        api_key=settings.upstream_api_key,
+        media_domains=settings.media_domains,
         logs=settings.data_dir / "logs",
         first_port=first_backend_port,
     )
@@ -92,6 +106,7 @@ def serve(
     *,
     host: Host = None,
     port: HostPort = None,
+    insecure: Insecure = None,
     data: Data = None,
     upstream: Annotated[
         str | None, typer.Option(help="Where lines are sent: any OpenAI-compatible URL")
@@ -110,6 +125,7 @@ def serve(
         data_dir=data,
         host=host,
         port=port,
+        insecure=insecure,
         upstream_url=upstream,
         backend_urls=tuple(backend) if backend else None,
     )
@@ -155,17 +171,22 @@ def _start(
 
 
 def _settings(**given: object) -> Settings:
+    """Read the settings of what is to be started; from here on what is written is its owner's alone."""
+    from batchline.exposure import check_exposure
+    from batchline.service import keep_files_private
     from batchline.settings import load_settings
 
+    keep_files_private()
     settings = load_settings(**given)
+    check_exposure(settings)
     # Absolute: a child may not rely on the folder that this process was started in.
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
 
 
 def _choose(gpus: str, cpu: int | None) -> OnGpus | OnCpu:
+    from batchline.environment import child_environment
     from batchline.fleet.choose import choose
     from batchline.fleet.gpus import detect_gpus
-    from batchline.settings import child_environment
 
     visible = child_environment().get("CUDA_VISIBLE_DEVICES")
     return choose(gpus=gpus, cpu=cpu, detect=lambda: detect_gpus(visible=visible))
@@ -192,6 +213,20 @@ def _plan_servers(
     if isinstance(hardware, OnCpu):
         return plan_cpu_servers(options, hardware.count, python=build.python)
     return plan_gpu_servers(options, hardware.gpus, vllm=(_find_vllm(),))
+
+
+def _variables(given: Sequence[str]) -> dict[str, str]:
+    """Read NAME=VALUE, and NAME as that of this process. Raises Invalid: there is no such variable."""
+    from batchline.environment import child_environment
+
+    ours = child_environment()
+    found = {}
+    for text in given:
+        name, is_set, value = text.partition("=")
+        if not name or not (is_set or name in ours):
+            raise Invalid(f"--vllm-env {text}: write NAME=VALUE, or name a variable that is set.")
+        found[name] = value if is_set else ours[name]
+    return found
 
 
 def _find_vllm() -> str:
@@ -246,13 +281,16 @@ def _plan_services(settings: Settings) -> list[tuple[Program]]:
         "DATA_DIR": str(settings.data_dir),
         "HOST": settings.host,
         "PORT": str(settings.port),
+        "DISPATCHER_HOST": settings.dispatcher_host,
         "DISPATCHER_PORT": str(settings.dispatcher_port),
+        "INSECURE": str(settings.insecure),
         "UPSTREAM_URL": settings.upstream_url,
         "BACKEND_URLS": ",".join(settings.backend_urls),
     }
     gateway, dispatcher = plan_services(
-        host=settings.host,
+        gateway_host=settings.host,
         gateway_port=settings.port,
+        dispatcher_host=settings.dispatcher_host,
         dispatcher_port=settings.dispatcher_port,
         logs=settings.data_dir / "logs",
         env={PREFIX + name: value for name, value in env.items()},
@@ -277,7 +315,7 @@ def _check_ports(
         Port("the gateway", settings.host, settings.port, "choose another with --port"),
         Port(
             "the dispatcher",
-            settings.host,
+            settings.dispatcher_host,
             settings.dispatcher_port,
             "set BATCHLINE_DISPATCHER_PORT",
         ),

@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from batchline.environment import child_environment
 from batchline.errors import Unavailable
-from batchline.settings import child_environment
-
-from .plan import FOREIGN_VARIABLES
 
 VERSION = "0.32.0"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+_OF_OUR_PYTHON = frozenset(
+    {"PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV"}
+)
+"""What belongs to our own virtual environment, and not to the one that is made here."""
 _NEEDED_BYTES = 4 * 1024**3  # 2.5 GB installed, and the wheels on their way
 _STEP_TIMEOUT_S = 1800.0  # a slow line downloads 600 MB in this
 _LOG_LINES_SHOWN = 8
@@ -176,9 +178,7 @@ def _forget_packages(build: CpuBuild) -> None:
 
 def _run(build: CpuBuild, commands: list[list[str]], *, what: str) -> None:
     """Run the commands side by side, their output into the log; all must succeed."""
-    env = child_environment(
-        {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}, without=FOREIGN_VARIABLES
-    )
+    env = child_environment({"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}, without=_OF_OUR_PYTHON)
     with build.log.open("ab") as log:
         children = [
             subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env)

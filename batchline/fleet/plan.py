@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchline.errors import Invalid
 from batchline.identity import Part
 from batchline.listening import LOOPBACK, shown_address, where_to_ask
+from batchline.origins import EVERY
 
 from .gpus import Gpu
 
@@ -25,6 +26,7 @@ _VLLM_GRACE_S = _VLLM_DRAIN_S + 15.0  # after the drain it still has to free its
 _SERVICE_GRACE_S = 10.0
 _VLLM_ENVIRONMENT = {
     "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "65",  # uvicorn's 5 s loses races against client pools
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",  # else an allowed host leads to any other
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
@@ -34,14 +36,21 @@ _CPU_ENVIRONMENT = _VLLM_ENVIRONMENT | {
     "OMP_NUM_THREADS": "1",  # two servers on two cores
     "CUDA_VISIBLE_DEVICES": "",
 }
-FOREIGN_VARIABLES = frozenset(
-    {"PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV"}
+_VLLM_INHERITS = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_*"),
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_*", "NVIDIA_*", "NCCL_*", "GLOO_*", "UCX_*"),
+    *("VLLM_*", "HF_*", "HUGGING_FACE_*", "HUGGINGFACE_*", "TRANSFORMERS_*", "TOKENIZERS_*"),
+    *("TORCH*", "PYTORCH_*", "TRITON_*", "FLASHINFER_*", "RAY_*"),
+    *("OMP_*", "MKL_*", "KMP_*", "GOMP_*", "OPENBLAS_*"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
-"""What batchline's own virtual environment must not pass on to the one of the CPU build.
-
-Without byte code each of a server's three processes compiles thousands of modules again: measured, two
-minutes instead of 45 s until it answers.
-"""
+"""What a model server may see of our environment; `*` stands for any end. Our keys, and whatever else an
+operator's shell holds, are not among it; nor is what belongs to our own virtual environment: without byte
+code, for one, each server compiles thousands of modules again (two minutes instead of 45 s, measured)."""
+_NO_DOMAIN = "no-domain-is-allowed.invalid"
+"""vLLM takes an empty list for every domain; this name is nobody's (RFC 2606)."""
 
 # Measured on 2 cores: more than 32 sequences add no throughput, and eager mode starts in half the time.
 _CPU_FLAGS = (
@@ -57,7 +66,7 @@ _CPU_FLAGS = (
 class Program:
     """A process to keep running; it is ready when `health_path` on `port` answers 200.
 
-    It inherits this process's environment, less the names in `without`, plus `env`.
+    It inherits this process's environment, or of it what `inherits` names, plus `env`.
     """
 
     name: str
@@ -66,7 +75,7 @@ class Program:
     health_path: str
     log: Path
     env: Mapping[str, str] = field(default_factory=dict)
-    without: Collection[str] = ()
+    inherits: tuple[str, ...] | None = None
     grace_s: float = _SERVICE_GRACE_S
     stop_signal: signal.Signals = signal.SIGTERM
     """What tells it to finish what it has and to end."""
@@ -96,6 +105,12 @@ class ModelOptions:
     revision: str | None = None
     tensor_parallel_size: int = 1
     vllm_args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Given to each server beyond what it needs by itself."""
+    api_key: str | None = None
+    """What the servers ask for; None: nothing."""
+    media_domains: tuple[str, ...] = ()
+    """From which they fetch what requests name by URL; `*`: from any."""
 
 
 def plan_gpu_servers(
@@ -165,7 +180,6 @@ def plan_cpu_servers(options: ModelOptions, count: int, *, python: Path) -> tupl
             # The packaged model lies in a folder: then nothing is looked up in the network.
             env=_CPU_ENVIRONMENT
             | ({"HF_HUB_OFFLINE": "1"} if Path(options.model).is_absolute() else {}),
-            without=FOREIGN_VARIABLES,
         )
         for number in range(count)
     )
@@ -178,9 +192,11 @@ def _server(
     start: tuple[str, ...],
     flags: tuple[str, ...],
     env: Mapping[str, str],
-    without: Collection[str] = (),
 ) -> Program:
     name = f"vllm-{number}"
+    domains = options.media_domains or (_NO_DOMAIN,)
+    # Ours alone: the dispatcher sends no other.
+    key = {"VLLM_API_KEY": options.api_key or ""}
     port = options.first_port + number
     return Program(
         name=name,
@@ -191,13 +207,14 @@ def _server(
             *("--served-model-name", options.served_name),
             *("--host", LOOPBACK),
             *("--port", str(port)),
+            *(() if EVERY in domains else ("--allowed-media-domains", *domains)),
             "--disable-uvicorn-access-log",  # one log line per request fills disks
             *options.vllm_args,  # last, so that the user's flags win
         ),
         health_path="/health",
         log=options.logs / f"{name}.log",
-        env=env,
-        without=without,
+        env={**env, **key, **options.env},
+        inherits=_VLLM_INHERITS,
         grace_s=_VLLM_GRACE_S,
     )
 
@@ -216,8 +233,9 @@ def plan_nginx(argv: tuple[str, ...], *, port: int, log: Path) -> Program:
 
 def plan_services(
     *,
-    host: str,
+    gateway_host: str,
     gateway_port: int,
+    dispatcher_host: str,
     dispatcher_port: int,
     logs: Path,
     env: Mapping[str, str],
@@ -232,7 +250,7 @@ def plan_services(
         name="gateway",
         argv=(*entry, "gateway"),
         part=Part.GATEWAY,
-        host=where_to_ask(host),
+        host=where_to_ask(gateway_host),
         port=gateway_port,
         health_path="/health",
         log=logs / "gateway.log",
@@ -243,7 +261,7 @@ def plan_services(
         name="dispatcher",
         argv=(*entry, "dispatcher"),
         part=Part.DISPATCHER,
-        host=where_to_ask(host),
+        host=where_to_ask(dispatcher_host),
         port=dispatcher_port,
         health_path="/health",
         log=logs / "dispatcher.log",

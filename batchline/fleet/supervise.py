@@ -20,9 +20,9 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from batchline.environment import child_environment
 from batchline.errors import Unavailable
 from batchline.service import die_with_parent
-from batchline.settings import child_environment
 
 from . import watchdog
 from .health import is_healthy
@@ -257,7 +257,7 @@ async def _spawn(program: Program) -> Process:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=child_environment(program.env, without=program.without),
+            env=child_environment(program.env, only=program.inherits),
             start_new_session=True,
             preexec_fn=partial(die_with_parent, program.stop_signal),
         )

@@ -7,6 +7,7 @@ import json
 import pytest
 from inputs import BODY, BROKEN, line
 
+from batchline.body_rules import NO_RULES
 from batchline.input_file import Limits
 from batchline.states import BatchStatus
 from dispatcher.admit import Admission
@@ -64,7 +65,13 @@ async def test_a_hostile_line_fails_the_batch_and_is_named(store, blobs, clock, 
     limits = Limits(lines=100, line_bytes=MOST_BYTES, faults=10)
 
     await Admission(
-        store, blobs, limits=limits, one_model=False, served=nobody_knows, clock=clock
+        store,
+        blobs,
+        limits=limits,
+        one_model=False,
+        body=NO_RULES,
+        served=nobody_knows,
+        clock=clock,
     ).admit(batch)
 
     failed = await store.get_batch(batch.id)

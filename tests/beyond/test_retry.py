@@ -40,7 +40,7 @@ async def test_exactly_the_failed_lines_run_again_byte_for_byte(house, upstream)
     """A new file and a new batch, linked; between them the two batches answer every line."""
     upstream.script = refusing(0, 3, 9)
     lines = [line.decode() for line in requests(10).splitlines()]
-    lines[3] = lines[3].replace('"tag"', '"n": 12345678901234567890,  "x": 1e-07, "tag"')
+    lines[3] = lines[3].replace('"tag"', '"seed": 12345678901234567890,  "x": 1e-07, "tag"')
     content = "\ufeff" + lines[0] + "\r\n\n  \n" + "\n".join(lines[1:])
     first = await run(house, content, metadata={"name": "nightly"}, output_expires_after_s=7200)
 

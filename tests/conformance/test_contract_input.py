@@ -25,7 +25,7 @@ async def answered(api, content, **fields):
 async def test_a_line_is_one_request(api):
     """Its body, and nothing else of it, goes to the model server, once."""
     sent = body(
-        n=98765432109876543210,
+        seed=98765432109876543210,
         stop=None,
         response_format=None,
         chat_template_kwargs={"enable_thinking": False},

@@ -11,9 +11,8 @@ from batchline.origins import Access, Head, Known, host_of, is_address, judge, k
 from batchline.settings import Settings
 
 KNOWN = known(
-    host="gpu-box",
-    allowed_hosts=("batch.example.org", "gateway"),
-    allowed_origins=("https://app.example.org", "chrome-extension://abcdef"),
+    hosts=("gpu-box", "batch.example.org", "gateway"),
+    origins=("https://app.example.org", "chrome-extension://abcdef"),
 )
 HERE = "localhost:5000"
 GRANTED, PREFLIGHT = Access.GRANTED, Access.PREFLIGHT
@@ -72,7 +71,7 @@ def test_a_request_without_a_host_is_let_in():
 @pytest.mark.parametrize("host", [host for host in NOT_OURS if host])
 def test_a_star_takes_every_name(host):
     """For a name that nobody can tell before."""
-    every = known(host="127.0.0.1", allowed_hosts=("*",), allowed_origins=())
+    every = known(hosts=("127.0.0.1", "*"), origins=())
 
     assert every.takes_every_host
     assert judge(Head("GET", hosts=(host,)), every) is GRANTED
@@ -186,7 +185,13 @@ def test_the_settings_name_hosts_and_origins():
         allowed_origins="https://App.example.org/,http://localhost:3000",
     )
 
-    assert told.known.hosts == {"localhost", "gpu-box", "batch.example.org", "10.0.0.7"}
+    assert told.known.hosts == {
+        "localhost",
+        "127.0.0.1",
+        "gpu-box",
+        "batch.example.org",
+        "10.0.0.7",
+    }
     assert told.known.origins == {"https://app.example.org", "http://localhost:3000"}
 
 

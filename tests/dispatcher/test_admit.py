@@ -8,6 +8,7 @@ import json
 import pytest
 from inputs import line, requests
 
+from batchline.body_rules import NO_RULES
 from batchline.input_file import Limits
 from batchline.states import BatchStatus
 from dispatcher.admit import Admission
@@ -139,7 +140,13 @@ async def test_a_cancel_before_or_during_admission_ends_with_nothing_done(bench,
 
     limits = Limits(lines=1000, line_bytes=10_000, faults=50)
     admission = Admission(
-        bench.store, bench.blobs, limits=limits, one_model=False, served=served, clock=clock
+        bench.store,
+        bench.blobs,
+        limits=limits,
+        one_model=False,
+        body=NO_RULES,
+        served=served,
+        clock=clock,
     )
     await admission.admit(late)
     await bench.store.cancel_batch(early.id, now=early.created_at + 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchline.environment import child_environment
 from batchline.errors import Invalid
 from batchline.fleet.choose import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choose
 from batchline.fleet.gpus import Gpu
@@ -97,11 +98,70 @@ def test_servers_keep_connections_longer_than_their_clients():
     assert {server.env["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] for server in servers} == {"65"}
 
 
-def test_cpu_servers_leave_our_virtual_environment_behind():
-    """Our PYTHONPATH and byte-code switch would break or slow down their interpreter."""
-    (server,) = plan_cpu_servers(options(), 1, python=Path("/python"))
+@pytest.mark.parametrize(
+    ("name", "is_passed"),
+    [
+        ("PATH", True),
+        ("HF_TOKEN", True),
+        ("VLLM_LOGGING_LEVEL", True),
+        ("https_proxy", True),
+        ("LC_ALL", True),
+        ("BATCHLINE_API_KEY", False),
+        ("BATCHLINE_UPSTREAM_API_KEY", False),
+        ("AWS_SECRET_ACCESS_KEY", False),
+        ("OPENAI_API_KEY", False),
+        ("PYTHONPATH", False),
+        ("PYTHONDONTWRITEBYTECODE", False),
+        ("VIRTUAL_ENV", False),
+    ],
+)
+def test_servers_see_no_more_of_our_environment_than_they_need(name, is_passed, monkeypatch):
+    """No secret of the operator's, and nothing of our virtual environment."""
+    monkeypatch.setenv(name, "x")
+    (on_cpu,) = plan_cpu_servers(options(), 1, python=Path("/python"))
+    (on_gpu,) = plan_gpu_servers(options(), GPUS[:1], vllm=["vllm"])
 
-    assert {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"} <= set(server.without)
+    for server in (on_cpu, on_gpu):
+        assert (name in child_environment(server.env, only=server.inherits)) is is_passed
+
+
+@pytest.mark.parametrize(("given", "asked"), [("secret", "secret"), (None, "")])
+def test_servers_ask_for_the_key_that_the_dispatcher_sends(given, asked, monkeypatch):
+    """And for none that only our shell knows."""
+    monkeypatch.setenv("VLLM_API_KEY", "of the shell")
+    (server,) = plan_cpu_servers(options(api_key=given), 1, python=Path("/python"))
+
+    assert child_environment(server.env, only=server.inherits)["VLLM_API_KEY"] == asked
+
+
+@pytest.mark.parametrize(
+    ("domains", "flags"),
+    [
+        ((), ["no-domain-is-allowed.invalid"]),
+        (("a.example", "b.example"), ["a.example", "b.example"]),
+        (("*",), None),
+    ],
+)
+def test_servers_fetch_from_named_hosts_alone(domains, flags):
+    """VLLM takes an empty list for every host, and follows redirects unless it is told."""
+    (server,) = plan_cpu_servers(options(media_domains=domains), 1, python=Path("/python"))
+
+    argv = list(server.argv)
+    assert ("--allowed-media-domains" in argv) is (flags is not None)
+    if flags:
+        at = argv.index("--allowed-media-domains")
+        assert argv[at + 1 : at + 1 + len(flags)] == flags
+        assert argv[at + 1 + len(flags)].startswith("--")
+    assert server.env["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] == "0"
+
+
+def test_an_operators_variables_win():
+    """Whatever a server needs that we do not know of."""
+    (server,) = plan_cpu_servers(
+        options(env={"VLLM_MEDIA_URL_ALLOW_REDIRECTS": "1"}), 1, python=Path("/python")
+    )
+
+    assert server.env["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] == "1"
 
 
 @pytest.mark.parametrize(("model", "offline"), [("/folder", True), ("Qwen/Qwen3-0.6B", False)])
@@ -115,8 +175,9 @@ def test_only_a_model_in_a_folder_is_served_offline(model, offline):
 def test_the_gateway_is_asked_where_it_can_be_reached():
     """Listening on every address, it is looked for on the loopback one."""
     gateway, dispatcher = plan_services(
-        host="0.0.0.0",
+        gateway_host="0.0.0.0",
         gateway_port=5000,
+        dispatcher_host="127.0.0.1",
         dispatcher_port=5001,
         logs=Path("/logs"),
         env={"BATCHLINE_PORT": "5000"},
@@ -137,7 +198,10 @@ def test_both_are_asked_on_the_address_that_they_listen_on():
         "grace_s": 1.0,
     }
 
-    asked = {host: [p.address for p in plan_services(host=host, **rest)] for host in ("::1", "::")}
+    asked = {
+        host: [p.address for p in plan_services(gateway_host=host, dispatcher_host=host, **rest)]
+        for host in ("::1", "::")
+    }
 
     assert asked == {"::1": ["[::1]:1", "[::1]:2"], "::": ["127.0.0.1:1", "127.0.0.1:2"]}
 

@@ -241,23 +241,24 @@ async def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(make_progr
     assert not psutil.pid_exists(ready.pid)
 
 
-async def test_children_get_their_environment_and_not_what_is_withheld(
+async def test_children_get_their_environment_and_no_more_than_they_may_inherit(
     make_program, supervise, monkeypatch
 ):
-    """`env` is added to the inherited environment, `without` is taken out of it."""
-    monkeypatch.setenv("VIRTUAL_ENV", "ours")
+    """`env` is added to what `inherits` names, by whole names and by their beginnings."""
+    monkeypatch.setenv("OUR_KEY", "ours")
+    monkeypatch.setenv("HF_TOKEN", "hf")
     program = make_program(
         "a",
-        "import os; print(os.environ['CARDS'], os.environ.get('VIRTUAL_ENV'), flush=True)\n"
+        "import os; print(*map(os.environ.get, ['CARDS', 'HF_TOKEN', 'OUR_KEY']), flush=True)\n"
         + SERVER,
         env={"CARDS": "0,1"},
-        without=("VIRTUAL_ENV",),
+        inherits=("PATH", "PYTHONPATH", "HF_*"),
     )
     _, story, _, _ = supervise([program])
 
     await story.until(Happened.READY, 1)
 
-    assert program.log.read_text().split() == ["0,1", "None"]
+    assert program.log.read_text().split() == ["0,1", "hf", "None"]
 
 
 async def test_children_survive_ctrl_c_meant_for_their_parent(make_program, supervise):

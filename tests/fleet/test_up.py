@@ -95,6 +95,26 @@ def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
         find_nginx()
 
 
+@pytest.mark.parametrize("command", ["up", "serve", "gateway"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7"])
+def test_without_a_key_nothing_starts_that_other_machines_reach(batchline, tmp_path, command, host):
+    """Told before anything is written or installed."""
+    done = batchline(command, "--host", host, "--data", "data")
+
+    assert done.returncode == 2
+    assert f"it would listen on {host} (--host, BATCHLINE_HOST)" in done.stderr
+    assert "--insecure" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_variable_of_a_server_is_told(batchline):
+    """NAME passes one on; there must be one."""
+    done = batchline("up", "--cpu", "1", "--vllm-env", "NO_SUCH_VARIABLE")
+
+    assert done.returncode == 2
+    assert "--vllm-env NO_SUCH_VARIABLE: write NAME=VALUE" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -137,12 +157,16 @@ def test_settings_that_cannot_work_stop_every_start(batchline, tmp_path, monkeyp
 
 
 def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
-    """Gateway and dispatcher answer; after SIGINT the exit code is 0 and nobody is left."""
+    """Gateway and dispatcher answer; after SIGINT the exit code is 0 and nobody is left.
+
+    The dispatcher stays on loopback wherever the gateway listens, and what they write is their owner's.
+    """
     port, ops_port = free_port(), free_port()
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "batchline.cli.main", "serve"),
             *("--port", str(port), "--data", str(tmp_path / "data")),
+            *("--host", "0.0.0.0", "--insecure"),
             *("--upstream", f"http://127.0.0.1:{free_port()}"),
         ],
         env=os.environ | {"PYTHONPATH": str(ROOT), "BATCHLINE_DISPATCHER_PORT": str(ops_port)},
@@ -155,6 +179,10 @@ def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
             wait_until_up(f"http://127.0.0.1:{number}/health", process)
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 2
+        assert listening(family) == {port: "0.0.0.0", ops_port: "127.0.0.1"}
+        assert [
+            path for path in (tmp_path / "data").rglob("*") if path.stat().st_mode & 0o077
+        ] == []
 
         process.send_signal(signal.SIGINT)
 
@@ -163,6 +191,15 @@ def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def listening(family: list[psutil.Process]) -> dict[int, str]:
+    return {
+        connection.laddr.port: connection.laddr.ip
+        for process in family
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
 
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -7,11 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from batchline.errors import Invalid
+from batchline.exposure import check_exposure
 from batchline.fleet.gpus import Gpu
 from batchline.fleet.plan import (
     CPU_MODEL_NAME,
@@ -32,6 +35,7 @@ NGINX = {
 }
 GPU_FILES = [name for name in SERVERS if "cpu" not in name]
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+OF_UP = {"fleet_cache_dir", "media_domains"}
 OURS = ("gateway", "dispatcher")
 UVICORN_KEEP_ALIVE_S = 5  # vLLM's default, VLLM_HTTP_TIMEOUT_KEEP_ALIVE
 
@@ -136,7 +140,7 @@ def test_the_processes_are_told_where_the_others_are(name, service):
     assert told.upstream_url == "http://nginx:8000"
     assert told.backend_urls == tuple(f"http://{server}:8000" for server in servers(name))
     assert told.data_dir == Path("/data")
-    assert told.host == "0.0.0.0"
+    assert (told.host, told.dispatcher_host) == ("0.0.0.0", "0.0.0.0")
 
 
 @every_file
@@ -179,8 +183,8 @@ def test_health_checks_and_ports_agree_with_what_the_processes_listen_on(name):
 def test_every_setting_can_be_given_and_no_other_name_is_passed(name):
     """A setting missing from the compose file could not be changed; an unknown one stops the start."""
     known = {
-        PREFIX + field.upper() for field in Settings.model_fields if not field.startswith("fleet_")
-    }  # `up` alone reads those of the fleet: here the fleet is the compose file
+        PREFIX + field.upper() for field in Settings.model_fields if field not in OF_UP
+    }  # here the fleet is the compose file
 
     for service in OURS:
         assert set(compose(name)["services"][service]["environment"]) == known
@@ -279,6 +283,49 @@ def test_the_cpu_image_runs_like_a_cpu_server_of_batchline_up():
     assert set(planned.argv) - set(own_place) <= set(argv)
     for key, value in planned.env.items():
         assert f" {key}={value}" in image or not value, key
+
+
+def test_the_installer_of_the_cpu_image_gets_the_modules_that_it_needs(tmp_path):
+    """It is given few, so that a change elsewhere does not install 2.5 GB again."""
+    stage = text("Dockerfile").split("AS vllm-cpu-build\n")[1].split("\nFROM ")[0]
+    for sources, target in re.findall(r"^COPY (batchline.*) (\S+)$", stage, re.MULTILINE):
+        for source in map(Path, sources.split()):
+            copied = tmp_path / target / ("" if (ROOT / source).is_dir() else source.name)
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, copied, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, copied)
+    (tmp_path / "batchline" / "__init__.py").touch()  # else an installed batchline is found instead
+    code = "import batchline.fleet.cpu as m; print(m.__file__)"
+
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+
+    assert ran.stdout.strip() == str(tmp_path / "batchline/fleet/cpu.py"), ran.stderr
+
+
+@every_file
+def test_a_port_published_to_others_wants_a_key(name):
+    """Inside their network the containers listen on every address: the host's port decides."""
+    environment = {
+        key: value
+        for key, value in compose(name)["services"]["gateway"]["environment"].items()
+        if value is not None
+    }
+    published = compose(name)["services"]["gateway"]["ports"]
+    given = {key.removeprefix(PREFIX).lower(): value for key, value in environment.items()}
+
+    check_exposure(Settings(_env_file=None, **given))
+    with pytest.raises(Invalid, match=r"published on 0\.0\.0\.0 \(BATCHLINE_COMPOSE_BIND"):
+        check_exposure(Settings(_env_file=None, **given | {"published_on": "0.0.0.0"}))
+
+    assert published == ["127.0.0.1:5000:5000"]
+    assert "${BATCHLINE_COMPOSE_BIND:-127.0.0.1}" in text(name).split("BATCHLINE_PUBLISHED_ON: ")[1]
+    assert all(
+        port.startswith("127.0.0.1:")
+        for service in compose(name)["services"].values()
+        for port in service.get("ports", [])
+    )
 
 
 @every_file

@@ -37,7 +37,7 @@ ONLY_IN = {
         "batchline/fleet/watchdog.py",
     },
 }
-ENVIRON = {"batchline/settings.py"}
+ENVIRON = {"batchline/environment.py", "batchline/settings.py"}
 AIOHTTP_CLIENT = {"dispatcher/upstream.py", "dispatcher/probe.py", "gateway/proxy.py"}
 HTTPX = "batchline/cli/"
 

@@ -71,6 +71,7 @@ SAMPLES = {
     "batchline.lines._STRAY": '{"a\\n": -Infinity, "b": NaN}',
     "batchline.listening._NAME": "gpu-box.example.org",
     "batchline.listening._NUMBERS": "1.2.3",
+    "batchline.setting_types._FIELD": "chat_template",
     "batchline.origins._NAME": "gpu-box.example.org",
     "batchline.origins._ORIGIN": "https://app.example.org:8443",
     "batchline.parameters._WHOLE_NUMBER": "-12",

@@ -1,0 +1,109 @@
+"""What a request may not ask of an engine: fields that are refused, and how high others may be. Pure.
+
+An engine obeys whoever reaches it: one field makes it keep 16,384 sequences for a line, another runs a
+template of the client's or opens tensors that it sent. Admission applies these rules to the lines of
+batches, the gateway to interactive requests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from mmap import mmap
+
+import msgspec
+
+from .model import Fault
+from .parameters import shown
+
+REFUSED_BY_DEFAULT = (
+    "chat_template",  # a program of the client's, run by the server
+    "ec_transfer_params",
+    "kv_transfer_params",  # names other hosts to fetch from, and memory to keep
+    "logits_processors",  # names code to import
+    "media_io_kwargs",
+    "mm_processor_kwargs",  # how much an image is blown up
+    "prompt_embeds",  # tensors, opened by the engine
+)
+HIGHEST_BY_DEFAULT = (("best_of", 128), ("n", 128))  # OpenAI's bound of n
+NEEDED = frozenset({"model", "messages", "prompt", "input", "stream"})
+"""Fields that no rule may be about."""
+_LONGEST_VALUE = 512  # bytes; a number that is written longer is over every bound
+_NULL = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRules:
+    """The rules of one server; both parts may be empty. Fields are those of the body itself, no deeper."""
+
+    refused: tuple[str, ...] = ()
+    highest: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields that some rule is about, sorted."""
+        return tuple(sorted({*self.refused, *(name for name, _ in self.highest)}))
+
+    def faults(self, body: bytes | mmap | msgspec.Raw, *, prefix: str = "") -> Iterator[Fault]:
+        """Yield what breaks the rules, by name; `prefix` comes before the names in `param`.
+
+        Raises msgspec.DecodeError, RecursionError: the body is no JSON object.
+        """
+        names = self.names
+        found = _decoder(names).decode(body)
+        for name, attribute in zip(names, found.__struct_fields__, strict=True):
+            raw = getattr(found, attribute)
+            if raw is msgspec.UNSET:
+                continue
+            value = memoryview(raw)[: _LONGEST_VALUE + 1].tobytes()
+            if fault := self._fault(name, value, param=prefix + name):
+                yield fault
+
+    def _fault(self, name: str, value: bytes, *, param: str) -> Fault | None:
+        if value == _NULL:
+            return None
+        if name in self.refused:
+            message = (
+                f"Unsupported parameter: '{name}'. This server refuses it (BATCHLINE_REFUSED_FIELDS). "
+                "Leave it out, or ask the operator to allow it."
+            )
+            return Fault("unsupported_parameter", message, None, param)
+        highest = dict(self.highest)[name]
+        if not _is_above(value, highest):
+            return None
+        message = (
+            f"Invalid '{name}': integer above maximum value. Expected a value <= {highest}, but got "
+            f"{shown(value.decode('utf-8', 'replace'))} instead (BATCHLINE_HIGHEST_VALUES)."
+        )
+        return Fault("integer_above_max_value", message, None, param)
+
+
+NO_RULES = BodyRules()
+
+
+@lru_cache(maxsize=4)
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
+    """Make a decoder that keeps these fields and passes over all others, however many there are."""
+    kept = [
+        (
+            f"field_{number}",
+            msgspec.Raw | msgspec.UnsetType,
+            msgspec.field(default=msgspec.UNSET, name=name),
+        )
+        for number, name in enumerate(names)
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("Kept", kept))
+
+
+def _is_above(value: bytes, highest: int) -> bool:
+    """Whether a server may read this as a higher number; texts that hold one count (Pydantic reads them)."""
+    if len(value) > _LONGEST_VALUE:
+        return True
+    try:
+        given = json.loads(value)
+        number = float(given) if isinstance(given, str) else given
+    except ValueError:
+        return False
+    return isinstance(number, int | float) and number > highest

@@ -1,0 +1,101 @@
+"""A request's body received whole before it goes on: in memory while short, beyond in a file without a name.
+
+So many clients may send at once that their bodies fit into no memory; and what is not sent on before it is
+whole can still be refused for what stands at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+from batchline.refusal import disk_refusal
+
+from .room import Room
+
+T = TypeVar("T")
+
+SHORT_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 18
+
+
+class HeldBody:
+    """Add what arrives, then look at the whole, and send it on in pieces. As a context, it ends the file."""
+
+    def __init__(self, folder: Path, *, room: Room) -> None:
+        """`folder`: where the file of a long body is, which has no name and ends with this process."""
+        self._folder = folder
+        self._room = room
+        self._short = bytearray()
+        self._file: IO[bytes] | None = None
+        self.size_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    async def add(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises DiskFull, StoreUnavailable."""
+        self.size_bytes += len(chunk)
+        if self.size_bytes <= SHORT_BYTES:
+            self._short += chunk
+            return
+        self._room.need(len(chunk))
+        await asyncio.to_thread(self._write, chunk)
+
+    async def look(self, read: Callable[[bytes | mmap.mmap], T]) -> T:
+        """Return what `read` makes of the whole; it may keep no part of it."""
+        if self._file is None:
+            return read(bytes(self._short))
+        return await asyncio.to_thread(self._look, self._file, read)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the whole from its start."""
+        if self._file is None:
+            yield bytes(self._short)
+            return
+        at = 0
+        while piece := await asyncio.to_thread(os.pread, self._file.fileno(), _PIECE_BYTES, at):
+            at += len(piece)
+            yield piece
+
+    def _write(self, chunk: bytes) -> None:
+        with _translated():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+                _write_all(self._file, self._short)
+                self._short.clear()
+            _write_all(self._file, chunk)
+
+    def _look(self, file: IO[bytes], read: Callable[[bytes | mmap.mmap], T]) -> T:
+        with _translated(), mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            return read(whole)
+
+
+def _write_all(file: IO[bytes], data: bytes | bytearray) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise disk_refusal(exc, what="the body of a request") from exc
