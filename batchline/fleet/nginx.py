@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from batchline.endpoints import ENDPOINTS, MODELS
 from batchline.errors import Invalid
 from batchline.origins import EVERY
 
@@ -29,6 +30,8 @@ READ_TIMEOUT_S = 7200
 FAULT_NO_BACKEND = "no_backend"
 FAULT_BACKEND_FAILED = "backend_failed"
 
+_LOOKS = (MODELS, "/health", "/metrics")
+"""What may be read: a dispatcher that knows no servers but nginx probes it as one."""
 _PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 _COMPOSE_PORT = 8000
 _COMPOSE_NAME = "nginx"
@@ -70,6 +73,8 @@ def render_nginx(
         group=GROUP,
         pool="batchline_backend_",
         header=BACKEND_HEADER,
+        endpoints=ENDPOINTS,
+        looks=_LOOKS,
         listen=listen,
         run_dir=run_dir,
         error_log=error_log,

@@ -301,7 +301,7 @@ async def test_a_stream_passes_chunk_by_chunk(backends, start_proxy):
 
     backends[0].script = stream
     async with asyncio.timeout(60):
-        response = await proxy.client.post(proxy.url)
+        response = await proxy.post()
         first = await response.content.readany()
         seen.set()
         rest = await response.read()

@@ -156,7 +156,9 @@ async def test_requests_that_fail_or_are_malformed_fill_no_log(backends, start_p
     port = int(proxy.url.rpartition(":")[2])
 
     for _ in range(100):
-        assert (await proxy.client.post(f"{proxy.url}/{'a' * 1000}", data=b"{}")).status == 502
+        assert (
+            await proxy.client.post(f"{proxy.url}/v1/score?{'a' * 1000}", data=b"{}")
+        ).status == 502
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"a" * 8000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b" 400 " in await reader.readline()
