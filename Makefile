@@ -31,7 +31,7 @@ run: install system ## Start two real vLLM CPU servers (or one per GPU) and answ
 	@$(BIN)/batchline up --demo examples/quickstart.jsonl
 
 test: install ## Run every test, the end-to-end ones on real vLLM included
-	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime
+	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime caddy openssl
 	@$(BIN)/pytest $(PARALLEL) -m "not ($(ALONE))"
 	@$(BIN)/pytest -m "$(ALONE)"
 
@@ -44,6 +44,7 @@ lint: install ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fast: install system
+	@sh tools/system-packages.sh caddy openssl
 	@$(BIN)/pytest -q $(PARALLEL) -m "not ($(ALONE) or slow)"
 
 e2e: install system ## Run the end-to-end tests on real vLLM and real nginx

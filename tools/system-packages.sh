@@ -1,11 +1,13 @@
 #!/bin/sh
 # Install each named system package unless what it brings is there already: nginx, chromium, libnuma1 (the CPU
-# build of vLLM loads it), libfaketime (the histories of tests/chaos move the clock), python3-venv.
+# build of vLLM loads it), libfaketime (the histories of tests/chaos move the clock), caddy and openssl (the
+# samples of docs/deploy.md), python3-venv.
 set -eu
 missing=
 for name in "$@"; do
   case $name in
     nginx) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light" ;;
+    caddy | openssl) command -v "$name" >/dev/null || missing="$missing $name" ;;
     chromium) command -v chromium >/dev/null || missing="$missing chromium" ;;
     libfaketime) ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing libfaketime" ;;
     libnuma1) PATH="$PATH:/usr/sbin:/sbin" ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1' || missing="$missing libnuma1" ;;
