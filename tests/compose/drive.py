@@ -1,8 +1,9 @@
-"""Run docker-compose.cpu.yml for real and break it in the middle of a batch; nothing may be lost.
+"""Run docker-compose.cpu.yml for real, without keys and with them, and break it in the middle of a batch.
 
-Builds and starts the variant without a GPU under a project name, ports and network of its own, sends one batch
-through the published API, restarts the dispatcher, kills every container, starts them again, and counts the
-answers: every custom_id exactly once over both files. Called by run.sh, which finds the engine.
+Builds the variant without a GPU under a project name, ports and network of its own. A port published to others
+without a key must not start. Without keys it answers a short batch; then all of it runs with keys, and in the
+middle of a longer batch the dispatcher is restarted and every container killed and started again. Every
+custom_id must be there exactly once over both files. Called by run.sh, which finds the engine.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +30,8 @@ from openai.types import Batch
 
 ROOT = Path(__file__).parents[2]
 LINES = 60
+FEW_LINES = 6
+KEYS = {"BATCHLINE_API_KEY": "sk-compose-test", "BATCHLINE_UPSTREAM_API_KEY": "sk-of-the-servers"}
 IN_FLIGHT = 4  # few, so that a graceful restart cannot finish the batch while it drains
 HEALTHY_S = 900  # two servers load a model on a busy machine
 BATCH_S = 1200
@@ -63,28 +68,43 @@ class Stack:
     project: str = field(default_factory=lambda: f"batchline-test-{os.getpid()}")
     port: int = field(default_factory=free_port)
     nginx_port: int = field(default_factory=free_port)
+    variables: dict[str, str] = field(default_factory=dict)
+    """As in `.env`; what is running takes them at the next start."""
 
     def compose(self, *arguments: str, limit_s: float = COMMAND_S) -> str:
         """Run one compose command; its standard output is returned, its errors are shown."""
+        ran = self.run(*arguments, limit_s=limit_s)
+        if ran.returncode != 0:
+            raise Failed(f"compose {' '.join(arguments)} ended with {ran.returncode}")
+        return ran.stdout
+
+    def run(
+        self,
+        *arguments: str,
+        limit_s: float = COMMAND_S,
+        stderr: int | None = None,
+        **variables: str,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one compose command, with these variables beside `self.variables`."""
         # The example holds every knob commented out: a private .env of this folder plays no part.
         argv = [*self.program, "--env-file", ".env.example", "-p", self.project]
-        ran = subprocess.run(
+        return subprocess.run(
             [*argv, "-f", str(ROOT / "docker-compose.cpu.yml"), *arguments],
             env={
-                **os.environ,
+                **{k: v for k, v in os.environ.items() if k not in KEYS},
                 "BATCHLINE_COMPOSE_PORT": str(self.port),
                 "BATCHLINE_COMPOSE_NGINX_PORT": str(self.nginx_port),
                 "BATCHLINE_COMPOSE_SUBNET_PREFIX": f"10.213.{os.getpid() % 250 + 1}",
                 "BATCHLINE_MAX_IN_FLIGHT": str(IN_FLIGHT),
+                **self.variables,
+                **variables,
             },
             cwd=ROOT,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             timeout=limit_s,
         )
-        if ran.returncode != 0:
-            raise Failed(f"compose {' '.join(arguments)} ended with {ran.returncode}")
-        return ran.stdout
 
     def build(self) -> None:
         self.compose("build", limit_s=BUILD_S)
@@ -119,8 +139,9 @@ class Stack:
         return self.compose("config", "--services").split()
 
     def client(self) -> openai.OpenAI:
+        key = self.variables.get("BATCHLINE_API_KEY", "none")
         return openai.OpenAI(
-            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", timeout=60, max_retries=5
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, timeout=60, max_retries=5
         )
 
 
@@ -146,7 +167,7 @@ def say(message: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {message}", flush=True)
 
 
-def input_lines(model: str) -> bytes:
+def input_lines(model: str, count: int) -> bytes:
     lines = [
         {
             "custom_id": f"line-{n:03}",
@@ -160,15 +181,15 @@ def input_lines(model: str) -> bytes:
                 "temperature": 0,
             },
         }
-        for n in range(LINES)
+        for n in range(count)
     ]
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def submit(client: openai.OpenAI) -> str:
+def submit(client: openai.OpenAI, count: int) -> str:
     served = wait_for("a served model", lambda: client.models.list().data, limit_s=60)
     uploaded = client.files.create(
-        file=("stories.jsonl", io.BytesIO(input_lines(served[0].id))), purpose="batch"
+        file=("stories.jsonl", io.BytesIO(input_lines(served[0].id, count))), purpose="batch"
     )
     return client.batches.create(
         input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
@@ -200,12 +221,12 @@ def answers(client: openai.OpenAI, file_id: str | None) -> list[dict]:
     return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
 
 
-def check_answers(client: openai.OpenAI, batch: Batch) -> str:
+def check_answers(client: openai.OpenAI, batch: Batch, count: int) -> str:
     """Check that nothing is lost, doubled or failed; return the sum of it in one line."""
     output = answers(client, batch.output_file_id)
     errors = answers(client, batch.error_file_id)
     counts = Counter(line["custom_id"] for line in [*output, *errors])
-    wanted = {f"line-{n:03}" for n in range(LINES)}
+    wanted = {f"line-{n:03}" for n in range(count)}
 
     check(batch.status == "completed", f"the batch ended {batch.status}: {batch.errors}")
     check(not wanted - set(counts), f"lost: {sorted(wanted - set(counts))}")
@@ -213,7 +234,7 @@ def check_answers(client: openai.OpenAI, batch: Batch) -> str:
     check(set(counts.values()) == {1}, f"answered twice: {[i for i, n in counts.items() if n > 1]}")
     check(not errors, f"failed lines: {errors[:3]}")
     tally = batch.request_counts
-    check((tally.total, tally.completed, tally.failed) == (LINES, LINES, 0), f"counts: {tally}")
+    check((tally.total, tally.completed, tally.failed) == (count, count, 0), f"counts: {tally}")
     return f"{len(output)} answers + {len(errors)} errors, every custom_id exactly once"
 
 
@@ -221,6 +242,33 @@ def check_users(stack: Stack) -> None:
     for service in stack.services():
         user = stack.compose("exec", "-T", service, "id", "-u").strip()
         check(user != "0", f"{service} runs as root")
+
+
+def check_exposed(stack: Stack) -> None:
+    """Published to other machines and without a key, the gateway ends and says why."""
+    ran = stack.run(
+        *("run", "--rm", "-T", "--no-deps", "gateway", "gateway"),
+        stderr=subprocess.STDOUT,
+        BATCHLINE_COMPOSE_BIND="0.0.0.0",
+    )
+    check(ran.returncode != 0, "a gateway open to other machines started without a key")
+    check("published on 0.0.0.0 (BATCHLINE_COMPOSE_BIND" in ran.stdout, ran.stdout)
+
+
+def check_key(stack: Stack) -> None:
+    """The key closes the API, and the upstream's the servers."""
+    refused = {
+        f"http://127.0.0.1:{stack.port}/v1/files": "none",
+        f"http://127.0.0.1:{stack.nginx_port}/v1/models": KEYS["BATCHLINE_API_KEY"],
+    }
+    for url, key in refused.items():
+        asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+        try:
+            urllib.request.urlopen(asked, timeout=30)
+        except urllib.error.HTTPError as exc:
+            check(exc.code == 401, f"{url} answers {exc.code} to a wrong key")
+        else:
+            raise Failed(f"{url} takes a wrong key")
 
 
 def drive(stack: Stack) -> list[str]:
@@ -234,14 +282,26 @@ def drive(stack: Stack) -> list[str]:
     started = time.monotonic()
     stack.build()
     note(f"images built in {time.monotonic() - started:.0f} s")
+    check_exposed(stack)
+    note("published on 0.0.0.0 without a key, the gateway does not start")
     started = time.monotonic()
     stack.start()
     note(f"all {len(stack.services())} services healthy after {time.monotonic() - started:.0f} s")
     check_users(stack)
     note("no service runs as root")
+    client = stack.client()
+    batch = wait_until_ended(client, submit(client, FEW_LINES))
+    note(f"without a key: {check_answers(client, batch, FEW_LINES)}")
+
+    stack.variables.update(KEYS)
+    started = time.monotonic()
+    stack.start()
+    note(f"all services healthy with keys after {time.monotonic() - started:.0f} s")
+    check_key(stack)
+    note("gateway and servers refuse a wrong key")
 
     client = stack.client()
-    batch_id = submit(client)
+    batch_id = submit(client, LINES)
     note(f"batch {batch_id} of {LINES} lines created")
 
     batch = wait_until_done(client, batch_id, at_least=LINES // 10)
@@ -256,7 +316,7 @@ def drive(stack: Stack) -> list[str]:
     started = time.monotonic()
     stack.start()
     note(f"all services healthy again after {time.monotonic() - started:.0f} s")
-    note(check_answers(client, wait_until_ended(client, batch_id)))
+    note(check_answers(client, wait_until_ended(client, batch_id), LINES))
     return seen
 
 
