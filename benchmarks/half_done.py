@@ -30,7 +30,7 @@ from batchline.model import (
 )
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import Store, open_store
-from dispatcher.admit import Admission
+from dispatcher.batches.admit import Admission
 
 _ENDPOINT = "/v1/chat/completions"
 _WINDOW_S = 7 * 86400

@@ -28,27 +28,27 @@ from batchline.presence import DISPATCHER_LOCK
 from batchline.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import Work, open_store
+from dispatcher.attempts.retrying import RetryLimits
+from dispatcher.backends.placement import Placement
+from dispatcher.backends.pulse import HangLimits
+from dispatcher.batches.admit import Admission
+from dispatcher.batches.conduct import Conductor
+from dispatcher.batches.publish import Publisher
+from dispatcher.probing.canary import Canaries
+from dispatcher.probing.governor import Governor
+from dispatcher.probing.look import Fleet
+from dispatcher.probing.probe import Probe
+from dispatcher.replies.upstream import Upstream
+from dispatcher.sending.bodies import Bodies
+from dispatcher.sending.flight import Flight
+from dispatcher.sending.gate import Gate
+from dispatcher.sending.memory import Memory
+from dispatcher.sending.pump import ClaimLimits, Pump
+from dispatcher.sending.settle import Settler
+from dispatcher.upkeep.housekeeping import Duty, WorkAndUpkeep, duties, look_after
 
-from .admit import Admission
 from .alone import alone
-from .bodies import Bodies
-from .canary import Canaries
-from .conduct import Conductor
-from .fleet import Fleet
-from .flight import Flight
-from .gate import Gate
-from .governor import Governor
-from .housekeeping import Duty, WorkAndUpkeep, duties, look_after
-from .memory import Memory
 from .ops import serve_ops
-from .placement import Placement
-from .probe import Probe
-from .publish import Publisher
-from .pulse import HangLimits
-from .pump import ClaimLimits, Pump
-from .retrying import RetryLimits
-from .settle import Settler
-from .upstream import Upstream
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from .circuit import Sign
-from .policy import POLICIES, Counts, Policy, Reason, Then
-from .upstream import Reply
-from .verdict import Setting, Succeeded, judge
+from dispatcher.backends.circuit import Sign
+from dispatcher.replies.policy import POLICIES, Counts, Policy, Reason, Then
+from dispatcher.replies.upstream import Reply
+from dispatcher.replies.verdict import Setting, Succeeded, judge
 
 STATUSES = range(300, 600)
 BODIES: dict[str, bytes] = {

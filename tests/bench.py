@@ -27,10 +27,10 @@ from batchline.model import (
 from batchline.settings import Settings
 from batchline.states import TERMINAL, BatchStatus, OutcomeKind
 from batchline.store import open_store
-from dispatcher.admit import Admission
 from dispatcher.app import Dispatcher
-from dispatcher.probe import Probe
-from dispatcher.upstream import Upstream
+from dispatcher.batches.admit import Admission
+from dispatcher.probing.probe import Probe
+from dispatcher.replies.upstream import Upstream
 
 FAST = {
     "max_in_flight": 16,

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 from aiohttp import web
 
-from dispatcher.canary import NAME as CANARY
+from dispatcher.probing.canary import NAME as CANARY
 
 HANG, RESET, TRUNCATE = "hang", "reset", "truncate"
 

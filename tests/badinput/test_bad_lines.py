@@ -10,7 +10,7 @@ from inputs import BODY, BROKEN, line
 from batchline.body_rules import NO_RULES
 from batchline.input_file import Limits
 from batchline.states import BatchStatus
-from dispatcher.admit import Admission
+from dispatcher.batches.admit import Admission
 
 MOST_BYTES = 300_000
 HOSTILE = {

@@ -16,8 +16,8 @@ from ports import free_port
 from scripted import Scripted
 
 import dispatcher.app
-import dispatcher.conduct
-import dispatcher.sweep
+import dispatcher.batches.conduct
+import dispatcher.upkeep.sweep
 import gateway.app
 from batchline.settings import Settings
 
@@ -170,8 +170,8 @@ async def serving(serve, settings):
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
     """Let the dispatcher look around more often than it would: tests do little but wait for it."""
-    monkeypatch.setattr(dispatcher.conduct, "_LOOK_S", 0.02)
-    monkeypatch.setattr(dispatcher.sweep, "_LAPSE_EVERY_S", 0.1)
+    monkeypatch.setattr(dispatcher.batches.conduct, "_LOOK_S", 0.02)
+    monkeypatch.setattr(dispatcher.upkeep.sweep, "_LAPSE_EVERY_S", 0.1)
 
 
 @pytest.fixture

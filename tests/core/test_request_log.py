@@ -102,7 +102,7 @@ async def test_lines_about_batches_pass_untouched(written, clock, counted):
     text = "batch " + "x" * 1000
     async with bounded_request_log(lambda: counted.append(1), clock=clock):
         for _ in range(50):
-            logging.getLogger("dispatcher.publish").info(text)
+            logging.getLogger("dispatcher.batches.publish").info(text)
 
     assert len(written()) == 50
     assert all(text.encode() in line for line in written())

@@ -11,7 +11,7 @@ from inputs import line, requests
 from batchline.body_rules import NO_RULES
 from batchline.input_file import Limits
 from batchline.states import BatchStatus
-from dispatcher.admit import Admission
+from dispatcher.batches.admit import Admission
 
 
 def naming(*models):

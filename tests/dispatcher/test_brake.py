@@ -8,8 +8,8 @@ from scripted import Share, completion, error
 
 from batchline.model import Batch, Counts
 from batchline.states import BatchStatus, OnFailures
-from dispatcher import brake
-from dispatcher.verdict import Answer, NoAnswer
+from dispatcher.attempts import brake
+from dispatcher.replies.verdict import Answer, NoAnswer
 
 NOW = 1_800_000_000
 LINES = 3000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.budget import CAPACITY, EARNED_PER_S, Budget
+from dispatcher.attempts.budget import CAPACITY, EARNED_PER_S, Budget
 
 
 def spent(budget, now=0.0):

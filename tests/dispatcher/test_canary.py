@@ -13,12 +13,12 @@ from shortage import none_left
 
 from batchline.endpoints import ENDPOINTS
 from batchline.metrics import Metrics
-from dispatcher.berth import Berth
-from dispatcher.canary import Canaries, is_harmless, question
-from dispatcher.lacks import Need
-from dispatcher.policy import Reason
-from dispatcher.upstream import Upstream
-from dispatcher.verdict import Failed, NoAnswer, NoBackend, Retry
+from dispatcher.backends.berth import Berth
+from dispatcher.backends.lacks import Need
+from dispatcher.probing.canary import Canaries, is_harmless, question
+from dispatcher.replies.policy import Reason
+from dispatcher.replies.upstream import Upstream
+from dispatcher.replies.verdict import Failed, NoAnswer, NoBackend, Retry
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

@@ -9,7 +9,7 @@ from bench import finalizing
 
 from batchline.metrics import Metrics
 from batchline.states import BatchStatus
-from dispatcher.publish import Publisher
+from dispatcher.batches.publish import Publisher
 
 
 @pytest.mark.spec("3.4-finalizing", "3.5-cancelled")

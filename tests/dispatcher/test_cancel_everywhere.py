@@ -11,7 +11,7 @@ from aiohttp import web
 from scripted import HANG, completion, error
 
 from batchline.states import BatchStatus
-from dispatcher import probe
+from dispatcher.probing import probe
 
 LINES = 150
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from dispatcher.circuit import LONGEST_S, Circuit, Sign, State
+from dispatcher.backends.circuit import LONGEST_S, Circuit, Sign, State
 
 SHARE = 16
 

@@ -8,8 +8,8 @@ from claims import claim_one
 from batchline.metrics import Metrics
 from batchline.model import Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
-from dispatcher import compact
-from dispatcher.compact import Compaction
+from dispatcher.upkeep import compact
+from dispatcher.upkeep.compact import Compaction
 
 LINES = 40_000
 

@@ -9,7 +9,7 @@ from scripted import HANG, completion
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from dispatcher import crash_loops
+from dispatcher.batches import crash_loops
 
 NOW = 1_800_000_000
 

@@ -15,8 +15,8 @@ WINDOW_S = 3600
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch, bench, clock):
     """Look at deadlines often, by the clock that the test moves."""
-    monkeypatch.setattr("dispatcher.sweep._LAPSE_EVERY_S", 0.02)
-    monkeypatch.setattr("dispatcher.disk._EVERY_S", 0.02)
+    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 0.02)
+    monkeypatch.setattr("dispatcher.upkeep.disk._EVERY_S", 0.02)
     bench.clock = clock
 
 
@@ -89,7 +89,7 @@ async def test_nothing_is_sent_after_the_deadline_even_before_anyone_ended_the_b
     bench, upstream, clock, monkeypatch
 ):
     """The pump drops the batch by its own look at the clock."""
-    monkeypatch.setattr("dispatcher.sweep._LAPSE_EVERY_S", 3600)
+    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 3600)
     upstream.script = answer_only(5)
     batch = await bench.submit(100, expires_in_s=WINDOW_S)
     async with bench.running():

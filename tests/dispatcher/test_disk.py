@@ -14,9 +14,9 @@ from batchline.errors import DiskFull
 from batchline.metrics import Metrics
 from batchline.model import Counts, SegmentRef
 from batchline.states import BatchStatus
-from dispatcher.disk import DiskWatch
-from dispatcher.gate import Cause, Gate
-from dispatcher.room import Room, needed_bytes
+from dispatcher.batches.room import Room, needed_bytes
+from dispatcher.sending.gate import Cause, Gate
+from dispatcher.upkeep.disk import DiskWatch
 
 MARK = 1_000_000
 
@@ -35,7 +35,7 @@ class Disk:
 def disk(monkeypatch):
     made = Disk()
     monkeypatch.setattr(LocalBlobs, "free_bytes", lambda self: made.free)
-    monkeypatch.setattr("dispatcher.disk._EVERY_S", 0.02)
+    monkeypatch.setattr("dispatcher.upkeep.disk._EVERY_S", 0.02)
     return made
 
 

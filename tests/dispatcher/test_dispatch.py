@@ -10,7 +10,7 @@ from aiohttp import web
 from scripted import HANG, RESET, TRUNCATE, Share, completion, error
 
 from batchline.states import BatchStatus
-from dispatcher.upstream import Upstream
+from dispatcher.replies.upstream import Upstream
 
 
 def line(index, **body):
@@ -324,7 +324,9 @@ async def test_bodies_reach_the_upstream_byte_for_byte(bench, upstream):
         return web.Response(text=text, content_type="application/json")
 
     upstream.script = script
-    body = '{"model": "m", "messages": [], "seed": 98765432109876543210, "stop": null, "x": "é\u2028"}'
+    body = (
+        '{"model": "m", "messages": [], "seed": 98765432109876543210, "stop": null, "x": "é\u2028"}'
+    )
     head = '{"custom_id": " \u2028é ", "method": "POST", "url": "/v1/chat/completions", "body": '
     content = head + body + "}"
     batch = await bench.submit(content)

@@ -19,8 +19,8 @@ from real_nginx import behind_nginx
 from scripted import HANG, RESET, Scripted, completion, error
 
 from batchline.fleet import nginx
-from dispatcher import upstream as dispatcher_upstream
-from dispatcher.bodies import Bodies
+from dispatcher.replies import upstream as dispatcher_upstream
+from dispatcher.sending.bodies import Bodies
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.gauges import Gauges, engine_mark, read_gauges
+from dispatcher.probing.gauges import Gauges, engine_mark, read_gauges
 
 PAGE = """# HELP vllm:num_requests_running Number of requests.
 # TYPE vllm:num_requests_running gauge

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchline.model import BackendStatus
-from dispatcher.governor import BLIND_PER_BACKEND, Governor
+from dispatcher.probing.governor import BLIND_PER_BACKEND, Governor
 
 
 def backend(running=None, waiting=None, *, alive=True, is_stale=False):

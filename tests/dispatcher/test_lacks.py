@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher.lacks import ANY, Lacking, Lacks, Need
+from dispatcher.backends.lacks import ANY, Lacking, Lacks, Need
 
 RERANK = Need("m", "/v1/rerank")
 CHAT = Need("m", "/v1/chat/completions")

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from batchline.metrics import Metrics
-from dispatcher.doubt import Doubt
-from dispatcher.placement import Berth
-from dispatcher.policy import FULL_COST, Reason
-from dispatcher.retrying import Retrying, RetryLimits
-from dispatcher.verdict import NoAnswer, Retry
+from dispatcher.attempts.doubt import Doubt
+from dispatcher.attempts.retrying import Retrying, RetryLimits
+from dispatcher.backends.placement import Berth
+from dispatcher.replies.policy import FULL_COST, Reason
+from dispatcher.replies.verdict import NoAnswer, Retry
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from batchline.errors import StoreUnavailable
 from batchline.model import Batch
 from batchline.states import BatchStatus
 from batchline.store.sqlite_work import SqliteWork
-from dispatcher.held import Held, ReadyLine
-from dispatcher.memory import Memory
+from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.sending.memory import Memory
 
 
 def held(model="m"):

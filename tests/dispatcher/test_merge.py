@@ -9,7 +9,7 @@ from bench import admitted, settle
 
 from batchline.finish_index import unpack
 from batchline.states import OutcomeKind
-from dispatcher.merge import Merge
+from dispatcher.batches.merge import Merge
 
 MEGABYTE = 1 << 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchline.model import Fault
 from batchline.states import BatchStatus
-from dispatcher.open_batches import OpenBatches
+from dispatcher.batches.open_batches import OpenBatches
 
 NOW = 1_800_000_000
 

@@ -6,8 +6,8 @@ from collections import Counter, deque
 
 import pytest
 
-from dispatcher.opinions import AT_ONCE, ODD, Kind, Opinion, Opinions
-from dispatcher.signatures import Signature
+from dispatcher.attempts.opinions import AT_ONCE, ODD, Kind, Opinion, Opinions
+from dispatcher.replies.signatures import Signature
 
 KIND = Kind("batch", Signature(400, "x", "too long"))
 OTHER = Kind("batch", Signature(400, "x", "no such role"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from dispatcher.ordered import Ordered
+from dispatcher.sending.ordered import Ordered
 
 
 def test_the_smallest_key_comes_first_whatever_came_and_went():

@@ -9,7 +9,7 @@ from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Fault, File
 from batchline.store import open_store
-from dispatcher.orphans import Orphans
+from dispatcher.upkeep.orphans import Orphans
 
 HOUR = 3600
 FAULT = Fault("internal_error", "gone")

@@ -40,7 +40,7 @@ async def test_a_clock_that_jumps_past_the_deadline_and_back_leaves_nothing_behi
     bench, upstream, monkeypatch
 ):
     """For a moment the batch seemed over and was dropped: its slices are claimed again."""
-    monkeypatch.setattr("dispatcher.sweep._LAPSE_EVERY_S", 3600)
+    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 3600)
     ahead_s = 0
     bench.clock = lambda: time.time() + ahead_s
     upstream.script = lambda body, attempt: (
@@ -62,7 +62,7 @@ async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(
     bench, upstream, monkeypatch
 ):
     """The claim of another batch ends well after it: that says nothing of what was dropped."""
-    monkeypatch.setattr("dispatcher.sweep._LAPSE_EVERY_S", 3600)
+    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 3600)
     ahead_s = 0
     bench.clock = lambda: time.time() + ahead_s
     upstream.script = lambda body, attempt: (

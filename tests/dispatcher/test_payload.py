@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scripted import Scripted
 
-from dispatcher.upstream import Reply, Upstream
+from dispatcher.replies.upstream import Reply, Upstream
 
 
 @pytest.mark.parametrize("size", [100, (1 << 20) + 1, 5_000_001])

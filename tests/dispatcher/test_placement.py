@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 
 from batchline.model import BackendStatus
-from dispatcher.berth import Avoids, News
-from dispatcher.circuit import Sign, State
-from dispatcher.lacks import Lacking, Need
-from dispatcher.placement import Placement
-from dispatcher.pulse import HangLimits, Pulse
+from dispatcher.backends.berth import Avoids, News
+from dispatcher.backends.circuit import Sign, State
+from dispatcher.backends.lacks import Lacking, Need
+from dispatcher.backends.placement import Placement
+from dispatcher.backends.pulse import HangLimits, Pulse
 
 NGINX = "http://127.0.0.1:8000"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.poison import Suspects
+from dispatcher.attempts.poison import Suspects
 
 
 @dataclass(eq=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.policy import BREAKS, POLICIES, Counts, Reason, Then, Wait, of_status
-from dispatcher.retrying import Plan, RetryLimits, plan
-from dispatcher.upstream import Break
-from dispatcher.verdict import Answer, Retry, our_fault
+from dispatcher.attempts.retrying import Plan, RetryLimits, plan
+from dispatcher.replies.policy import BREAKS, POLICIES, Counts, Reason, Then, Wait, of_status
+from dispatcher.replies.upstream import Break
+from dispatcher.replies.verdict import Answer, Retry, our_fault
 
 LIMITS = RetryLimits(max_attempts=5, base_s=0.5, max_s=30.0)
 

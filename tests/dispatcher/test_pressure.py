@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dispatcher.pressure import Pressure
+from dispatcher.backends.pressure import Pressure
 
 
 def test_it_gets_what_it_holds():

@@ -10,7 +10,7 @@ from aiohttp import web
 from scripted import HANG, Scripted
 from shortage import none_left
 
-from dispatcher.probe import Probe
+from dispatcher.probing.probe import Probe
 
 
 async def test_a_backend_is_alive_while_it_is_healthy(upstream):

@@ -12,7 +12,7 @@ from batchline.blobs.keys import result_key
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.states import BatchStatus
-from dispatcher.publish import Publisher
+from dispatcher.batches.publish import Publisher
 
 
 async def refused(bench, **lines):

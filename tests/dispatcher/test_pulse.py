@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.pulse import HangLimits, Pulse
+from dispatcher.backends.pulse import HangLimits, Pulse
 
 LIMITS = HangLimits(300.0)
 MOVED = Pulse().told(7, now=1000.0)

@@ -9,11 +9,11 @@ from test_placement import Scene
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from dispatcher.circuit import Sign
-from dispatcher.held import Held, ReadyLine
-from dispatcher.lacks import Lacking, Need
-from dispatcher.memory import Memory
-from dispatcher.ready import AHEAD_LINES, Ready
+from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.backends.circuit import Sign
+from dispatcher.backends.lacks import Lacking, Need
+from dispatcher.sending.memory import Memory
+from dispatcher.sending.ready import AHEAD_LINES, Ready
 
 
 def held(model, seq=1):

@@ -8,7 +8,7 @@ import pytest
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from dispatcher.schedule import Schedule
+from dispatcher.sending.schedule import Schedule
 
 
 def batch(seq, expires_at=100, model=None):

@@ -12,10 +12,10 @@ from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
-from dispatcher import settle
-from dispatcher.gate import Gate
-from dispatcher.memory import Memory
-from dispatcher.settle import Settler
+from dispatcher.sending import settle
+from dispatcher.sending.gate import Gate
+from dispatcher.sending.memory import Memory
+from dispatcher.sending.settle import Settler
 
 
 class FullDisk:

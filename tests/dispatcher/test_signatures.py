@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dispatcher.signatures import plain, signature_of, without_answer
+from dispatcher.replies.signatures import plain, signature_of, without_answer
 
 
 def error(message, **fields):

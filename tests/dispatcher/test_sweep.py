@@ -10,14 +10,14 @@ from batchline.blobs.keys import OWNER_KEY, finish_index_key, result_key
 from batchline.metrics import Metrics
 from batchline.model import File
 from batchline.store.custody import bytes_kept
-from dispatcher.sweep import Sweep
+from dispatcher.upkeep.sweep import Sweep
 
 DAY = 86400
 
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch, bench, clock):
-    monkeypatch.setattr("dispatcher.sweep._CLEAN_EVERY_S", 0.02)
+    monkeypatch.setattr("dispatcher.upkeep.sweep._CLEAN_EVERY_S", 0.02)
     bench.clock = clock
 
 
@@ -145,7 +145,7 @@ async def test_ended_batches_are_kept_unless_an_age_is_set(store, blobs, make_ba
 
 async def test_a_full_piece_is_followed_by_the_next_at_once(store, blobs, clock, monkeypatch):
     """A backlog is worked off in small steps without the usual rest."""
-    monkeypatch.setattr("dispatcher.sweep._FILES_AT_ONCE", 2)
+    monkeypatch.setattr("dispatcher.upkeep.sweep._FILES_AT_ONCE", 2)
     for number in range(3):
         await store.add_file(File(f"file-{number}", 1, 1, 2, "x", "batch", f"files/{number}"))
     sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.opinions import Kind, Opinion, Opinions
-from dispatcher.policy import POLICIES, Counts, Reason, Then
-from dispatcher.signatures import signature_of
+from dispatcher.attempts.opinions import Kind, Opinion, Opinions
+from dispatcher.replies.policy import POLICIES, Counts, Reason, Then
+from dispatcher.replies.signatures import signature_of
 from dispatcher.tables import BODIES, STATUSES, fates, reason_of, retry_table, status_table
 
 DOC = Path(__file__).parents[2] / "docs" / "retries.md"

@@ -9,13 +9,13 @@ import pytest
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus
-from dispatcher.berth import News
-from dispatcher.circuit import Sign
-from dispatcher.lacks import Need
-from dispatcher.placement import Placement
-from dispatcher.pulse import HangLimits
-from dispatcher.trials import Trials
-from dispatcher.verdict import NoAnswer
+from dispatcher.attempts.trials import Trials
+from dispatcher.backends.berth import News
+from dispatcher.backends.circuit import Sign
+from dispatcher.backends.lacks import Need
+from dispatcher.backends.placement import Placement
+from dispatcher.backends.pulse import HangLimits
+from dispatcher.replies.verdict import NoAnswer
 
 URLS = ("http://a:1", "http://b:1", "http://c:1")
 

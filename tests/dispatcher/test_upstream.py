@@ -7,7 +7,7 @@ from aiohttp import web
 from scripted import TRUNCATE, Scripted
 from shortage import none_left
 
-from dispatcher.upstream import Break, Broken, Reply, Upstream
+from dispatcher.replies.upstream import Break, Broken, Reply, Upstream
 
 
 async def send(upstream, answer, **limits):

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from batchline.model import Usage
-from dispatcher.circuit import Sign
-from dispatcher.policy import FULL_COST, POLICIES, Reason, Then
-from dispatcher.upstream import NGINX_GROUP, Break, Broken, Reply
-from dispatcher.verdict import (
+from dispatcher.backends.circuit import Sign
+from dispatcher.replies.policy import FULL_COST, POLICIES, Reason, Then
+from dispatcher.replies.upstream import NGINX_GROUP, Break, Broken, Reply
+from dispatcher.replies.verdict import (
     Answer,
     Failed,
     NoAnswer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher.windows import Windows
+from dispatcher.batches.windows import Windows
 
 
 def test_a_deadline_that_passes_is_told_once():

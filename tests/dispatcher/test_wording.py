@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from dispatcher.error_texts import ErrorText, is_about_route, names_model, read_error
-from dispatcher.policy import Reason
-from dispatcher.upstream import NGINX_GROUP, Break, Broken, Reply
-from dispatcher.wording import why_of
+from dispatcher.replies.error_texts import ErrorText, is_about_route, names_model, read_error
+from dispatcher.replies.policy import Reason
+from dispatcher.replies.upstream import NGINX_GROUP, Break, Broken, Reply
+from dispatcher.replies.wording import why_of
 
 
 def reply(status, body=b"", *, location=None, backends=()):

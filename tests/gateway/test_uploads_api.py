@@ -14,7 +14,7 @@ import pytest
 from batchline.blobs.keys import file_key, part_key
 from batchline.metrics import Metrics
 from batchline.model import new_file_id
-from dispatcher.sweep import Sweep
+from dispatcher.upkeep.sweep import Sweep
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 CREATE = {

@@ -27,7 +27,7 @@ ONLY_IN = {
         "batchline/metrics.py",
         "gateway/ops.py",
         "dispatcher/ops.py",
-        "dispatcher/gauges.py",
+        "dispatcher/probing/gauges.py",
     },
     "signal": {
         "batchline/failpoints.py",
@@ -38,8 +38,22 @@ ONLY_IN = {
     },
 }
 ENVIRON = {"batchline/environment.py", "batchline/settings.py"}
-AIOHTTP_CLIENT = {"dispatcher/upstream.py", "dispatcher/probe.py", "gateway/proxy.py"}
+AIOHTTP_CLIENT = {
+    "dispatcher/replies/upstream.py",
+    "dispatcher/probing/probe.py",
+    "gateway/proxy.py",
+}
 HTTPX = "batchline/cli/"
+ROOMS = {
+    "backends": (),
+    "replies": ("backends",),
+    "attempts": ("backends", "replies"),
+    "sending": ("attempts", "backends", "replies"),
+    "batches": ("attempts", "sending"),
+    "probing": ("backends", "replies", "sending"),
+    "upkeep": ("sending",),
+}
+"""The folders of the dispatcher, and which others each uses."""
 
 
 def name_of(path):
@@ -80,6 +94,32 @@ def test_the_core_imports_no_leaf_and_leaves_import_none_another(path):
     if name_of(path) == "gateway/app.py":
         foreign -= {"dashboard"}
     assert not foreign
+
+
+def room_of(path):
+    """The folder of the dispatcher that a module lies in; None beside them."""
+    parts = path.relative_to(ROOT / "dispatcher").parts
+    return parts[0] if len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_rooms_of_the_dispatcher_use_those_below_them(room):
+    """What each may use is written down, and none uses a room that uses it."""
+    used = {
+        name.split(".")[1]
+        for path in MODULES
+        if name_of(path).startswith(f"dispatcher/{room}/")
+        for name in imported(path)
+        if name.startswith("dispatcher.")
+    }
+    assert used - {room} == set(ROOMS[room])
+    assert not any(room in ROOMS[lower] for lower in ROOMS[room])
+
+
+def test_the_dispatcher_has_no_other_rooms():
+    """Beside them lies what puts them together."""
+    found = {room_of(p) for p in MODULES if name_of(p).startswith("dispatcher/")}
+    assert found - {None} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -23,7 +23,7 @@ import gateway.app
 from batchline.compression import coding_of
 from batchline.errors import BatchlineError
 from batchline.parameters import integer_text
-from dispatcher.error_texts import ErrorText, names_model
+from dispatcher.replies.error_texts import ErrorText, names_model
 from gateway.content import wanted_span
 from gateway.forms import clean_filename
 from gateway.forms.header import read_disposition, read_header
@@ -83,11 +83,11 @@ SAMPLES = {
     "dashboard.prose._BLANK_LINES": "a\n \nb",
     "dashboard.prose._SPAN": "a `b` **c** [d](/e)",
     "dashboard.reference._NO_SLUG": "a b",
-    "dispatcher.gauges._WANTED": " vllm:num_requests_running{a}",
-    "dispatcher.signatures._NUMBER": "a 1.5,7",
-    "dispatcher.signatures._QUOTED": "a 'b' \"c\" `d`",
-    "dispatcher.signatures._SPACE": "a \n b",
-    "dispatcher.wording._TAG": "<a>b</a>",
+    "dispatcher.probing.gauges._WANTED": " vllm:num_requests_running{a}",
+    "dispatcher.replies.signatures._NUMBER": "a 1.5,7",
+    "dispatcher.replies.signatures._QUOTED": "a 'b' \"c\" `d`",
+    "dispatcher.replies.signatures._SPACE": "a \n b",
+    "dispatcher.replies.wording._TAG": "<a>b</a>",
     "gateway.content._RANGE": " bytes = 0 - 5 ",
     "gateway.content._UNPRINTABLE": "aéb",
     "gateway.forms.header._ESCAPED": 'a\\"b\\\\',
@@ -134,7 +134,7 @@ OURS_ALONE = {
     "aiohttp.web_urldispatcher.ROUTE_RE": "our own routes",
     "aiohttp.web_urldispatcher.UrlDispatcher.NAME_SPLIT_RE": "names of our own routes",
 }
-BOUNDED = {("dispatcher/error_texts.py", "search")}
+BOUNDED = {("dispatcher/replies/error_texts.py", "search")}
 """Patterns made at run time: this one of a model's name, over the first 4,096 characters of a refusal."""
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from scripted import HANG
 from sickbed import backend, lines, sends, well
 
-from dispatcher.governor import BLIND_PER_BACKEND
+from dispatcher.probing.governor import BLIND_PER_BACKEND
 
 _ANSWER_S = 0.05
 _SLOW_S = 0.25

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 
 from batchline.metrics import Metrics
+from dispatcher.backends.berth import Avoids, Stay
+from dispatcher.backends.placement import Placement
+from dispatcher.replies.signatures import Signature, signature_of, without_answer
+from dispatcher.replies.verdict import Answer, Failed, NoAnswer
 
-from .berth import Avoids, Stay
 from .held import ReadyLine
 from .opinions import Kind, Opinion, Opinions
-from .placement import Placement
-from .signatures import Signature, signature_of, without_answer
-from .verdict import Answer, Failed, NoAnswer
 
 
 class Refusals:

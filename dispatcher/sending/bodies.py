@@ -10,8 +10,8 @@ from batchline.failpoints import failpoint
 from batchline.lines import RequestLine, decode_placed
 from batchline.model import Batch, Lease
 from batchline.results.pieces import pieces
+from dispatcher.attempts.held import ReadyLine
 
-from .held import ReadyLine
 from .memory import Memory
 
 Placed = tuple[int, int, RequestLine]

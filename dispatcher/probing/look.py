@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus, Batch, FleetReport
+from dispatcher.backends.circuit import State
+from dispatcher.backends.lacks import Lacking, Need
+from dispatcher.backends.placement import Placement
+from dispatcher.sending.flight import Flight
+from dispatcher.sending.gate import Cause, Gate
 
 from .canary import Canaries
-from .circuit import State
-from .flight import Flight
-from .gate import Cause, Gate
 from .governor import Governor
-from .lacks import Lacking, Need
-from .placement import Placement
 from .probe import Probe
 
 _MOST_NAMED = 100  # batches of one model: the report is written each second

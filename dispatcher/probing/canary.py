@@ -15,14 +15,13 @@ from functools import partial
 import msgspec
 
 from batchline.metrics import Metrics
-
-from .berth import Berth
-from .circuit import Sign, only_errors
-from .lacks import Need
-from .policy import POLICIES
-from .upstream import Break, Broken, Upstream
-from .verdict import Failed, Retry, Setting, Succeeded, Verdict, judge
-from .wording import why_of
+from dispatcher.backends.berth import Berth
+from dispatcher.backends.circuit import Sign, only_errors
+from dispatcher.backends.lacks import Need
+from dispatcher.replies.policy import POLICIES
+from dispatcher.replies.upstream import Break, Broken, Upstream
+from dispatcher.replies.verdict import Failed, Retry, Setting, Succeeded, Verdict, judge
+from dispatcher.replies.wording import why_of
 
 log = logging.getLogger(__name__)
 

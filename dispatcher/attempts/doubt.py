@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .berth import Berth
+from dispatcher.backends.berth import Berth
 
 _LOOKS = 2
 """The second look that ends after something happened has begun after it."""

@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable
 
 from batchline.metrics import Metrics
+from dispatcher.backends.berth import Berth, Stay
+from dispatcher.backends.lacks import Need
+from dispatcher.backends.placement import Placement
+from dispatcher.replies.policy import FULL_COST
+from dispatcher.replies.verdict import NoAnswer
 
-from .berth import Berth, Stay
 from .doubt import Doubt
 from .held import ReadyLine
-from .lacks import Need
-from .placement import Placement
 from .poison import LOSSES, Suspects
-from .policy import FULL_COST
-from .verdict import NoAnswer
 
 _PATIENCE_S = 300.0
 """A server that died in a trial is waited for so long before another one is risked."""

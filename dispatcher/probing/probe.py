@@ -21,9 +21,9 @@ from batchline.endpoints import MODELS
 from batchline.errors import NoDescriptors
 from batchline.model import BackendStatus
 from batchline.server_url import server_name
+from dispatcher.backends.pulse import Pulse
 
 from .gauges import Gauges, engine_mark, read_gauges
-from .pulse import Pulse
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,19 @@ from batchline.lines import answer_record, error_record
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
+from dispatcher.attempts.brake import Failures
+from dispatcher.attempts.held import ReadyLine
+from dispatcher.replies.verdict import (
+    Answer,
+    Failed,
+    NoAnswer,
+    NoBackend,
+    Retry,
+    Succeeded,
+    Verdict,
+)
 
-from .brake import Failures
-from .held import ReadyLine
 from .settle import Settler
-from .verdict import Answer, Failed, NoAnswer, NoBackend, Retry, Succeeded, Verdict
 
 
 class Outcomes:

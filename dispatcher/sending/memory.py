@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .held import Held, ReadyLine
+from dispatcher.attempts.held import Held, ReadyLine
 
 
 class Memory:

@@ -12,10 +12,10 @@ from itertools import islice
 from batchline.failing import is_failing, most_fail
 from batchline.model import Batch, Fault
 from batchline.states import BatchStatus, OnFailures
+from dispatcher.replies.signatures import Signature
+from dispatcher.replies.verdict import Answer, NoAnswer
 
 from .refusals import signature
-from .signatures import Signature
-from .verdict import Answer, NoAnswer
 
 PAUSE_FROM = 50
 """So many lines must have finished before a batch is paused: fewer prove nothing."""

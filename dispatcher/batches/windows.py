@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ordered import Ordered
+from dispatcher.sending.ordered import Ordered
 
 
 class Windows:

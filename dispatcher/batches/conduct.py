@@ -18,13 +18,14 @@ from batchline.metrics import Metrics
 from batchline.model import Batch, Fault
 from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work
+from dispatcher.attempts import brake
+from dispatcher.sending.gate import Cause, Gate
+from dispatcher.sending.pump import Pump
 
-from . import brake, crash_loops
+from . import crash_loops
 from .admit import Admission
-from .gate import Cause, Gate
 from .open_batches import OpenBatches
 from .publish import Publisher
-from .pump import Pump
 from .windows import Windows
 
 log = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from batchline.blobs import Blobs
 from batchline.metrics import Metrics
 from batchline.settings import Settings
 from batchline.store import Upkeep, Work
+from dispatcher.sending.gate import Gate
 
 from .compact import Compaction
 from .disk import DiskWatch
-from .gate import Gate
 from .orphans import Orphans
 from .sweep import Deadlines, Sweep
 

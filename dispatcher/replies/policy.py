@@ -11,9 +11,9 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from batchline.lines import TIMEOUT_CODE
+from dispatcher.backends.circuit import Sign
+from dispatcher.backends.lacks import Lacking
 
-from .circuit import Sign
-from .lacks import Lacking
 from .upstream import Break
 
 FULL_COST = 4

@@ -13,18 +13,18 @@ from collections.abc import Callable
 from batchline.errors import StoreUnavailable
 from batchline.failpoints import failpoint
 from batchline.request_log import REQUESTS
+from dispatcher.attempts.held import ReadyLine
+from dispatcher.backends.berth import News, Stay
+from dispatcher.backends.circuit import Sign
+from dispatcher.backends.lacks import Lacking
+from dispatcher.backends.placement import Placement
+from dispatcher.replies.policy import POLICIES
+from dispatcher.replies.upstream import Break, Broken, Reply, Upstream
+from dispatcher.replies.verdict import Setting, Succeeded, Verdict, judge, without_body
+from dispatcher.replies.wording import why_of
 
-from .berth import News, Stay
 from .bodies import Bodies
-from .circuit import Sign
-from .held import ReadyLine
-from .lacks import Lacking
 from .outcomes import Outcomes
-from .placement import Placement
-from .policy import POLICIES
-from .upstream import Break, Broken, Reply, Upstream
-from .verdict import Setting, Succeeded, Verdict, judge, without_body
-from .wording import why_of
 
 log = logging.getLogger(REQUESTS)
 

@@ -11,8 +11,7 @@ import asyncio
 from batchline import figures
 from batchline.blobs import Blobs
 from batchline.metrics import Metrics
-
-from .gate import Cause, Gate
+from dispatcher.sending.gate import Cause, Gate
 
 _EVERY_S = 1.0
 _ROOM_AGAIN = 1.05  # what was just freed must not be used up at once

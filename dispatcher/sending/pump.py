@@ -19,10 +19,10 @@ from batchline.failpoints import failpoint
 from batchline.input_file import SLICE_LINES
 from batchline.model import Batch, Claim, Lease, request_id
 from batchline.store import Work
+from dispatcher.attempts.held import Held, ReadyLine
 
 from .bodies import Bodies, Placed
 from .flight import Flight
-from .held import Held, ReadyLine
 from .memory import Memory
 from .schedule import Schedule
 from .settle import Pending

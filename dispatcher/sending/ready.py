@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from .berth import Avoids, Berth, Stay
-from .held import ReadyLine
-from .lacks import Need
+from dispatcher.attempts.held import ReadyLine
+from dispatcher.backends.berth import Avoids, Berth, Stay
+from dispatcher.backends.lacks import Need
+from dispatcher.backends.placement import Placement
+
 from .memory import Memory
-from .placement import Placement
 
 _FIRM = {Avoids.AWHILE, Avoids.ALWAYS}
 _LOOKED_AT = 64  # of what lines are parked for; a batch may name thousands of models

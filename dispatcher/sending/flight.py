@@ -17,23 +17,16 @@ from dataclasses import replace
 
 from batchline.metrics import Metrics
 from batchline.request_log import REQUESTS
-
-from .attempts import Attempts
-from .berth import Berth, Stay
-from .bodies import Bodies
-from .gate import Gate
-from .held import Held, ReadyLine
-from .lacks import Need
-from .memory import Memory
-from .outcomes import Outcomes
-from .placement import Placement
-from .policy import Counts
-from .ready import AHEAD_LINES, Ready
-from .refusals import Refusals
-from .retrying import TOO_LATE_S, Retrying, RetryLimits
-from .trials import Trials
-from .upstream import Upstream
-from .verdict import (
+from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.attempts.refusals import Refusals
+from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
+from dispatcher.attempts.trials import Trials
+from dispatcher.backends.berth import Berth, Stay
+from dispatcher.backends.lacks import Need
+from dispatcher.backends.placement import Placement
+from dispatcher.replies.policy import Counts
+from dispatcher.replies.upstream import Upstream
+from dispatcher.replies.verdict import (
     Answer,
     Failed,
     NoAnswer,
@@ -43,6 +36,13 @@ from .verdict import (
     model_gone,
     our_fault,
 )
+
+from .attempt import Attempts
+from .bodies import Bodies
+from .gate import Gate
+from .memory import Memory
+from .outcomes import Outcomes
+from .ready import AHEAD_LINES, Ready
 
 log = logging.getLogger(__name__)
 log_of_lines = logging.getLogger(REQUESTS)

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from batchline.metrics import Metrics
+from dispatcher.backends.berth import Berth
+from dispatcher.replies.policy import FULL_COST, Counts, Reason, Wait
+from dispatcher.replies.verdict import Retry
 
-from .berth import Berth
 from .budget import Budget
 from .doubt import Doubt
 from .held import ReadyLine
 from .poison import LOSSES
-from .policy import FULL_COST, Counts, Reason, Wait
-from .verdict import Retry
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
 TOO_LATE_S = 1.0

@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass, field
 
 from batchline.model import Batch, Lease
+from dispatcher.backends.berth import Avoids, Berth
+from dispatcher.replies.error_texts import model_of
+from dispatcher.replies.verdict import Answer, NoAnswer
 
-from .berth import Avoids, Berth
-from .error_texts import model_of
 from .opinions import Kind
-from .verdict import Answer, NoAnswer
 
 
 @dataclass(slots=True, eq=False)
