@@ -19,7 +19,7 @@ from .failure import Failure
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .batch import ApiBatch
+    from batchline.cli.api.batch import ApiBatch
 
 _S = BatchStatus
 _WEEK_S = 6 * 86400  # from the seventh day on a weekday has two meanings

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .options import AsJson
+from batchline.cli.api.options import AsJson
+
 from .render import put, put_json
 
 

@@ -14,7 +14,8 @@ from aiohttp import web
 from scripted_api import REQUEST, ROOT, Script, application
 from typer.testing import CliRunner
 
-from batchline.cli import download, watch
+from batchline.cli.api import download
+from batchline.cli.batches import watch
 from batchline.cli.main import app
 
 

@@ -76,7 +76,7 @@ def test_the_gateways_refusals_are_passed_on(run, lines):
 
 def test_a_refused_batch_leaves_no_file_behind(gateway, run, lines):
     """What was uploaded for it is deleted again."""
-    from batchline.cli.client import Client
+    from batchline.cli.api.client import Client
 
     run("submit", lines, "--window", "1 week")
 
@@ -86,8 +86,8 @@ def test_a_refused_batch_leaves_no_file_behind(gateway, run, lines):
 
 def test_a_download_from_the_gateway_resumes(gateway, run, lines, tmp_path):
     """The input file, fetched as a result file would be: the range is the gateway's own."""
-    from batchline.cli.client import Client
-    from batchline.cli.download import download
+    from batchline.cli.api.client import Client
+    from batchline.cli.api.download import download
 
     run("submit", lines)
     file_id = json.loads(run("show", "--json").stdout)["input_file_id"]

@@ -7,7 +7,7 @@ import socket
 import pytest
 from aiohttp import web
 
-from batchline.cli.client import base_url
+from batchline.cli.api.client import base_url
 from batchline.cli.failure import Failure
 
 

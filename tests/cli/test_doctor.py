@@ -12,14 +12,14 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
-from batchline.cli import checks_host
-from batchline.cli.checks_servers import (
+from batchline.cli.host import checks_host
+from batchline.cli.host.checks_servers import (
     check_backends,
     check_dispatcher,
     check_gateway,
     check_upstream,
 )
-from batchline.cli.findings import Level
+from batchline.cli.host.findings import Level
 from batchline.cli.main import app
 from batchline.identity import Part, identity
 from batchline.model import BackendStatus, FleetReport

@@ -8,8 +8,8 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from batchline.cli.checks_privacy import check_exposed, check_privacy
-from batchline.cli.findings import Level
+from batchline.cli.host.checks_privacy import check_exposed, check_privacy
+from batchline.cli.host.findings import Level
 from batchline.cli.main import app
 from batchline.settings import Settings
 

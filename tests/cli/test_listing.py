@@ -7,7 +7,7 @@ import json
 import pytest
 from scripted_api import completed, running
 
-from batchline.cli.resolve import resolve
+from batchline.cli.api.resolve import resolve
 
 
 def test_ls_is_empty_without_batches(batchline):
@@ -202,7 +202,7 @@ def test_cancel_of_an_ended_batch_passes_the_servers_refusal_on(batchline, api):
 
 def test_resolving_last_asks_for_one_page_only(api):
     """@last must stay cheap on a server with many batches."""
-    from batchline.cli.client import Client
+    from batchline.cli.api.client import Client
 
     for number in range(1, 251):
         api.add(number)

@@ -9,7 +9,7 @@ import pytest
 from scripted_api import ROOT
 from typer.testing import CliRunner
 
-from batchline.cli.docs import rendered
+from batchline.cli.host.docs import rendered
 from batchline.cli.main import COMMANDS, app
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from scripted_api import batch_object, running
 
-from batchline.cli.batch import read_batch
-from batchline.cli.pace import Pace, rounded_left_s
-from batchline.cli.screens import eta
+from batchline.cli.api.batch import read_batch
+from batchline.cli.api.pace import Pace, rounded_left_s
+from batchline.cli.batches.screens import eta
 
 
 def test_nothing_is_known_at_first():

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 from scripted_api import REQUEST, completed, running
 
-from batchline.cli.submit import choose_endpoint, first_line
+from batchline.cli.batches.submit import choose_endpoint, first_line
 from batchline.compression import zstd
 
 
@@ -222,7 +222,7 @@ def test_an_upload_takes_constant_memory(batchline, api, tmp_path):
     path = tmp_path / "large.jsonl"
     line = json.dumps(REQUEST).encode() + b"\n"
     path.write_bytes(line * (40_000_000 // len(line)))
-    from batchline.cli.submit import _chunks
+    from batchline.cli.batches.submit import _chunks
 
     tracemalloc.start()
     with path.open("rb") as stream:

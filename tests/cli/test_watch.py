@@ -12,10 +12,10 @@ import subprocess
 import pytest
 from scripted_api import completed, running
 
-from batchline.cli.client import Client
+from batchline.cli.api.client import Client
+from batchline.cli.batches.screens import PlainScreen
+from batchline.cli.batches.watch import follow
 from batchline.cli.failure import Failure
-from batchline.cli.screens import PlainScreen
-from batchline.cli.watch import follow
 
 
 def test_watch_ends_by_itself_with_a_final_line(batchline, api):

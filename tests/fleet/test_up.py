@@ -15,7 +15,7 @@ import psutil
 import pytest
 from ports import free_port
 
-from batchline.cli.demo import answers_of, prompts_of, use_model
+from batchline.cli.host.demo import answers_of, prompts_of, use_model
 from batchline.errors import Invalid
 from batchline.fleet import nginx as nginx_module
 from batchline.fleet.nginx import find_nginx

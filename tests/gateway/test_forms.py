@@ -13,7 +13,7 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchline.cli.client import _multipart
+from batchline.cli.api.client import _multipart
 from batchline.errors import Invalid
 from gateway.forms.header import read_disposition, read_header
 from gateway.forms.parts import HEAD_BYTES, MOST_PARTS, parts_of

@@ -55,10 +55,10 @@ TRIED = (
 
 SAMPLES = {
     "batchline.bodies._WINDOW": "24h",
-    "batchline.cli.batch._ID": "batch_0-a",
-    "batchline.cli.client._CONTENT_RANGE": "bytes 0-5/10",
-    "batchline.cli.client._IDENTITY": "batch_0-a",
-    "batchline.cli.resolve._FULL_ID": "batch_0123456789abcdef0123456789abcdef",
+    "batchline.cli.api.batch._ID": "batch_0-a",
+    "batchline.cli.api.client._CONTENT_RANGE": "bytes 0-5/10",
+    "batchline.cli.api.client._IDENTITY": "batch_0-a",
+    "batchline.cli.api.resolve._FULL_ID": "batch_0123456789abcdef0123456789abcdef",
     "batchline.encodings._GLUED": "{} \xef\xbb\xbf {}",
     "batchline.failpoints._SPEC": "a.b=torn:0.5@1",
     "batchline.file_kinds._COLUMN": ' "custom_id" ',

@@ -10,8 +10,8 @@ from aiohttp import web
 from inputs import requests
 from scripted import completion
 
-from batchline.cli.client import Client
-from batchline.cli.partial import follow_lines
+from batchline.cli.api.client import Client
+from batchline.cli.batches.partial import follow_lines
 
 
 async def test_whoever_follows_gets_each_line_once_though_everything_is_killed(

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from .batch import ApiBatch
-from .client import Client
-from .confirm import confirm
-from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
-from .render import clean, put, put_json, status_words
-from .resolve import resolve
+from batchline.cli.api.batch import ApiBatch
+from batchline.cli.api.client import Client
+from batchline.cli.api.confirm import confirm
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.resolve import resolve
+from batchline.cli.render import clean, put, put_json, status_words
 
 
 def pause(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from itertools import islice
 
+from batchline.cli.failure import Failure
+from batchline.cli.render import clean, status_words
+
 from .batch import ApiBatch
 from .client import Client
-from .failure import Failure
-from .render import clean, status_words
 
 LAST = "@last"
 

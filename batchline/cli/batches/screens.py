@@ -10,10 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from batchline import figures
-
-from .batch import ApiBatch
-from .pace import Pace, rounded_left_s
-from .render import clean, clock, console, look, put_json, say, status_words
+from batchline.cli.api.batch import ApiBatch
+from batchline.cli.api.pace import Pace, rounded_left_s
+from batchline.cli.render import clean, clock, console, look, put_json, say, status_words
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from batchline.cli.api.options import ApiKey, AsJson
+from batchline.cli.failure import ExitCode
+from batchline.cli.render import put, put_json, say
 from batchline.errors import Invalid
 from batchline.listening import shown_address, where_to_ask
 from batchline.settings import Settings, load_settings
@@ -22,10 +25,7 @@ from .checks_host import (
 )
 from .checks_privacy import check_exposed, check_privacy
 from .checks_servers import check_backends, check_dispatcher, check_gateway, check_upstream
-from .failure import ExitCode
 from .findings import Finding, Level, any_wrong, finding_line, good, wrong
-from .options import ApiKey, AsJson
-from .render import put, put_json, say
 
 
 def doctor(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from .render import clean
+from batchline.cli.render import clean
 
 
 class Level(StrEnum):

@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from batchline import figures
-
-from .render import clean, console, say
+from batchline.cli.render import clean, console, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -18,12 +18,12 @@ from uuid import uuid4
 import httpx
 
 from batchline.api_keys import ALLOWED, flaw_of
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import clean
 from batchline.server_url import without_endpoint, without_secrets
 from batchline.states import BatchStatus, OnFailures
 
 from .batch import ApiBatch, Json, read_batch
-from .failure import ExitCode, Failure
-from .render import clean
 
 _CONNECT_S = 10.0
 _READ_S = 600.0  # a large upload is answered only when the server has it on disk

@@ -19,20 +19,19 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
+from batchline.cli.api.transfer import Transfer
+from batchline.cli.api.unpacked import Unpacked
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import clean, put, put_json, say
 from batchline.compression import split_ending
 from batchline.encodings import foreign_encoding, misplaced_mark, not_utf8
 from batchline.file_kinds import HEAD_BYTES, file_kind
 from batchline.states import BatchStatus, OnFailures
 
-from .failure import ExitCode, Failure
-from .options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
-from .render import clean, put, put_json, say
-from .transfer import Transfer
-from .unpacked import Unpacked
-
 if TYPE_CHECKING:
-    from .batch import ApiBatch
-    from .client import Client, Wanted
+    from batchline.cli.api.batch import ApiBatch
+    from batchline.cli.api.client import Client, Wanted
 
 STDIN = "-"
 
@@ -86,7 +85,10 @@ def submit(
     with _opened(file) as stream:
         head = _look_at(stream, file)
         endpoint = choose_endpoint(head.url, endpoint)
-        from .client import Client, Wanted  # after the check: a bad file is answered at once
+        from batchline.cli.api.client import (  # after the check: a bad file is answered at once
+            Client,
+            Wanted,
+        )
 
         wanted = Wanted(endpoint, window, metadata, on_failures)
         with Client(url, api_key) as client:

@@ -10,12 +10,11 @@ from typing import Annotated
 
 import typer
 
+from batchline.cli.failure import Failure
+from batchline.cli.render import clean, put
 from batchline.fleet.nginx import render_committed
 from batchline.metrics import metrics_table
 from batchline.settings import settings_table
-
-from .failure import Failure
-from .render import clean, put
 
 _SETTINGS = """\
 # Settings

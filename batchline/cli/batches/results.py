@@ -12,16 +12,16 @@ from typing import Annotated
 
 import typer
 
+from batchline.cli.api.batch import ApiBatch
+from batchline.cli.api.client import Client
+from batchline.cli.api.download import download, pour
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.resolve import LAST, resolve
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import clean, put_json, say
 from batchline.states import BatchStatus
 
-from .batch import ApiBatch
-from .client import Client
-from .download import download, pour
-from .failure import ExitCode, Failure
-from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
 from .partial import follow_results, write_finished
-from .render import clean, put_json, say
-from .resolve import LAST, resolve
 from .watch import exit_code, fault_lines, final_line
 
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchline import figures
-from batchline.states import BatchStatus
-
-from .batch import ApiBatch
-from .client import Client
-from .failure import Failure
-from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
-from .render import (
+from batchline.cli.api.batch import ApiBatch
+from batchline.cli.api.client import Client
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.resolve import LAST, resolve
+from batchline.cli.failure import Failure
+from batchline.cli.render import (
     WORDS,
     clean,
     console,
@@ -29,7 +28,8 @@ from .render import (
     say,
     status_words,
 )
-from .resolve import LAST, resolve
+from batchline.states import BatchStatus
+
 from .watch import fault_lines, tell_next
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from .failure import ExitCode, Failure
+from batchline.cli.failure import ExitCode, Failure
 
 
 def confirm(question: str, *, to_go_on: str, declined: str) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_fixed
 
-from .failure import ExitCode, Failure
+from batchline.cli.failure import ExitCode, Failure
 
 T = TypeVar("T")
 

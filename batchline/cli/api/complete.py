@@ -6,9 +6,8 @@ from itertools import islice
 
 import typer
 
+from batchline.cli.render import clean
 from batchline.errors import BatchlineError
-
-from .render import clean
 
 _READ_S = 2.0  # a key press waits for this
 _OFFERED = 100

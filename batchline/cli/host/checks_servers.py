@@ -8,6 +8,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from batchline.cli.api.client import Client
+from batchline.cli.failure import Failure
+from batchline.cli.render import clean
 from batchline.endpoints import MODELS
 from batchline.errors import StoreUnavailable
 from batchline.identity import Part, is_ours, is_part
@@ -15,10 +18,7 @@ from batchline.outliers import outliers
 from batchline.settings import Settings
 from batchline.store import last_report
 
-from .client import Client
-from .failure import Failure
 from .findings import Finding, good, warning, wrong
-from .render import clean
 
 _READ_S = 5.0
 _REASONS_SHOWN = 5

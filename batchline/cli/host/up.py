@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from batchline.cli.api.options import Insecure
 from batchline.errors import Invalid
-
-from .options import Insecure
 
 if TYPE_CHECKING:
     from rich.console import Console

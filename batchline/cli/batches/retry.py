@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from batchline import figures
+from batchline.cli.api.client import Client
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.resolve import resolve
+from batchline.cli.render import clean, put, put_json, say
 
-from .client import Client
-from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
-from .render import clean, put, put_json, say
-from .resolve import resolve
 from .submit import read_metadata
 
 

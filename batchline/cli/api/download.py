@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import clean
+
 from .client import Broken, Client
-from .failure import ExitCode, Failure
-from .render import clean
 from .transfer import Transfer
 
 _FRUITLESS_TRIES = 5

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import clean
 from batchline.states import TERMINAL, BatchStatus
-
-from .failure import ExitCode, Failure
-from .render import clean
 
 Json = dict[str, Any]
 

@@ -12,16 +12,16 @@ from typing import Annotated
 import typer
 
 from batchline import figures
+from batchline.cli.api.batch import ApiBatch
+from batchline.cli.api.client import Client
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, FailOnErrors, Url
+from batchline.cli.api.pace import Pace
+from batchline.cli.api.patience import PATIENCE_S, Patience
+from batchline.cli.api.resolve import LAST, resolve
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import clean, put, say, status_words
 from batchline.states import BatchStatus
 
-from .batch import ApiBatch
-from .client import Client
-from .failure import ExitCode, Failure
-from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, FailOnErrors, Url
-from .pace import Pace
-from .patience import PATIENCE_S, Patience
-from .render import clean, put, say, status_words
-from .resolve import LAST, resolve
 from .screens import JsonScreen, LiveScreen, PlainScreen, QuietScreen, Screen
 
 _POLL_S = 1.0

@@ -11,14 +11,14 @@ import typer
 
 from batchline import figures
 from batchline.backup import Made, back_up
+from batchline.cli.api.options import AsJson
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import put, put_json, say
 from batchline.failpoints import arm
 from batchline.service import keep_files_private
 from batchline.settings import armed_failpoints, load_settings
 
-from .failure import ExitCode, Failure
-from .options import AsJson
 from .processes import Data
-from .render import put, put_json, say
 
 _SAY_EVERY_S = 30.0
 

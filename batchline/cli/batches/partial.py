@@ -12,14 +12,13 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from batchline import figures
-
-from .batch import ApiBatch
-from .client import Client
-from .failure import ExitCode, Failure
-from .options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
-from .patience import PATIENCE_S, Patience
-from .render import clean, put, say
-from .resolve import LAST, resolve
+from batchline.cli.api.batch import ApiBatch
+from batchline.cli.api.client import Client
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.patience import PATIENCE_S, Patience
+from batchline.cli.api.resolve import LAST, resolve
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import clean, put, say
 
 _OK = range(200, 300)
 

@@ -15,6 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from batchline.blobs import LocalBlobs
+from batchline.cli.api.options import AsJson
+from batchline.cli.failure import ExitCode, Failure
+from batchline.cli.render import put, put_json, say
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.fsck.damage import Damage, Found, Severity, Sound
 from batchline.fsck.examine import Examination
@@ -26,10 +29,7 @@ from batchline.store.custody import bytes_kept
 from batchline.store.schema import found_schema, known_schema
 from batchline.store.sqlite_audit import open_audit, open_mending
 
-from .failure import ExitCode, Failure
 from .findings import Finding, Level, finding_line
-from .options import AsJson
-from .render import put, put_json, say
 
 _ROUNDS = 3  # mending one thing may bring another to light
 _LOST_FOUND = "lost+found"

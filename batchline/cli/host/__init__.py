@@ -1,0 +1,1 @@
+"""The commands about this host: up, serve, gateway, dispatcher, doctor, backup, fsck, docs."""
