@@ -30,10 +30,10 @@ from batchline.model import Batch
 from batchline.settings import Settings
 from batchline.states import TERMINAL
 from batchline.store.audit import Audit
-from batchline.store.connection import copy_database
-from batchline.store.custody import bytes_kept
-from batchline.store.schema import found_schema
-from batchline.store.sqlite_audit import open_audit
+from batchline.store.database.connection import copy_database
+from batchline.store.database.schema import found_schema
+from batchline.store.sqlite.audit import open_audit
+from batchline.store.sqlite.custody import bytes_kept
 
 log = logging.getLogger(__name__)
 

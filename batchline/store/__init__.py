@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from batchline.store.sqlite.engine import open_store
+from batchline.store.sqlite.intake import last_report
+
 from .base import Intake, Results, Steering, Store, Upkeep, View, Work
-from .sqlite import open_store
-from .sqlite_intake import last_report
 
 __all__ = [
     "Intake",

@@ -25,7 +25,7 @@ from batchline.identity import Part, identity
 from batchline.model import BackendStatus, FleetReport
 from batchline.settings import Settings
 from batchline.store import open_store
-from batchline.store.schema import known_schema
+from batchline.store.database.schema import known_schema
 
 
 def answering(**answers):

@@ -12,7 +12,7 @@ import pytest
 
 from batchline.errors import DiskFull
 from batchline.refusal import disk_refusal
-from batchline.store.refusal import database_refusal
+from batchline.store.database.refusal import database_refusal
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -14,7 +14,7 @@ from batchline.blobs.local import LocalBlobs
 from batchline.errors import StoreUnavailable
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from batchline.store.sqlite_work import SqliteWork
+from batchline.store.sqlite.work import SqliteWork
 from dispatcher.attempts.held import Held, ReadyLine
 from dispatcher.sending.memory import Memory
 

@@ -11,7 +11,7 @@ from scripted import HANG, completion
 from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
 from batchline.store import open_store
-from batchline.store.sqlite_work import SqliteWork
+from batchline.store.sqlite.work import SqliteWork
 
 
 async def test_a_clock_that_jumps_ahead_has_no_line_sent_twice(bench, upstream, monkeypatch):

@@ -15,7 +15,7 @@ from scripted import HANG, RESET, completion, error
 
 from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
-from batchline.store.sqlite_work import SqliteWork
+from batchline.store.sqlite.work import SqliteWork
 from dispatcher.attempts.budget import CAPACITY, EARNED_PER_FIRST_TRY, EARNED_PER_S
 from dispatcher.replies.upstream import Break, Broken, Upstream
 

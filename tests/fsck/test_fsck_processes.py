@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from batchline.cli.failure import ExitCode
 from batchline.cli.main import app
-from batchline.store.schema import known_schema
+from batchline.store.database.schema import known_schema
 
 
 def everything(directory):

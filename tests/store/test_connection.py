@@ -13,8 +13,8 @@ from contextlib import closing
 import pytest
 
 from batchline.errors import StoreUnavailable
-from batchline.store import direct
-from batchline.store.connection import open_database
+from batchline.store.database import direct
+from batchline.store.database.connection import open_database
 
 
 def in_the_way(path):
@@ -80,8 +80,8 @@ IN_FOLDERS = """
 import asyncio, sys
 from pathlib import Path
 from batchline.store import open_store
-from batchline.store.connection import copy_database
-from batchline.store.schema import found_schema, known_schema
+from batchline.store.database.connection import copy_database
+from batchline.store.database.schema import found_schema, known_schema
 
 async def main(path, copy):
     async with open_store(path, clock_ms=lambda: 1):

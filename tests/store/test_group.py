@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 
 from batchline.errors import StoreUnavailable
-from batchline.store import connection
-from batchline.store.connection import open_database
+from batchline.store.database import connection
+from batchline.store.database.connection import open_database
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from claims import claim_one
 from batchline.blobs.keys import file_key, finish_index_key, result_key, segments_prefix
 from batchline.model import File, Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
-from batchline.store.custody import TTL_S, bytes_kept
+from batchline.store.sqlite.custody import TTL_S, bytes_kept
 
 NOW = 1_800_000_000
 HOUR = 3600

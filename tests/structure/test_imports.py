@@ -13,15 +13,15 @@ PACKAGES = ("batchline", "gateway", "dispatcher", "dashboard")
 LEAVES = ("gateway", "dispatcher", "dashboard")
 MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 ONLY_IN = {
-    "aiosqlite": {"batchline/store/connection.py"},
-    "aiosql": {"batchline/store/sqlite_intake.py"},
+    "aiosqlite": {"batchline/store/database/connection.py"},
+    "aiosql": {"batchline/store/sqlite/intake.py"},
     "sqlite3": {
-        "batchline/store/connection.py",
-        "batchline/store/direct.py",
-        "batchline/store/group.py",
-        "batchline/store/look.py",
-        "batchline/store/refusal.py",
-        "batchline/store/schema.py",
+        "batchline/store/database/connection.py",
+        "batchline/store/database/direct.py",
+        "batchline/store/database/group.py",
+        "batchline/store/database/look.py",
+        "batchline/store/database/refusal.py",
+        "batchline/store/database/schema.py",
     },
     "prometheus_client": {
         "batchline/metrics.py",
@@ -179,7 +179,7 @@ def test_every_named_statement_is_used():
     names = [
         line.split()[2].rstrip("!") for line in text.splitlines() if line.startswith("-- name:")
     ]
-    code = "".join(p.read_text() for p in (ROOT / "batchline/store").glob("*.py"))
+    code = "".join(p.read_text() for p in (ROOT / "batchline/store").rglob("*.py"))
     assert [n for n in names if f'"{n}"' not in code] == []
 
 

@@ -16,7 +16,7 @@ from batchline.blobs.keys import file_key, result_key, segments_prefix
 from batchline.lines import answer_record, error_record
 from batchline.model import FleetReport, request_id
 from batchline.store import repo
-from batchline.store.schema import migrations
+from batchline.store.database.schema import migrations
 
 SCHEMAS = [number for number, _ in migrations()]
 NOW = 1_800_000_000

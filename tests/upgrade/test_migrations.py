@@ -14,15 +14,15 @@ from old_versions import ENDED, LINES, SCHEMAS, Past, dump, old_database
 
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.failpoints import arm
-from batchline.store.connection import open_database
-from batchline.store.schema import migrations, statements
+from batchline.store.database.connection import open_database
+from batchline.store.database.schema import migrations, statements
 
 NEWEST = SCHEMAS[-1]
 OPEN_AND_CLOSE = """
 import asyncio, sys
 from pathlib import Path
 from batchline.failpoints import arm
-from batchline.store.connection import open_database
+from batchline.store.database.connection import open_database
 
 async def main():
     database = await open_database(Path(sys.argv[1]))

@@ -23,7 +23,7 @@ from batchline.fleet.gpus import detect_gpus
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx, write_nginx
 from batchline.fleet.ports import refusal_to_listen
 from batchline.settings import Settings
-from batchline.store.schema import found_schema, known_schema
+from batchline.store.database.schema import found_schema, known_schema
 
 from .findings import Finding, good, warning, wrong
 

@@ -25,9 +25,9 @@ from batchline.fsck.repair import Repair, plan
 from batchline.presence import at_work, to_oneself
 from batchline.service import keep_files_private
 from batchline.settings import Settings, load_settings
-from batchline.store.custody import bytes_kept
-from batchline.store.schema import found_schema, known_schema
-from batchline.store.sqlite_audit import open_audit, open_mending
+from batchline.store.database.schema import found_schema, known_schema
+from batchline.store.sqlite.audit import open_audit, open_mending
+from batchline.store.sqlite.custody import bytes_kept
 
 from .findings import Finding, Level, finding_line
 

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from batchline.errors import StoreUnavailable
+from batchline.store.database.connection import Database, open_database
 
-from .connection import Database, open_database
-from .sqlite_intake import SqliteParts
+from .intake import SqliteParts
 
 log = logging.getLogger(__name__)
 

@@ -28,10 +28,10 @@ from batchline.model import (
     Usage,
 )
 from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind, SliceState
+from batchline.store import repo
+from batchline.store.database.direct import Direct
 
-from . import repo
-from .direct import Direct
-from .sqlite_intake import SqliteParts, as_json
+from .intake import SqliteParts, as_json
 
 _LOOK_S = 0.1  # how soon another process's commit is noticed; one cheap pragma each
 _CHANGES_KEPT = 100_000  # so many the table has (migration 10)

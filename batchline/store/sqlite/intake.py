@@ -13,13 +13,12 @@ import msgspec
 from batchline.blobs.keys import finish_index_key, owner_of, result_key
 from batchline.model import Batch, File, FleetReport, NewBatch, Overview, Page, UsedKey
 from batchline.states import BatchStatus, SliceState
+from batchline.store import repo
+from batchline.store.database.connection import Database, Transaction
+from batchline.store.database.direct import Direct
+from batchline.store.database.look import look
 
-from . import repo
-from .connection import Database, Transaction
-from .direct import Direct
-from .look import look
-
-_SQL_FILE = __file__.rsplit("/", 1)[0] + "/sql/sqlite.sql"
+_SQL_FILE = Path(__file__).parents[1] / "sql" / "sqlite.sql"
 _LAST_SEQ = 1 << 62
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from batchline.blobs.keys import parts_prefix
 from batchline.model import File
+from batchline.store import repo
+from batchline.store.database.connection import Transaction
 from batchline.uploads import MAX_PARTS, Admission, Part, Upload
 
-from . import repo
-from .connection import Transaction
-from .sqlite_intake import SqliteParts
+from .intake import SqliteParts
 
 _KEPT_S = (
     86400  # ended uploads are known for a day more, so that late calls learn what became of them

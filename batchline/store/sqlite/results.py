@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchline.model import Batch, Segment
+from batchline.store import repo
 
-from . import repo
-from .sqlite_intake import SqliteParts, as_json
+from .intake import SqliteParts, as_json
 
 
 class SqliteResults(SqliteParts):

@@ -10,16 +10,22 @@ from tempfile import TemporaryDirectory
 
 from batchline.model import Batch, File, Slice
 from batchline.states import SliceState
+from batchline.store import repo
+from batchline.store.audit import Audit, BatchRows, SegmentRow, SliceRow
+from batchline.store.database.connection import (
+    Database,
+    Moment,
+    copy_database,
+    one_moment,
+    open_database,
+)
+from batchline.store.database.schema import found_schema, known_schema
 from batchline.uploads import Part
 
-from . import repo
-from .audit import Audit, BatchRows, SegmentRow, SliceRow
-from .connection import Database, Moment, copy_database, one_moment, open_database
-from .schema import found_schema, known_schema
-from .sqlite_intake import SqliteIntake, as_json, statement
-from .sqlite_upkeep import SqliteUpkeep, owned
-from .sqlite_uploads import SqliteUploads
-from .sqlite_work import SqliteWork
+from .intake import SqliteIntake, as_json, statement
+from .upkeep import SqliteUpkeep, owned
+from .uploads import SqliteUploads
+from .work import SqliteWork
 
 
 class SqliteAudit:

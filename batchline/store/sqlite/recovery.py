@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from batchline.model import Batch, Fault, Lease
 from batchline.states import BatchStatus
+from batchline.store import repo
+from batchline.store.database.direct import Direct
 
-from . import repo
-from .direct import Direct
-from .sqlite_intake import SqliteParts, as_json
+from .intake import SqliteParts, as_json
 
 
 class SqliteRecovery(SqliteParts):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from batchline.model import Batch, File, NewBatch, UsedKey
+from batchline.store import repo
+from batchline.store.database.direct import Direct
 
-from . import repo
-from .direct import Direct
-from .sqlite_intake import SqliteParts
+from .intake import SqliteParts
 
 
 class SqliteSteering(SqliteParts):

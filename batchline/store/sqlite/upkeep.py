@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from batchline.blobs.keys import is_finish_index, owner_of
 from batchline.model import Backlog
+from batchline.store.database.connection import Transaction
 
-from .connection import Transaction
 from .custody import TTL_S
-from .sqlite_intake import SqliteParts, as_json
+from .intake import SqliteParts, as_json
 
 
 class SqliteUpkeep(SqliteParts):

@@ -10,15 +10,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from .base import Store
-from .connection import Database, open_database
-from .sqlite_intake import SqliteIntake
-from .sqlite_recovery import SqliteRecovery
-from .sqlite_results import SqliteResults
-from .sqlite_steering import SqliteSteering
-from .sqlite_upkeep import SqliteUpkeep
-from .sqlite_uploads import SqliteUploads
-from .sqlite_work import SqliteWork
+from batchline.store.base import Store
+from batchline.store.database.connection import Database, open_database
+
+from .intake import SqliteIntake
+from .recovery import SqliteRecovery
+from .results import SqliteResults
+from .steering import SqliteSteering
+from .upkeep import SqliteUpkeep
+from .uploads import SqliteUploads
+from .work import SqliteWork
 
 
 class SqliteStore(
