@@ -25,8 +25,8 @@ from batchline import __version__, figures
 from batchline.blobs import LocalBlobs, open_blobs
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, part_key
 from batchline.errors import Conflict, DiskFull, Invalid, NotFound, StoreUnavailable
-from batchline.failpoints import failpoint
 from batchline.model import Batch
+from batchline.process.failpoints import failpoint
 from batchline.settings import Settings
 from batchline.states import TERMINAL
 from batchline.store.audit import Audit

@@ -21,11 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from .body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
-from .errors import Invalid
-from .origins import Known, known
-from .server_url import without_secrets
-from .setting_names import (
+from batchline.config.names import (
     CONFIG_VARIABLE,
     DOTENV,
     PREFIX,
@@ -33,7 +29,8 @@ from .setting_names import (
     unknown_keys,
     unknown_variables,
 )
-from .setting_types import (
+from batchline.config.server_url import without_secrets
+from batchline.config.types import (
     TELLING,
     Bounds,
     Fields,
@@ -47,6 +44,10 @@ from .setting_types import (
     Url,
     Urls,
 )
+from batchline.jsonl.body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
+from batchline.serving.origins import Known, known
+
+from .errors import Invalid
 from .states import OnFailures
 
 _ENCODING = "utf-8-sig"  # editors on Windows begin files with a mark

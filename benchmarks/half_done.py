@@ -13,9 +13,9 @@ from pathlib import Path
 
 from batchline.blobs import Blobs, open_blobs
 from batchline.blobs.keys import file_key, segments_prefix
-from batchline.body_rules import NO_RULES
-from batchline.input_file import Limits
-from batchline.lines import answer_record
+from batchline.jsonl.body_rules import NO_RULES
+from batchline.jsonl.input_file import Limits
+from batchline.jsonl.lines import answer_record
 from batchline.model import (
     Batch,
     File,

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from batchline.input_file import FileCheck, Limits
-from batchline.line_check import Rules
+from batchline.jsonl.input_file import FileCheck, Limits
+from batchline.jsonl.line_check import Rules
 
 _CHUNK_BYTES = 1 << 20
 _ENDPOINT = "/v1/chat/completions"

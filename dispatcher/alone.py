@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from batchline.refusal import disk_refusal
+from batchline.process.refusal import disk_refusal
 
 log = logging.getLogger(__name__)
 

@@ -20,12 +20,12 @@ from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
-from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.errors import NewerStore, StoreUnavailable
-from batchline.input_file import Limits
+from batchline.jsonl.input_file import Limits
 from batchline.metrics import Metrics
-from batchline.presence import DISPATCHER_LOCK
-from batchline.request_log import bounded_request_log
+from batchline.process.descriptors import OTHERS, REMEDY, Alarm, limit, watched
+from batchline.process.presence import DISPATCHER_LOCK
+from batchline.serving.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 from dispatcher.attempts.retrying import RetryLimits

@@ -12,14 +12,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from batchline import __version__
 from batchline.errors import Invalid
-from batchline.identity import Part, identity
-from batchline.listening import shown_address
 from batchline.metrics import Metrics
-from batchline.origins import Access, Known, judge
-from batchline.request_log import REQUESTS
+from batchline.serving.identity import Part, identity
+from batchline.serving.listening import shown_address
+from batchline.serving.origins import Access, Known, judge
+from batchline.serving.request_log import REQUESTS
+from batchline.serving.sites import start_sites
+from batchline.serving.web import head_of, protect
 from batchline.settings import Settings
-from batchline.sites import start_sites
-from batchline.web import head_of, protect
 
 log = logging.getLogger(REQUESTS)
 

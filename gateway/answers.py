@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import web
 
-from batchline.wire import encode
+from batchline.api.wire import encode
 
 from .downloads import PIECE_BYTES
 

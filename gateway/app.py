@@ -12,17 +12,17 @@ from aiohttp import web
 
 from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
-from batchline.descriptors import OTHERS, REMEDY, Alarm, limit, watched
+from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.errors import Unavailable
-from batchline.exposure import INSECURE_WARNING, is_open_to_others
-from batchline.listening import shown_address
 from batchline.metrics import Metrics
-from batchline.origins import EVERY_HOST_WARNING
-from batchline.presence import present
-from batchline.request_log import bounded_request_log
+from batchline.process.descriptors import OTHERS, REMEDY, Alarm, limit, watched
+from batchline.process.presence import present
 from batchline.results import KnownPlaces
+from batchline.serving.listening import shown_address
+from batchline.serving.origins import EVERY_HOST_WARNING
+from batchline.serving.request_log import bounded_request_log
+from batchline.serving.sites import start_sites
 from batchline.settings import Settings
-from batchline.sites import start_sites
 from batchline.store import open_store
 from batchline.store.base import View
 from dashboard.app import add_dashboard

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from batchline.bodies import BatchRequest, read_batch_request
+from batchline.api.bodies import BatchRequest, read_batch_request
+from batchline.api.parameters import shown
+from batchline.api.wire import batch_list, batch_object
 from batchline.errors import Conflict, Invalid, NotFound
 from batchline.failing import is_failing
 from batchline.model import Batch, File, FleetReport, NewBatch, new_batch_id
-from batchline.parameters import shown
 from batchline.states import BatchStatus
-from batchline.wire import batch_list, batch_object
 
 from . import resent
 from .answers import json_answer

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 
 from aiohttp import HttpVersion11, web
 
-from batchline.compression import Unpacker, coding_of
+from batchline.jsonl.compression import Unpacker, coding_of
 
 CHUNK_BYTES = 1 << 18
 _STALL_S = 120.0  # a client that sends nothing for so long has gone

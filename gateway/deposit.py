@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from batchline.blobs.base import BlobWriter
-from batchline.compression import Coding, Unpacker
-from batchline.encodings import HEAD_BYTES
 from batchline.errors import TooLarge
+from batchline.jsonl.compression import Coding, Unpacker
+from batchline.jsonl.encodings import HEAD_BYTES
 
 from .body import unpack
 from .room import Room

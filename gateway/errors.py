@@ -14,7 +14,8 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from batchline.compression import Coding
+from batchline.api.parameters import shown
+from batchline.api.wire import encode, error_answer
 from batchline.errors import (
     BackendFailed,
     BackendSilent,
@@ -36,9 +37,8 @@ from batchline.errors import (
     UnknownHost,
     UnsupportedEncoding,
 )
-from batchline.parameters import shown
-from batchline.request_log import REQUESTS
-from batchline.wire import encode, error_answer
+from batchline.jsonl.compression import Coding
+from batchline.serving.request_log import REQUESTS
 
 from .exchange import has_started, request_id
 

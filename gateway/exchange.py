@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from batchline.metrics import Metrics
-from batchline.web import protect
+from batchline.serving.web import protect
 
 from .keys import METRICS
 from .origins import allow_named_origins

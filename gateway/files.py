@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from batchline.api.bodies import FileForm, read_file_form
+from batchline.api.parameters import shown
+from batchline.api.wire import DeletedObject, file_list, file_object
 from batchline.blobs.keys import file_key
-from batchline.bodies import FileForm, read_file_form
-from batchline.encodings import foreign_encoding, not_utf8
 from batchline.errors import Invalid, NotFound, StoreUnavailable
-from batchline.failpoints import failpoint
+from batchline.jsonl.encodings import foreign_encoding, not_utf8
 from batchline.model import File, new_file_id
-from batchline.parameters import shown
-from batchline.wire import DeletedObject, file_list, file_object
+from batchline.process.failpoints import failpoint
 
 from .answers import json_answer
 from .deposit import Deposit, pour

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from batchline.api.parameters import shown
+from batchline.api.wire import model_list
 from batchline.errors import NotFound
-from batchline.parameters import shown
-from batchline.wire import model_list
 
 from .answers import json_answer
 from .keys import STORE

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from batchline import parameters
+from batchline.api import parameters
 from batchline.errors import Conflict, Invalid
 from batchline.model import Batch, NewBatch, UsedKey
 from batchline.store import Intake

@@ -8,8 +8,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from batchline.errors import NewerStore, StoreUnavailable
-from batchline.identity import Part, identity
 from batchline.model import BackendStatus, FleetReport
+from batchline.serving.identity import Part, identity
 
 from .keys import BLOBS, METRICS, SETTINGS, STORE, now
 

@@ -1,7 +1,7 @@
 """The middleware before all others that ask something: refuses hosts and pages that are not ours.
 
-`batchline.origins` decides; this acts, and tells browsers about the pages that the operator named (CORS,
-Fetch Standard §3.3).
+`batchline.serving.origins` decides; this acts, and tells browsers about the pages that the operator
+named (CORS, Fetch Standard §3.3).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
+from batchline.api.parameters import shown
 from batchline.errors import ForeignOrigin, Invalid, UnknownHost
-from batchline.origins import Access, Head, Known, foreign_origin, judge
-from batchline.parameters import shown
-from batchline.request_log import REQUESTS
-from batchline.web import head_of
+from batchline.serving.origins import Access, Head, Known, foreign_origin, judge
+from batchline.serving.request_log import REQUESTS
+from batchline.serving.web import head_of
 
 KNOWN = web.AppKey("known", Known)
 _EXPOSED = (

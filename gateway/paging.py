@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from multidict import MultiMapping
 
-from batchline import parameters
+from batchline.api import parameters
 from batchline.states import BatchStatus
 
 

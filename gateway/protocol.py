@@ -22,8 +22,8 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from batchline.metrics import Metrics
-from batchline.request_log import REQUESTS, forget_frames
-from batchline.service import give_back_memory
+from batchline.process.service import give_back_memory
+from batchline.serving.request_log import REQUESTS, forget_frames
 
 from .connections import Connections, Cut, Entry, Limits
 from .errors import RETRY_AFTER, http_answer, malformed_answer

@@ -22,9 +22,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from batchline.body_rules import BodyRules
-from batchline.descriptors import are_out
-from batchline.endpoints import ENDPOINTS
+from batchline.api.endpoints import ENDPOINTS
+from batchline.api.parameters import not_json
 from batchline.errors import (
     BackendFailed,
     BackendSilent,
@@ -35,9 +34,10 @@ from batchline.errors import (
     RequestTooLarge,
 )
 from batchline.fleet.nginx import GROUP
-from batchline.lines import error_object
-from batchline.parameters import not_json
-from batchline.request_log import REQUESTS
+from batchline.jsonl.body_rules import BodyRules
+from batchline.jsonl.lines import error_object
+from batchline.process.descriptors import are_out
+from batchline.serving.request_log import REQUESTS
 
 from .answers import write
 from .body import Body

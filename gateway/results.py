@@ -16,9 +16,9 @@ from http import HTTPMethod
 
 from aiohttp import web
 
-from batchline import parameters
+from batchline.api import parameters
 from batchline.errors import Invalid
-from batchline.lines import fault_record
+from batchline.jsonl.lines import fault_record
 from batchline.model import Batch
 from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import TERMINAL, BatchStatus

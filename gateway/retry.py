@@ -11,10 +11,7 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from batchline.blobs.keys import file_key
-from batchline.errors import Conflict, NotFound, StoreUnavailable
-from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
-from batchline.retry import (
+from batchline.api.retry import (
     RETRY_OF,
     Picked,
     Picker,
@@ -23,8 +20,11 @@ from batchline.retry import (
     read_retry_request,
     retry_filename,
 )
+from batchline.api.wire import batch_object
+from batchline.blobs.keys import file_key
+from batchline.errors import Conflict, NotFound, StoreUnavailable
+from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
 from batchline.states import TERMINAL, BatchStatus
-from batchline.wire import batch_object
 
 from .answers import json_answer
 from .batches import named_batch

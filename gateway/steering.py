@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from batchline.api.wire import DeletedObject, batch_object
 from batchline.errors import Conflict
 from batchline.model import Batch
 from batchline.states import PAUSABLE
-from batchline.wire import DeletedObject, batch_object
 
 from .answers import json_answer
 from .batches import no_such

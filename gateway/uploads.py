@@ -13,12 +13,8 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from batchline.blobs.keys import file_key, part_key
-from batchline.compression import split_ending
-from batchline.errors import Conflict, Invalid, NotFound, StoreUnavailable
-from batchline.model import File, new_file_id
-from batchline.parameters import shown
-from batchline.uploads import (
+from batchline.api.parameters import shown
+from batchline.api.uploads import (
     MAX_PART_BYTES,
     MAX_PARTS,
     UPLOAD_TTL_S,
@@ -33,7 +29,11 @@ from batchline.uploads import (
     read_completion,
     read_upload_request,
 )
-from batchline.wire import part_object, upload_object
+from batchline.api.wire import part_object, upload_object
+from batchline.blobs.keys import file_key, part_key
+from batchline.errors import Conflict, Invalid, NotFound, StoreUnavailable
+from batchline.jsonl.compression import split_ending
+from batchline.model import File, new_file_id
 
 from .answers import json_answer
 from .body import read_body

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchline.errors import NotFound, StoreUnavailable
-from batchline.failpoints import crash_if_torn, failpoint, written
 from batchline.model import SegmentRef
-from batchline.refusal import disk_refusal
+from batchline.process.failpoints import crash_if_torn, failpoint, written
+from batchline.process.refusal import disk_refusal
 
 from .folders import abandoned, create_claimed, drop_abandoned, move, remove, walk
 from .reading import read_on, read_whole

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from batchline.identity import Part, is_process
-from batchline.listening import shown_address
+from batchline.serving.identity import Part, is_process
+from batchline.serving.listening import shown_address
 
 _TIMEOUT_S = 5.0  # a CPU server that is generating answers late
 _MOST_BYTES = 64 * 1024

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from batchline.endpoints import ENDPOINTS, MODELS
+from batchline.api.endpoints import ENDPOINTS, MODELS
 from batchline.errors import Invalid
-from batchline.origins import EVERY
+from batchline.serving.origins import EVERY
 
 GROUP = "batchline_backends"
 """Name of the upstream group. Alone in X-Upstream: no server took a byte of the request."""

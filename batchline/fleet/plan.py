@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchline.errors import Invalid
-from batchline.identity import Part
-from batchline.listening import LOOPBACK, shown_address, where_to_ask
-from batchline.origins import EVERY
+from batchline.serving.identity import Part
+from batchline.serving.listening import LOOPBACK, shown_address, where_to_ask
+from batchline.serving.origins import EVERY
 
 from .gpus import Gpu
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batchline.errors import Invalid
-from batchline.listening import NO_SUCH_FAMILY, hosts_behind
+from batchline.serving.listening import NO_SUCH_FAMILY, hosts_behind
 
 _LOOK_S = 0.2
 _OF_THIS_HOST = "Choose one of this host, such as 127.0.0.1, with --host (BATCHLINE_HOST)."

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from batchline.environment import child_environment
 from batchline.errors import Unavailable
-from batchline.service import die_with_parent
+from batchline.process.service import die_with_parent
 
 from . import watchdog
 from .health import is_healthy

@@ -17,8 +17,8 @@ from typing import BinaryIO, assert_never
 from batchline.blobs import Blobs
 from batchline.blobs.keys import finish_index_key
 from batchline.errors import NotFound, StoreUnavailable
-from batchline.finish_index import pack
-from batchline.input_file import SLICE_BYTES, SLICE_LINES
+from batchline.jsonl.finish_index import pack
+from batchline.jsonl.input_file import SLICE_BYTES, SLICE_LINES
 from batchline.model import Batch, Fault, File, Slice
 from batchline.store.audit import Mending
 

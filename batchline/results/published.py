@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from batchline.blobs import Blobs
 from batchline.blobs.keys import finish_index_key
 from batchline.errors import NotFound
-from batchline.finish_index import ENTRY_BYTES, Place, unpack
-from batchline.lines import record_index
+from batchline.jsonl.finish_index import ENTRY_BYTES, Place, unpack
+from batchline.jsonl.lines import record_index
 from batchline.model import Batch, File
 
 from .pieces import PIECE_BYTES, Window, pieces

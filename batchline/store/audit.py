@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from batchline.api.uploads import Part
 from batchline.model import Batch, Fault, File, SegmentRef, Slice
 from batchline.states import SliceState
-from batchline.uploads import Part
 
 
 @dataclass(frozen=True, slots=True)

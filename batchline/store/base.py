@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from batchline.api.uploads import Admission, Part, Upload
 from batchline.model import (
     Accepted,
     Backlog,
@@ -32,7 +33,6 @@ from batchline.model import (
     UsedKey,
 )
 from batchline.states import BatchStatus
-from batchline.uploads import Admission, Part, Upload
 
 
 class Intake(Protocol):

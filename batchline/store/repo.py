@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from batchline.api.uploads import Part, Upload, UploadStatus
 from batchline.model import (
     Batch,
     Changes,
@@ -22,7 +23,6 @@ from batchline.model import (
     UsedKey,
 )
 from batchline.states import PAUSABLE, BatchStatus, OnFailures
-from batchline.uploads import Part, Upload, UploadStatus
 
 
 class Row(Protocol):

@@ -11,8 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from batchline.config.server_url import server_name
 from batchline.model import BackendStatus
-from batchline.server_url import server_name
 
 from .berth import Avoids, Berth, News, Stay
 from .circuit import ERRORS, Circuit, Sign, State

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 from batchline.blobs import Blobs
-from batchline.body_rules import BodyRules
 from batchline.errors import NotFound
-from batchline.failpoints import failpoint
-from batchline.input_file import DuplicateCheck, Faults, FileCheck, Limits, Report
-from batchline.line_check import Rules
+from batchline.jsonl.body_rules import BodyRules
+from batchline.jsonl.input_file import DuplicateCheck, Faults, FileCheck, Limits, Report
+from batchline.jsonl.line_check import Rules
 from batchline.model import Batch, Fault, Slice
+from batchline.process.failpoints import failpoint
 from batchline.store import Work
 
 from .turns import Turns

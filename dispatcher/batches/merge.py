@@ -14,8 +14,8 @@ from itertools import chain, islice
 from operator import attrgetter
 
 from batchline.blobs import Blobs
-from batchline.finish_index import Place, pack
-from batchline.lines import (
+from batchline.jsonl.finish_index import Place, pack
+from batchline.jsonl.lines import (
     CANCELLED_CODE,
     CANCELLED_MESSAGE,
     EXPIRED_CODE,

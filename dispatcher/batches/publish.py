@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from batchline.blobs import Blobs, BlobWriter
 from batchline.blobs.keys import finish_index_key, result_key
 from batchline.errors import StoreUnavailable
-from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
 from batchline.model import Batch, File, new_file_id
+from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import Work
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from batchline import figures
 from batchline.blobs import Blobs
 from batchline.errors import DiskFull
-from batchline.finish_index import ENTRY_BYTES
+from batchline.jsonl.finish_index import ENTRY_BYTES
 from batchline.model import Batch, SegmentRef
 
 _UNRUN_BYTES = 512  # the record of a line that never ran; custom_ids are rarely longer than 100

@@ -16,11 +16,11 @@ from typing import Self
 import aiohttp
 import msgspec
 
-from batchline.descriptors import Alarm, are_out
-from batchline.endpoints import MODELS
+from batchline.api.endpoints import MODELS
+from batchline.config.server_url import server_name
 from batchline.errors import NoDescriptors
 from batchline.model import BackendStatus
-from batchline.server_url import server_name
+from batchline.process.descriptors import Alarm, are_out
 from dispatcher.backends.pulse import Pulse
 
 from .gauges import Gauges, engine_mark, read_gauges

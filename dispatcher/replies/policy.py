@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
-from batchline.lines import TIMEOUT_CODE
+from batchline.jsonl.lines import TIMEOUT_CODE
 from dispatcher.backends.circuit import Sign
 from dispatcher.backends.lacks import Lacking
 

@@ -17,8 +17,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from batchline.descriptors import Alarm, are_out
-from batchline.server_url import server_name
+from batchline.config.server_url import server_name
+from batchline.process.descriptors import Alarm, are_out
 
 from .payload import json_payload
 

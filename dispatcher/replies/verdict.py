@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from batchline.lines import (
+from batchline.jsonl.lines import (
     ReadAnswer,
     error_body,
     error_object,

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from batchline.errors import StoreUnavailable
-from batchline.failpoints import failpoint
-from batchline.request_log import REQUESTS
+from batchline.process.failpoints import failpoint
+from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.held import ReadyLine
 from dispatcher.backends.berth import News, Stay
 from dispatcher.backends.circuit import Sign

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from batchline.metrics import Metrics
-from batchline.request_log import REQUESTS
+from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.held import Held, ReadyLine
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits

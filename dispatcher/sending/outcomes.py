@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from batchline.lines import answer_record, error_record
+from batchline.jsonl.lines import answer_record, error_record
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind

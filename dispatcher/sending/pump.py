@@ -15,9 +15,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batchline.errors import StoreUnavailable
-from batchline.failpoints import failpoint
-from batchline.input_file import SLICE_LINES
+from batchline.jsonl.input_file import SLICE_LINES
 from batchline.model import Batch, Claim, Lease, request_id
+from batchline.process.failpoints import failpoint
 from batchline.store import Work
 from dispatcher.attempts.held import Held, ReadyLine
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from batchline.blobs import Blobs
 from batchline.blobs.keys import segments_prefix
 from batchline.errors import StoreUnavailable
-from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
 from batchline.model import Accepted, Batch, Lease, Outcome, Settlement
+from batchline.process.failpoints import failpoint
 from batchline.states import OutcomeKind
 from batchline.store import Work
 

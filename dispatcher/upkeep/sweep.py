@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 
 from batchline.blobs import Blobs
-from batchline.failpoints import failpoint
 from batchline.metrics import Metrics
+from batchline.process.failpoints import failpoint
 from batchline.store import Upkeep, Work
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from batchline.errors import Forbidden, Unauthorized
-from batchline.request_log import REQUESTS
+from batchline.serving.request_log import REQUESTS
 
 from .credentials import TOKEN_HEADER, read
 from .entrances import Entrance, entrance

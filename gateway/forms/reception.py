@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from batchline.compression import Coding, coding_of, split_ending
+from batchline.api.parameters import missing, shown
 from batchline.errors import Invalid
-from batchline.parameters import missing, shown
+from batchline.jsonl.compression import Coding, coding_of, split_ending
 from gateway.body import Body
 from gateway.deposit import Deposit
 

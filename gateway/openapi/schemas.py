@@ -1,4 +1,4 @@
-"""The schemas of the document: shapes from `batchline.wire`, bounds from the code that enforces them.
+"""The schemas of the document: shapes from `batchline.api.wire`, bounds from the code that enforces them.
 
 Written nowhere twice: a field added to a shape, an endpoint or a limit is in the document at once, and a
 test asks for its sentence in schemas.yaml.
@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from batchline import bodies, wire
-from batchline.endpoints import ENDPOINTS
+from batchline.api import bodies, wire
+from batchline.api.endpoints import ENDPOINTS
+from batchline.api.uploads import UploadStatus
 from batchline.settings import Settings
 from batchline.states import BatchStatus
-from batchline.uploads import UploadStatus
 
 from ..paging import BATCHES, FILES, Bounds  # noqa: TID252 - a package within the leaf
 

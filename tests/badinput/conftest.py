@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 100_000
 MAX_LINE_BYTES = 50_000
 PROCESS = f"""
 import gateway.app, gateway.body
-from batchline.service import run_service, set_up_logging
+from batchline.process.service import run_service, set_up_logging
 from batchline.settings import load_settings
 gateway.body._STALL_S = {STALL_S}
 gateway.body._SLOWEST_BYTES_S = 50_000

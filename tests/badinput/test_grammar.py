@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from oracle import judge
 
-from batchline.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
-from batchline.line_check import Rules
-from batchline.lines import decode_requests
+from batchline.jsonl.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
+from batchline.jsonl.line_check import Rules
+from batchline.jsonl.lines import decode_requests
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FILES = 2500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from zlib import crc32
 
-from batchline.failpoints import POINTS
+from batchline.process.failpoints import POINTS
 
 from .faults import BREAKS_CONNECTION, SICK, STALLS, Fate, Fault
 from .schedule import Act, BatchPlan, LinePlan, Schedule, Step, Verb

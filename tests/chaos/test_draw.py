@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from batchline.failpoints import POINTS, arm
+from batchline.process.failpoints import POINTS, arm
 from chaos.draw import PAIRS, VERSION, schedule
 from chaos.faults import BREAKS_CONNECTION, SICK, Fate
 from chaos.report import ENOUGH

@@ -21,8 +21,8 @@ from batchline.cli.host.checks_servers import (
 )
 from batchline.cli.host.findings import Level
 from batchline.cli.main import app
-from batchline.identity import Part, identity
 from batchline.model import BackendStatus, FleetReport
+from batchline.serving.identity import Part, identity
 from batchline.settings import Settings
 from batchline.store import open_store
 from batchline.store.database.schema import known_schema

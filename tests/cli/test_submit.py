@@ -10,7 +10,7 @@ import pytest
 from scripted_api import REQUEST, completed, running
 
 from batchline.cli.batches.submit import choose_endpoint, first_line
-from batchline.compression import zstd
+from batchline.jsonl.compression import zstd
 
 
 def test_submit_uploads_the_file_and_writes_only_the_id_to_stdout(batchline, api, lines):

@@ -7,9 +7,9 @@ import json
 import msgspec
 import pytest
 
-from batchline.body_rules import NO_RULES, BodyRules
-from batchline.input_file import FileCheck, Limits
-from batchline.line_check import Rules, good_decoder
+from batchline.jsonl.body_rules import NO_RULES, BodyRules
+from batchline.jsonl.input_file import FileCheck, Limits
+from batchline.jsonl.line_check import Rules, good_decoder
 
 ENDPOINT = "/v1/chat/completions"
 RULES = BodyRules(refused=("chat_template", "mm_processor_kwargs"), highest=(("n", 128),))

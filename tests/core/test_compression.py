@@ -9,8 +9,8 @@ import random
 
 import pytest
 
-from batchline.compression import PIECE_BYTES, Coding, Unpacker, coding_of, split_ending, zstd
 from batchline.errors import Invalid, UnsupportedEncoding
+from batchline.jsonl.compression import PIECE_BYTES, Coding, Unpacker, coding_of, split_ending, zstd
 
 TEXT = b'{"custom_id":"a","method":"POST"}\n' * 30_000
 PACK = {Coding.GZIP: gzip.compress, Coding.ZSTD: zstd.compress}

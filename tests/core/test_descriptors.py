@@ -12,8 +12,8 @@ import socket
 import pytest
 from shortage import none_left
 
-from batchline.descriptors import Alarm, are_out, is_one_left, told, watched
-from batchline.refusal import disk_refusal
+from batchline.process.descriptors import Alarm, are_out, is_one_left, told, watched
+from batchline.process.refusal import disk_refusal
 
 
 def caused_by(cause):

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from inputs import line
 
-from batchline.encodings import HEAD_BYTES, foreign_encoding, misplaced_mark, not_utf8
+from batchline.jsonl.encodings import HEAD_BYTES, foreign_encoding, misplaced_mark, not_utf8
 
 FOREIGN = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 MARKS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from batchline.config.exposure import check_exposure, is_open_to_others
 from batchline.errors import Invalid
-from batchline.exposure import check_exposure, is_open_to_others
-from batchline.listening import is_loopback
+from batchline.serving.listening import is_loopback
 from batchline.settings import Settings
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchline.errors import Invalid, StoreUnavailable
-from batchline.failpoints import POINTS, arm, failpoint, written
+from batchline.process.failpoints import POINTS, arm, failpoint, written
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,7 +74,7 @@ def test_a_crash_is_like_kill_9():
     """No handler runs, nothing is flushed."""
     code = (
         "import atexit; atexit.register(print, 'handler')\n"
-        "from batchline.failpoints import arm, failpoint\n"
+        "from batchline.process.failpoints import arm, failpoint\n"
         "arm('claim.read=crash'); failpoint('claim.read'); print('alive')"
     )
 

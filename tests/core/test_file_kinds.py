@@ -14,8 +14,8 @@ import zipfile
 import pytest
 from inputs import line
 
-from batchline.compression import zstd
-from batchline.file_kinds import HEAD_BYTES, file_kind
+from batchline.jsonl.compression import zstd
+from batchline.jsonl.file_kinds import HEAD_BYTES, file_kind
 
 LINES = [json.loads(line(custom_id=f"é-{n}")) for n in range(40)]
 JSONL = "".join(json.dumps(one) + "\n" for one in LINES).encode()

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from batchline.identity import Part, identity, is_ours, is_part, is_process
+from batchline.serving.identity import Part, identity, is_ours, is_part, is_process
 
 
 def test_a_process_is_known_by_what_it_tells(tmp_path, monkeypatch):

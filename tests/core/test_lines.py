@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from batchline.lines import answer_record, decode_requests, error_record
+from batchline.jsonl.lines import answer_record, decode_requests, error_record
 
 HOSTILE = 'a\u2028b\u2029c\x85d"e\\f\x1cg\x0bh\x0ci\r\nj\t\x00k\x7f😀'
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from batchline.origins import Access, Head, Known, host_of, is_address, judge, known
+from batchline.serving.origins import Access, Head, Known, host_of, is_address, judge, known
 from batchline.settings import Settings
 
 KNOWN = known(

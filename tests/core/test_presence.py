@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from batchline.errors import Conflict
-from batchline.presence import DISPATCHER_LOCK, at_work, present, to_oneself
+from batchline.process.presence import DISPATCHER_LOCK, at_work, present, to_oneself
 from dispatcher.alone import alone
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from batchline.errors import DiskFull
-from batchline.refusal import disk_refusal
+from batchline.process.refusal import disk_refusal
 from batchline.store.database.refusal import database_refusal
 
 

@@ -10,9 +10,15 @@ import re
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from batchline import request_log
-from batchline.request_log import LINE_BYTES, LINES_A_SECOND, REQUESTS, bounded_request_log, fitting
-from batchline.service import set_up_logging
+from batchline.process.service import set_up_logging
+from batchline.serving import request_log
+from batchline.serving.request_log import (
+    LINE_BYTES,
+    LINES_A_SECOND,
+    REQUESTS,
+    bounded_request_log,
+    fitting,
+)
 
 HOSTILE = {
     "long": "A" * 8000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchline.server_url import server_name, server_url, without_secrets
+from batchline.config.server_url import server_name, server_url, without_secrets
 
 REFUSED = {
     "nothing": ("", "has no scheme; write it like http://127.0.0.1:8000"),

@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import asyncio, sys
 from batchline.errors import Invalid
-from batchline.service import run_service, set_up_logging
+from batchline.process.service import run_service, set_up_logging
 set_up_logging("INFO", as_json={json})
 async def serve(stop):
     {body}
@@ -58,7 +58,7 @@ def test_the_death_of_a_parent_with_many_threads_is_one_signal():
     )
     parent = f"""
 import signal, subprocess, sys, threading, time
-from batchline.service import die_with_parent
+from batchline.process.service import die_with_parent
 for _ in range(50):
     threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
 subprocess.Popen(

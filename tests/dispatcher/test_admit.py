@@ -8,8 +8,8 @@ import json
 import pytest
 from inputs import line, requests
 
-from batchline.body_rules import NO_RULES
-from batchline.input_file import Limits
+from batchline.jsonl.body_rules import NO_RULES
+from batchline.jsonl.input_file import Limits
 from batchline.states import BatchStatus
 from dispatcher.batches.admit import Admission
 

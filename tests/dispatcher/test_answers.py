@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from batchline.endpoints import ENDPOINTS
+from batchline.api.endpoints import ENDPOINTS
 from dispatcher.replies.answers import CHECKS, GOOD_ENDS, Missing, defect_of
 
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"

@@ -11,7 +11,7 @@ from bench import request_line
 from scripted import completion, error
 from shortage import none_left
 
-from batchline.endpoints import ENDPOINTS
+from batchline.api.endpoints import ENDPOINTS
 from batchline.metrics import Metrics
 from dispatcher.backends.berth import Berth
 from dispatcher.backends.lacks import Need

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from scripted import completion
 
-from batchline.failpoints import arm
+from batchline.process.failpoints import arm
 from batchline.states import BatchStatus
 
 

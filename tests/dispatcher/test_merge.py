@@ -7,7 +7,7 @@ import random
 
 from bench import admitted, settle
 
-from batchline.finish_index import unpack
+from batchline.jsonl.finish_index import unpack
 from batchline.states import OutcomeKind
 from dispatcher.batches.merge import Merge
 

@@ -9,7 +9,7 @@ import pytest
 from ports import free_port
 
 from batchline.metrics import Metrics
-from batchline.request_log import LINE_BYTES, LINES_A_SECOND, bounded_request_log
+from batchline.serving.request_log import LINE_BYTES, LINES_A_SECOND, bounded_request_log
 from batchline.settings import Settings
 from dispatcher.ops import serve_ops
 

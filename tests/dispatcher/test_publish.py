@@ -7,10 +7,10 @@ import time
 import pytest
 from bench import finalizing
 
-from batchline import failpoints
 from batchline.blobs.keys import result_key
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
+from batchline.process import failpoints
 from batchline.states import BatchStatus
 from dispatcher.batches.publish import Publisher
 

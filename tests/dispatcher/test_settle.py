@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from claims import claim_one
 
-from batchline import failpoints
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
+from batchline.process import failpoints
 from batchline.states import OutcomeKind
 from dispatcher.sending import settle
 from dispatcher.sending.gate import Gate

@@ -9,7 +9,7 @@ from aiohttp import web
 from ports import free_port
 
 from batchline.fleet.health import is_healthy
-from batchline.identity import Part
+from batchline.serving.identity import Part
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (503, False), (404, False)])

@@ -28,7 +28,7 @@ from batchline.fleet.supervise import (
     backoff_s,
     count_failures,
 )
-from batchline.identity import Part
+from batchline.serving.identity import Part
 
 SERVER = """
 import http.server, sys

@@ -12,7 +12,7 @@ PROCESS = """
 import resource
 if {open_files}:
     resource.setrlimit(resource.RLIMIT_NOFILE, ({open_files}, {open_files}))
-from batchline.service import run_service, set_up_logging
+from batchline.process.service import run_service, set_up_logging
 from batchline.settings import load_settings
 from gateway.app import serve
 set_up_logging()

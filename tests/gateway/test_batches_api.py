@@ -8,7 +8,7 @@ import json
 import openai
 import pytest
 
-from batchline.endpoints import ENDPOINTS
+from batchline.api.endpoints import ENDPOINTS
 from batchline.model import Fault, FleetReport
 from batchline.states import BatchStatus, OutcomeKind
 

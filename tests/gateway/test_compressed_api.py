@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from batchline.compression import zstd
+from batchline.jsonl.compression import zstd
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 PACK = {"gzip": gzip.compress, "zstd": zstd.compress}

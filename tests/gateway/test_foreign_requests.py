@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from batchline.origins import EVERY_HOST_WARNING
+from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.settings import Settings
 from gateway.app import serve
 

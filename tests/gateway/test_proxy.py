@@ -16,7 +16,7 @@ from ports import free_port
 from real_nginx import running_nginx
 from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
 
-from batchline.endpoints import ENDPOINTS
+from batchline.api.endpoints import ENDPOINTS
 from batchline.settings import Settings
 from gateway import body, proxy
 from gateway.app import serve

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchline.blobs.keys import file_key, part_key, parts_prefix
-from batchline.model import File
-from batchline.uploads import (
+from batchline.api.uploads import (
     MAX_PARTS,
     Admission,
     Part,
@@ -15,6 +13,8 @@ from batchline.uploads import (
     new_part_id,
     new_upload_id,
 )
+from batchline.blobs.keys import file_key, part_key, parts_prefix
+from batchline.model import File
 
 NOW = 1_800_000_000
 HOUR = 3600

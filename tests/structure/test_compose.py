@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batchline.config.exposure import check_exposure
+from batchline.config.names import COMPOSE_ONLY, PREFIX
 from batchline.errors import Invalid
-from batchline.exposure import check_exposure
 from batchline.fleet.gpus import Gpu
 from batchline.fleet.plan import (
     CPU_MODEL_NAME,
@@ -23,7 +24,6 @@ from batchline.fleet.plan import (
     plan_cpu_servers,
     plan_gpu_servers,
 )
-from batchline.setting_names import COMPOSE_ONLY, PREFIX
 from batchline.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -30,8 +30,8 @@ ONLY_IN = {
         "dispatcher/probing/gauges.py",
     },
     "signal": {
-        "batchline/failpoints.py",
-        "batchline/service.py",
+        "batchline/process/failpoints.py",
+        "batchline/process/service.py",
         "batchline/fleet/plan.py",
         "batchline/fleet/supervise.py",
         "batchline/fleet/watchdog.py",

@@ -20,9 +20,9 @@ from aiohttp._cookie_helpers import parse_cookie_header
 from yarl import URL
 
 import gateway.app
-from batchline.compression import coding_of
+from batchline.api.parameters import integer_text
 from batchline.errors import BatchlineError
-from batchline.parameters import integer_text
+from batchline.jsonl.compression import coding_of
 from dispatcher.replies.error_texts import ErrorText, names_model
 from gateway.content import wanted_span
 from gateway.forms import clean_filename
@@ -54,31 +54,31 @@ TRIED = (
 )  # of the slowest texts of the size before, those tried at the next
 
 SAMPLES = {
-    "batchline.bodies._WINDOW": "24h",
+    "batchline.api.bodies._WINDOW": "24h",
     "batchline.cli.api.batch._ID": "batch_0-a",
     "batchline.cli.api.client._CONTENT_RANGE": "bytes 0-5/10",
     "batchline.cli.api.client._IDENTITY": "batch_0-a",
     "batchline.cli.api.resolve._FULL_ID": "batch_0123456789abcdef0123456789abcdef",
-    "batchline.encodings._GLUED": "{} \xef\xbb\xbf {}",
-    "batchline.failpoints._SPEC": "a.b=torn:0.5@1",
-    "batchline.file_kinds._COLUMN": ' "custom_id" ',
+    "batchline.jsonl.encodings._GLUED": "{} \xef\xbb\xbf {}",
+    "batchline.process.failpoints._SPEC": "a.b=torn:0.5@1",
+    "batchline.jsonl.file_kinds._COLUMN": ' "custom_id" ',
     "batchline.fleet.gpus._GPU_LINE": "GPU 0: NVIDIA H200 (UUID: GPU-a-b)",
     "batchline.fleet.gpus._MIG_LINE": "  MIG 1g.18gb Device 0: (UUID: MIG-a-b)",
     "batchline.fleet.gpus._OLD_MIG": "MIG-GPU-a-b/1/2",
     "batchline.fleet.nginx._PLAIN": "/a/b.c",
-    "batchline.lines._CONTROL": "a\x00b",
-    "batchline.lines._ESCAPE": "a\\ud83d\\ude00\\ud800\\n",
-    "batchline.lines._STRAY": '{"a\\n": -Infinity, "b": NaN}',
-    "batchline.listening._NAME": "gpu-box.example.org",
-    "batchline.listening._NUMBERS": "1.2.3",
-    "batchline.setting_types._FIELD": "chat_template",
-    "batchline.origins._NAME": "gpu-box.example.org",
-    "batchline.origins._ORIGIN": "https://app.example.org:8443",
-    "batchline.parameters._WHOLE_NUMBER": "-12",
-    "batchline.server_url._HOST": "[::1]:80",
-    "batchline.server_url._PATH": "/team/llm/v1",
-    "batchline.server_url._QUERY": "http://a/b?c=d#e",
-    "batchline.server_url._SCHEME": "['http://a",
+    "batchline.jsonl.lines._CONTROL": "a\x00b",
+    "batchline.jsonl.lines._ESCAPE": "a\\ud83d\\ude00\\ud800\\n",
+    "batchline.jsonl.lines._STRAY": '{"a\\n": -Infinity, "b": NaN}',
+    "batchline.serving.listening._NAME": "gpu-box.example.org",
+    "batchline.serving.listening._NUMBERS": "1.2.3",
+    "batchline.config.types._FIELD": "chat_template",
+    "batchline.serving.origins._NAME": "gpu-box.example.org",
+    "batchline.serving.origins._ORIGIN": "https://app.example.org:8443",
+    "batchline.api.parameters._WHOLE_NUMBER": "-12",
+    "batchline.config.server_url._HOST": "[::1]:80",
+    "batchline.config.server_url._PATH": "/team/llm/v1",
+    "batchline.config.server_url._QUERY": "http://a/b?c=d#e",
+    "batchline.config.server_url._SCHEME": "['http://a",
     "dashboard.pages._HOST": "a.b-c:80",
     "dashboard.prose._BLANK_LINES": "a\n \nb",
     "dashboard.prose._SPAN": "a `b` **c** [d](/e)",

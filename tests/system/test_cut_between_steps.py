@@ -11,7 +11,7 @@ import pytest
 from inputs import requests
 from scripted import Share
 
-from batchline.failpoints import POINTS
+from batchline.process.failpoints import POINTS
 
 GATEWAY_POINTS = ("blob.written", "blob.renamed", "upload.stored")
 ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied"}

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from processes import System
 
-from batchline.request_log import LINE_BYTES, LINES_A_SECOND
+from batchline.serving.request_log import LINE_BYTES, LINES_A_SECOND
 
 FLOOD_S = 4
 SLACK_LINES = (

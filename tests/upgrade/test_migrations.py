@@ -13,7 +13,7 @@ import pytest
 from old_versions import ENDED, LINES, SCHEMAS, Past, dump, old_database
 
 from batchline.errors import NewerStore, StoreUnavailable
-from batchline.failpoints import arm
+from batchline.process.failpoints import arm
 from batchline.store.database.connection import open_database
 from batchline.store.database.schema import migrations, statements
 
@@ -21,7 +21,7 @@ NEWEST = SCHEMAS[-1]
 OPEN_AND_CLOSE = """
 import asyncio, sys
 from pathlib import Path
-from batchline.failpoints import arm
+from batchline.process.failpoints import arm
 from batchline.store.database.connection import open_database
 
 async def main():

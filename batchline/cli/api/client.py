@@ -17,10 +17,10 @@ from uuid import uuid4
 
 import httpx
 
-from batchline.api_keys import ALLOWED, flaw_of
 from batchline.cli.failure import ExitCode, Failure
 from batchline.cli.render import clean
-from batchline.server_url import without_endpoint, without_secrets
+from batchline.config.api_keys import ALLOWED, flaw_of
+from batchline.config.server_url import without_endpoint, without_secrets
 from batchline.states import BatchStatus, OnFailures
 
 from .batch import ApiBatch, Json, read_batch

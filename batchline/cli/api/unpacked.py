@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from batchline.compression import Coding, Unpacker
+from batchline.jsonl.compression import Coding, Unpacker
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

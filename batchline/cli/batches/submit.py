@@ -24,9 +24,9 @@ from batchline.cli.api.transfer import Transfer
 from batchline.cli.api.unpacked import Unpacked
 from batchline.cli.failure import ExitCode, Failure
 from batchline.cli.render import clean, put, put_json, say
-from batchline.compression import split_ending
-from batchline.encodings import foreign_encoding, misplaced_mark, not_utf8
-from batchline.file_kinds import HEAD_BYTES, file_kind
+from batchline.jsonl.compression import split_ending
+from batchline.jsonl.encodings import foreign_encoding, misplaced_mark, not_utf8
+from batchline.jsonl.file_kinds import HEAD_BYTES, file_kind
 from batchline.states import BatchStatus, OnFailures
 
 if TYPE_CHECKING:

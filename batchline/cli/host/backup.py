@@ -14,8 +14,8 @@ from batchline.backup import Made, back_up
 from batchline.cli.api.options import AsJson
 from batchline.cli.failure import ExitCode, Failure
 from batchline.cli.render import put, put_json, say
-from batchline.failpoints import arm
-from batchline.service import keep_files_private
+from batchline.process.failpoints import arm
+from batchline.process.service import keep_files_private
 from batchline.settings import armed_failpoints, load_settings
 
 from .processes import Data

@@ -10,8 +10,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchline.exposure import is_open_to_others
-from batchline.setting_names import DOTENV
+from batchline.config.exposure import is_open_to_others
+from batchline.config.names import DOTENV
 from batchline.settings import Settings, config_path
 
 from .findings import Finding, good, wrong

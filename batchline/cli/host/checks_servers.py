@@ -8,13 +8,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from batchline.api.endpoints import MODELS
 from batchline.cli.api.client import Client
 from batchline.cli.failure import Failure
 from batchline.cli.render import clean
-from batchline.endpoints import MODELS
 from batchline.errors import StoreUnavailable
-from batchline.identity import Part, is_ours, is_part
 from batchline.outliers import outliers
+from batchline.serving.identity import Part, is_ours, is_part
 from batchline.settings import Settings
 from batchline.store import last_report
 

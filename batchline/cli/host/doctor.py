@@ -12,7 +12,7 @@ from batchline.cli.api.options import ApiKey, AsJson
 from batchline.cli.failure import ExitCode
 from batchline.cli.render import put, put_json, say
 from batchline.errors import Invalid
-from batchline.listening import shown_address, where_to_ask
+from batchline.serving.listening import shown_address, where_to_ask
 from batchline.settings import Settings, load_settings
 
 from .checks_host import (

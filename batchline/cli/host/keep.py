@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.errors import BatchlineError
-from batchline.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.fleet.plan import Program
 from batchline.fleet.supervise import Event, Happened, Supervisor
-from batchline.origins import EVERY_HOST_WARNING
-from batchline.presence import supervising
-from batchline.service import run_service, set_up_logging
+from batchline.process.presence import supervising
+from batchline.process.service import run_service, set_up_logging
+from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.settings import Settings
 
 from .demo import Demo, run_demo

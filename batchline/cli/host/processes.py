@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from batchline.cli.api.options import Insecure
-from batchline.exposure import check_exposure
-from batchline.failpoints import arm
-from batchline.service import keep_files_private, run_service, set_up_logging
+from batchline.config.exposure import check_exposure
+from batchline.process.failpoints import arm
+from batchline.process.service import keep_files_private, run_service, set_up_logging
 from batchline.settings import Settings, armed_failpoints, load_settings
 
 Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]

@@ -171,8 +171,8 @@ def _start(
 
 def _settings(**given: object) -> Settings:
     """Read the settings of what is to be started; from here on what is written is its owner's alone."""
-    from batchline.exposure import check_exposure
-    from batchline.service import keep_files_private
+    from batchline.config.exposure import check_exposure
+    from batchline.process.service import keep_files_private
     from batchline.settings import load_settings
 
     keep_files_private()
@@ -249,7 +249,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
         write_nginx,
     )
     from batchline.fleet.plan import plan_nginx
-    from batchline.listening import LOOPBACK
+    from batchline.serving.listening import LOOPBACK
 
     folder = settings.data_dir / "nginx"
     folder.mkdir(parents=True, exist_ok=True)
@@ -273,8 +273,8 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
 
 def _plan_services(settings: Settings) -> list[tuple[Program]]:
     """Plan gateway and dispatcher, one stage each; the dispatcher stops first."""
+    from batchline.config.names import PREFIX
     from batchline.fleet.plan import plan_services
-    from batchline.setting_names import PREFIX
 
     env = {
         "DATA_DIR": str(settings.data_dir),
@@ -307,8 +307,8 @@ def _check_ports(
 ) -> None:
     """Raise Invalid if a port is taken; what a killed run left behind is waited for."""
     from batchline.fleet.ports import Port, check_ports, wait_for_ports
-    from batchline.listening import LOOPBACK
-    from batchline.presence import is_left_behind
+    from batchline.process.presence import is_left_behind
+    from batchline.serving.listening import LOOPBACK
 
     ports = [
         Port("the gateway", settings.host, settings.port, "choose another with --port"),

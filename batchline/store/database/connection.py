@@ -20,7 +20,7 @@ from typing import TypeVar
 import aiosqlite
 
 from batchline.errors import NewerStore
-from batchline.refusal import disk_refusal
+from batchline.process.refusal import disk_refusal
 
 from .direct import ASKS_EVERY_MS, BUSY_S, Direct, Params, begin, when_free
 from .group import Piece, Queue, do_all

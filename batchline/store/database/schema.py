@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from batchline.errors import NewerStore
-from batchline.failpoints import failpoint
+from batchline.process.failpoints import failpoint
 
 from .direct import begin
 from .look import look

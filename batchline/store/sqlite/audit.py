@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from batchline.api.uploads import Part
 from batchline.model import Batch, File, Slice
 from batchline.states import SliceState
 from batchline.store import repo
@@ -20,7 +21,6 @@ from batchline.store.database.connection import (
     open_database,
 )
 from batchline.store.database.schema import found_schema, known_schema
-from batchline.uploads import Part
 
 from .intake import SqliteIntake, as_json, statement
 from .upkeep import SqliteUpkeep, owned

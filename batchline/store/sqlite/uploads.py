@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchline.api.uploads import MAX_PARTS, Admission, Part, Upload
 from batchline.blobs.keys import parts_prefix
 from batchline.model import File
 from batchline.store import repo
 from batchline.store.database.connection import Transaction
-from batchline.uploads import MAX_PARTS, Admission, Part, Upload
 
 from .intake import SqliteParts
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from batchline.blobs.keys import segments_prefix
-from batchline.failpoints import failpoint
 from batchline.model import (
     Accepted,
     Batch,
@@ -27,6 +26,7 @@ from batchline.model import (
     Slice,
     Usage,
 )
+from batchline.process.failpoints import failpoint
 from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind, SliceState
 from batchline.store import repo
 from batchline.store.database.direct import Direct

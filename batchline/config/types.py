@@ -12,10 +12,11 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
+from batchline.jsonl.body_rules import NEEDED
+from batchline.serving.listening import listening_host, published_host
+from batchline.serving.origins import checked_host, checked_origin
+
 from .api_keys import ALLOWED, flaw_of
-from .body_rules import NEEDED
-from .listening import listening_host, published_host
-from .origins import checked_host, checked_origin
 from .server_url import server_url
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .errors import Invalid, StoreUnavailable
+from batchline.errors import Invalid, StoreUnavailable
 
 log = logging.getLogger(__name__)
 

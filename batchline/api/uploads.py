@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
+from batchline.errors import Invalid
+
 from . import parameters
 from .bodies import expiry, input_purpose
-from .errors import Invalid
 
 UPLOAD_TTL_S = 3600  # OpenAI API reference, Uploads
 MAX_PART_BYTES = 64 << 20  # as above: what `upload_file_chunked` sends

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import Invalid
+from batchline.errors import Invalid
 
 Json = Any
 JsonObject = dict[str, Json]

@@ -15,8 +15,8 @@ from mmap import mmap
 
 import msgspec
 
-from .model import Fault
-from .parameters import shown
+from batchline.api.parameters import shown
+from batchline.model import Fault
 
 REFUSED_BY_DEFAULT = (
     "chat_template",  # a program of the client's, run by the server

@@ -11,8 +11,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from batchline.errors import DiskFull, StoreUnavailable
+
 from .descriptors import REMEDY
-from .errors import DiskFull, StoreUnavailable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _TRIAL_BYTES = 65_536  # more than SQLite asks for at once

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import uvloop
 
+from batchline.errors import BatchlineError
+
 from .descriptors import raise_limit
-from .errors import BatchlineError
 
 _PR_SET_PDEATHSIG = 1
 _FORCED_EXIT = 130

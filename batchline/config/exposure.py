@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .errors import Invalid
-from .listening import is_loopback
-from .settings import Settings
+from batchline.errors import Invalid
+from batchline.serving.listening import is_loopback
+from batchline.settings import Settings
 
 INSECURE_WARNING = (
     "other machines reach this server without a key: whoever does may change and delete everything"

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from batchline import __version__
 
 _MARK_CHARACTERS = 16
 

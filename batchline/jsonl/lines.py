@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from .model import Fault, Usage
+from batchline.model import Fault, Usage
 
 CANCELLED_CODE = "batch_cancelled"
 CANCELLED_MESSAGE = "This request was not executed because the batch was cancelled."

@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from batchline.errors import Invalid
+from batchline.states import OnFailures
+
 from . import parameters
 from .endpoints import ENDPOINTS
-from .errors import Invalid
-from .states import OnFailures
 
 INPUT_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 """Purposes that clients may upload, in the order OpenAI's message lists them."""

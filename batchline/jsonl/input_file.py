@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from batchline.model import Fault, Slice
+
 from .file_kinds import HEAD_BYTES, Kind, file_kind
 from .line_check import (
     REFUSED,
@@ -22,7 +24,6 @@ from .line_check import (
     too_long,
     unknown_model,
 )
-from .model import Fault, Slice
 
 SLICE_LINES = 64  # measured: leasing 64 lines at once costs a third of leasing each
 SLICE_BYTES = 4 << 20  # a slice's bodies are read in one piece; long lines make short slices

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from enum import StrEnum
 
-from .errors import Invalid, UnsupportedEncoding
+from batchline.errors import Invalid, UnsupportedEncoding
 
 if sys.version_info >= (3, 14):
     from compression import zstd

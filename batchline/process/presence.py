@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from batchline.errors import Conflict
-from batchline.refusal import disk_refusal
+from batchline.process.refusal import disk_refusal
 
 log = logging.getLogger(__name__)
 

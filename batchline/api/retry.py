@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from batchline.errors import Invalid
+from batchline.jsonl.lines import record_index
+
 from . import bodies, parameters
-from .errors import Invalid
-from .lines import record_index
 
 RETRY_OF = "retry_of"
 _BOM = b"\xef\xbb\xbf"

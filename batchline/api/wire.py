@@ -13,9 +13,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .failing import is_failing
-from .model import Batch, File, FleetReport, Page
-from .states import TERMINAL, OnFailures
+from batchline.failing import is_failing
+from batchline.model import Batch, File, FleetReport, Page
+from batchline.states import TERMINAL, OnFailures
+
 from .uploads import Part, Upload
 
 encode = msgspec.json.Encoder().encode

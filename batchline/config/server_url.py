@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from .endpoints import ENDPOINTS, MODELS
+from batchline.api.endpoints import ENDPOINTS, MODELS
 
 _LIKE = "write it like http://127.0.0.1:8000"
 _HOST = re.compile(r"[^\s\x00-\x20\x7f<>\"'`{}|\\^,;]+")

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from batchline.model import Fault
+
 from .body_rules import NO_RULES, BodyRules
 from .encodings import misplaced_mark
 from .lines import without_lone_surrogates
-from .model import Fault
 
 _NEEDED = {
     "/v1/chat/completions": ("messages",),

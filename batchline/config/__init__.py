@@ -1,0 +1,1 @@
+"""How settings are read and checked: names, types, keys, addresses, exposure. `settings.py` has them all."""
