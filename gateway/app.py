@@ -26,13 +26,14 @@ from batchline.settings import Settings
 from batchline.store import open_store
 from batchline.store.base import View
 from dashboard.app import add_dashboard
-
-from . import (
+from gateway.connections.bound import Limits
+from gateway.connections.connection import Runner
+from gateway.idempotency.by_retry import CREATING, Creating
+from gateway.routes import (
     batches,
     content,
     files,
     models,
-    openapi,
     ops,
     proxy,
     results,
@@ -40,17 +41,16 @@ from . import (
     steering,
     uploads,
 )
+from gateway.transfer.body import wait_to_continue
+from gateway.transfer.downloads import DOWNLOADS, FOLLOWERS, Downloads
+
+from . import openapi
 from .auth import CALLER, LOCK, PAGE, WRONG_KEYS, Lock, WrongKeys, ask, identify, sign_in, sign_out
-from .body import wait_to_continue
-from .connections import Limits
-from .downloads import DOWNLOADS, FOLLOWERS, Downloads
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
 from .openapi import DOCUMENT, Document
 from .origins import KNOWN, refuse_foreign
-from .protocol import Runner
-from .resent import CREATING, Creating
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace

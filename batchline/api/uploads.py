@@ -4,7 +4,7 @@
        │ └──cancel────► cancelled
        └────expires_at► expired        (an hour after creation)
 
-Pure. The moves are compare-and-sets of the store; over HTTP they are `gateway/uploads.py`.
+Pure. The moves are compare-and-sets of the store; over HTTP they are `gateway/routes/uploads.py`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ COMMANDS = {
         "host.processes",
         "Run the dispatcher: it sends the lines of batches to the model servers.",
     ),
-    "version": ("version", "Write the version."),
+    "version": ("host.version", "Write the version."),
     "docs": ("host.docs", ""),
 }
 """Name -> (module, one line of help); a command without help is not listed."""
@@ -110,7 +110,7 @@ app = typer.Typer(
 
 def _write_version(wanted: bool) -> None:
     if wanted:
-        from .version import version
+        from .host.version import version
 
         version()
         raise typer.Exit

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, quote
 from aiohttp import web
 
 from batchline.errors import Forbidden, Invalid
-from gateway.body import read_body
 from gateway.forms.header import read_header
+from gateway.transfer.body import read_body
 
 from .credentials import COOKIE
 from .middleware import CALLER, LOCK, slow_down

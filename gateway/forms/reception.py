@@ -15,8 +15,8 @@ from aiohttp import web
 from batchline.api.parameters import missing, shown
 from batchline.errors import Invalid
 from batchline.jsonl.compression import Coding, coding_of, split_ending
-from gateway.body import Body
-from gateway.deposit import Deposit
+from gateway.transfer.body import Body
+from gateway.transfer.deposit import Deposit
 
 from .header import read_disposition, read_header
 from .parts import Part, parts_of

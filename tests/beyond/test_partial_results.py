@@ -317,7 +317,7 @@ async def test_a_batch_that_waits_answers_with_what_there_is(house):
 
 async def test_silence_is_filled_with_blank_lines(house, upstream, monkeypatch):
     """While nothing finishes a blank line comes now and then; it is no line of the batch."""
-    monkeypatch.setattr("gateway.results.HEARTBEAT_S", 0.0)
+    monkeypatch.setattr("gateway.routes.results.HEARTBEAT_S", 0.0)
     batch = await house.submit(1)
     async with asyncio.timeout(60):
         async with house.http.get(

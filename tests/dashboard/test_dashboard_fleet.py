@@ -7,7 +7,7 @@ from scene import NOW, backend, batch, overview, report
 
 from batchline.model import SILENT_AFTER_S, Counts, Fault
 from dashboard import fleet
-from gateway.ops import fleet_reasons
+from gateway.routes.ops import fleet_reasons
 
 
 def _notices(*backends):

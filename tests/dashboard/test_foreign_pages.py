@@ -17,9 +17,9 @@ from batchline.metrics import Metrics
 from batchline.settings import Settings
 from dashboard.app import add_dashboard
 from gateway.app import create_app
-from gateway.connections import Limits
+from gateway.connections.bound import Limits
+from gateway.connections.connection import Runner
 from gateway.openapi import DOCUMENT
-from gateway.protocol import Runner
 
 pytestmark = [
     pytest.mark.browser,

@@ -31,8 +31,8 @@ from batchline.model import (
 from batchline.settings import Settings
 from batchline.states import BatchStatus, OutcomeKind
 from gateway.app import add_pages, create_app
-from gateway.connections import Limits
-from gateway.protocol import Runner
+from gateway.connections.bound import Limits
+from gateway.connections.connection import Runner
 
 LIMITS = Limits()
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'

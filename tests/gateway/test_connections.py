@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from batchline.metrics import Metrics
-from gateway.connections import SURPLUS, Connections, Entry, Limits
+from gateway.connections.bound import SURPLUS, Connections, Entry, Limits
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HALF_AN_UPLOAD = (

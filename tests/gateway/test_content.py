@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from batchline.states import OutcomeKind
-from gateway.content import Span, disposition, wanted_span
+from gateway.routes.content import Span, disposition, wanted_span
 
 BIG = os.urandom(3_000_000)
 

@@ -11,7 +11,7 @@ import pytest
 from batchline.model import NewBatch, UsedKey
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import open_store
-from gateway.once import body_digest
+from gateway.idempotency.by_key import body_digest
 
 KEY = "Idempotency-Key"
 DAY_S = 86400

@@ -18,8 +18,9 @@ from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
 
 from batchline.api.endpoints import ENDPOINTS
 from batchline.settings import Settings
-from gateway import body, proxy
 from gateway.app import serve
+from gateway.routes import proxy
+from gateway.transfer import body
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "hé?"}]

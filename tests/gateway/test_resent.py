@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from batchline.store import open_store
-from gateway.resent import CREATING
+from gateway.idempotency.by_retry import CREATING
 
 REPLAYED = "x-batchline-replayed"
 _PATIENCE_S = 30

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from gateway.turns import _PIECE_BYTES, TurnTaker
+from gateway.connections.turns import _PIECE_BYTES, TurnTaker
 
 BODY = b"1\r\na\r\n" * 50_000
 HEAD = (

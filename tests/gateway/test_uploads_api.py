@@ -350,7 +350,7 @@ async def test_a_bomb_in_parts_is_stopped_at_the_limit(starts):
 @pytest.mark.spec("8-part-size")
 async def test_a_part_over_64_mb_is_refused(gateway, monkeypatch):
     """By its announced length, and by its bytes where it announces none."""
-    monkeypatch.setattr("gateway.uploads.MAX_PART_BYTES", 100_000)
+    monkeypatch.setattr("gateway.routes.uploads.MAX_PART_BYTES", 100_000)
     upload_id = await begun(gateway)
 
     async def endless():
@@ -376,7 +376,7 @@ def test_a_part_may_have_what_the_stock_client_sends():
     """The SDK cuts at 64 MiB."""
     from openai.resources.uploads.uploads import DEFAULT_PART_SIZE
 
-    from gateway.uploads import MAX_PART_BYTES
+    from gateway.routes.uploads import MAX_PART_BYTES
 
     assert MAX_PART_BYTES >= DEFAULT_PART_SIZE
 

@@ -25,7 +25,7 @@ ONLY_IN = {
     },
     "prometheus_client": {
         "batchline/metrics.py",
-        "gateway/ops.py",
+        "gateway/routes/ops.py",
         "dispatcher/ops.py",
         "dispatcher/probing/gauges.py",
     },
@@ -41,7 +41,7 @@ ENVIRON = {"batchline/environment.py", "batchline/settings.py"}
 AIOHTTP_CLIENT = {
     "dispatcher/replies/upstream.py",
     "dispatcher/probing/probe.py",
-    "gateway/proxy.py",
+    "gateway/routes/proxy.py",
 }
 HTTPX = "batchline/cli/"
 ROOMS = {
@@ -163,7 +163,7 @@ def test_request_bodies_are_read_in_one_place():
         for p in MODULES
         if name_of(p).startswith("gateway/") and any(d in p.read_text() for d in doors)
     ]
-    assert guilty == ["gateway/body.py"]
+    assert guilty == ["gateway/transfer/body.py"]
 
 
 def test_the_sql_files_hold_all_sql():

@@ -24,10 +24,10 @@ from batchline.api.parameters import integer_text
 from batchline.errors import BatchlineError
 from batchline.jsonl.compression import coding_of
 from dispatcher.replies.error_texts import ErrorText, names_model
-from gateway.content import wanted_span
 from gateway.forms import clean_filename
 from gateway.forms.header import read_disposition, read_header
-from gateway.once import read_key
+from gateway.idempotency.by_key import read_key
+from gateway.routes.content import wanted_span
 
 ROOT = Path(__file__).parents[2]
 OURS = ("batchline", "dashboard", "dispatcher", "gateway")
@@ -88,16 +88,16 @@ SAMPLES = {
     "dispatcher.replies.signatures._QUOTED": "a 'b' \"c\" `d`",
     "dispatcher.replies.signatures._SPACE": "a \n b",
     "dispatcher.replies.wording._TAG": "<a>b</a>",
-    "gateway.content._RANGE": " bytes = 0 - 5 ",
-    "gateway.content._UNPRINTABLE": "aéb",
+    "gateway.routes.content._RANGE": " bytes = 0 - 5 ",
+    "gateway.routes.content._UNPRINTABLE": "aéb",
     "gateway.forms.header._ESCAPED": 'a\\"b\\\\',
     "gateway.forms.header._PARAMETER": 'form-data; name="a"; filename = "b\\"c"; x=y',
     "gateway.forms.parts._CONTROL": "a\x00b",
     "gateway.forms.parts._NAME": "Content-Type",
     "gateway.forms.reception._CONTROL": "a\x00b",
     "gateway.forms.reception._FOLDER": "a/b\\c",
-    "gateway.once._VISIBLE": "a-1",
-    "gateway.resent._COUNT": "12",
+    "gateway.idempotency.by_key._VISIBLE": "a-1",
+    "gateway.idempotency.by_retry._COUNT": "12",
     # The libraries' that requests meet, or may one day.
     "aiohttp._cookie_helpers._ATTRIBUTE_START_RE": "; a",
     "aiohttp._cookie_helpers._COOKIE_NAME_RE": "a-b",

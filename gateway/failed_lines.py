@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from batchline.api import bodies, parameters
 from batchline.errors import Invalid
 from batchline.jsonl.lines import record_index
-
-from . import bodies, parameters
 
 RETRY_OF = "retry_of"
 _BOM = b"\xef\xbb\xbf"

@@ -11,7 +11,13 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from batchline.api.retry import (
+from batchline.api.wire import batch_object
+from batchline.blobs.keys import file_key
+from batchline.errors import Conflict, NotFound, StoreUnavailable
+from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
+from batchline.states import TERMINAL, BatchStatus
+from gateway.answers import json_answer
+from gateway.failed_lines import (
     RETRY_OF,
     Picked,
     Picker,
@@ -20,21 +26,15 @@ from batchline.api.retry import (
     read_retry_request,
     retry_filename,
 )
-from batchline.api.wire import batch_object
-from batchline.blobs.keys import file_key
-from batchline.errors import Conflict, NotFound, StoreUnavailable
-from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
-from batchline.states import TERMINAL, BatchStatus
+from gateway.forms import BATCH
+from gateway.idempotency.by_key import HEADER, REPLAYED, Once, read_key
+from gateway.keys import BLOBS, SETTINGS, STORE, now
+from gateway.transfer.body import read_body
+from gateway.transfer.deposit import Deposit
+from gateway.transfer.room import room_of
 
-from .answers import json_answer
 from .batches import named_batch
-from .body import read_body
-from .deposit import Deposit
 from .files import expiry_of
-from .forms import BATCH
-from .keys import BLOBS, SETTINGS, STORE, now
-from .once import HEADER, REPLAYED, Once, read_key
-from .room import room_of
 
 
 async def retry(request: web.Request) -> web.Response:

@@ -13,11 +13,11 @@ from aiohttp import web
 
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File
+from gateway.answers import write
+from gateway.keys import BLOBS
+from gateway.transfer.downloads import DOWNLOADS, PIECE_BYTES
 
-from .answers import write
-from .downloads import DOWNLOADS, PIECE_BYTES
 from .files import named_file
-from .keys import BLOBS
 
 _NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
 _RANGE = re.compile(  # possessive: two runs of spaces side by side would be tried in n² ways

@@ -7,9 +7,8 @@ from aiohttp import web
 from batchline.api.parameters import shown
 from batchline.api.wire import model_list
 from batchline.errors import NotFound
-
-from .answers import json_answer
-from .keys import STORE
+from gateway.answers import json_answer
+from gateway.keys import STORE
 
 
 async def index(request: web.Request) -> web.Response:

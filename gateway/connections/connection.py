@@ -24,11 +24,11 @@ from aiohttp.web_protocol import _ErrInfo
 from batchline.metrics import Metrics
 from batchline.process.service import give_back_memory
 from batchline.serving.request_log import REQUESTS, forget_frames
+from gateway.errors import RETRY_AFTER, http_answer, malformed_answer
+from gateway.exchange import new_request_id, stamp
+from gateway.keys import METRICS
 
-from .connections import Connections, Cut, Entry, Limits
-from .errors import RETRY_AFTER, http_answer, malformed_answer
-from .exchange import new_request_id, stamp
-from .keys import METRICS
+from .bound import Connections, Cut, Entry, Limits
 from .turns import TurnTaker
 
 _UNSENT_BYTES = 128 * 1024  # in the kernel, beyond what is on its way; it would take megabytes

@@ -9,8 +9,7 @@ from aiohttp import web
 from batchline import figures
 from batchline.blobs.base import Blobs
 from batchline.errors import DiskFull
-
-from .keys import BLOBS, SETTINGS
+from gateway.keys import BLOBS, SETTINGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from batchline.cli.api.options import AsJson
-
-from .render import put, put_json
+from batchline.cli.render import put, put_json
 
 
 def version(as_json: AsJson = False) -> None:

@@ -13,14 +13,13 @@ from batchline.errors import Conflict, Invalid, NotFound
 from batchline.failing import is_failing
 from batchline.model import Batch, File, FleetReport, NewBatch, new_batch_id
 from batchline.states import BatchStatus
-
-from . import resent
-from .answers import json_answer
-from .body import read_body
-from .forms import BATCH
-from .keys import SETTINGS, STORE, now
-from .once import HEADER, REPLAYED, Once, read_key
-from .paging import BATCHES, page_query, status_query
+from gateway.answers import json_answer
+from gateway.forms import BATCH
+from gateway.idempotency import by_retry
+from gateway.idempotency.by_key import HEADER, REPLAYED, Once, read_key
+from gateway.keys import SETTINGS, STORE, now
+from gateway.paging import BATCHES, page_query, status_query
+from gateway.transfer.body import read_body
 
 _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED})
 """Ends that a cancel cannot change; cancelling what is cancelled is no error."""
@@ -38,7 +37,7 @@ async def create(request: web.Request) -> web.Response:
     key = read_key(request.headers.getall(HEADER, ()))
     if key is not None:
         return await _create_once(request, wanted, Once(request.app[STORE], key, body))
-    attempt = resent.read_attempt(request, body)
+    attempt = by_retry.read_attempt(request, body)
     if attempt is not None:
         return await _create_attempted(request, wanted, attempt)
     new = await _new_batch(request, wanted)
@@ -55,13 +54,13 @@ async def _create_once(request: web.Request, wanted: BatchRequest, once: Once) -
 
 
 async def _create_attempted(
-    request: web.Request, wanted: BatchRequest, attempt: resent.Attempt
+    request: web.Request, wanted: BatchRequest, attempt: by_retry.Attempt
 ) -> web.Response:
     store = request.app[STORE]
-    async with request.app[resent.CREATING].alone(attempt):
+    async with request.app[by_retry.CREATING].alone(attempt):
         earlier = await attempt.made(store, now=now(request))
         if earlier is not None:
-            return json_answer(batch_object(earlier), headers=resent.REPLAYED)
+            return json_answer(batch_object(earlier), headers=by_retry.REPLAYED)
         new = await _new_batch(request, wanted)
         return json_answer(batch_object(await store.add_batch_noted(new, attempt.use(new))))
 

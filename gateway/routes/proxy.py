@@ -38,14 +38,13 @@ from batchline.jsonl.body_rules import BodyRules
 from batchline.jsonl.lines import error_object
 from batchline.process.descriptors import are_out
 from batchline.serving.request_log import REQUESTS
-
-from .answers import write
-from .body import Body
-from .exchange import request_id
-from .held import HeldBody
-from .keys import METRICS, SETTINGS
-from .protocol import Connection
-from .room import room_of
+from gateway.answers import write
+from gateway.connections.connection import Connection
+from gateway.exchange import request_id
+from gateway.keys import METRICS, SETTINGS
+from gateway.transfer.body import Body
+from gateway.transfer.held import HeldBody
+from gateway.transfer.room import room_of
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 PATHS = ENDPOINTS

@@ -10,8 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.model import BackendStatus, FleetReport
 from batchline.serving.identity import Part, identity
-
-from .keys import BLOBS, METRICS, SETTINGS, STORE, now
+from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
 
 
 async def health(request: web.Request) -> web.Response:

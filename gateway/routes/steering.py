@@ -8,10 +8,10 @@ from batchline.api.wire import DeletedObject, batch_object
 from batchline.errors import Conflict
 from batchline.model import Batch
 from batchline.states import PAUSABLE
+from gateway.answers import json_answer
+from gateway.keys import STORE, now
 
-from .answers import json_answer
 from .batches import no_such
-from .keys import STORE, now
 
 
 async def pause(request: web.Request) -> web.Response:

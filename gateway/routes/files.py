@@ -12,13 +12,12 @@ from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.jsonl.encodings import foreign_encoding, not_utf8
 from batchline.model import File, new_file_id
 from batchline.process.failpoints import failpoint
-
-from .answers import json_answer
-from .deposit import Deposit, pour
-from .forms import BATCH, Form, receive, unpacked_filename
-from .keys import BLOBS, METRICS, SETTINGS, STORE, now
-from .paging import FILES, page_query
-from .room import room_of
+from gateway.answers import json_answer
+from gateway.forms import BATCH, Form, receive, unpacked_filename
+from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
+from gateway.paging import FILES, page_query
+from gateway.transfer.deposit import Deposit, pour
+from gateway.transfer.room import room_of
 
 _NO_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 

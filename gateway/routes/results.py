@@ -22,12 +22,12 @@ from batchline.jsonl.lines import fault_record
 from batchline.model import Batch
 from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import TERMINAL, BatchStatus
+from gateway.answers import write
+from gateway.exchange import RUNNING
+from gateway.keys import BLOBS, CLOCK, STORE
+from gateway.transfer.downloads import DOWNLOADS, FOLLOWERS
 
-from .answers import write
 from .batches import named_batch
-from .downloads import DOWNLOADS, FOLLOWERS
-from .exchange import RUNNING
-from .keys import BLOBS, CLOCK, STORE
 
 _LOOK_S = 0.25  # how soon a finished line is seen by those who follow
 HEARTBEAT_S = 15.0  # below the idle limits of usual proxies (60 s)

@@ -34,14 +34,14 @@ from batchline.blobs.keys import file_key, part_key
 from batchline.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from batchline.jsonl.compression import split_ending
 from batchline.model import File, new_file_id
+from gateway.answers import json_answer
+from gateway.forms import BATCH, clean_filename, receive, unpacked_filename
+from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
+from gateway.transfer.body import read_body
+from gateway.transfer.deposit import Deposit, pour
+from gateway.transfer.room import room_of
 
-from .answers import json_answer
-from .body import read_body
-from .deposit import Deposit, pour
 from .files import expiry_of, refuse_blank, refuse_unreadable
-from .forms import BATCH, clean_filename, receive, unpacked_filename
-from .keys import BLOBS, METRICS, SETTINGS, STORE, now
-from .room import room_of
 
 
 async def create(request: web.Request) -> web.Response:

@@ -20,7 +20,7 @@ from batchline.errors import Invalid
 from batchline.model import Batch, NewBatch, UsedKey
 from batchline.store import Intake
 
-from .once import body_digest
+from .by_key import body_digest
 
 HEADER = "x-stainless-retry-count"
 REPLAYED = {"x-batchline-replayed": "true"}

@@ -1,0 +1,1 @@
+"""The handlers of each route: thin, over the store and the blobs."""
