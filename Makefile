@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests that need the machine to themselves, or install things; all others share its cores.
-ALONE := e2e or browser or clients or chaos
+# Tests that need the machine to themselves; all others share its cores.
+ALONE := e2e or chaos
+# What make check leaves out beside them: browsers, clients that are installed first, and what takes long.
+LONG := $(ALONE) or browser or clients or slow
 # What make chaos plays: SEEDS histories from seed FROM on, JOBS at once (three on two cores, unless told).
 SEEDS ?= 40
 FROM ?= 0
@@ -45,7 +47,7 @@ lint: install ## Lint and type-check
 
 fast: install system
 	@sh tools/system-packages.sh caddy openssl
-	@$(BIN)/pytest -q $(PARALLEL) -m "not ($(ALONE) or slow)"
+	@$(BIN)/pytest -q $(PARALLEL) -m "not ($(LONG))"
 
 e2e: install system ## Run the end-to-end tests on real vLLM and real nginx
 	@$(BIN)/pytest -m e2e

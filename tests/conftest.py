@@ -15,6 +15,9 @@ from batchline.store import open_store
 pytest.register_assert_rewrite("echoes", "sdk_shapes")
 
 
+SLOW = ("clients", "browser", "slow")
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--golden-update", action="store_true", help="write tests/golden/ anew, to review its diff"
@@ -32,7 +35,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     """Begin with the files that have slow tests: else one core would end with them, all alone."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
     items.sort(key=lambda item: item.path not in slow)
 
 
