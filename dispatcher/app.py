@@ -29,8 +29,8 @@ from batchline.serving.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import Work, open_store
 from dispatcher.attempts.retrying import RetryLimits
-from dispatcher.backends.placement import Placement
-from dispatcher.backends.pulse import HangLimits
+from dispatcher.backends.balancer import Balancer
+from dispatcher.backends.liveness import HangLimits
 from dispatcher.batches.admit import Admission
 from dispatcher.batches.conduct import Conductor
 from dispatcher.batches.publish import Publisher
@@ -152,8 +152,8 @@ def _memory(settings: Settings, metrics: Metrics) -> Memory:
     return memory
 
 
-def _placement(settings: Settings, *, clock: Callable[[], float]) -> Placement:
-    return Placement(
+def _balancer(settings: Settings, *, clock: Callable[[], float]) -> Balancer:
+    return Balancer(
         settings.upstream_url,
         settings.backend_urls,
         hang=HangLimits(settings.hang_after_s or None),
@@ -192,12 +192,12 @@ class Dispatcher:
         self._clock = clock
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
-        placement = _placement(settings, clock=clock)
+        balancer = _balancer(settings, clock=clock)
         memory = _memory(settings, metrics)
         bodies = Bodies(blobs, memory)
         self._flight = Flight(
             upstream,
-            placement,
+            balancer,
             bodies,
             memory=memory,
             retry=_retry_limits(settings),
@@ -221,7 +221,7 @@ class Dispatcher:
         self._flight.outcomes.use(self._settler)
         self._fleet = Fleet(
             probe,
-            placement,
+            balancer,
             self._flight,
             governor=Governor.start(bound=settings.max_in_flight),
             canaries=Canaries(upstream, on_proven=self._flight.proven, metrics=metrics),

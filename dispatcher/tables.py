@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from dispatcher.backends.circuit import Sign
+from dispatcher.backends.circuit import Signal
 from dispatcher.replies.policy import POLICIES, Counts, Policy, Reason, Then
 from dispatcher.replies.upstream import Reply
 from dispatcher.replies.verdict import Setting, Succeeded, judge
@@ -95,7 +95,7 @@ def _ranges(numbers: list[int]) -> str:
 def _hears(row: Policy) -> str:
     if row.lacking is not None:
         return f"lacks: {row.lacking}"
-    return "–" if row.sign is Sign.NOTHING else row.sign
+    return "–" if row.signal is Signal.NOTHING else row.signal
 
 
 def _can_fail(row: Policy) -> bool:

@@ -1,11 +1,11 @@
 """The state of lines that are under way, and when one is tried again.
 
-    held       slices that are held under a lease, and their lines
-    retrying   when a line is sent again; `budget`: how many retries its batch may afford
-    doubt      a line was lost: did its server die, or the connection?
-    poison     which lines are tried apart, because servers died of them; `trials` carries that out
-    opinions   a refusal counts when two backends agree on it; `refusals` carries that out
-    brake      a batch of which most lines fail
+    held          slices that are held under a lease, and their lines
+    retrying      when a line is sent again; `budget`: how many retries its batch may afford
+    pending_loss  a line was lost: did its server die, or the connection?
+    poison        which lines are tried apart, because servers died of them; `trials` carries that out
+    opinions      a refusal counts when two backends agree on it; `refusals` carries that out
+    brake         a batch of which most lines fail
 
 Uses `replies` and `backends`.
 """

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from batchline.model import Batch, Lease
-from dispatcher.backends.berth import Avoids, Berth
+from dispatcher.backends.backend import Avoids, Backend
 from dispatcher.replies.error_texts import model_of
 from dispatcher.replies.verdict import Answer, NoAnswer
 
@@ -71,7 +71,7 @@ class ReadyLine:
     """It was sent again at once because its connection was stale: that is free only once."""
     is_last: bool = False
     """No time is left for a try after this one."""
-    avoid: Berth | None = None
+    avoid: Backend | None = None
     """The backend that it was just lost on, or refused by."""
     avoids: Avoids = Avoids.NOW
     """How much it avoids that one."""

@@ -174,15 +174,15 @@ class Opinions(Generic[L]):
         if docket.is_settled and not self._streaks[by]:
             released.fail.extend(line for _, line in waiting)
             return []
-        stays = []
+        slots = []
         for since, line in waiting:
             is_late = docket.is_settled and not docket.asked and now - since >= _PATIENCE_S
             if by in docket.odd or is_late or self._is_due(docket, by):
                 docket.asked.add(line)
                 released.elsewhere.append(line)
             else:
-                stays.append((since, line))
-        return stays
+                slots.append((since, line))
+        return slots
 
     def _is_due(self, docket: _Docket[L], by: str) -> bool:
         """Whether another backend shall be asked now."""

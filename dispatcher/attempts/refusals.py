@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from batchline.metrics import Metrics
-from dispatcher.backends.berth import Avoids, Stay
-from dispatcher.backends.placement import Placement
+from dispatcher.backends.backend import Avoids, Slot
+from dispatcher.backends.balancer import Balancer
 from dispatcher.replies.signatures import Signature, signature_of, without_answer
 from dispatcher.replies.verdict import Answer, Failed, NoAnswer
 
@@ -25,51 +25,53 @@ class Refusals:
 
     def __init__(
         self,
-        placement: Placement,
+        balancer: Balancer,
         *,
         metrics: Metrics,
         on_free: Callable[[ReadyLine], None],
         on_failed: Callable[[ReadyLine, Answer | NoAnswer], None],
     ) -> None:
-        self._placement = placement
+        self._balancer = balancer
         self._metrics = metrics
         self._on_free = on_free
         self._on_failed = on_failed
         self._opinions: Opinions[ReadyLine] = Opinions()
 
-    def counts(self, line: ReadyLine, verdict: Failed, stay: Stay) -> bool:
+    def counts(self, line: ReadyLine, verdict: Failed, slot: Slot) -> bool:
         """Take in a refusal; tell whether the line fails for it now."""
-        name = stay.berth.name
+        name = slot.backend.name
         kind = Kind(line.held.batch.id, signature(verdict.result))
         opinion = self._opinions.refused(
             line,
             kind,
             by=name,
             before=line.refusals,
-            has_other=self._placement.serving.has_other(stay.need, than=name),
+            has_other=self._balancer.serving.has_other(slot.need, than=name),
             now=time.monotonic(),
         )
         if line.refusals:
             self._metrics.second_opinions.labels("agreed").inc()
         if (name, kind) not in line.refusals:
             line.refusals += ((name, kind),)
-        line.fails_with, line.avoid = verdict.result, stay.berth
+        line.fails_with, line.avoid = verdict.result, slot.backend
         if opinion is Opinion.ELSEWHERE:
             self._send_elsewhere(line)
         self.release()
         return opinion is Opinion.COUNTS
 
-    def answered(self, line: ReadyLine, stay: Stay) -> None:
+    def answered(self, line: ReadyLine, slot: Slot) -> None:
         """Take in that a backend answered a line: whoever refused it may have been wrong."""
         if self._opinions.is_idle and not line.refusals:
             return
-        odd = self._opinions.answered(stay.berth.name, line, line.refusals)
+        odd = self._opinions.answered(slot.backend.name, line, line.refusals)
         if line.refusals:
             self._metrics.second_opinions.labels("differed").inc()
-        for berth in self._placement.berths:
-            if berth.name == odd:
+        for backend in self._balancer.backends:
+            if backend.name == odd:
                 said = line.refusals[-1][1].signature
-                self._placement.doubt(berth, f"refuses what others answer ({said})", stay.need)
+                self._balancer.require_proof(
+                    backend, f"refuses what others answer ({said})", slot.need
+                )
         self.release()
 
     def ended(self, line: ReadyLine) -> None:

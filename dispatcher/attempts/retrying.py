@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from batchline.metrics import Metrics
-from dispatcher.backends.berth import Berth
+from dispatcher.backends.backend import Backend
 from dispatcher.replies.policy import FULL_COST, Counts, Reason, Wait
 from dispatcher.replies.verdict import Retry
 
 from .budget import Budget
-from .doubt import Doubt
 from .held import ReadyLine
+from .pending_loss import PendingLoss
 from .poison import LOSSES
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
@@ -93,15 +93,15 @@ class Retrying:
         metrics: Metrics,
         clock: Callable[[], float],
         looks: Callable[[], int],
-        on_ripe: Callable[[], None],
+        on_due: Callable[[], None],
         on_suspect: Callable[[ReadyLine], None],
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
         self._looks = looks
-        self._doubts: list[tuple[Doubt, ReadyLine]] = []
-        self._on_ripe = on_ripe
+        self._pending_losses: list[tuple[PendingLoss, ReadyLine]] = []
+        self._on_ripe = on_due
         self._on_suspect = on_suspect
         self._accounts: dict[str, _Account] = {}
         self._short: dict[str, _Account] = {}  # those of them that lines wait for
@@ -121,13 +121,13 @@ class Retrying:
         line: ReadyLine,
         verdict: Retry,
         *,
-        berth: Berth | None = None,
+        backend: Backend | None = None,
         seconds: float = 0.0,
         is_free: bool = False,
     ) -> bool:
         """Let the line be tried again as the table says; False where its tries are spent.
 
-        `berth`: where it was, for so many `seconds`. `is_free`: this try counts for nothing.
+        `backend`: where it was, for so many `seconds`. `is_free`: this try counts for nothing.
         """
         line.spent += 0 if is_free else verdict.cost
         line.tries += 1
@@ -140,12 +140,12 @@ class Retrying:
             return False
         if line.held.may_send and not line.is_last:
             line.is_last = then.is_last
-            doubt = None
-            if verdict.policy.counts is Counts.LOSS and berth is not None:
+            loss = None
+            if verdict.policy.counts is Counts.LOSS and backend is not None:
                 line.quickest_s = min(line.quickest_s, seconds)
-                doubt = Doubt(berth, time.monotonic(), self._looks(), verdict.policy.is_sure)
+                loss = PendingLoss(backend, time.monotonic(), self._looks(), verdict.policy.is_sure)
             is_costly = verdict.policy.counts in _COSTLY and not is_free
-            self._back_off(line, then.delay_s, doubt, is_costly=is_costly)
+            self._back_off(line, then.delay_s, loss, is_costly=is_costly)
         return True
 
     def sent(self, line: ReadyLine) -> None:
@@ -158,7 +158,7 @@ class Retrying:
         if line.tries:
             self._account(line).budget.earn(1)
 
-    def ripe(self) -> Iterator[ReadyLine]:
+    def due(self) -> Iterator[ReadyLine]:
         """Yield the lines that may be sent again now, those first that have waited longest."""
         now = time.monotonic()
         for batch_id, account in list(self._short.items()):
@@ -194,15 +194,15 @@ class Retrying:
         self._metrics.retries_waiting.labels("trial").set(suspects)
 
     def _back_off(
-        self, line: ReadyLine, delay_s: float, doubt: Doubt | None, *, is_costly: bool
+        self, line: ReadyLine, delay_s: float, loss: PendingLoss | None, *, is_costly: bool
     ) -> None:
         timers = line.held.timers
 
         def again() -> None:
             timers.discard(timer)
             self._timers.discard(timer)
-            if doubt is not None:
-                self._doubts.append((doubt, line))
+            if loss is not None:
+                self._pending_losses.append((loss, line))
                 self.look_after_losses()
             else:
                 self._ripen(line, is_costly=is_costly)
@@ -214,13 +214,13 @@ class Retrying:
 
     def look_after_losses(self) -> None:
         """Count the losses of which is known by now what they were."""
-        doubts, self._doubts = self._doubts, []
-        for doubt, line in doubts:
+        pending_losses, self._pending_losses = self._pending_losses, []
+        for loss, line in pending_losses:
             if not line.held.may_send:
                 continue
-            has_died = doubt.has_died(looks=self._looks())
+            has_died = loss.has_died(looks=self._looks())
             if has_died is None:
-                self._doubts.append((doubt, line))
+                self._pending_losses.append((loss, line))
                 continue
             if has_died:
                 line.losses += 1

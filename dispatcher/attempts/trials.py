@@ -2,8 +2,8 @@
 
     suspects ─► a server is reserved ─► what it has in flight ends ─► the group is sent ─► …the next
 The other servers go on meanwhile; where there is only one, everything else waits. Who is tried next and who
-is to blame is `poison`'s decision. A line that kills servers shall not tour the fleet: trials stay
-with one server, and wait for it when it is down. A server that lost a line alone with it and is seen alive
+is to blame is `poison`'s decision. A suspect runs alone, so that it cannot kill a second server: trials
+are all made on one server, and wait for it when it is down. A server that lost a line alone with it and is seen alive
 right after did not die: such a line is no suspect, and its losses are counted as tries.
 """
 
@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 
 from batchline.metrics import Metrics
-from dispatcher.backends.berth import Berth, Stay
+from dispatcher.backends.backend import Backend, Slot
+from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
-from dispatcher.backends.placement import Placement
 from dispatcher.replies.policy import FULL_COST
 from dispatcher.replies.verdict import NoAnswer
 
-from .doubt import Doubt
 from .held import ReadyLine
+from .pending_loss import PendingLoss
 from .poison import LOSSES, Suspects
 
 _PATIENCE_S = 300.0
@@ -32,7 +32,7 @@ class Trials:
 
     def __init__(
         self,
-        placement: Placement,
+        balancer: Balancer,
         *,
         metrics: Metrics,
         need_of: Callable[[ReadyLine], Need],
@@ -40,16 +40,16 @@ class Trials:
         on_failed: Callable[[ReadyLine, NoAnswer], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._placement = placement
+        self._balancer = balancer
         self._metrics = metrics
         self._need_of = need_of
         self._monotonic = monotonic
         self._on_free = on_free
         self._on_failed = on_failed
-        self._doubt: tuple[ReadyLine, Doubt] | None = None
+        self._pending_loss: tuple[ReadyLine, PendingLoss] | None = None
         self._suspects: Suspects[ReadyLine] = Suspects()
-        self._berth: Berth | None = None
-        self._last: Berth | None = None
+        self._backend: Backend | None = None
+        self._last: Backend | None = None
         self._usable_at = 0.0
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Trials:
     @property
     def server(self) -> str | None:
         """The server reserved for trials at present."""
-        return None if self._berth is None else self._berth.name
+        return None if self._backend is None else self._backend.name
 
     def wants(self, line: ReadyLine) -> bool:
         """Whether a line is to be tried apart."""
@@ -69,28 +69,28 @@ class Trials:
         """Keep a line apart until it was tried."""
         self._suspects.add(line)
 
-    def next(self, *, at_most: int) -> list[tuple[ReadyLine, Stay]]:
+    def next(self, *, at_most: int) -> list[tuple[ReadyLine, Slot]]:
         """Begin the next trial if its time has come: lines, each with its place."""
         self._resolve()
         if self._suspects.is_on_trial:
             return []
         first = self._first()
-        berth = None if first is None else self._choose(self._need_of(first))
-        self._reserve(berth)
-        if berth is None or berth.in_flight:
+        backend = None if first is None else self._choose(self._need_of(first))
+        self._reserve(backend)
+        if backend is None or backend.in_flight:
             return []
-        room = min(at_most, self._placement.room_at(berth))
+        room = min(at_most, self._balancer.room_at(backend))
         if room <= 0:
             return []
         self._suspects.keep_only(_is_wanted)
         now = self._monotonic()
         group = self._suspects.pick(
             at_most=room,
-            may=lambda line: self._placement.serving.may_take(berth, self._need_of(line), now),
+            may=lambda line: self._balancer.serving.may_take(backend, self._need_of(line), now),
         )
         for line in group:
             line.is_on_trial = True
-        return [(line, self._placement.place_at(berth, self._need_of(line))) for line in group]
+        return [(line, self._balancer.place_at(backend, self._need_of(line))) for line in group]
 
     # -- how a line on trial ended
 
@@ -108,21 +108,21 @@ class Trials:
         """Take in that a line on trial was lost. `is_sure`: its server says itself that it died."""
         was_on_trial = self._ends(line, "lost")
         assert was_on_trial, "only a line on trial is told of here"
-        assert self._berth is not None, "it stays reserved while a group is on trial"
+        assert self._backend is not None, "it stays reserved while a group is on trial"
         line.losses += 1
         line.quickest_s = min(line.quickest_s, seconds)
         if not self._suspects.is_single:
             self._suspects.lost(line, self._monotonic())
         else:
-            looks = self._placement.looks
-            self._doubt = line, Doubt(self._berth, self._monotonic(), looks, is_sure)
+            looks = self._balancer.looks
+            self._pending_loss = line, PendingLoss(self._backend, self._monotonic(), looks, is_sure)
 
     def _resolve(self) -> None:
         """See what became of the server that a line was alone with."""
-        if self._doubt is None:
+        if self._pending_loss is None:
             return
-        line, doubt = self._doubt
-        has_died = doubt.has_died(looks=self._placement.looks)
+        line, loss = self._pending_loss
+        has_died = loss.has_died(looks=self._balancer.looks)
         if not line.held.may_send:
             self._suspects.undecided(line)
         elif has_died:
@@ -132,7 +132,7 @@ class Trials:
             self._free(line)
         else:
             return
-        self._doubt = None
+        self._pending_loss = None
 
     def _blame(self, line: ReadyLine) -> None:
         if not self._suspects.lost(line, self._monotonic()):
@@ -164,28 +164,28 @@ class Trials:
 
     # -- where
 
-    def _choose(self, need: Need) -> Berth | None:
+    def _choose(self, need: Need) -> Backend | None:
         """Return where to try such lines: where the last were, or where there is least to end."""
         now = self._monotonic()
-        can = [b for b in self._placement.berths if self._placement.serving.may_take(b, need, now)]
-        usable = [berth for berth in can if self._placement.is_usable(berth)]
+        can = [b for b in self._balancer.backends if self._balancer.serving.may_take(b, need, now)]
+        usable = [backend for backend in can if self._balancer.is_usable(backend)]
         if self._last in usable:
             self._usable_at = now
         elif self._last in can and now - self._usable_at < _PATIENCE_S:
             return self._last  # it comes back
         else:
-            self._last = min(usable, key=lambda berth: berth.in_flight, default=None)
+            self._last = min(usable, key=lambda backend: backend.in_flight, default=None)
             self._usable_at = now
         return self._last
 
-    def _reserve(self, berth: Berth | None) -> None:
-        if berth is self._berth:
+    def _reserve(self, backend: Backend | None) -> None:
+        if backend is self._backend:
             return
-        if self._berth is not None:
-            self._berth.is_reserved = False
-        if berth is not None:
-            berth.is_reserved = True
-        self._berth = berth
+        if self._backend is not None:
+            self._backend.is_reserved = False
+        if backend is not None:
+            backend.is_reserved = True
+        self._backend = backend
 
 
 def _is_wanted(line: ReadyLine) -> bool:

@@ -38,7 +38,7 @@ class State(StrEnum):
     OPEN = "open"
 
 
-class Sign(StrEnum):
+class Signal(StrEnum):
     """What the end of a line tells of its backend."""
 
     WELL = "well"
@@ -61,7 +61,7 @@ class Sign(StrEnum):
     """It never got there, or it lacks what the line needs (`lacks`)."""
 
 
-_NO_NEWS = frozenset({Sign.NOTHING, Sign.HUNG, Sign.FULL, Sign.REJECTED})
+_NO_NEWS = frozenset({Signal.NOTHING, Signal.HUNG, Signal.FULL, Signal.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Circuit:
     """A canary was answered just now: what fails until then is the lines' fault."""
     proofs: int = 0
     """In a row: canaries that were answered, each after an alarm that was false."""
-    is_wary: bool = False
+    is_after_hang: bool = False
     """It hung: being alive proves nothing, only an answer does."""
 
     @property
@@ -92,9 +92,9 @@ class Circuit:
         """Whether an answer is no news: it is closed, and no error came since the last one."""
         return self.state is State.CLOSED and not self.errors
 
-    def heard(
+    def record_result(
         self,
-        sign: Sign,
+        signal: Signal,
         *,
         epoch: int,
         share: int,
@@ -106,20 +106,20 @@ class Circuit:
 
         `share`: lines it may have when closed. `most_errors`: so many in a row are the backend's.
         """
-        if sign is Sign.WELL:
+        if signal is Signal.WELL:
             return self._answered(share)
-        if sign in _NO_NEWS or self.state is State.OPEN or epoch != self.epoch:
+        if signal in _NO_NEWS or self.state is State.OPEN or epoch != self.epoch:
             return self
-        if sign is Sign.ERROR:
+        if signal is Signal.ERROR:
             errors = replace(self, errors=self.errors + 1)
-            return errors.doubt(only_errors(why), now, after=most_errors)
-        if sign is Sign.UNUSABLE:
-            return self.doubt(why, now)
-        if sign is Sign.LOST and self.state is State.CLOSED:
+            return errors.require_proof(only_errors(why), now, after=most_errors)
+        if signal is Signal.UNUSABLE:
+            return self.require_proof(why, now)
+        if signal is Signal.LOST and self.state is State.CLOSED:
             return self._half_open(why, failures=1)
         return self._open(why, now)
 
-    def doubt(self, why: str, now: float, *, after: int = 0) -> Circuit:
+    def require_proof(self, why: str, now: float, *, after: int = 0) -> Circuit:
         """Take it out until a canary is answered, unless one was just now.
 
         `after`: so many errors in a row are needed.
@@ -135,7 +135,7 @@ class Circuit:
             failures=0,
             epoch=self.epoch + 1,
             needs_proof=True,
-            is_wary=False,
+            is_after_hang=False,
         )
 
     def is_due(self, now: float) -> bool:
@@ -167,30 +167,32 @@ class Circuit:
 
     def hung(self, why: str, *, until: float) -> Circuit:
         """Take it out although it seems alive; try it once more at `until`."""
-        if self.state is State.OPEN and self.is_wary:
+        if self.state is State.OPEN and self.is_after_hang:
             return self
         return Circuit(
-            State.OPEN, why, until, 0, self.failures + 1, 0, self.epoch + 1, is_wary=True
+            State.OPEN, why, until, 0, self.failures + 1, 0, self.epoch + 1, is_after_hang=True
         )
 
     def moved(self) -> Circuit:
         """Note that a hung engine does something again."""
-        if self.state is State.OPEN and self.is_wary:
+        if self.state is State.OPEN and self.is_after_hang:
             return self._half_open(self.reason, failures=self.failures)
         return self
 
-    def seen_dead(self, why: str, *, is_wary: bool = False) -> Circuit:
+    def seen_dead(self, why: str, *, is_after_hang: bool = False) -> Circuit:
         """Take it out until it is seen alive. `is_wary`: it hangs, which is worse than being gone."""
         is_known = self.state is State.OPEN and self.until == math.inf
-        if is_known and self.is_wary is is_wary:
+        if is_known and self.is_after_hang is is_after_hang:
             return self if self.reason == why else replace(self, reason=why)
-        return Circuit(State.OPEN, why, math.inf, 0, 0, 0, self.epoch + 1, is_wary=is_wary)
+        return Circuit(
+            State.OPEN, why, math.inf, 0, 0, 0, self.epoch + 1, is_after_hang=is_after_hang
+        )
 
     def seen_alive(self, *, share: int) -> Circuit:
         """Let lines through again, few at first; called with each look."""
         if self.state is State.OPEN and self.until == math.inf:
             return self._half_open(self.reason, failures=self.failures)
-        if self.state is State.HALF_OPEN and not self.is_wary:
+        if self.state is State.HALF_OPEN and not self.is_after_hang:
             grown = self.allowance * 2
             return replace(self, allowance=grown) if grown < share else self._closed()
         return self
@@ -208,7 +210,9 @@ class Circuit:
             return self  # a line from before
         if self.allowance + 1 >= share:
             return replace(self._closed(), errors=0)
-        return replace(self, allowance=self.allowance + 1, failures=0, errors=0, is_wary=False)
+        return replace(
+            self, allowance=self.allowance + 1, failures=0, errors=0, is_after_hang=False
+        )
 
     def _closed(self) -> Circuit:
         """Return it closed; an answer forgets errors, being alive does not."""

@@ -1,4 +1,4 @@
-"""Which backends serve what: models, endpoints, long lines. Who of them has room is `placement`'s matter.
+"""Which backends serve what: models, endpoints, long lines. Who of them has room is `balancer`'s matter.
 
 Known from the lists of models that the probe reads, and from refusals (`lacks`).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from .berth import Berth
+from .backend import Backend
 from .lacks import Lacking, Need
 from .unserved import Unserved
 
@@ -20,13 +20,13 @@ class Serving:
 
     def __init__(
         self,
-        berths: Sequence[Berth],
+        backends: Sequence[Backend],
         *,
         knows_models: bool,
         grace_s: float,
         monotonic: Callable[[], float],
     ) -> None:
-        self._berths = berths
+        self._backends = backends
         self._knows_models = knows_models
         self._grace_s = grace_s
         self._unserved = Unserved(grace_s=grace_s)
@@ -34,15 +34,15 @@ class Serving:
 
     def asked(self, model: str | None) -> str | None:
         """Leave the model aside where models that nobody lists are served, too."""
-        if self._knows_models or any(model in berth.models for berth in self._berths):
+        if self._knows_models or any(model in backend.models for backend in self._backends):
             return model
         return None
 
-    def may_take(self, berth: Berth, need: Need, now: float) -> bool:
+    def may_take(self, backend: Backend, need: Need, now: float) -> bool:
         """Whether it has what such a line needs, as far as is known; alive or not, reserved or not."""
-        if not berth.serves(self.asked(need.model)):
+        if not backend.serves(self.asked(need.model)):
             return False
-        return not berth.lacks or berth.lacks.allow(need, now)
+        return not backend.lacks or backend.lacks.allow(need, now)
 
     def has_other(self, need: Need, than: str) -> bool:
         """Whether another backend than this may take such a line: one in service, or expected back."""
@@ -54,36 +54,36 @@ class Serving:
 
     def can_serve(self, model: str | None) -> bool:
         """Whether some backend is known to serve it, or none is known not to; alive or not."""
-        return any(self._serves(berth, model) for berth in self._berths)
+        return any(self._serves(backend, model) for backend in self._backends)
 
     def is_unserved(self, model: str | None) -> bool:
         """Whether backends are in service, and none of them serves this model."""
         in_service = self._in_service()
-        return bool(in_service) and not any(self._serves(berth, model) for berth in in_service)
+        return bool(in_service) and not any(self._serves(backend, model) for backend in in_service)
 
     def is_gone(self, model: str | None) -> bool:
         """Whether the grace of a model that nobody serves is over: its lines wait no longer."""
         if model is None or not self.is_unserved(model) or self.can_serve(model):
             return False
         now = self._monotonic()
-        listing = [berth for berth in self._berths if berth.serves(self.asked(model))]
-        if any(not berth.lacks.is_known(Lacking.MODEL, model, now) for berth in listing):
+        listing = [backend for backend in self._backends if backend.serves(self.asked(model))]
+        if any(not backend.lacks.is_known(Lacking.MODEL, model, now) for backend in listing):
             return False  # one is asked again just now, or about to be
         return self._unserved.is_gone(model, now)
 
-    def looked(self) -> None:
+    def record_probe(self) -> None:
         """Take in that the lists were read: what is served again is not on its way out any more."""
         is_known = bool(self._in_service())
-        self._unserved.looked(lambda model: not is_known or self.can_serve(model))
+        self._unserved.record_probe(lambda model: not is_known or self.can_serve(model))
 
-    def lacking(self, need: Need, *, but: Berth | None = None) -> str | None:
+    def lacking(self, need: Need, *, but: Backend | None = None) -> str | None:
         """Say why backends are in service and none of them takes such a line, or None.
 
         `but`: the one that the line avoids, whatever happens.
         """
         in_service = self._in_service()
-        suited = [berth for berth in self._suited(need) if not berth.is_open]
-        if not in_service or any(berth is not but for berth in suited):
+        suited = [backend for backend in self._suited(need) if not backend.is_open]
+        if not in_service or any(backend is not but for backend in suited):
             return None
         if but is not None and suited:
             return f"{but.name} refused it, and no other backend is in service to be asked."
@@ -98,26 +98,26 @@ class Serving:
         return sorted(
             {
                 model
-                for berth in self._in_service()
-                for model in berth.models.difference(berth.lacks.names(Lacking.MODEL))
+                for backend in self._in_service()
+                for model in backend.models.difference(backend.lacks.names(Lacking.MODEL))
             }
         )
 
-    def _in_service(self) -> list[Berth]:
-        return [berth for berth in self._berths if not berth.is_open]
+    def _in_service(self) -> list[Backend]:
+        return [backend for backend in self._backends if not backend.is_open]
 
-    def _serves(self, berth: Berth, model: str | None) -> bool:
-        if not berth.serves(self.asked(model)):
+    def _serves(self, backend: Backend, model: str | None) -> bool:
+        if not backend.serves(self.asked(model)):
             return False
-        return model is None or not berth.lacks.has(Lacking.MODEL, model)
+        return model is None or not backend.lacks.has(Lacking.MODEL, model)
 
-    def _suited(self, need: Need) -> Iterator[Berth]:
+    def _suited(self, need: Need) -> Iterator[Backend]:
         """Yield the backends that lack nothing of this, in service or not; those that never were, not."""
         model = self.asked(need.model)
         return (
-            berth
-            for berth in self._berths
-            if not (berth.is_open and not berth.answered_at)
-            and berth.serves(model)
-            and not (berth.lacks and any(berth.lacks.reasons(need)))
+            backend
+            for backend in self._backends
+            if not (backend.is_open and not backend.answered_at)
+            and backend.serves(model)
+            and not (backend.lacks and any(backend.lacks.reasons(need)))
         )

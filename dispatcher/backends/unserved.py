@@ -25,7 +25,7 @@ class Unserved:
             del self._since[next(iter(self._since))]
         return now - self._since.setdefault(model, now) >= self._grace_s
 
-    def looked(self, is_served: Callable[[str], bool]) -> None:
+    def record_probe(self, is_served: Callable[[str], bool]) -> None:
         """Take in a look at the fleet. `is_served`: also true while nobody can know."""
         for model in [model for model in self._since if is_served(model)]:
             del self._since[model]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .circuit import Circuit, Sign, State
+from .circuit import Circuit, Signal, State
 
 
 class Way:
@@ -17,7 +17,7 @@ class Way:
         self._fresh += 1
         return self.circuit.epoch
 
-    def left(self, epoch: int) -> None:
+    def release(self, epoch: int) -> None:
         """Take note that a line of this epoch has ended."""
         if epoch == self.circuit.epoch:
             self._fresh -= 1
@@ -30,11 +30,13 @@ class Way:
             self._set(self.circuit.at(now))
         return self.circuit.state is not State.OPEN and self._fresh < self.circuit.allowance
 
-    def heard(self, sign: Sign, *, epoch: int, share: int, now: float, why: str) -> None:
+    def record_result(
+        self, signal: Signal, *, epoch: int, share: int, now: float, why: str
+    ) -> None:
         """Take in how a line ended."""
-        self._set(self.circuit.heard(sign, epoch=epoch, share=share, now=now, why=why))
+        self._set(self.circuit.record_result(signal, epoch=epoch, share=share, now=now, why=why))
 
-    def looked(self, *, share: int, now: float) -> None:
+    def record_probe(self, *, share: int, now: float) -> None:
         """Let more lines through with each look."""
         if self.circuit.state is not State.CLOSED:
             self._set(self.circuit.at(now).seen_alive(share=share))

@@ -54,7 +54,7 @@ class OpenBatches:
             self._count(batch, 1)
         return News(list(told.open), gone)
 
-    def _count(self, batch: Batch, sign: int) -> None:
-        self.by_status[batch.status] += sign
+    def _count(self, batch: Batch, signal: int) -> None:
+        self.by_status[batch.status] += signal
         if batch.status is BatchStatus.IN_PROGRESS:
-            self.lines_left += sign * (batch.counts.total - batch.counts.finished)
+            self.lines_left += signal * (batch.counts.total - batch.counts.finished)

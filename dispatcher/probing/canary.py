@@ -15,8 +15,8 @@ from functools import partial
 import msgspec
 
 from batchline.metrics import Metrics
-from dispatcher.backends.berth import Berth
-from dispatcher.backends.circuit import Sign, only_errors
+from dispatcher.backends.backend import Backend
+from dispatcher.backends.circuit import Signal, only_errors
 from dispatcher.backends.lacks import Need
 from dispatcher.replies.policy import POLICIES
 from dispatcher.replies.upstream import Break, Broken, Upstream
@@ -57,22 +57,22 @@ class Canaries:
         self,
         upstream: Upstream,
         *,
-        on_proven: Callable[[Berth, str | None], None],
+        on_proven: Callable[[Backend, str | None], None],
         metrics: Metrics,
     ) -> None:
         """Begin with none. `on_proven` is told why a canary was not answered, or None."""
         self._upstream = upstream
         self._on_proven = on_proven
         self._metrics = metrics
-        self._tasks: dict[Berth, asyncio.Task[None]] = {}
+        self._tasks: dict[Backend, asyncio.Task[None]] = {}
 
-    def send(self, berths: Iterable[Berth]) -> None:
+    def send(self, backends: Iterable[Backend]) -> None:
         """Ask these backends, those under way excepted."""
-        for berth in berths:
-            if berth not in self._tasks:
-                task = asyncio.get_running_loop().create_task(self._ask(berth))
-                self._tasks[berth] = task
-                task.add_done_callback(partial(self._ended, berth))
+        for backend in backends:
+            if backend not in self._tasks:
+                task = asyncio.get_running_loop().create_task(self._ask(backend))
+                self._tasks[backend] = task
+                task.add_done_callback(partial(self._ended, backend))
 
     async def stop(self) -> None:
         """Give up what is under way."""
@@ -81,33 +81,33 @@ class Canaries:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ended(self, berth: Berth, task: asyncio.Task[None]) -> None:
-        del self._tasks[berth]
+    def _ended(self, backend: Backend, task: asyncio.Task[None]) -> None:
+        del self._tasks[backend]
         if not task.cancelled() and (exc := task.exception()):
-            log.error("a canary for %s broke", berth.name, exc_info=exc)
+            log.error("a canary for %s broke", backend.name, exc_info=exc)
 
-    async def _ask(self, berth: Berth) -> None:
-        need = berth.doubted
+    async def _ask(self, backend: Backend) -> None:
+        need = backend.proof_need
         body = question(need)
         reply = await self._upstream.send(
             need.endpoint,
             body,
             request_id=NAME + secrets.token_hex(8),
-            backend=berth.pin,
+            backend=backend.pin,
             within_s=_WITHIN_S,
         )
         if isinstance(reply, Broken) and reply.how is Break.NO_DESCRIPTORS:
             return  # it was not asked; it is with the next look
         # Whatever time it asks for: `Circuit` says when the next one is due.
         verdict = judge(reply, Setting(now=0.0, endpoint=need.endpoint, request=body))
-        if isinstance(verdict, Succeeded) or is_harmless(verdict, is_refusing=berth.is_refusing):
+        if isinstance(verdict, Succeeded) or is_harmless(verdict, is_refusing=backend.is_refusing):
             self._metrics.canaries.labels("answered").inc()
-            self._on_proven(berth, None)
+            self._on_proven(backend, None)
         else:
             self._metrics.canaries.labels("failed").inc()
             why = why_of(reply, verdict.reason, endpoint=need.endpoint, request=body)
-            is_error = POLICIES[verdict.reason].sign is Sign.ERROR
-            self._on_proven(berth, only_errors(why) if is_error else why)
+            is_error = POLICIES[verdict.reason].signal is Signal.ERROR
+            self._on_proven(backend, only_errors(why) if is_error else why)
 
 
 def is_harmless(verdict: Verdict, *, is_refusing: bool) -> bool:
@@ -121,6 +121,6 @@ def is_harmless(verdict: Verdict, *, is_refusing: bool) -> bool:
             return not is_refusing
         case Retry(_, reason):
             row = POLICIES[reason]
-            return row.sign is Sign.FULL or row.lacking is not None
+            return row.signal is Signal.FULL or row.lacking is not None
         case _:
             return isinstance(verdict, Succeeded)

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus, Batch, FleetReport
+from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.circuit import State
 from dispatcher.backends.lacks import Lacking, Need
-from dispatcher.backends.placement import Placement
 from dispatcher.sending.flight import Flight
 from dispatcher.sending.gate import Cause, Gate
 
@@ -30,7 +30,7 @@ class Fleet:
     def __init__(
         self,
         probe: Probe,
-        placement: Placement,
+        balancer: Balancer,
         flight: Flight,
         *,
         governor: Governor,
@@ -39,7 +39,7 @@ class Fleet:
         metrics: Metrics,
     ) -> None:
         self._probe = probe
-        self._placement = placement
+        self._balancer = balancer
         self._flight = flight
         self._governor = governor
         self._canaries = canaries
@@ -50,12 +50,12 @@ class Fleet:
     async def look(self) -> None:
         """Look at every backend once and act on it; takes a second or so at most."""
         seen = await self._probe.look()
-        for berth in self._placement.looked(seen, self._probe.pulses):
-            self._metrics.backend_hangs.labels(berth.name).inc()
-            self._flight.abort(berth)
-        self._canaries.send(self._placement.due_for_proof())
+        for backend in self._balancer.record_probe(seen, self._probe.liveness_of):
+            self._metrics.backend_hangs.labels(backend.name).inc()
+            self._flight.abort(backend)
+        self._canaries.send(self._balancer.due_for_proof())
         backends = [self._described(status) for status in seen]
-        if trouble := self._placement.trouble:
+        if trouble := self._balancer.trouble:
             self._gate.close(Cause.NO_BACKEND, f"No model server takes lines: {trouble}.")
         else:
             self._gate.open(Cause.NO_BACKEND)
@@ -78,7 +78,7 @@ class Fleet:
         for batch in batches:
             need = Need(batch.model, batch.endpoint)
             if need not in reasons:
-                reasons[need] = self._placement.serving.lacking(need)
+                reasons[need] = self._balancer.serving.lacking(need)
             if (reason := reasons[need]) is not None and named[need] < _MOST_NAMED:
                 named[need] += 1
                 lacking[batch.id] = reason
@@ -100,33 +100,33 @@ class Fleet:
 
     def _described(self, status: BackendStatus) -> BackendStatus:
         """Add to what the probe saw of a backend how it stands here."""
-        berth = next((b for b in self._placement.berths if b.name == status.name), None)
-        if berth is None:
+        backend = next((b for b in self._balancer.backends if b.name == status.name), None)
+        if backend is None:
             return status
-        pulse = self._probe.pulses.get(berth.name)
-        if not status.alive and pulse and pulse.is_late(answered_at=berth.answered_at):
+        liveness = self._probe.liveness_of.get(backend.name)
+        if not status.alive and liveness and liveness.is_late(answered_at=backend.answered_at):
             late = "is late to answer questions, but answers lines"
-            status = self._probe.last_alive(berth.name) or status
+            status = self._probe.last_alive(backend.name) or status
             status = replace(status, alive=True, reason=late, is_stale=True)
         return replace(
             status,
-            circuit=str(berth.circuit.state),
-            circuit_since=int(berth.since),
-            circuit_reason=berth.circuit.reason or berth.lacks.told(),
-            in_flight=berth.in_flight,
+            circuit=str(backend.circuit.state),
+            circuit_since=int(backend.since),
+            circuit_reason=backend.circuit.reason or backend.lacks.told(),
+            in_flight=backend.in_flight,
         )
 
     def _measure(self) -> None:
-        for berth in self._placement.berths:
+        for backend in self._balancer.backends:
             for kind in Lacking:
-                lacks = len(berth.lacks.names(kind))
-                self._metrics.backend_lacks.labels(berth.name, kind).set(lacks)
-        for backend in self._backends:
-            self._metrics.backend_up.labels(backend.name).set(backend.alive)
-            self._metrics.backend_in_flight.labels(backend.name).set(backend.in_flight)
+                lacks = len(backend.lacks.names(kind))
+                self._metrics.backend_lacks.labels(backend.name, kind).set(lacks)
+        for status in self._backends:
+            self._metrics.backend_up.labels(status.name).set(status.alive)
+            self._metrics.backend_in_flight.labels(status.name).set(status.in_flight)
             for state in State:
-                is_it = backend.circuit == state
-                self._metrics.backend_circuit.labels(backend.name, state).set(is_it)
+                is_it = status.circuit == state
+                self._metrics.backend_circuit.labels(status.name, state).set(is_it)
         self._metrics.batches_failing.set(self._flight.outcomes.failures.failing)
         self._metrics.limit.set(self._governor.limit)
         self._metrics.in_flight.set(self._flight.in_flight)

@@ -21,7 +21,7 @@ from batchline.config.server_url import server_name
 from batchline.errors import NoDescriptors
 from batchline.model import BackendStatus
 from batchline.process.descriptors import Alarm, are_out
-from dispatcher.backends.pulse import Pulse
+from dispatcher.backends.liveness import Liveness
 
 from .gauges import Gauges, engine_mark, read_gauges
 
@@ -55,7 +55,7 @@ class _Memory:
     models: tuple[str, ...] = ()
     gauges: Gauges = field(default_factory=Gauges)
     gauges_at: float = 0.0
-    pulse: Pulse = field(default_factory=Pulse)
+    liveness: Liveness = field(default_factory=Liveness)
     status: BackendStatus | None = None
     told: BackendStatus | None = None
     """The status that was told last: it is no news a second time."""
@@ -130,9 +130,9 @@ class Probe:
         return [self._tell(url) for url in self._urls]
 
     @property
-    def pulses(self) -> dict[str, Pulse]:
+    def liveness_of(self) -> dict[str, Liveness]:
         """What the looks so far say of each backend's life, by its name."""
-        return {server_name(url): memory.pulse for url, memory in self._memory.items()}
+        return {server_name(url): memory.liveness for url, memory in self._memory.items()}
 
     def last_alive(self, name: str) -> BackendStatus | None:
         """Return what was seen of a backend when it was last seen alive, or None."""
@@ -204,9 +204,9 @@ class Probe:
         heard = await self._ask_health(url)
         reason = _reason(heard)
         if heard.is_silent:
-            memory.pulse = memory.pulse.unanswered(since=asked_at)
+            memory.liveness = memory.liveness.unanswered(since=asked_at)
         else:
-            memory.pulse = memory.pulse.answered()
+            memory.liveness = memory.liveness.answered()
         if memory.alive is not (reason is None):
             memory.alive, memory.since, memory.looks = reason is None, int(self._clock()), 0
         if reason is not None:
@@ -225,7 +225,7 @@ class Probe:
         gauges, reason = memory.gauges, None
         if heard.status is not None:  # else it is late: what it said before still holds
             page = heard.text if heard.status == HTTPStatus.OK else ""
-            memory.pulse = memory.pulse.told(engine_mark(page), now=time.monotonic())
+            memory.liveness = memory.liveness.told(engine_mark(page), now=time.monotonic())
             try:
                 gauges = read_gauges(page)
             except ValueError as exc:

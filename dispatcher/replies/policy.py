@@ -11,7 +11,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from batchline.jsonl.lines import TIMEOUT_CODE
-from dispatcher.backends.circuit import Sign
+from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Lacking
 
 from .upstream import Break
@@ -112,7 +112,7 @@ class Policy:
     then: Then
     counts: Counts = Counts.NOTHING
     wait: Wait = Wait.NONE
-    sign: Sign = Sign.NOTHING
+    signal: Signal = Signal.NOTHING
     """What the circuit of the backend hears."""
     lacking: Lacking | None = None
     """What the backend lacks, by this."""
@@ -135,21 +135,21 @@ def _nobody(
     seen: str,
     wait: Wait = Wait.BACK_OFF,
     *,
-    sign: Sign = Sign.NOTHING,
+    signal: Signal = Signal.NOTHING,
     lacking: Lacking | None = None,
 ) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.NOTHING, wait, sign, lacking)
+    return Policy(seen, Then.RETRY, Counts.NOTHING, wait, signal, lacking)
 
 
 def _loss(
-    seen: str, code: str, message: str, *, sign: Sign = Sign.LOST, is_sure: bool = False
+    seen: str, code: str, message: str, *, signal: Signal = Signal.LOST, is_sure: bool = False
 ) -> Policy:
     return Policy(
         seen,
         Then.RETRY,
         Counts.LOSS,
         Wait.BACK_OFF,
-        sign,
+        signal,
         code=code,
         message=message,
         is_sure=is_sure,
@@ -157,7 +157,7 @@ def _loss(
 
 
 def _try(seen: str, wait: Wait = Wait.ASKED) -> Policy:
-    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, Sign.ERROR)
+    return Policy(seen, Then.RETRY, Counts.ATTEMPT, wait, Signal.ERROR)
 
 
 _LOST = "The connection to the model server was lost, on every try."
@@ -170,16 +170,16 @@ _HUGE = "The model server's answer is too large to be stored."
 
 POLICIES: dict[Reason, Policy] = {
     Reason.NO_BACKEND: Policy(
-        "connection refused; nginx has no live backend", Then.PAUSE, sign=Sign.REFUSED
+        "connection refused; nginx has no live backend", Then.PAUSE, signal=Signal.REFUSED
     ),
     Reason.STALE: _nobody(
         "connection closed at once, before any byte of an answer (once a line)", Wait.NONE
     ),
     Reason.PROXY_LOST: _nobody(
-        "nginx closed the connection before any byte of an answer", sign=Sign.LOST
+        "nginx closed the connection before any byte of an answer", signal=Signal.LOST
     ),
     Reason.SHUTTING_DOWN: _nobody(
-        "5xx: the server is shutting down and takes nothing more", sign=Sign.REFUSED
+        "5xx: the server is shutting down and takes nothing more", signal=Signal.REFUSED
     ),
     Reason.NO_BODY: _nobody("the disk does not give out the line's body"),
     Reason.NO_DESCRIPTORS: _nobody(
@@ -198,12 +198,12 @@ POLICIES: dict[Reason, Policy] = {
         "the server hangs, and the line was taken away from it",
         "upstream_hung",
         _HUNG,
-        sign=Sign.HUNG,
+        signal=Signal.HUNG,
         is_sure=True,
     ),
     Reason.KEY_REFUSED: _nobody(
         "401, 402, 403, 407, 511: the server, or a proxy before it, refuses our key",
-        sign=Sign.UNUSABLE,
+        signal=Signal.UNUSABLE,
     ),
     Reason.REDIRECTED: _nobody("3xx", lacking=Lacking.ENDPOINT),
     Reason.NO_ENDPOINT: _nobody(
@@ -219,14 +219,14 @@ POLICIES: dict[Reason, Policy] = {
     Reason.MODEL_MISSING: _nobody(
         "404 with an error object that names the line's model", lacking=Lacking.MODEL
     ),
-    Reason.RATE_LIMITED: _nobody("429", Wait.ASKED, sign=Sign.FULL),
-    Reason.OVERLOADED: _nobody("503, 529", Wait.ASKED, sign=Sign.FULL),
+    Reason.RATE_LIMITED: _nobody("429", Wait.ASKED, signal=Signal.FULL),
+    Reason.OVERLOADED: _nobody("503, 529", Wait.ASKED, signal=Signal.FULL),
     Reason.ABORTED: Policy(
         "200 that the engine gave up (`finish_reason` abort; a response cancelled, queued, in progress)",
         Then.RETRY,
         Counts.PATIENCE,
         Wait.BACK_OFF,
-        Sign.ERROR,
+        Signal.ERROR,
     ),
     Reason.STOPPING: _nobody(
         "200 of `/v1/responses` from a server that is stopping: it may be cut short"
@@ -236,7 +236,7 @@ POLICIES: dict[Reason, Policy] = {
         Then.RETRY,
         Counts.ATTEMPT,
         Wait.BACK_OFF,
-        Sign.ERROR,
+        Signal.ERROR,
         code=TIMEOUT_CODE,
         message=_SLOW,
     ),
@@ -269,7 +269,7 @@ POLICIES: dict[Reason, Policy] = {
         message=_OURS,
     ),
     Reason.CLIENT_ERROR: Policy(
-        "any other 4xx, 501 with JSON; 422 with a text", Then.FAIL, sign=Sign.REJECTED
+        "any other 4xx, 501 with JSON; 422 with a text", Then.FAIL, signal=Signal.REJECTED
     ),
     Reason.MODEL_GONE: Policy(
         "no living server has served the line's model for `model_grace_s`: 404 `model_not_found`",
@@ -279,7 +279,7 @@ POLICIES: dict[Reason, Policy] = {
     Reason.TOO_LARGE: Policy(
         "an answer too large to be stored",
         Then.FAIL,
-        sign=Sign.REJECTED,
+        signal=Signal.REJECTED,
         code="answer_too_large",
         message=_HUGE,
     ),

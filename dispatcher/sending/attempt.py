@@ -14,10 +14,10 @@ from batchline.errors import StoreUnavailable
 from batchline.process.failpoints import failpoint
 from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.held import ReadyLine
-from dispatcher.backends.berth import News, Stay
-from dispatcher.backends.circuit import Sign
+from dispatcher.backends.backend import News, Slot
+from dispatcher.backends.balancer import Balancer
+from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Lacking
-from dispatcher.backends.placement import Placement
 from dispatcher.replies.policy import POLICIES
 from dispatcher.replies.upstream import Break, Broken, Reply, Upstream
 from dispatcher.replies.verdict import Setting, Succeeded, Verdict, judge, without_body
@@ -35,7 +35,7 @@ class Attempts:
     def __init__(
         self,
         upstream: Upstream,
-        placement: Placement,
+        balancer: Balancer,
         bodies: Bodies,
         *,
         outcomes: Outcomes,
@@ -43,14 +43,14 @@ class Attempts:
         list_again: Callable[[str], None],
     ) -> None:
         self._upstream = upstream
-        self._placement = placement
+        self._balancer = balancer
         self._bodies = bodies
         self._outcomes = outcomes
         self._clock = clock
         self._list_again = list_again
 
     async def make(
-        self, line: ReadyLine, stay: Stay, within_s: float
+        self, line: ReadyLine, slot: Slot, within_s: float
     ) -> tuple[Verdict, float] | None:
         """Send a line once; return the verdict and how many seconds it took. None: its batch is broken."""
         try:
@@ -68,48 +68,48 @@ class Attempts:
                 line.held.batch.endpoint,
                 body,
                 request_id=line.name,
-                backend=stay.berth.pin,
+                backend=slot.backend.pin,
                 within_s=within_s,
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if stay.hung is None or task is None or task.uncancel():
+            if slot.hung is None or task is None or task.uncancel():
                 raise
             # Where its backend hangs that is its end, as if the connection were lost.
             seconds = time.monotonic() - started
-            reply = Broken(Break.HUNG, stay.hung, seconds, stay.berth.name)
-        stay.has_answer = True
+            reply = Broken(Break.HUNG, slot.hung, seconds, slot.backend.name)
+        slot.has_answer = True
         failpoint("send.answered")
-        verdict = judge(reply, self._setting(line, stay))
+        verdict = judge(reply, self._setting(line, slot))
         self._outcomes.measure(verdict, reply.seconds)
-        self._tell(line, stay, reply, verdict)
+        self._tell(line, slot, reply, verdict)
         return verdict, reply.seconds
 
-    def _tell(self, line: ReadyLine, stay: Stay, reply: Reply | Broken, verdict: Verdict) -> None:
+    def _tell(self, line: ReadyLine, slot: Slot, reply: Reply | Broken, verdict: Verdict) -> None:
         """Let the circuits hear of it; a loss on the way there is no backend's."""
         if isinstance(verdict, Succeeded):
-            self._placement.heard(stay, News(Sign.WELL, reply.backend))
+            self._balancer.record_result(slot, News(Signal.WELL, reply.backend))
             return
         row, body = POLICIES[verdict.reason], line.body or b""
         news = News(
-            row.sign,
+            row.signal,
             reply.backend,
             why_of(reply, verdict.reason, endpoint=line.held.batch.endpoint, request=body),
             lacking=row.lacking,
             size_bytes=len(body),
         )
         if isinstance(reply, Broken) and reply.backend is None:
-            self._placement.lost_way(stay, news)
+            self._balancer.lost_way(slot, news)
         else:
-            self._placement.heard(stay, news)
+            self._balancer.record_result(slot, news)
         if row.lacking is Lacking.MODEL:
-            self._list_again(stay.berth.name)
+            self._list_again(slot.backend.name)
 
-    def _setting(self, line: ReadyLine, stay: Stay) -> Setting:
+    def _setting(self, line: ReadyLine, slot: Slot) -> Setting:
         return Setting(
             now=self._clock(),
             endpoint=line.held.batch.endpoint,
             request=line.body or b"",
             may_be_stale=not line.was_stale,
-            is_leaving=stay.berth.is_leaving,
+            is_leaving=slot.backend.is_leaving,
         )

@@ -3,7 +3,7 @@
     ready ─► in flight ─► the settler
       ▲          │ retry: later; no backend: when the gate opens
       └──────────┘
-What a reply means is `verdict`'s decision, where a line goes `placement`'s, how many may fly `governor`'s,
+What a reply means is `verdict`'s decision, where a line goes `balancer`'s, how many may fly `governor`'s,
 whose lines come `pump`'s.
 """
 
@@ -21,9 +21,9 @@ from dispatcher.attempts.held import Held, ReadyLine
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
 from dispatcher.attempts.trials import Trials
-from dispatcher.backends.berth import Berth, Stay
+from dispatcher.backends.backend import Backend, Slot
+from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
-from dispatcher.backends.placement import Placement
 from dispatcher.replies.policy import Counts
 from dispatcher.replies.upstream import Upstream
 from dispatcher.replies.verdict import (
@@ -51,12 +51,12 @@ _SOONEST_S = 0.01
 
 
 class Flight:
-    """The lines ready and in flight. `hungry` is set when more could be sent than is ready."""
+    """The lines ready and in flight. `wants_lines` is set when more could be sent than is ready."""
 
     def __init__(
         self,
         upstream: Upstream,
-        placement: Placement,
+        balancer: Balancer,
         bodies: Bodies,
         *,
         memory: Memory,
@@ -67,39 +67,39 @@ class Flight:
         list_again: Callable[[str], None],
     ) -> None:
         """Begin without lines. `list_again` is told whose list of models is not true any more."""
-        self._placement = placement
+        self._balancer = balancer
         self._gate = gate
         self._metrics = metrics
         self.outcomes = Outcomes(metrics)
         self._attempts = Attempts(
             upstream,
-            placement,
+            balancer,
             bodies,
             outcomes=self.outcomes,
             clock=clock,
             list_again=list_again,
         )
         self._memory = memory
-        self._ready = Ready(placement, memory)
+        self._ready = Ready(balancer, memory)
         self.trials = Trials(
-            placement,
+            balancer,
             metrics=metrics,
             need_of=self._ready.need,
             on_free=self._ready.add_first,
             on_failed=self._fail,
         )
         self._refusals = Refusals(
-            placement, metrics=metrics, on_free=self._ready.add_first, on_failed=self._fail
+            balancer, metrics=metrics, on_free=self._ready.add_first, on_failed=self._fail
         )
         self._retrying = Retrying(
             retry,
             metrics=metrics,
             clock=clock,
-            looks=lambda: placement.looks,
-            on_ripe=self.kick,
+            looks=lambda: balancer.looks,
+            on_due=self.dispatch,
             on_suspect=self.trials.add,
         )
-        self._tasks: dict[asyncio.Task[None], tuple[ReadyLine, Stay]] = {}
+        self._tasks: dict[asyncio.Task[None], tuple[ReadyLine, Slot]] = {}
         self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
@@ -107,7 +107,7 @@ class Flight:
         self._is_draining = False
         self.limit = 1
         self._is_all = False
-        self.hungry = asyncio.Event()
+        self.wants_lines = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
@@ -128,14 +128,14 @@ class Flight:
     def set_limit(self, limit: int) -> None:
         """Allow this many requests in flight."""
         self.limit = limit
-        self._placement.set_limit(limit)
+        self._balancer.set_limit(limit)
         self._retrying.look_after_losses()
         self._refusals.release()
         self._retrying.measure(suspects=len(self.trials))
-        self.kick()
+        self.dispatch()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
-        """Take lines that are to be sent; `kick` sends them."""
+        """Take lines that are to be sent; `dispatch` sends them."""
         self._ready.add(lines)
 
     def claimed(self, *, is_all: bool) -> None:
@@ -143,23 +143,23 @@ class Flight:
         self._is_all = is_all
         self._send_ready()
 
-    def kick(self) -> None:
+    def dispatch(self) -> None:
         """Send what may be sent."""
         self._send_ready()
         if self.room:
-            self.hungry.set()
+            self.wants_lines.set()
 
     def _send_ready(self) -> None:
-        for line in self._retrying.ripe():
+        for line in self._retrying.due():
             self._ready.add_first(line)
         if self._may_send():
-            for line, stay in self.trials.next(at_most=self.limit - len(self._tasks)):
-                self._start(line, stay)
+            for line, slot in self.trials.next(at_most=self.limit - len(self._tasks)):
+                self._start(line, slot)
         while self._may_send() and (found := self._next()) is not None:
             self._start(*found)
         for line in self._ready.gone():
             self._fail(
-                line, model_gone(line.model, self._placement.serving.models, request_id=line.name)
+                line, model_gone(line.model, self._balancer.serving.models, request_id=line.name)
             )
         self._come_back()
 
@@ -171,16 +171,16 @@ class Flight:
         """Say of which batches (by id) lines wait that no backend in service takes, and why."""
         return self._ready.waiting()
 
-    def proven(self, berth: Berth, fault: str | None) -> None:
-        """Take in that a canary was answered by a backend in doubt, or why it was not."""
-        self._placement.proven(berth, fault)
-        self.kick()
+    def proven(self, backend: Backend, fault: str | None) -> None:
+        """Take in that a canary was answered by a backend that has to prove itself, or why it was not."""
+        self._balancer.proven(backend, fault)
+        self.dispatch()
 
-    def abort(self, berth: Berth) -> None:
+    def abort(self, backend: Backend) -> None:
         """Take the lines away from a backend that hangs: they are tried elsewhere."""
-        for task, (_, stay) in self._tasks.items():
-            if stay.berth is berth and stay.hung is None and not stay.has_answer:
-                stay.hung = berth.circuit.reason or "hangs"
+        for task, (_, slot) in self._tasks.items():
+            if slot.backend is backend and slot.hung is None and not slot.has_answer:
+                slot.hung = backend.circuit.reason or "hangs"
                 task.cancel()
 
     def drop(self, held: Held) -> None:
@@ -220,7 +220,7 @@ class Flight:
 
     # -- sending
 
-    def _next(self) -> tuple[ReadyLine, Stay] | None:
+    def _next(self) -> tuple[ReadyLine, Slot] | None:
         if (
             self._is_all
             and not self._ready
@@ -237,63 +237,63 @@ class Flight:
         """Kick again when an open circuit may be tried, if lines wait for that."""
         if self._again is not None or not self._ready or not self._may_send():
             return
-        if (delay_s := self._placement.opens_in_s()) is not None:
+        if (delay_s := self._balancer.opens_in_s()) is not None:
             delay_s = max(_SOONEST_S, delay_s)
             self._again = asyncio.get_running_loop().call_later(delay_s, self._came_back)
 
     def _came_back(self) -> None:
         self._again = None
-        self.kick()
+        self.dispatch()
 
-    def _start(self, line: ReadyLine, stay: Stay) -> None:
+    def _start(self, line: ReadyLine, slot: Slot) -> None:
         self._retrying.sent(line)
         self._memory.sent(line)
-        task = asyncio.get_running_loop().create_task(self._run(line, stay))
-        self._tasks[task] = line, stay
+        task = asyncio.get_running_loop().create_task(self._run(line, slot))
+        self._tasks[task] = line, slot
         line.held.tasks.add(task)
         line.held.under_way += 1
         task.add_done_callback(self._ended)
 
-    async def _run(self, line: ReadyLine, stay: Stay) -> None:
+    async def _run(self, line: ReadyLine, slot: Slot) -> None:
         """Send the line once and see to what becomes of it.
 
         What is kept of it here ends in the same moment: it may be on its way again before its task is done.
         """
         is_settled = False
         try:
-            is_settled = await self._try(line, stay)
+            is_settled = await self._try(line, slot)
         except Exception:
             log_of_lines.exception("line %d of %s broke", line.index, line.held.batch.id)
             self._retrying.take(line, our_fault())
         finally:
-            self._land(line, stay, is_settled=is_settled)
+            self._land(line, slot, is_settled=is_settled)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        line, stay = self._tasks.pop(task)
+        line, slot = self._tasks.pop(task)
         line.held.tasks.discard(task)
-        if not stay.is_over:
-            self._land(line, stay, is_settled=False)  # it was cancelled before it began
-        if task.cancelled() and stay.hung and line.held.may_send:
+        if not slot.is_over:
+            self._land(line, slot, is_settled=False)  # it was cancelled before it began
+        if task.cancelled() and slot.hung and line.held.may_send:
             self._return(line)  # it was not sent yet
         if not self._tasks:
             self._idle.set()
         if self._soon is None:  # once for all lines that end in the same moment
             self._soon = asyncio.get_running_loop().call_soon(self._kick_now)
 
-    def _land(self, line: ReadyLine, stay: Stay, *, is_settled: bool) -> None:
-        self._placement.left(stay)
+    def _land(self, line: ReadyLine, slot: Slot, *, is_settled: bool) -> None:
+        self._balancer.release(slot)
         self._memory.landed(line, is_done=is_settled)
         self.trials.undecided(line)  # unless it has ended already
         if not is_settled:
             line.held.under_way -= 1  # else when it is durable
             if line.held.is_leaving:
-                self.hungry.set()
+                self.wants_lines.set()
 
     def _kick_now(self) -> None:
         self._soon = None
-        self.kick()
+        self.dispatch()
 
-    async def _try(self, line: ReadyLine, stay: Stay) -> bool:
+    async def _try(self, line: ReadyLine, slot: Slot) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
         if self._retrying.is_spent(line) and line.fails_with is not None:
             self._refusals.ended(line)
@@ -301,44 +301,46 @@ class Flight:
             return True
         left_s = self._retrying.left_s(line)
         within_s = max(left_s, TOO_LATE_S)
-        if left_s <= 0 or (made := await self._attempts.make(line, stay, within_s)) is None:
+        if left_s <= 0 or (made := await self._attempts.make(line, slot, within_s)) is None:
             return False  # its batch expires, or fails, in a moment
         verdict, seconds = made
         match verdict:
             case Succeeded(answer, usage):
                 self.trials.answered(line)
                 self._retrying.succeeded(line)
-                self._refusals.answered(line, stay)
+                self._refusals.answered(line, slot)
                 await self.outcomes.succeeded(line, answer, usage)
             case Failed(result, _):
                 self.trials.answered(line)
-                if not self._refusals.counts(line, verdict, stay):
+                if not self._refusals.counts(line, verdict, slot):
                     return False
                 await self.outcomes.failed(line, result)
             case Retry():
                 if not line.refusals:
-                    line.avoid = stay.berth
-                return await self._retry(line, stay, verdict, seconds)
+                    line.avoid = slot.backend
+                return await self._retry(line, slot, verdict, seconds)
             case NoBackend():
                 self.trials.undecided(line)
                 self._return(line)
                 return False
         return True
 
-    async def _retry(self, line: ReadyLine, stay: Stay, verdict: Retry, seconds: float) -> bool:
+    async def _retry(self, line: ReadyLine, slot: Slot, verdict: Retry, seconds: float) -> bool:
         """Try it again later or, if that is over, settle it; tell which.
 
-        What a backend does whose working is in doubt is no evidence against the line.
+        What a backend does that has to prove itself is no evidence against the line.
         """
         if line.is_on_trial and verdict.policy.counts is Counts.LOSS:
             line.fails_with = verdict.result
             self.trials.lost(line, seconds, is_sure=verdict.policy.is_sure)
             return False
         self.trials.undecided(line)
-        is_free = stay.berth.circuit.needs_proof
-        if verdict.after_s and self._placement.serving.has_other(stay.need, than=stay.berth.name):
+        is_free = slot.backend.circuit.needs_proof
+        if verdict.after_s and self._balancer.serving.has_other(slot.need, than=slot.backend.name):
             verdict = replace(verdict, after_s=None)  # only this backend asks for time
-        if self._retrying.take(line, verdict, berth=stay.berth, seconds=seconds, is_free=is_free):
+        if self._retrying.take(
+            line, verdict, backend=slot.backend, seconds=seconds, is_free=is_free
+        ):
             return False
         self._refusals.ended(line)
         await self.outcomes.failed(line, verdict.result)

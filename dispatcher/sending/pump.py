@@ -92,7 +92,7 @@ class Pump:
         for held in self._held_of(seq):
             self._flight.leave(held)
             self._leaving[held.key] = held
-            self._flight.hungry.set()
+            self._flight.wants_lines.set()
 
     def end(self, batch: Batch) -> None:
         """Drop all work of this batch at once, if there is any."""
@@ -110,8 +110,8 @@ class Pump:
         for seq in refused:
             self._ask_for(seq)
         if self._leaving or self._is_unsure:
-            self._flight.hungry.set()
-        self._flight.kick()
+            self._flight.wants_lines.set()
+        self._flight.dispatch()
 
     @property
     def batches(self) -> Collection[Batch]:
@@ -129,7 +129,7 @@ class Pump:
         if batch := self._batches.get(seq):
             self._exhausted.discard(seq)
             self._schedule.put(batch, held_lines=self._held_lines[seq])
-            self._flight.hungry.set()
+            self._flight.wants_lines.set()
 
     def _ask_for_all(self) -> None:
         """Ask again for slices that were in other hands: they may have been given back."""
@@ -140,10 +140,10 @@ class Pump:
 
     async def feed(self) -> None:
         """Claim slices whenever fewer lines are ready than will be needed soon; never returns."""
-        hungry = self._flight.hungry
+        wants_lines = self._flight.wants_lines
         while True:
-            await hungry.wait()
-            hungry.clear()
+            await wants_lines.wait()
+            wants_lines.clear()
             await self._let_go()
             while picked := self._pick():
                 self._flight.claimed(is_all=False)  # retries wait, however slow the claim
@@ -178,7 +178,7 @@ class Pump:
                 self._remove(held)
         for seq in touched:
             self._schedule.hold(seq, self._held_lines[seq])
-        self._flight.hungry.set()
+        self._flight.wants_lines.set()
 
     # -- what is held
 
@@ -240,7 +240,7 @@ class Pump:
         # The store may still have it as ours, and for us our own leases never lapse.
         self._is_unsure = True
         self._flight.drop(held)
-        self._flight.hungry.set()
+        self._flight.wants_lines.set()
 
     # -- claiming
 
@@ -285,7 +285,7 @@ class Pump:
         finally:
             for batch, _ in picked:
                 self._schedule.hold(batch.seq, self._held_lines[batch.seq])
-        self._flight.kick()
+        self._flight.dispatch()
 
     def _note_exhausted(self, picked: Sequence[tuple[Batch, int]], claim: Claim) -> None:
         got = Counter(lease.slice.batch_seq for lease in claim.leases)

@@ -14,9 +14,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from dispatcher.attempts.held import ReadyLine
-from dispatcher.backends.berth import Avoids, Berth, Stay
+from dispatcher.backends.backend import Avoids, Backend, Slot
+from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
-from dispatcher.backends.placement import Placement
 
 from .memory import Memory
 
@@ -30,15 +30,15 @@ class _Where(NamedTuple):
     """What a line needs, and which backend it avoids."""
 
     need: Need
-    avoid: Berth | None
+    avoid: Backend | None
     avoids: Avoids
 
 
 class Ready:
-    """The queue before the placement."""
+    """The queue before the balancer."""
 
-    def __init__(self, placement: Placement, memory: Memory) -> None:
-        self._placement = placement
+    def __init__(self, balancer: Balancer, memory: Memory) -> None:
+        self._balancer = balancer
         self._memory = memory
         self._lines: deque[ReadyLine] = deque()
         self._parked: dict[_Where, deque[ReadyLine]] = {}
@@ -69,8 +69,8 @@ class Ready:
         not count: their batch may have others.
         """
         model = need.model
-        if not self._placement.serving.can_serve(model):
-            return self._placement.serving.is_gone(model)
+        if not self._balancer.serving.can_serve(model):
+            return self._balancer.serving.is_gone(model)
         parked = (
             len(lines)
             for (other, _, avoids), lines in self._parked.items()
@@ -78,7 +78,7 @@ class Ready:
         )
         return sum(parked) < AHEAD_LINES
 
-    def next(self) -> tuple[ReadyLine, Stay] | None:
+    def next(self) -> tuple[ReadyLine, Slot] | None:
         """Take the first line that some backend may take now, with its place."""
         found = self._next_parked() if self._parked else None
         return found or self._next_line()
@@ -86,7 +86,7 @@ class Ready:
     def gone(self) -> Iterator[ReadyLine]:
         """Take the lines whose model nobody has served for so long that they wait no longer."""
         for where in [
-            where for where in self._parked if self._placement.serving.is_gone(where.need.model)
+            where for where in self._parked if self._balancer.serving.is_gone(where.need.model)
         ]:
             self._gone.extend(self._parked.pop(where))
         while self._gone:
@@ -100,7 +100,7 @@ class Ready:
             line.held.batch.id: reason
             for (need, avoid, avoids), lines in self._parked.items()
             if (
-                reason := self._placement.serving.lacking(
+                reason := self._balancer.serving.lacking(
                     need, but=avoid if avoids in _FIRM else None
                 )
             )
@@ -109,22 +109,22 @@ class Ready:
 
     def need(self, line: ReadyLine) -> Need:
         """Say what a line needs of a backend."""
-        return self._placement.need(line.model, line.held.batch.endpoint, line.size_bytes)
+        return self._balancer.need(line.model, line.held.batch.endpoint, line.size_bytes)
 
-    def _next_parked(self) -> tuple[ReadyLine, Stay] | None:
+    def _next_parked(self) -> tuple[ReadyLine, Slot] | None:
         for where in list(islice(self._parked, _LOOKED_AT)):
             lines = self._parked[where]
             while lines and not lines[0].held.may_send:
                 lines.popleft()
             if not lines:
                 del self._parked[where]
-            elif stay := self._placement.place(*where):
-                return lines.popleft(), stay
+            elif slot := self._balancer.place(*where):
+                return lines.popleft(), slot
             elif len(self._parked) > _LOOKED_AT:
                 self._parked[where] = self._parked.pop(where)  # others are looked at next time
         return None
 
-    def _next_line(self) -> tuple[ReadyLine, Stay] | None:
+    def _next_line(self) -> tuple[ReadyLine, Slot] | None:
         while self._lines:
             line = self._lines.popleft()
             if not line.held.may_send:
@@ -132,12 +132,12 @@ class Ready:
             need = self.need(line)
             where = _Where(need, line.avoid, line.avoids)
             if not self._parked or where not in self._parked:
-                if stay := self._placement.place(need, line.avoid, line.avoids):
-                    return line, stay
-                if self._placement.serving.is_gone(need.model):
+                if slot := self._balancer.place(need, line.avoid, line.avoids):
+                    return line, slot
+                if self._balancer.serving.is_gone(need.model):
                     self._gone.append(line)
                     continue
-                if not self._placement.has_room:
+                if not self._balancer.has_room:
                     self._lines.appendleft(line)
                     return None
             self._parked.setdefault(where, deque()).append(line)

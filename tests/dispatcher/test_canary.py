@@ -1,4 +1,4 @@
-"""Canaries: a backend in doubt proves by a request of ours that it works."""
+"""Canaries: a backend that has to prove itself does so by a request of ours that it works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shortage import none_left
 
 from batchline.api.endpoints import ENDPOINTS
 from batchline.metrics import Metrics
-from dispatcher.backends.berth import Berth
+from dispatcher.backends.backend import Backend
 from dispatcher.backends.lacks import Need
 from dispatcher.probing.canary import Canaries, is_harmless, question
 from dispatcher.replies.policy import Reason
@@ -23,7 +23,7 @@ from dispatcher.replies.verdict import Failed, NoAnswer, NoBackend, Retry
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_each_endpoint_has_its_question(endpoint):
-    """Small, and for the model in doubt."""
+    """Small, and for the model that it is about."""
     body = json.loads(question(Need("m", endpoint)))
 
     assert body.pop("model") == "m"
@@ -58,18 +58,18 @@ def test_one_that_refuses_what_others_answer_must_answer_its_canary():
 async def test_a_canary_that_could_not_be_sent_proves_nothing(upstream, caplog):
     """Without a file descriptor of ours nobody was asked: it is sent again, and then counts."""
     proven = []
-    metrics, berth = Metrics(), Berth("gpu-0", None, doubted=Need("m", ENDPOINTS[0]))
+    metrics, backend = Metrics(), Backend("gpu-0", None, proof_need=Need("m", ENDPOINTS[0]))
     async with Upstream(upstream.url, api_key=None, timeout_s=30) as session, asyncio.timeout(60):
         canaries = Canaries(session, on_proven=lambda *told: proven.append(told), metrics=metrics)
         with none_left():
-            canaries.send([berth])
+            canaries.send([backend])
             while "run out of file descriptors" not in caplog.text:
                 await asyncio.sleep(0.01)
         while not proven:
-            canaries.send([berth])
+            canaries.send([backend])
             await asyncio.sleep(0.01)
 
-    assert proven[0] == (berth, None)
+    assert proven[0] == (backend, None)
 
 
 async def test_lines_at_fault_fail_although_their_server_is_doubted(bench, upstream):

@@ -6,61 +6,63 @@ import math
 
 import pytest
 
-from dispatcher.backends.circuit import LONGEST_S, Circuit, Sign, State
+from dispatcher.backends.circuit import LONGEST_S, Circuit, Signal, State
 
 SHARE = 16
 
 
-def heard(circuit, *signs, now=0.0):
-    """Let it hear of lines that were sent in its present epoch."""
-    for sign in signs:
-        circuit = circuit.heard(sign, epoch=circuit.epoch, share=SHARE, now=now, why="why")
+def after(circuit, *signals, now=0.0):
+    """Record results of lines that were sent in its present epoch."""
+    for signal in signals:
+        circuit = circuit.record_result(
+            signal, epoch=circuit.epoch, share=SHARE, now=now, why="why"
+        )
     return circuit
 
 
 CLOSED = Circuit()
-DOUBTED = heard(CLOSED, Sign.LOST)
-REFUSED = heard(CLOSED, Sign.REFUSED)
+SUSPECTED = after(CLOSED, Signal.LOST)
+REFUSED = after(CLOSED, Signal.REFUSED)
 DEAD = CLOSED.seen_dead("is gone")
 BACK = DEAD.seen_alive(share=SHARE)
 HUNG = CLOSED.hung("hangs", until=300.0)
-ERRORS = heard(CLOSED, *[Sign.ERROR] * 5)
+ERRORS = after(CLOSED, *[Signal.ERROR] * 5)
 
 MOVES = {
-    "an answer changes nothing": (CLOSED, Sign.WELL, State.CLOSED),
-    "one error is the line's": (CLOSED, Sign.ERROR, State.CLOSED),
-    "a loss is doubted": (CLOSED, Sign.LOST, State.HALF_OPEN),
-    "a refusal opens": (CLOSED, Sign.REFUSED, State.OPEN),
-    "slowness says nothing": (CLOSED, Sign.NOTHING, State.CLOSED),
-    "a second loss opens": (DOUBTED, Sign.LOST, State.OPEN),
-    "a refused trial opens": (BACK, Sign.REFUSED, State.OPEN),
-    "one good trial is not enough": (BACK, Sign.WELL, State.HALF_OPEN),
-    "an error on trial is the line's": (BACK, Sign.ERROR, State.HALF_OPEN),
-    "old lines do not reopen": (DEAD, Sign.WELL, State.OPEN),
-    "old lines do not prolong": (DEAD, Sign.LOST, State.OPEN),
+    "an answer changes nothing": (CLOSED, Signal.WELL, State.CLOSED),
+    "one error is the line's": (CLOSED, Signal.ERROR, State.CLOSED),
+    "a loss is doubted": (CLOSED, Signal.LOST, State.HALF_OPEN),
+    "a refusal opens": (CLOSED, Signal.REFUSED, State.OPEN),
+    "slowness says nothing": (CLOSED, Signal.NOTHING, State.CLOSED),
+    "a second loss opens": (SUSPECTED, Signal.LOST, State.OPEN),
+    "a refused trial opens": (BACK, Signal.REFUSED, State.OPEN),
+    "one good trial is not enough": (BACK, Signal.WELL, State.HALF_OPEN),
+    "an error on trial is the line's": (BACK, Signal.ERROR, State.HALF_OPEN),
+    "old lines do not reopen": (DEAD, Signal.WELL, State.OPEN),
+    "old lines do not prolong": (DEAD, Signal.LOST, State.OPEN),
 }
 
 
 @pytest.mark.parametrize(("circuit", "sign", "state"), MOVES.values(), ids=MOVES)
-def test_what_a_line_tells(circuit, sign, state):
+def test_what_a_line_tells(circuit, signal, state):
     """Each sign in each state."""
-    assert heard(circuit, sign).state is state
+    assert after(circuit, signal).state is state
 
 
 def test_lines_sent_before_it_was_opened_are_no_news():
     """Thirty lines lost together are one death: the back-off does not grow with their number."""
-    opened = heard(CLOSED, Sign.REFUSED)
+    opened = after(CLOSED, Signal.REFUSED)
     half = opened.at(opened.until)
 
-    for sign in (Sign.LOST, Sign.REFUSED, Sign.ERROR):
-        assert half.heard(sign, epoch=CLOSED.epoch, share=SHARE, now=9.0) is half
+    for signal in (Signal.LOST, Signal.REFUSED, Signal.ERROR):
+        assert half.record_result(signal, epoch=CLOSED.epoch, share=SHARE, now=9.0) is half
 
 
 def test_it_opens_longer_with_each_failed_trial_and_never_for_long():
     """A server that the probe sees alive is tried again every three seconds at least."""
     circuit, waits = CLOSED, []
     for _ in range(40):
-        circuit = heard(circuit, Sign.REFUSED, now=100.0)
+        circuit = after(circuit, Signal.REFUSED, now=100.0)
         waits.append(circuit.until - 100.0)
         circuit = circuit.at(circuit.until)
 
@@ -83,15 +85,17 @@ def test_a_backend_that_comes_back_gets_one_line_then_more():
         circuit = circuit.seen_alive(share=SHARE)
     assert allowances == [1, 2, 4, 8]
 
-    assert [heard(BACK, *[Sign.WELL] * n).allowance for n in (0, 1, 2, 3)] == [1, 2, 3, 4]
-    assert heard(BACK, *[Sign.WELL] * (SHARE - 1)).state is State.CLOSED
+    assert [after(BACK, *[Signal.WELL] * n).allowance for n in (0, 1, 2, 3)] == [1, 2, 3, 4]
+    assert after(BACK, *[Signal.WELL] * (SHARE - 1)).state is State.CLOSED
 
 
 def test_a_success_forgives():
     """Errors in a row count; so do failed trials."""
-    assert heard(CLOSED, *[Sign.ERROR] * 4, Sign.WELL, *[Sign.ERROR] * 4).state is State.CLOSED
-    half = heard(CLOSED, *[Sign.REFUSED] * 1).at(1.0)
-    assert heard(half, Sign.WELL).failures == 0
+    assert (
+        after(CLOSED, *[Signal.ERROR] * 4, Signal.WELL, *[Signal.ERROR] * 4).state is State.CLOSED
+    )
+    half = after(CLOSED, *[Signal.REFUSED] * 1).at(1.0)
+    assert after(half, Signal.WELL).failures == 0
 
 
 def test_one_that_answers_errors_only_is_open_until_a_canary_is_answered():
@@ -111,31 +115,31 @@ def test_one_that_answers_errors_only_is_open_until_a_canary_is_answered():
 def test_what_fails_right_after_a_canary_was_answered_is_the_lines_fault():
     """For a while, and longer each time that the alarm was false; a canary that fails ends that."""
     proven = ERRORS.proven(100.0)
-    assert heard(proven, *[Sign.ERROR] * 9, now=101.0).state is State.HALF_OPEN
-    assert heard(proven, Sign.UNUSABLE, now=101.0).state is State.HALF_OPEN
-    again = heard(proven, *[Sign.ERROR] * 9, now=102.0)
+    assert after(proven, *[Signal.ERROR] * 9, now=101.0).state is State.HALF_OPEN
+    assert after(proven, Signal.UNUSABLE, now=101.0).state is State.HALF_OPEN
+    again = after(proven, *[Signal.ERROR] * 9, now=102.0)
     assert (again.state, again.needs_proof) == (State.OPEN, True)
 
     assert again.proven(200.0).trusted_until == 204.0
     assert again.disproven("500", 200.0).proven(300.0).trusted_until == 302.0
     late = proven
     for now in range(1000, 1900, 100):
-        late = heard(late, *[Sign.ERROR] * 9, now=now).proven(now)
+        late = after(late, *[Signal.ERROR] * 9, now=now).proven(now)
     assert late.trusted_until == 1810.0
 
 
 def test_one_that_lets_nobody_in_is_open_at_once():
     """The key was changed: all lines would find that out one by one."""
-    opened = heard(CLOSED, Sign.UNUSABLE)
+    opened = after(CLOSED, Signal.UNUSABLE)
 
     assert (opened.state, opened.needs_proof, opened.reason) == (State.OPEN, True, "why")
 
 
-@pytest.mark.parametrize("sign", [Sign.FULL, Sign.REJECTED])
-def test_what_proves_nothing_moves_nothing(sign):
+@pytest.mark.parametrize("sign", [Signal.FULL, Signal.REJECTED])
+def test_what_proves_nothing_moves_nothing(signal):
     """A server that is full is not broken; one that refuses lines may be right."""
-    assert heard(CLOSED, *[sign] * 99) is CLOSED
-    assert heard(BACK, sign) is BACK
+    assert after(CLOSED, *[signal] * 99) is CLOSED
+    assert after(BACK, signal) is BACK
 
 
 def test_one_whose_proof_is_due_may_die():
@@ -157,25 +161,25 @@ def test_being_alive_is_not_enough_after_a_hang():
     for trial in (moved, again):
         assert (trial.state, trial.allowance) == (State.HALF_OPEN, 1)
         assert trial.seen_alive(share=SHARE) is trial
-        assert not heard(trial, Sign.WELL).is_wary
+        assert not after(trial, Signal.WELL).is_after_hang
     assert HUNG.hung("hangs", until=9e9) is HUNG
     assert REFUSED.moved() is REFUSED
 
 
 def test_one_that_was_silent_and_then_gone_is_a_new_server_when_it_is_back():
     """Killed after its hang and started again: trusted like any other."""
-    silent = CLOSED.seen_dead("hangs: no answer", is_wary=True)
+    silent = CLOSED.seen_dead("hangs: no answer", is_after_hang=True)
 
-    assert silent.seen_alive(share=SHARE).is_wary
-    assert not silent.seen_dead("does not accept connections").is_wary
-    assert silent.seen_dead("hangs: for longer", is_wary=True).epoch == silent.epoch
+    assert silent.seen_alive(share=SHARE).is_after_hang
+    assert not silent.seen_dead("does not accept connections").is_after_hang
+    assert silent.seen_dead("hangs: for longer", is_after_hang=True).epoch == silent.epoch
     assert DEAD.until == math.inf
 
 
 def test_one_that_hung_and_then_gives_errors_needs_a_proof_however_it_moves():
     """That something in it moves proves nothing of its answers."""
     back = HUNG.at(300.0)
-    doubted = heard(back, Sign.UNUSABLE, now=300.0)
+    unproven = after(back, Signal.UNUSABLE, now=300.0)
 
-    assert doubted.moved() is doubted
-    assert doubted.is_due(300.0)
+    assert unproven.moved() is unproven
+    assert unproven.is_due(300.0)

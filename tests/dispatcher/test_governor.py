@@ -1,4 +1,4 @@
-"""The controller: grows while engines are hungry, shrinks with long queues, obeys its bound."""
+"""The controller: grows while engines have room, shrinks with long queues, obeys its bound."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from batchline.metrics import Metrics
-from dispatcher.attempts.doubt import Doubt
+from dispatcher.attempts.pending_loss import PendingLoss
 from dispatcher.attempts.retrying import Retrying, RetryLimits
-from dispatcher.backends.placement import Berth
+from dispatcher.backends.balancer import Backend
 from dispatcher.replies.policy import FULL_COST, Reason
 from dispatcher.replies.verdict import NoAnswer, Retry
 
@@ -30,16 +30,18 @@ from dispatcher.replies.verdict import NoAnswer, Retry
 )
 def test_a_loss_shows_what_it_was(seen, looks, has_died):
     """By what its server does afterwards; what it did before is no evidence."""
-    berth = Berth("a:1", "a:1", **seen)
+    backend = Backend("a:1", "a:1", **seen)
 
-    assert Doubt(berth, at=10.0, looks=5, is_sure=False).has_died(looks=5 + looks) is has_died
+    assert (
+        PendingLoss(backend, at=10.0, looks=5, is_sure=False).has_died(looks=5 + looks) is has_died
+    )
 
 
 def test_a_server_that_says_that_it_died_did():
     """Whatever else is seen."""
-    berth = Berth("a:1", "a:1", answered_at=11.0)
+    backend = Backend("a:1", "a:1", answered_at=11.0)
 
-    assert Doubt(berth, at=10.0, looks=0, is_sure=True).has_died(looks=9)
+    assert PendingLoss(backend, at=10.0, looks=0, is_sure=True).has_died(looks=9)
 
 
 class Scene:
@@ -53,21 +55,21 @@ class Scene:
             metrics=Metrics(),
             clock=lambda: 1000.0,
             looks=lambda: self.looks,
-            on_ripe=lambda: None,
+            on_due=lambda: None,
             on_suspect=self.suspects.append,
         )
         batch = SimpleNamespace(id="b", expires_at=1000.0 + left_s)
         held = SimpleNamespace(batch=batch, timers=set(), may_send=True)
         self.line = SimpleNamespace(
             held=held, spent=0, tries=0, was_stale=False, is_last=False, losses=0,
-            quickest_s=9.0, fails_with=None, avoid=Berth("b:1", "b:1", answered_at=float("inf")),
+            quickest_s=9.0, fails_with=None, avoid=Backend("b:1", "b:1", answered_at=float("inf")),
         )  # fmt: skip
-        self.berth = Berth("a:1", "a:1")
+        self.backend = Backend("a:1", "a:1")
 
     async def take(self, reason):
         """Let the line end like this, and its back-off be over."""
         verdict = Retry(NoAnswer("x", "y"), reason)
-        taken = self.retrying.take(self.line, verdict, berth=self.berth, seconds=0.5)
+        taken = self.retrying.take(self.line, verdict, backend=self.backend, seconds=0.5)
         while self.line.held.timers:
             await asyncio.sleep(0)
         return taken
@@ -82,7 +84,7 @@ async def test_a_loss_of_a_server_that_died_is_no_try():
     scene = Scene()
     for _ in range(2):
         await scene.take(Reason.RESET)
-        scene.berth.gone_at = float("inf")
+        scene.backend.gone_at = float("inf")
         scene.retrying.look_after_losses()
 
     assert (scene.line.spent, scene.line.losses, scene.line.quickest_s) == (0, 2, 0.5)
@@ -90,14 +92,14 @@ async def test_a_loss_of_a_server_that_died_is_no_try():
 
 
 async def test_a_loss_of_a_server_that_lived_is_a_try():
-    """It waits until two looks have shown it, and then is ripe like any other."""
+    """It waits until two looks have shown it, and then is due like any other."""
     scene = Scene()
     await scene.take(Reason.RESET)
-    assert list(scene.retrying.ripe()) == []
+    assert list(scene.retrying.due()) == []
     scene.look()
     scene.look()
 
-    assert list(scene.retrying.ripe()) == [scene.line]
+    assert list(scene.retrying.due()) == [scene.line]
     assert (scene.line.spent, scene.line.losses) == (FULL_COST, 0)
 
 
@@ -107,7 +109,7 @@ async def test_the_last_try_fails_the_line_unless_time_was_up():
 
     assert not await in_time.take(Reason.TIMEOUT)
     assert await too_late.take(Reason.TIMEOUT)
-    assert list(too_late.retrying.ripe()) == []
+    assert list(too_late.retrying.due()) == []
 
 
 async def test_after_a_last_try_before_the_deadline_there_is_none():
@@ -116,4 +118,4 @@ async def test_after_a_last_try_before_the_deadline_there_is_none():
     scene.line.is_last = True
     await scene.take(Reason.SERVER_ERROR)
 
-    assert list(scene.retrying.ripe()) == []
+    assert list(scene.retrying.due()) == []

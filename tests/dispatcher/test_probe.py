@@ -85,24 +85,24 @@ async def broken_off(request):
 
 
 async def until(probe, is_seen):
-    """Look until this is seen of the only backend's pulse; return it."""
+    """Look until this is seen of the only backend's liveness; return it."""
     async with asyncio.timeout(_BOUND_S):
         while True:
             await probe.look()
-            (pulse,) = probe.pulses.values()
-            if is_seen(pulse):
-                return pulse
+            (liveness,) = probe.liveness_of.values()
+            if is_seen(liveness):
+                return liveness
 
 
 async def test_an_answer_about_its_health_ends_a_silence(upstream):
     """Also where its metrics never come: of its engine nothing is known then, neither good nor bad."""
     upstream.metrics = _RUNNING
     async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
-        told = await until(probe, lambda pulse: pulse.engine is not None)
+        told = await until(probe, lambda liveness: liveness.engine is not None)
         upstream.health = HANG
-        await until(probe, lambda pulse: pulse.silent_since is not None)
+        await until(probe, lambda liveness: liveness.silent_since is not None)
         upstream.health, upstream.metrics = 200, broken_off
-        answered = await until(probe, lambda pulse: pulse.silent_since is None)
+        answered = await until(probe, lambda liveness: liveness.silent_since is None)
 
     assert answered == told
 
@@ -118,7 +118,7 @@ async def test_what_is_late_is_told_as_it_was_and_as_stale(upstream):
         (again,) = await probe.look()
         upstream.health = HANG
         (pending,) = await probe.look()
-        await until(probe, lambda pulse: pulse.silent_since is not None)
+        await until(probe, lambda liveness: liveness.silent_since is not None)
 
         assert probe.last_alive(fresh.name) is again
         assert probe.last_alive("nobody") is None
@@ -136,4 +136,4 @@ async def test_a_server_below_a_path_is_asked_there():
 
     assert (seen.alive, seen.models, seen.running) == (True, ("m",), 3)
     assert seen.name == f"127.0.0.1:{server.port}/team/llm"
-    assert list(probe.pulses) == [seen.name]
+    assert list(probe.liveness_of) == [seen.name]

@@ -1,16 +1,16 @@
-"""The queue before the placement: order, and lines that only some backends may take."""
+"""The queue before the balancer: order, and lines that only some backends may take."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
-from test_placement import Scene
+from test_balancer import Scene
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
 from dispatcher.attempts.held import Held, ReadyLine
-from dispatcher.backends.circuit import Sign
+from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Lacking, Need
 from dispatcher.sending.memory import Memory
 from dispatcher.sending.ready import AHEAD_LINES, Ready
@@ -29,7 +29,7 @@ def line(index, of, model="m"):
 
 
 def queue(scene):
-    return Ready(scene.placement, Memory(most_bytes=1 << 20))
+    return Ready(scene.balancer, Memory(most_bytes=1 << 20))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def taken(ready):
     """Take all that can be placed; return (line number, backend)."""
     found = []
     while (one := ready.next()) is not None:
-        found.append((one[0].index, one[1].berth.name))
+        found.append((one[0].index, one[1].backend.name))
     return found
 
 
@@ -64,15 +64,15 @@ def test_a_model_without_room_does_not_hold_up_another_one(scene):
     ready = queue(scene)
     ready.add([line(i, held("m")) for i in range(6)] + [line(9, held("n"))])
 
-    stays = [ready.next() for _ in range(5)]
+    slots = [ready.next() for _ in range(5)]
 
-    assert [(one.index, stay.berth.name) for one, stay in stays] == [
+    assert [(one.index, slot.backend.name) for one, slot in slots] == [
         *((i, "a") for i in range(4)),
         (9, "b"),
     ]
     assert ready.next() is None
     ready.add([line(7, held("m"))])
-    scene.placement.left(stays[0][1])
+    scene.balancer.release(slots[0][1])
     assert taken(ready) == [(4, "a")]
 
 
@@ -131,8 +131,8 @@ def test_lines_of_a_model_that_is_gone_wait_no_longer(scene):
 def test_lines_that_are_too_long_for_a_proxy_hold_up_no_shorter_ones(scene):
     """Neither of another batch nor of their own."""
     ready, long, short = queue(scene), held("m", 1), held("m", 2)
-    stay = scene.placement.place(Need("m", "/v1/x"))
-    scene.end(stay, Sign.NOTHING, lacking=Lacking.SIZE, size_bytes=50)
+    slot = scene.balancer.place(Need("m", "/v1/x"))
+    scene.end(slot, Signal.NOTHING, lacking=Lacking.SIZE, size_bytes=50)
     ready.add([line(0, long, "m" * 50), line(1, short)])
 
     assert taken(ready) == [(1, "a")]

@@ -10,11 +10,11 @@ import pytest
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus
 from dispatcher.attempts.trials import Trials
-from dispatcher.backends.berth import News
-from dispatcher.backends.circuit import Sign
+from dispatcher.backends.backend import News
+from dispatcher.backends.balancer import Balancer
+from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Need
-from dispatcher.backends.placement import Placement
-from dispatcher.backends.pulse import HangLimits
+from dispatcher.backends.liveness import HangLimits
 from dispatcher.replies.verdict import NoAnswer
 
 URLS = ("http://a:1", "http://b:1", "http://c:1")
@@ -32,21 +32,21 @@ class Line:
 
 
 class Scene:
-    """Trials before a placement of three backends; `now` is moved by hand."""
+    """Trials before a balancer of three backends; `now` is moved by hand."""
 
     def __init__(self):
         self.now = 1000.0
         self.freed, self.failed = [], []
-        self.placement = Placement(
+        self.balancer = Balancer(
             "http://nginx:80",
             URLS,
             hang=HangLimits(None),
             clock=lambda: 0.0,
             monotonic=lambda: self.now,
         )
-        self.placement.set_limit(12)
+        self.balancer.set_limit(12)
         self.trials = Trials(
-            self.placement,
+            self.balancer,
             metrics=Metrics(),
             need_of=lambda line: Need(line.model),
             on_free=self.freed.append,
@@ -57,7 +57,7 @@ class Scene:
 
     def look(self, *, dead=()):
         self.now += 1
-        self.placement.looked(
+        self.balancer.record_probe(
             [
                 BackendStatus(
                     name, f"http://{name}", alive=name not in dead, since=0, models=("m",)
@@ -70,15 +70,15 @@ class Scene:
     def next(self):
         return self.trials.next(at_most=12)
 
-    def lose(self, line, stay, *, is_sure=False):
-        self.placement.heard(stay, News(Sign.LOST, stay.berth.name))
+    def lose(self, line, slot, *, is_sure=False):
+        self.balancer.record_result(slot, News(Signal.LOST, slot.backend.name))
         self.trials.lost(line, 0.1, is_sure=is_sure)
-        self.placement.left(stay)
+        self.balancer.release(slot)
 
-    def answer(self, line, stay):
-        self.placement.heard(stay, News(Sign.WELL, stay.berth.name))
+    def answer(self, line, slot):
+        self.balancer.record_result(slot, News(Signal.WELL, slot.backend.name))
         self.trials.answered(line)
-        self.placement.left(stay)
+        self.balancer.release(slot)
 
 
 @pytest.fixture
@@ -88,30 +88,30 @@ def scene():
 
 def test_a_trial_has_a_server_to_itself_and_the_others_go_on(scene):
     """One is reserved, what it has in flight ends, then the suspect is sent."""
-    busy = [scene.placement.place(Need("m")) for _ in range(3)]
+    busy = [scene.balancer.place(Need("m")) for _ in range(3)]
     line = Line()
     scene.trials.add(line)
 
     assert scene.next() == []
-    reserved = next(b for b in scene.placement.berths if b.is_reserved)
-    assert {scene.placement.place(Need("m")).berth for _ in range(6)} == {
-        berth for berth in scene.placement.berths if berth is not reserved
+    reserved = next(b for b in scene.balancer.backends if b.is_reserved)
+    assert {scene.balancer.place(Need("m")).backend for _ in range(6)} == {
+        backend for backend in scene.balancer.backends if backend is not reserved
     }
-    scene.placement.left(next(stay for stay in busy if stay.berth is reserved))
-    ((sent, stay),) = scene.next()
+    scene.balancer.release(next(slot for slot in busy if slot.backend is reserved))
+    ((sent, slot),) = scene.next()
 
-    assert (sent, stay.berth) == (line, reserved)
+    assert (sent, slot.backend) == (line, reserved)
 
 
 def test_the_server_is_given_back_when_nobody_is_suspected_any_more(scene):
     """At once, without a word of anybody."""
     line = Line()
     scene.trials.add(line)
-    ((_, stay),) = scene.next()
-    scene.answer(line, stay)
+    ((_, slot),) = scene.next()
+    scene.answer(line, slot)
 
     assert scene.next() == []
-    assert not any(berth.is_reserved for berth in scene.placement.berths)
+    assert not any(backend.is_reserved for backend in scene.balancer.backends)
 
 
 def test_one_group_is_on_trial_at_a_time(scene):
@@ -119,10 +119,10 @@ def test_one_group_is_on_trial_at_a_time(scene):
     lines = [Line() for _ in range(3)]
     for line in lines:
         scene.trials.add(line)
-    ((first, stay),) = scene.next()
+    ((first, slot),) = scene.next()
 
     assert scene.next() == []
-    scene.answer(first, stay)
+    scene.answer(first, slot)
     assert len(scene.next()) == 2
 
 
@@ -130,9 +130,9 @@ def test_alone_and_its_server_gone_is_a_blame_and_two_fail(scene):
     """The trials wait for the same server, while others are alive."""
     line = Line()
     scene.trials.add(line)
-    ((_, stay),) = scene.next()
-    server = stay.berth
-    scene.lose(line, stay)
+    ((_, slot),) = scene.next()
+    server = slot.backend
+    scene.lose(line, slot)
     assert scene.next() == []
     scene.look(dead=[server.name])
     assert scene.next() == []
@@ -141,7 +141,7 @@ def test_alone_and_its_server_gone_is_a_blame_and_two_fail(scene):
     scene.look()
 
     ((_, again),) = scene.next()
-    assert again.berth is server
+    assert again.backend is server
     scene.lose(line, again)
     scene.look(dead=[server.name])
     scene.next()
@@ -156,8 +156,8 @@ def test_a_server_that_says_itself_that_it_died_is_believed(scene):
     """It is alive when it is looked at; its engine is not."""
     line = Line()
     scene.trials.add(line)
-    ((_, stay),) = scene.next()
-    scene.lose(line, stay, is_sure=True)
+    ((_, slot),) = scene.next()
+    scene.lose(line, slot, is_sure=True)
     scene.next()
 
     assert line.blames == 1
@@ -167,8 +167,8 @@ def test_a_server_that_lived_makes_its_losses_tries(scene):
     """Seen alive at the two next looks: only the connection was lost."""
     line = Line()
     scene.trials.add(line)
-    ((_, stay),) = scene.next()
-    scene.lose(line, stay)
+    ((_, slot),) = scene.next()
+    scene.lose(line, slot)
     scene.look()
     scene.next()
     assert scene.freed == []
@@ -183,25 +183,25 @@ def test_a_server_that_stays_away_is_replaced_after_five_minutes(scene):
     """Not before: what kills servers shall not tour the fleet."""
     line = Line()
     scene.trials.add(line)
-    ((_, stay),) = scene.next()
-    scene.lose(line, stay)
-    scene.look(dead=[stay.berth.name])
+    ((_, slot),) = scene.next()
+    scene.lose(line, slot)
+    scene.look(dead=[slot.backend.name])
     scene.next()
     scene.now += 250
-    scene.look(dead=[stay.berth.name])
+    scene.look(dead=[slot.backend.name])
     assert scene.next() == []
     scene.now += 60
 
     ((_, other),) = scene.next()
-    assert other.berth is not stay.berth
+    assert other.backend is not slot.backend
 
 
 def test_lines_of_a_batch_that_is_gone_are_forgotten(scene):
-    """Before their trial, in it, and while it is in doubt."""
+    """Before their trial, in it, and while its loss is pending."""
     waiting, lost = Line(), Line()
     scene.trials.add(lost)
-    ((_, stay),) = scene.next()
-    scene.lose(lost, stay)
+    ((_, slot),) = scene.next()
+    scene.lose(lost, slot)
     scene.trials.add(waiting)
     waiting.held.may_send = lost.held.may_send = False
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from batchline.model import Usage
-from dispatcher.backends.circuit import Sign
+from dispatcher.backends.circuit import Signal
 from dispatcher.replies.policy import FULL_COST, POLICIES, Reason, Then
 from dispatcher.replies.upstream import NGINX_GROUP, Break, Broken, Reply
 from dispatcher.replies.verdict import (
@@ -211,7 +211,7 @@ def test_evidence_about_the_server_costs_a_line_nothing():
 def test_a_server_that_is_full_opens_no_circuit():
     """It only gets less."""
     for status in (429, 503, 529):
-        assert judge(reply(status), HERE).policy.sign is Sign.FULL
+        assert judge(reply(status), HERE).policy.signal is Signal.FULL
 
 
 def test_what_it_fails_with_at_last_is_the_servers_answer_if_there_is_one():

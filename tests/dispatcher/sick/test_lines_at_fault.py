@@ -52,7 +52,7 @@ async def test_answers_without_choices_fail_as_malformed(bench, upstream):
     assert [line["response"]["status_code"] for line in errors] == [502, 502]
     codes = {line["response"]["body"]["error"]["code"] for line in errors}
     assert codes == {"malformed_answer"}
-    assert min(upstream.seen[tag] for tag in ("t0", "t1")) >= 3  # more while it was in doubt
+    assert min(upstream.seen[tag] for tag in ("t0", "t1")) >= 3  # more while it had to prove itself
 
 
 async def test_a_few_bad_lines_open_no_circuit(bench, upstream):

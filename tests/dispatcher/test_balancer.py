@@ -8,23 +8,23 @@ from itertools import pairwise
 import pytest
 
 from batchline.model import BackendStatus
-from dispatcher.backends.berth import Avoids, News
-from dispatcher.backends.circuit import Sign, State
+from dispatcher.backends.backend import Avoids, News
+from dispatcher.backends.balancer import Balancer
+from dispatcher.backends.circuit import Signal, State
 from dispatcher.backends.lacks import Lacking, Need
-from dispatcher.backends.placement import Placement
-from dispatcher.backends.pulse import HangLimits, Pulse
+from dispatcher.backends.liveness import HangLimits, Liveness
 
 NGINX = "http://127.0.0.1:8000"
 
 
 class Scene:
-    """A placement over some backends and what is seen of them."""
+    """A balancer over some backends and what is seen of them."""
 
     def __init__(self, *names, limit=12, **options):
         self.now = 1000.0
         self.statuses = {name: self.status(name, models=("m",)) for name in names}
-        self.pulses = {}
-        self.placement = Placement(
+        self.liveness_of = {}
+        self.balancer = Balancer(
             NGINX,
             [f"http://{name}" for name in names],
             hang=HangLimits(300.0),
@@ -33,8 +33,8 @@ class Scene:
             **options,
         )
         self.look()
-        self.placement.set_limit(limit)
-        self.berths = {berth.name: berth for berth in self.placement.berths}
+        self.balancer.set_limit(limit)
+        self.backends = {backend.name: backend for backend in self.balancer.backends}
 
     def status(self, name, *, alive=True, models=(), reason=None):
         return BackendStatus(name, f"http://{name}", alive, 0, models, reason=reason)
@@ -43,51 +43,51 @@ class Scene:
         """Let the probe look; changes: a name's status."""
         for name, values in changes.items():
             self.statuses[name] = self.status(name, **values)
-        return self.placement.looked(list(self.statuses.values()), self.pulses)
+        return self.balancer.record_probe(list(self.statuses.values()), self.liveness_of)
 
     def place(self, count=1, model="m", avoid=None):
-        """Place lines while there is room; return their stays."""
-        stays = [self.placement.place(Need(model), avoid=avoid) for _ in range(count)]
-        return [stay for stay in stays if stay is not None]
+        """Place lines while there is room; return their slots."""
+        slots = [self.balancer.place(Need(model), avoid=avoid) for _ in range(count)]
+        return [slot for slot in slots if slot is not None]
 
-    def end(self, stay, sign, backend="its own", **news):
+    def end(self, slot, signal, backend="its own", **news):
         """End a line."""
-        backend = stay.berth.name if backend == "its own" else backend
-        self.placement.heard(stay, News(sign, backend, "broke off", **news))
-        self.placement.left(stay)
+        backend = slot.backend.name if backend == "its own" else backend
+        self.balancer.record_result(slot, News(signal, backend, "broke off", **news))
+        self.balancer.release(slot)
 
-    def where(self, stays):
-        return Counter(stay.berth.name for stay in stays)
+    def where(self, slots):
+        return Counter(slot.backend.name for slot in slots)
 
     def state(self, name):
-        return self.berths[name].circuit.state
+        return self.backends[name].circuit.state
 
 
 def test_lines_go_where_the_fewest_are():
     """Evenly, up to the share of each."""
     scene = Scene("a", "b", "c")
 
-    stays = scene.place(6)
-    for stay in [s for s in stays if s.berth.name == "b"]:
-        scene.end(stay, Sign.WELL)
+    slots = scene.place(6)
+    for slot in [s for s in slots if s.backend.name == "b"]:
+        scene.end(slot, Signal.WELL)
     more = scene.place(20)
 
-    assert scene.where(stays) == {"a": 2, "b": 2, "c": 2}
+    assert scene.where(slots) == {"a": 2, "b": 2, "c": 2}
     assert scene.where(more) == {"a": 2, "b": 4, "c": 2}
 
 
 def test_nothing_is_sent_before_the_first_look():
     """Which models they serve is not known until then."""
-    placement = Placement(NGINX, ["http://a"], hang=HangLimits(None), clock=lambda: 0.0)
-    placement.set_limit(5)
+    balancer = Balancer(NGINX, ["http://a"], hang=HangLimits(None), clock=lambda: 0.0)
+    balancer.set_limit(5)
 
-    assert placement.place() is None
+    assert balancer.place() is None
 
 
 def test_the_backend_that_lost_a_line_gets_it_again_only_if_it_is_alone():
     """While another one is in service the line waits for that one, full or not."""
     scene = Scene("a", "b", limit=4)
-    a = scene.berths["a"]
+    a = scene.backends["a"]
 
     assert scene.where(scene.place(3, avoid=a)) == {"b": 2}
     assert scene.place(avoid=a) == []
@@ -98,22 +98,22 @@ def test_the_backend_that_lost_a_line_gets_it_again_only_if_it_is_alone():
 def test_a_refused_line_waits_for_another_backend_that_is_expected_back():
     """Not longer than the grace, unless others are known to answer what the one that is left refuses."""
     scene = Scene("a", "b", limit=4, grace_s=60.0)
-    a = scene.berths["a"]
-    for stay in scene.place(2):
-        scene.end(stay, Sign.WELL)
+    a = scene.backends["a"]
+    for slot in scene.place(2):
+        scene.end(slot, Signal.WELL)
     scene.look(b={"alive": False})
     scene.now += 59
-    place = scene.placement.place
-    assert place(Need("m"), a, Avoids.NOW).berth is a
+    place = scene.balancer.place
+    assert place(Need("m"), a, Avoids.NOW).backend is a
     assert place(Need("m"), a, Avoids.AWHILE) is None
-    assert "refused it" in scene.placement.serving.lacking(Need("m"), but=a)
+    assert "refused it" in scene.balancer.serving.lacking(Need("m"), but=a)
 
     scene.now += 1
-    assert place(Need("m"), a, Avoids.AWHILE).berth is a
+    assert place(Need("m"), a, Avoids.AWHILE).backend is a
     assert place(Need("m"), a, Avoids.ALWAYS) is None
     scene.look(b={"models": ("m",)})
-    assert place(Need("m"), a, Avoids.ALWAYS).berth.name == "b"
-    assert scene.placement.serving.lacking(Need("m"), but=a) is None
+    assert place(Need("m"), a, Avoids.ALWAYS).backend.name == "b"
+    assert scene.balancer.serving.lacking(Need("m"), but=a) is None
 
 
 def test_a_backend_that_never_was_in_service_is_not_expected():
@@ -121,25 +121,25 @@ def test_a_backend_that_never_was_in_service_is_not_expected():
     scene = Scene("a", "b")
     scene.look(b={"alive": False})
 
-    assert scene.placement.place(Need("m"), scene.berths["a"], Avoids.AWHILE).berth.name == "a"
+    assert scene.balancer.place(Need("m"), scene.backends["a"], Avoids.AWHILE).backend.name == "a"
 
 
 def test_a_refused_line_waits_for_a_backend_that_is_reserved():
     """Else it would go to and fro between its ready place and the one that refuses it."""
     scene = Scene("a", "b")
-    scene.berths["b"].is_reserved = True
+    scene.backends["b"].is_reserved = True
 
-    assert scene.placement.place(Need("m"), scene.berths["a"], Avoids.AWHILE) is None
+    assert scene.balancer.place(Need("m"), scene.backends["a"], Avoids.AWHILE) is None
 
 
 def test_a_backend_that_refuses_is_out_at_once_and_tried_again_soon():
     """One line at a time until it has answered one."""
     scene = Scene("a", "b")
-    (stay, *_) = [s for s in scene.place(2) if s.berth.name == "a"]
+    (slot, *_) = [s for s in scene.place(2) if s.backend.name == "a"]
 
-    scene.end(stay, Sign.REFUSED, backend=None)
+    scene.end(slot, Signal.REFUSED, backend=None)
     assert scene.where(scene.place(4)) == {"b": 4}
-    assert scene.placement.opens_in_s() == 0.25
+    assert scene.balancer.opens_in_s() == 0.25
     scene.now += 0.25
     trial = scene.place(3)
 
@@ -153,7 +153,7 @@ def test_a_backend_that_is_down_leaves_its_lines_in_peace():
 
     assert scene.look(a={"alive": False, "reason": "answers 503"}) == []
     assert scene.where(scene.place(20)) == {"b": 10}
-    assert scene.berths["a"].in_flight == 2
+    assert scene.backends["a"].in_flight == 2
 
 
 def test_a_backend_that_comes_back_is_filled_step_by_step():
@@ -173,14 +173,14 @@ def test_a_backend_that_comes_back_is_filled_step_by_step():
 def test_backends_are_tried_again_although_no_line_asks_for_them():
     """While all are out nothing is claimed: waiting for a line to ask would be waiting for ever."""
     scene = Scene("a", "b")
-    for stay in scene.place(4):
-        scene.end(stay, Sign.REFUSED)
-    assert scene.placement.trouble
+    for slot in scene.place(4):
+        scene.end(slot, Signal.REFUSED)
+    assert scene.balancer.trouble
 
     scene.now += 5
     scene.look()
 
-    assert scene.placement.trouble is None
+    assert scene.balancer.trouble is None
 
 
 def test_a_trial_that_tells_nothing_makes_room_for_the_next():
@@ -191,33 +191,33 @@ def test_a_trial_that_tells_nothing_makes_room_for_the_next():
 
     for _ in range(3):
         (trial,) = scene.place(8)
-        scene.end(trial, Sign.NOTHING)
+        scene.end(trial, Signal.NOTHING)
 
 
 def test_nginx_gone_is_blamed_on_no_backend():
     """All lines break at once; when nginx is back a single line shows it."""
     scene = Scene("a", "b", limit=40)
-    stays = scene.place(40)
-    for stay in stays:
-        scene.placement.lost_way(stay, News(Sign.REFUSED, None, "takes no connections"))
-        scene.placement.left(stay)
+    slots = scene.place(40)
+    for slot in slots:
+        scene.balancer.lost_way(slot, News(Signal.REFUSED, None, "takes no connections"))
+        scene.balancer.release(slot)
 
     assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
     assert scene.place(5) == []
-    assert scene.placement.trouble == "nginx takes no connections"
+    assert scene.balancer.trouble == "nginx takes no connections"
     scene.now += 0.25
     (trial,) = scene.place(5)
-    scene.end(trial, Sign.WELL)
+    scene.end(trial, Signal.WELL)
     assert len(scene.place(5)) == 2
-    assert scene.placement.trouble is None
+    assert scene.balancer.trouble is None
 
 
 def test_an_upstream_that_goes_its_own_way_blames_nobody():
     """Not our nginx: a 502 from there may come from any server behind it."""
     scene = Scene("a", "b")
     for _ in range(9):
-        (stay,) = scene.place()
-        scene.end(stay, Sign.LOST, backend=None)
+        (slot,) = scene.place()
+        scene.end(slot, Signal.LOST, backend=None)
 
     assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
 
@@ -226,8 +226,8 @@ def test_an_upstream_that_does_not_obey_is_told_once(caplog):
     """Another proxy, or our nginx with other names for the servers."""
     scene = Scene("a")
     for _ in range(3):
-        (stay,) = scene.place()
-        scene.end(stay, Sign.WELL, backend=None)
+        (slot,) = scene.place()
+        scene.end(slot, Signal.WELL, backend=None)
 
     (record,) = caplog.records
     assert "does not take lines to the backend" in record.getMessage()
@@ -237,8 +237,8 @@ def test_a_backend_that_answers_errors_only_gets_little_while_others_work():
     """It is quick and always has the fewest lines: it would burn the attempts of all."""
     scene = Scene("a", "b", limit=40)
     for _ in range(5):
-        (stay,) = scene.place(avoid=scene.berths["b"])
-        scene.end(stay, Sign.ERROR)
+        (slot,) = scene.place(avoid=scene.backends["b"])
+        scene.end(slot, Signal.ERROR)
 
     assert scene.where(scene.place(8)) == {"b": 8}
 
@@ -247,44 +247,44 @@ def test_when_all_answer_errors_only_no_line_is_spent_on_them():
     """They are asked by canaries; one that answers its canary gets lines again."""
     scene = Scene("a", "b", limit=40)
     for _ in range(10):
-        (stay,) = scene.place()
-        scene.end(stay, Sign.ERROR)
+        (slot,) = scene.place()
+        scene.end(slot, Signal.ERROR)
 
     assert scene.place(8) == []
-    assert scene.placement.trouble is not None
-    assert scene.placement.due_for_proof() == list(scene.placement.berths)
-    scene.placement.proven(scene.berths["a"], "500")
-    scene.placement.proven(scene.berths["b"])
-    assert scene.placement.due_for_proof() == []
+    assert scene.balancer.trouble is not None
+    assert scene.balancer.due_for_proof() == list(scene.balancer.backends)
+    scene.balancer.proven(scene.backends["a"], "500")
+    scene.balancer.proven(scene.backends["b"])
+    assert scene.balancer.due_for_proof() == []
     assert scene.where(scene.place(8)) == {"b": 8}
-    assert scene.placement.trouble is None
+    assert scene.balancer.trouble is None
 
 
 def test_a_backend_that_refuses_our_key_is_out_with_its_reason():
     """Until a canary is answered: nothing of a line is spent on finding out."""
     scene = Scene("a", "b", limit=8)
-    (stay,) = scene.place(avoid=scene.berths["b"])
-    scene.placement.heard(stay, News(Sign.UNUSABLE, "a", "refuses our key (401)"))
-    scene.placement.left(stay)
+    (slot,) = scene.place(avoid=scene.backends["b"])
+    scene.balancer.record_result(slot, News(Signal.UNUSABLE, "a", "refuses our key (401)"))
+    scene.balancer.release(slot)
 
     scene.look()
 
-    assert scene.berths["a"].circuit.reason == "refuses our key (401)"
+    assert scene.backends["a"].circuit.reason == "refuses our key (401)"
     assert scene.where(scene.place(8)) == {"b": 8}
 
 
 def test_a_backend_that_is_full_gets_as_much_as_it_holds():
     """Its circuit stays closed, the others get what it cannot take, and it may grow again."""
     scene = Scene("a", "b", limit=8)
-    stays = [stay for stay in scene.place(8) if stay.berth.name == "a"]
+    slots = [slot for slot in scene.place(8) if slot.backend.name == "a"]
 
-    scene.end(stays[0], Sign.FULL)
-    scene.end(stays[1], Sign.FULL)
+    scene.end(slots[0], Signal.FULL)
+    scene.end(slots[1], Signal.FULL)
 
     assert scene.state("a") is State.CLOSED
     assert scene.where(scene.place(8)) == {"b": 2}
-    for stay in stays[2:]:
-        scene.end(stay, Sign.WELL)
+    for slot in slots[2:]:
+        scene.end(slot, Signal.WELL)
     assert len(scene.place(8)) >= 2
 
 
@@ -293,10 +293,10 @@ def test_a_backend_that_is_full_without_any_line_of_ours_rests_for_a_moment():
     scene = Scene("a", limit=8)
     rests = []
     for _ in range(8):
-        (stay,) = scene.place()
-        scene.end(stay, Sign.FULL)
+        (slot,) = scene.place()
+        scene.end(slot, Signal.FULL)
         assert scene.place() == []
-        rests.append(scene.placement.opens_in_s())
+        rests.append(scene.balancer.opens_in_s())
         scene.now += rests[-1]
 
     assert rests == sorted(rests)
@@ -307,66 +307,66 @@ def test_what_a_backend_lacks_concerns_only_lines_that_need_it():
     """An endpoint, or room for long requests: one line at a time asks again."""
     scene = Scene("a", limit=8)
     rerank, chat = Need("m", "/v1/rerank"), Need("m", "/v1/chat/completions")
-    stay = scene.placement.place(rerank)
-    scene.end(stay, Sign.NOTHING, lacking=Lacking.ENDPOINT)
+    slot = scene.balancer.place(rerank)
+    scene.end(slot, Signal.NOTHING, lacking=Lacking.ENDPOINT)
 
-    assert scene.placement.place(rerank) is None
-    assert scene.placement.place(chat) is not None
-    assert scene.placement.serving.lacking(rerank) == "a broke off."
-    assert scene.placement.serving.lacking(chat) is None
+    assert scene.balancer.place(rerank) is None
+    assert scene.balancer.place(chat) is not None
+    assert scene.balancer.serving.lacking(rerank) == "a broke off."
+    assert scene.balancer.serving.lacking(chat) is None
     scene.now += 1
-    trial = scene.placement.place(rerank)
+    trial = scene.balancer.place(rerank)
     assert trial.is_trial
-    assert scene.placement.place(rerank) is None
-    scene.end(trial, Sign.WELL)
-    assert scene.placement.serving.lacking(rerank) is None
+    assert scene.balancer.place(rerank) is None
+    scene.end(trial, Signal.WELL)
+    assert scene.balancer.serving.lacking(rerank) is None
 
 
 def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
     """The smallest size that was refused is the bound."""
     scene = Scene("a", limit=20)
     for size in (900, 700, 800):
-        stay = scene.placement.place(scene.placement.need("m", "/v1/x", 10))
-        scene.end(stay, Sign.NOTHING, lacking=Lacking.SIZE, size_bytes=size)
+        slot = scene.balancer.place(scene.balancer.need("m", "/v1/x", 10))
+        scene.end(slot, Signal.NOTHING, lacking=Lacking.SIZE, size_bytes=size)
 
-    fits, large = (scene.placement.need("m", "/v1/x", size) for size in (699, 700))
+    fits, large = (scene.balancer.need("m", "/v1/x", size) for size in (699, 700))
 
-    assert scene.placement.place(fits) is not None
-    assert scene.placement.place(large) is None
-    assert scene.placement.serving.lacking(fits) is None
+    assert scene.balancer.place(fits) is not None
+    assert scene.balancer.place(large) is None
+    assert scene.balancer.serving.lacking(fits) is None
     scene.now += 31
-    trial = scene.placement.place(large)
-    scene.end(trial, Sign.WELL)
-    assert scene.placement.need("m", "/v1/x", 10**9).size_bytes == 0
+    trial = scene.balancer.place(large)
+    scene.end(trial, Signal.WELL)
+    assert scene.balancer.need("m", "/v1/x", 10**9).size_bytes == 0
 
 
 def test_an_engine_that_stands_still_loses_its_lines():
     """Taken out and told once; one line tries it when it moves again, and only its answer counts."""
     scene = Scene("a", "b", limit=8)
-    scene.pulses["a"] = Pulse(7, moved_at=scene.now)
-    stays = scene.place(4)
+    scene.liveness_of["a"] = Liveness(7, moved_at=scene.now)
+    slots = scene.place(4)
     scene.now += 299.0
-    scene.pulses["a"] = scene.pulses["a"].told(7, now=scene.now)
+    scene.liveness_of["a"] = scene.liveness_of["a"].told(7, now=scene.now)
     assert scene.look() == []
 
     scene.now += 2.0
-    scene.pulses["a"] = scene.pulses["a"].told(7, now=scene.now)
-    assert scene.look() == [scene.berths["a"]]
-    assert scene.berths["a"].circuit.reason.startswith("hangs: its engine has done nothing")
+    scene.liveness_of["a"] = scene.liveness_of["a"].told(7, now=scene.now)
+    assert scene.look() == [scene.backends["a"]]
+    assert scene.backends["a"].circuit.reason.startswith("hangs: its engine has done nothing")
     assert scene.look() == []
-    for stay in stays:
-        scene.end(stay, Sign.HUNG)
+    for slot in slots:
+        scene.end(slot, Signal.HUNG)
     scene.look()
     assert scene.where(scene.place(4)) == {"b": 4}
 
-    scene.pulses["a"] = Pulse(8, moved_at=scene.now + 1)
+    scene.liveness_of["a"] = Liveness(8, moved_at=scene.now + 1)
     scene.now += 1
     for _ in range(3):
         scene.look()
-        assert scene.berths["a"].circuit.allowance == 1
+        assert scene.backends["a"].circuit.allowance == 1
     (trial,) = scene.place(4)
-    scene.end(trial, Sign.WELL)
-    assert scene.berths["a"].circuit.allowance == 2
+    scene.end(trial, Signal.WELL)
+    assert scene.backends["a"].circuit.allowance == 2
 
 
 def test_a_silent_backend_gets_nothing_new_and_loses_its_lines_later():
@@ -374,23 +374,23 @@ def test_a_silent_backend_gets_nothing_new_and_loses_its_lines_later():
     scene = Scene("a", "b", limit=4)
     scene.place(4)
     scene.now += 5
-    scene.pulses["a"] = Pulse(silent_since=scene.now)
+    scene.liveness_of["a"] = Liveness(silent_since=scene.now)
     dead = {"alive": False, "reason": "does not answer"}
 
     assert scene.look(a=dead) == []
     assert scene.state("a") is State.OPEN
     scene.now += 60
-    assert scene.look(a=dead) == [scene.berths["a"]]
+    assert scene.look(a=dead) == [scene.backends["a"]]
     assert scene.look(a=dead) == []
 
 
 def test_a_busy_backend_that_still_answers_lines_is_not_taken_for_silent():
     """On a small machine the probe's question waits behind the work."""
     scene = Scene("a", limit=4)
-    stays = scene.place(4)
-    scene.pulses["a"] = Pulse(silent_since=scene.now)
+    slots = scene.place(4)
+    scene.liveness_of["a"] = Liveness(silent_since=scene.now)
     scene.now += 3
-    scene.end(stays[0], Sign.WELL)
+    scene.end(slots[0], Signal.WELL)
     scene.now += 2
 
     scene.look(a={"alive": False, "reason": "does not answer"})
@@ -398,25 +398,25 @@ def test_a_busy_backend_that_still_answers_lines_is_not_taken_for_silent():
     assert scene.state("a") is State.CLOSED
     for _ in range(20):  # for as long as it answers lines, and a fifth of the hang time longer
         scene.now += 10
-        scene.end(stays.pop(), Sign.WELL)
-        stays += scene.place()
+        scene.end(slots.pop(), Signal.WELL)
+        slots += scene.place()
         assert scene.look() == []
     assert scene.state("a") is State.CLOSED
     scene.now += 60
-    assert scene.look() == [scene.berths["a"]]
+    assert scene.look() == [scene.backends["a"]]
 
 
 def test_a_backend_that_answers_a_line_after_it_fell_silent_is_filled_again():
     """It was taken out before its first answer came: only its answers to questions are late."""
     scene = Scene("a", limit=4)
-    (stay, *_) = scene.place(4)
-    scene.pulses["a"] = Pulse(silent_since=scene.now)
+    (slot, *_) = scene.place(4)
+    scene.liveness_of["a"] = Liveness(silent_since=scene.now)
     scene.now += 5
     scene.look(a={"alive": False, "reason": "does not answer"})
     assert scene.state("a") is State.OPEN
 
     scene.now += 1
-    scene.end(stay, Sign.WELL)
+    scene.end(slot, Signal.WELL)
     for _ in range(4):
         scene.look()
 
@@ -438,12 +438,12 @@ def test_a_model_that_nobody_serves_waits_and_is_named():
     scene = Scene("a", "b")
 
     assert scene.place(model="lost") == []
-    assert not scene.placement.serving.can_serve("lost")
-    assert [scene.placement.serving.is_unserved(model) for model in ("m", "lost")] == [False, True]
+    assert not scene.balancer.serving.can_serve("lost")
+    assert [scene.balancer.serving.is_unserved(model) for model in ("m", "lost")] == [False, True]
 
     free = Scene("a", "b", knows_models=False)
     assert len(free.place(model="lost")) == 1
-    assert not free.placement.serving.is_unserved("lost")
+    assert not free.balancer.serving.is_unserved("lost")
 
 
 def test_a_backend_that_lists_nothing_may_serve_anything():
@@ -457,14 +457,14 @@ def test_a_backend_that_lists_nothing_may_serve_anything():
 def test_a_backend_that_denies_a_model_that_it_lists_is_asked_again_with_one_line():
     """The others get the lines meanwhile; its own list, read anew, may say so as well."""
     scene = Scene("a", "b", limit=8)
-    (stay,) = scene.place(avoid=scene.berths["b"])
-    scene.end(stay, Sign.NOTHING, lacking=Lacking.MODEL)
+    (slot,) = scene.place(avoid=scene.backends["b"])
+    scene.end(slot, Signal.NOTHING, lacking=Lacking.MODEL)
 
-    stays = scene.place(9)
-    assert scene.where(stays) == {"b": 8}
+    slots = scene.place(9)
+    assert scene.where(slots) == {"b": 8}
     scene.now += 1
     (trial,) = scene.place(9)
-    scene.end(trial, Sign.NOTHING, lacking=Lacking.MODEL)
+    scene.end(trial, Signal.NOTHING, lacking=Lacking.MODEL)
     scene.look(a={"models": ("other",)})
     scene.now += 31
     assert scene.place(9) == []
@@ -476,22 +476,22 @@ def test_a_model_that_the_last_backend_denies_waits_for_its_grace():
     """Then it is gone; served again in between, the grace begins anew."""
     scene = Scene("a", grace_s=60.0)
     for _ in range(2):
-        (stay,) = scene.place()
-        scene.end(stay, Sign.NOTHING, lacking=Lacking.MODEL)
+        (slot,) = scene.place()
+        scene.end(slot, Signal.NOTHING, lacking=Lacking.MODEL)
         scene.look(a={"models": ("other",)})
-        assert not scene.placement.serving.is_gone("m")
-        assert scene.placement.serving.lacking(Need("m")) == "No backend in service serves m."
+        assert not scene.balancer.serving.is_gone("m")
+        assert scene.balancer.serving.lacking(Need("m")) == "No backend in service serves m."
         scene.now += 59
-        assert not scene.placement.serving.is_gone("m")
+        assert not scene.balancer.serving.is_gone("m")
         scene.look(a={"models": ("m",)})
-        assert not scene.placement.serving.is_gone("m")
+        assert not scene.balancer.serving.is_gone("m")
         scene.now += 2
 
     scene.look(a={"models": ("other",)})
-    assert not scene.placement.serving.is_gone("m")
+    assert not scene.balancer.serving.is_gone("m")
     scene.now += 60
-    assert scene.placement.serving.is_gone("m")
-    assert scene.placement.serving.models == ["other"]
+    assert scene.balancer.serving.is_gone("m")
+    assert scene.balancer.serving.models == ["other"]
 
 
 def test_a_model_is_not_gone_while_a_server_that_lists_it_is_asked_once_more():
@@ -499,12 +499,12 @@ def test_a_model_is_not_gone_while_a_server_that_lists_it_is_asked_once_more():
     scene = Scene("a", grace_s=60.0)
     asked = []
     for _ in range(200):
-        if stays := scene.place():
+        if slots := scene.place():
             asked.append(scene.now)
-            assert not scene.placement.serving.is_gone("m")
+            assert not scene.balancer.serving.is_gone("m")
             scene.now += 0.4
-            scene.end(stays[0], Sign.NOTHING, lacking=Lacking.MODEL)
-        if scene.placement.serving.is_gone("m"):
+            scene.end(slots[0], Signal.NOTHING, lacking=Lacking.MODEL)
+        if scene.balancer.serving.is_gone("m"):
             break
         scene.now += 0.5
 
@@ -517,34 +517,34 @@ def test_a_model_is_not_gone_while_a_server_that_had_it_is_down():
     scene = Scene("a", "b", grace_s=60.0)
     scene.look(a={"models": ("other",)}, b={"models": ("m",), "alive": False})
     scene.now += 600
-    assert not scene.placement.serving.is_gone("m")
+    assert not scene.balancer.serving.is_gone("m")
 
     scene.look(b={"models": ("other",)})
-    assert not scene.placement.serving.is_gone("m")
+    assert not scene.balancer.serving.is_gone("m")
     scene.now += 50
     scene.look(a={"alive": False}, b={"alive": False})
     scene.now += 600
     scene.look(a={"models": ("other",)}, b={"models": ("other",)})
-    assert not scene.placement.serving.is_gone("m")
+    assert not scene.balancer.serving.is_gone("m")
 
 
 @pytest.mark.parametrize("urls", [(), ("http://127.0.0.1:8000",)])
 def test_without_nginx_there_is_one_place_and_no_name_to_send(urls):
     """An upstream that is the model server itself."""
-    placement = Placement(NGINX, urls, hang=HangLimits(None), clock=lambda: 0.0)
+    balancer = Balancer(NGINX, urls, hang=HangLimits(None), clock=lambda: 0.0)
 
-    assert [(b.name, b.pin) for b in placement.berths] == [("127.0.0.1:8000", None)]
+    assert [(b.name, b.pin) for b in balancer.backends] == [("127.0.0.1:8000", None)]
 
 
 def test_why_nothing_can_be_sent_is_told():
     """Every backend with its own reason."""
     scene = Scene("a", "b")
     scene.look(a={"alive": False, "reason": "answers 503"})
-    assert scene.placement.trouble is None
+    assert scene.balancer.trouble is None
 
     scene.look(b={"alive": False, "reason": "is gone"})
 
-    assert scene.placement.trouble == "a answers 503; b is gone"
+    assert scene.balancer.trouble == "a answers 503; b is gone"
 
 
 def test_a_backend_with_other_models_than_most_is_named_once(caplog):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.backends.pulse import HangLimits, Pulse
+from dispatcher.backends.liveness import HangLimits, Liveness
 
 LIMITS = HangLimits(300.0)
-MOVED = Pulse().told(7, now=1000.0)
+MOVED = Liveness().told(7, now=1000.0)
 STILL = MOVED.told(7, now=1300.0)
 
 CASES = {
@@ -17,14 +17,14 @@ CASES = {
     "a line was answered since": (STILL, 4, 1100.0, 1300.0, False),
     "its counters moved": (MOVED.told(8, now=1200.0).told(8, now=1300.0), 4, 0.0, 1300.0, False),
     "nothing was told since": (MOVED.told(7, now=1299.0), 4, 0.0, 9999.0, False),
-    "no metrics": (Pulse(), 4, 0.0, 9999.0, False),
+    "no metrics": (Liveness(), 4, 0.0, 9999.0, False),
 }
 
 
-@pytest.mark.parametrize(("pulse", "flying", "quiet", "now", "hangs"), CASES.values(), ids=CASES)
-def test_an_engine_that_stands_still_with_requests_hangs(pulse, flying, quiet, now, hangs):
+@pytest.mark.parametrize(("liveness", "flying", "quiet", "now", "hangs"), CASES.values(), ids=CASES)
+def test_an_engine_that_stands_still_with_requests_hangs(liveness, flying, quiet, now, hangs):
     """Only with lines of ours there, and nothing at all happening for that long."""
-    found = LIMITS.stillness(pulse, in_flight=flying, quiet_since=quiet, now=now)
+    found = LIMITS.stillness(liveness, in_flight=flying, quiet_since=quiet, now=now)
 
     assert (found is not None) is hangs
 

@@ -1,4 +1,4 @@
-"""One backend as a place for lines, and one line's time there: records that `placement` moves."""
+"""One backend and what is known of it, and one line's slot there: records that `balancer` moves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from .circuit import Circuit, Sign, State
+from .circuit import Circuit, Signal, State
 from .lacks import ANY, Lacking, Lacks, Need
 from .pressure import Pressure
 
@@ -24,8 +24,8 @@ class Avoids(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Berth:
-    """One backend as a place for lines. Times are seconds of a clock that never jumps, unless said."""
+class Backend:
+    """One backend as lines see it. Times are seconds of a clock that never jumps, unless said."""
 
     name: str
     pin: str | None
@@ -53,10 +53,10 @@ class Berth:
     """Only trials of suspects are sent here (`trials`)."""
     models: frozenset[str] = frozenset()
     """What it lists; empty: unknown."""
-    doubted: Need = ANY
-    """What the line needed that last cast doubt on it: a canary needs the same."""
+    proof_need: Need = ANY
+    """What the line needed for which it has to prove itself: a canary needs the same."""
     is_refusing: bool = False
-    """It is doubted because it refuses what others answer."""
+    """It has to prove itself because it refuses what others answer."""
 
     def takes(self, need: Need, model: str | None, now: float) -> bool:
         """Whether an ordinary line may be sent here, if the circuit lets it and there is room.
@@ -85,10 +85,10 @@ class Berth:
 
 
 @dataclass(slots=True, eq=False)
-class Stay:
-    """One line's time at a berth."""
+class Slot:
+    """One line's time at a backend."""
 
-    berth: Berth
+    backend: Backend
     epoch: int
     way_epoch: int
     need: Need = ANY
@@ -105,7 +105,7 @@ class Stay:
 class News(msgspec.Struct, frozen=True):
     """How a line ended, as far as it concerns its backend."""
 
-    sign: Sign
+    signal: Signal
     backend: str | None
     """Who answered or broke off, as far as known."""
     why: str = ""

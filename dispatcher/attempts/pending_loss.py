@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dispatcher.backends.berth import Berth
+from dispatcher.backends.backend import Backend
 
 _LOOKS = 2
 """The second look that ends after something happened has begun after it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class PendingLoss:
     """One loss: where, when (monotonic seconds), and after how many looks."""
 
-    berth: Berth
+    backend: Backend
     at: float
     looks: int
     is_sure: bool
@@ -26,8 +26,8 @@ class Doubt:
 
     def has_died(self, *, looks: int) -> bool | None:
         """Tell whether the server died; None while nobody knows."""
-        if self.is_sure or self.berth.gone_at > self.at:
+        if self.is_sure or self.backend.gone_at > self.at:
             return True
-        if self.berth.answered_at > self.at or looks >= self.looks + _LOOKS:
+        if self.backend.answered_at > self.at or looks >= self.looks + _LOOKS:
             return False
         return None

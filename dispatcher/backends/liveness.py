@@ -13,7 +13,7 @@ _SILENT_PART = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Liveness:
     """What the looks at one backend say of its life. Times are of a clock that never jumps."""
 
     engine: int | None = None
@@ -25,20 +25,20 @@ class Pulse:
     silent_since: float | None = None
     """Since when it has accepted connections and answered nothing; None while it answers."""
 
-    def answered(self) -> Pulse:
+    def answered(self) -> Liveness:
         """Note that it answered a question, whatever it said."""
         return self if self.silent_since is None else replace(self, silent_since=None)
 
-    def told(self, engine: int | None, *, now: float) -> Pulse:
+    def told(self, engine: int | None, *, now: float) -> Liveness:
         """Note what its metrics say; that is an answer, too."""
         moved_at = self.moved_at if engine == self.engine else now
-        return Pulse(engine, moved_at, now)
+        return Liveness(engine, moved_at, now)
 
     def is_late(self, *, answered_at: float) -> bool:
         """Whether only its answers to questions are late: it answered a line meanwhile."""
         return self.silent_since is not None and answered_at > self.silent_since
 
-    def unanswered(self, *, since: float) -> Pulse:
+    def unanswered(self, *, since: float) -> Liveness:
         """Note that nothing came to a question asked at `since`."""
         return self if self.silent_since is not None else replace(self, silent_since=since)
 
@@ -54,23 +54,23 @@ class HangLimits:
         """How long it may answer nothing."""
         return None if self.after_s is None else self.after_s / _SILENT_PART
 
-    def silence(self, pulse: Pulse, *, answered_at: float, now: float) -> str | None:
+    def silence(self, liveness: Liveness, *, answered_at: float, now: float) -> str | None:
         """Say that it hangs because it answers nothing, no line either, or None."""
-        if self.silent_s is None or pulse.silent_since is None:
+        if self.silent_s is None or liveness.silent_since is None:
             return None
-        silent_s = now - max(pulse.silent_since, answered_at)
+        silent_s = now - max(liveness.silent_since, answered_at)
         return "hangs: answers nothing" if silent_s >= self.silent_s else None
 
     def stillness(
-        self, pulse: Pulse, *, in_flight: int, quiet_since: float, now: float
+        self, liveness: Liveness, *, in_flight: int, quiet_since: float, now: float
     ) -> str | None:
         """Say that its engine stands still, or None.
 
         `quiet_since`: when a line of ours last ended there, or the first was sent to an idle one.
         """
-        if self.after_s is None or pulse.engine is None or not in_flight:
+        if self.after_s is None or liveness.engine is None or not in_flight:
             return None
-        still_s = min(now, pulse.told_at) - max(pulse.moved_at, quiet_since)
+        still_s = min(now, liveness.told_at) - max(liveness.moved_at, quiet_since)
         if still_s < self.after_s:
             return None
         return f"hangs: its engine has done nothing for {still_s:.0f} s with {in_flight} requests"
