@@ -48,7 +48,7 @@ from . import openapi
 from .auth import CALLER, LOCK, PAGE, WRONG_KEYS, Lock, WrongKeys, ask, identify, sign_in, sign_out
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
-from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, Desk
+from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, GatewayStore
 from .openapi import DOCUMENT, Document
 from .origins import KNOWN, refuse_foreign
 
@@ -63,7 +63,7 @@ log = logging.getLogger("gateway")
 def create_app(
     *,
     settings: Settings,
-    store: Desk,
+    store: GatewayStore,
     blobs: Blobs,
     metrics: Metrics,
     clock: Callable[[], float],

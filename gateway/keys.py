@@ -13,12 +13,12 @@ from batchline.settings import Settings
 from batchline.store.base import Intake, Results, Steering, Uploads
 
 
-class Desk(Intake, Uploads, Results, Steering, Protocol):
+class GatewayStore(Intake, Uploads, Results, Steering, Protocol):
     """All that the gateway asks of the store."""
 
 
 SETTINGS = web.AppKey("settings", Settings)
-STORE = web.AppKey("store", Desk)
+STORE = web.AppKey("store", GatewayStore)
 BLOBS = web.AppKey("blobs", Blobs)
 METRICS = web.AppKey("metrics", Metrics)
 CLOCK: web.AppKey[Callable[[], float]] = web.AppKey("clock", Callable[[], float])  # type: ignore[arg-type]

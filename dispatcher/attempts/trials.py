@@ -3,8 +3,8 @@
     suspects ─► a server is reserved ─► what it has in flight ends ─► the group is sent ─► …the next
 The other servers go on meanwhile; where there is only one, everything else waits. Who is tried next and who
 is to blame is `poison`'s decision. A suspect runs alone, so that it cannot kill a second server: trials
-are all made on one server, and wait for it when it is down. A server that lost a line alone with it and is seen alive
-right after did not die: such a line is no suspect, and its losses are counted as tries.
+are all made on one server, and wait for it when it is down. A server that lost a line that was alone with
+it, and is seen alive right after, did not die: such a line is no suspect, and its losses count as attempts.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import Work
 
+from .disk_space import DiskSpace, needed_bytes
 from .merge import Merge, Numbered
-from .room import Room, needed_bytes
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Publisher:
     ) -> None:
         self._store = store
         self._blobs = blobs
-        self._room = Room(blobs, min_free_bytes=min_free_bytes)
+        self._disk_space = DiskSpace(blobs, min_free_bytes=min_free_bytes)
         self._metrics = metrics
         self._file_ttl_s = file_ttl_s
         self._clock = clock
@@ -100,7 +100,7 @@ class Publisher:
             try:
                 segments = await self._store.segments(batch)
                 refs = [ref for _, ref in segments]
-                async with self._room.reserved(needed_bytes(batch, refs)):
+                async with self._disk_space.reserved(needed_bytes(batch, refs)):
                     files = await self._write(batch, segments)
             except _OvertakenError:
                 log.info("%s was moved on by somebody else", batch.id)

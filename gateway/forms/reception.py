@@ -1,7 +1,7 @@
-"""Receiving a form whose file part goes straight into a deposit.
+"""Receiving a form whose file part goes straight into a sink.
 
 Owns the form: parts in any order, filenames, how the file part is compressed. `parts.py` takes it apart;
-what the fields mean is said by `bodies.py`; sizes are bounded by `body.py` and `deposit.py`.
+what the fields mean is said by `bodies.py`; sizes are bounded by `body.py` and `file_sink.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from batchline.api.parameters import missing, shown
 from batchline.errors import Invalid
 from batchline.jsonl.compression import Coding, coding_of, split_ending
 from gateway.transfer.body import Body
-from gateway.transfer.deposit import Deposit
+from gateway.transfer.file_sink import FileSink
 
 from .header import read_disposition, read_header
 from .parts import Part, parts_of
@@ -34,9 +34,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form as received; the bytes of its file lie in the deposit.
+    """A form as received; the bytes of its file lie in the sink.
 
-    `packed`: the filename said that the file is compressed, and the deposit holds it as it was sent,
+    `packed`: the filename said that the file is compressed, and the sink holds it as it was sent,
     since the purpose was not known yet.
     """
 
@@ -45,8 +45,8 @@ class Form:
     fields: dict[str, str]
 
 
-async def receive(request: web.Request, deposit: Deposit, *, part: str, by_name: bool) -> Form:
-    """Read the whole form, its file `part` into `deposit`; commits nothing.
+async def receive(request: web.Request, sink: FileSink, *, part: str, by_name: bool) -> Form:
+    """Read the whole form, its file `part` into `sink`; commits nothing.
 
     `by_name`: a file for a batch is unpacked where its name ends in .gz or .zst.
     Raises Invalid, TooLarge, UnsupportedEncoding, DiskFull; ConnectionError if the client goes away.
@@ -57,13 +57,13 @@ async def receive(request: web.Request, deposit: Deposit, *, part: str, by_name:
             f"The request must be {_FORM} with the part '{part}', but its content type is "
             f"'{shown(kind)}'."
         )
-    most = deposit.max_bytes
+    most = sink.max_bytes
     body = Body(
         request,
         max_bytes=most + most // _INCOMPRESSIBLE + _OVERHEAD_BYTES,
-        too_large=deposit.too_large,
+        too_large=sink.too_large,
     )
-    reception = _Reception(deposit, part=part, by_name=by_name)
+    reception = _Reception(sink, part=part, by_name=by_name)
     async with aclosing(parts_of(body, given.get("boundary", ""))) as parts:
         async for found in parts:
             await reception.take(found)
@@ -86,8 +86,8 @@ def unpacked_filename(filename: str) -> str:
 class _Reception:
     """One form being received."""
 
-    def __init__(self, deposit: Deposit, *, part: str, by_name: bool) -> None:
-        self._deposit = deposit
+    def __init__(self, sink: FileSink, *, part: str, by_name: bool) -> None:
+        self._sink = sink
         self._part = part
         self._by_name = by_name
         self._filename: str | None = None
@@ -122,10 +122,10 @@ class _Reception:
                 f"There must be one part '{self._part}', but there are several.", param=self._part
             )
         self._filename = clean_filename(filename)
-        self._deposit.unpack_as(self._coding(part))
+        self._sink.unpack_as(self._coding(part))
         async for chunk in part.content:
-            await self._deposit.put(chunk)
-        self._deposit.finish()
+            await self._sink.put(chunk)
+        self._sink.finish()
 
     def _coding(self, part: Part) -> Coding | None:
         """Decide how the file is unpacked: its header tells, else (for a batch) its name."""

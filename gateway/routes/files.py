@@ -16,8 +16,8 @@ from gateway.answers import json_answer
 from gateway.forms import BATCH, Form, receive, unpacked_filename
 from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
 from gateway.paging import FILES, page_query
-from gateway.transfer.deposit import Deposit, pour
-from gateway.transfer.room import room_of
+from gateway.transfer.disk_space import disk_space_of
+from gateway.transfer.file_sink import FileSink, pour
 
 _NO_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 
@@ -38,15 +38,15 @@ async def create(request: web.Request) -> web.Response:
 async def _received(request: web.Request, file_id: str) -> File:
     """Read the form and make its file durable; nothing stays of one that is refused."""
     most = request.app[SETTINGS].max_file_bytes  # what is more is refused for its size
-    room_of(request).need(min(request.content_length or 0, most))
-    async with _deposit(request, file_id) as deposit:
-        form = await receive(request, deposit, part="file", by_name=True)
+    disk_space_of(request).need(min(request.content_length or 0, most))
+    async with _sink(request, file_id) as sink:
+        form = await receive(request, sink, part="file", by_name=True)
         wanted = read_file_form(form.fields)
         if form.packed is None or wanted.purpose != BATCH:
-            refuse_unreadable(wanted.purpose, deposit)
-            await deposit.commit()
-            return _file(request, file_id, form.filename, wanted, deposit)
-        await deposit.commit()
+            refuse_unreadable(wanted.purpose, sink)
+            await sink.commit()
+            return _file(request, file_id, form.filename, wanted, sink)
+        await sink.commit()
     return await _unpacked(request, file_id, form, wanted)
 
 
@@ -54,22 +54,22 @@ async def _unpacked(request: web.Request, file_id: str, form: Form, wanted: File
     """Unpack a file whose purpose came after its bytes: they lie in the blob as they were sent."""
     blobs, key = request.app[BLOBS], file_key(file_id)
     try:
-        async with _deposit(request, file_id) as deposit:
-            deposit.unpack_as(form.packed)
-            await pour(blobs.stream(key), deposit)
-            refuse_unreadable(wanted.purpose, deposit)
-            await deposit.commit()
+        async with _sink(request, file_id) as sink:
+            sink.unpack_as(form.packed)
+            await pour(blobs.stream(key), sink)
+            refuse_unreadable(wanted.purpose, sink)
+            await sink.commit()
     except BaseException:
         await blobs.delete(key)
         raise
-    return _file(request, file_id, unpacked_filename(form.filename), wanted, deposit)
+    return _file(request, file_id, unpacked_filename(form.filename), wanted, sink)
 
 
-def _deposit(request: web.Request, file_id: str) -> Deposit:
-    return Deposit(
+def _sink(request: web.Request, file_id: str) -> FileSink:
+    return FileSink(
         request.app[BLOBS].create(file_key(file_id)),
         max_bytes=request.app[SETTINGS].max_file_bytes,
-        room=room_of(request),
+        disk_space=disk_space_of(request),
         noun="File",
     )
 
@@ -80,20 +80,20 @@ def refuse_blank(purpose: str, *, is_blank: bool) -> None:
         raise Invalid(_NO_JSONL)
 
 
-def refuse_unreadable(purpose: str, deposit: Deposit) -> None:
+def refuse_unreadable(purpose: str, sink: FileSink) -> None:
     """Refuse a batch's input that is blank, or certainly no UTF-8. Raises Invalid."""
-    refuse_blank(purpose, is_blank=deposit.is_blank)
-    if purpose == BATCH and (encoding := foreign_encoding(deposit.head)):
+    refuse_blank(purpose, is_blank=sink.is_blank)
+    if purpose == BATCH and (encoding := foreign_encoding(sink.head)):
         raise Invalid(f"{_NO_JSONL}. {not_utf8(encoding)}")
 
 
 def _file(
-    request: web.Request, file_id: str, filename: str, wanted: FileForm, deposit: Deposit
+    request: web.Request, file_id: str, filename: str, wanted: FileForm, sink: FileSink
 ) -> File:
     at = now(request)
     return File(
         id=file_id,
-        bytes=deposit.size_bytes,
+        bytes=sink.size_bytes,
         created_at=at,
         expires_at=expiry_of(request, wanted.purpose, wanted.expires_after_s, created_at=at),
         filename=filename,

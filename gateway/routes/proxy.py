@@ -43,8 +43,8 @@ from gateway.connections.connection import Connection
 from gateway.exchange import request_id
 from gateway.keys import METRICS, SETTINGS
 from gateway.transfer.body import Body
+from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.held import HeldBody
-from gateway.transfer.room import room_of
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 PATHS = ENDPOINTS
@@ -103,7 +103,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
     assert isinstance(connection, Connection)
     in_flight = request.app[METRICS].interactive_in_flight.labels(request.path)
     folder = request.app[SETTINGS].data_dir
-    with in_flight.track_inprogress(), HeldBody(folder, room=room_of(request)) as body:
+    with in_flight.track_inprogress(), HeldBody(folder, disk_space=disk_space_of(request)) as body:
         async with connection.while_present():
             await _receive(request, body)
             began = time.perf_counter()

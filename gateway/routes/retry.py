@@ -30,8 +30,8 @@ from gateway.forms import BATCH
 from gateway.idempotency.by_key import HEADER, REPLAYED, Once, read_key
 from gateway.keys import BLOBS, SETTINGS, STORE, now
 from gateway.transfer.body import read_body
-from gateway.transfer.deposit import Deposit
-from gateway.transfer.room import room_of
+from gateway.transfer.disk_space import disk_space_of
+from gateway.transfer.file_sink import FileSink
 
 from .batches import named_batch
 from .files import expiry_of
@@ -122,23 +122,23 @@ async def _retried_file(request: web.Request, batch: Batch) -> File:
     original = await _file(request, batch, batch.input_file_id, "input")
     error = await _file(request, batch, batch.error_file_id, "error")
     file_id = new_file_id()
-    room_of(request).need(0)
-    deposit = Deposit(
+    disk_space_of(request).need(0)
+    sink = FileSink(
         request.app[BLOBS].create(file_key(file_id)),
         max_bytes=original.bytes + 1,  # a last line may get its newline
-        room=room_of(request),
+        disk_space=disk_space_of(request),
         noun="File",
     )
-    async with deposit:
+    async with sink:
         try:
-            await _copy(request, batch, original, error, deposit)
+            await _copy(request, batch, original, error, sink)
         except NotFound as exc:
             raise Conflict(f"Cannot retry {batch.id}: the bytes of its files are gone.") from exc
-        await deposit.commit()
+        await sink.commit()
     at = now(request)
     return File(
         id=file_id,
-        bytes=deposit.size_bytes,
+        bytes=sink.size_bytes,
         created_at=at,
         expires_at=expiry_of(request, BATCH, None, created_at=at),
         filename=retry_filename(original.filename),
@@ -157,7 +157,7 @@ async def _file(request: web.Request, batch: Batch, file_id: str | None, kind: s
 
 
 async def _copy(
-    request: web.Request, batch: Batch, original: File, error: File, deposit: Deposit
+    request: web.Request, batch: Batch, original: File, error: File, sink: FileSink
 ) -> None:
     blobs = request.app[BLOBS]
     picked = Picked(batch.counts.total)
@@ -165,8 +165,8 @@ async def _copy(
         await asyncio.to_thread(picked.feed, chunk)
     picker = Picker(picked)
     async for chunk in blobs.stream(original.blob_key, length=original.bytes):
-        await deposit.put(await asyncio.to_thread(picker.feed, chunk))
-    await deposit.put(picker.finish())
+        await sink.put(await asyncio.to_thread(picker.feed, chunk))
+    await sink.put(picker.finish())
     if picker.count != picked.count:
         raise StoreUnavailable(
             f"The input file {original.id} of {batch.id} is not what was run: {picker.count} of "

@@ -38,8 +38,8 @@ from gateway.answers import json_answer
 from gateway.forms import BATCH, clean_filename, receive, unpacked_filename
 from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
 from gateway.transfer.body import read_body
-from gateway.transfer.deposit import Deposit, pour
-from gateway.transfer.room import room_of
+from gateway.transfer.disk_space import disk_space_of
+from gateway.transfer.file_sink import FileSink, pour
 
 from .files import expiry_of, refuse_blank, refuse_unreadable
 
@@ -49,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
     most = request.app[SETTINGS].max_upload_bytes
     wanted = read_upload_request(await read_body(request), max_bytes=most)
     refuse_blank(wanted.purpose, is_blank=wanted.bytes == 0)
-    room_of(request).need(wanted.bytes)
+    disk_space_of(request).need(wanted.bytes)
     at = now(request)
     upload = Upload(
         id=new_upload_id(),
@@ -89,16 +89,18 @@ async def add_part(request: web.Request) -> web.Response:
 
 async def _received(request: web.Request, upload: Upload) -> Part:
     """Read the form and make its part durable."""
-    room = room_of(request)
-    room.need(request.content_length or 0)
+    disk_space = disk_space_of(request)
+    disk_space.need(request.content_length or 0)
     part_id = new_part_id()
     writer = request.app[BLOBS].create(part_key(upload.id, part_id))
-    async with Deposit(writer, max_bytes=MAX_PART_BYTES, room=room, noun="Part") as deposit:
-        await receive(request, deposit, part="data", by_name=False)
-        if deposit.size_bytes == 0:
+    async with FileSink(
+        writer, max_bytes=MAX_PART_BYTES, disk_space=disk_space, noun="Part"
+    ) as sink:
+        await receive(request, sink, part="data", by_name=False)
+        if sink.size_bytes == 0:
             raise Invalid("The part is empty.", param="data")
-        await deposit.commit()
-    return Part(part_id, upload.id, deposit.size_bytes, now(request))
+        await sink.commit()
+    return Part(part_id, upload.id, sink.size_bytes, now(request))
 
 
 async def complete(request: web.Request) -> web.Response:
@@ -107,7 +109,7 @@ async def complete(request: web.Request) -> web.Response:
     wanted = read_completion(await read_body(request))
     store = request.app[STORE]
     parts = chosen(await store.parts(upload.id), wanted, upload)
-    room_of(request).need(upload.bytes)
+    disk_space_of(request).need(upload.bytes)
     file_id = new_file_id()
     if not await store.begin_join(upload.id, file_key(file_id), now=now(request)):
         raise await _ended(request, upload.id)
@@ -141,26 +143,26 @@ async def _joined(
     """Write the parts one after another into the blob of a file. Raises Invalid, DiskFull."""
     coding = split_ending(upload.filename)[1] if upload.purpose == BATCH else None
     digest = None if wanted.md5 is None else hashlib.md5(usedforsecurity=False)
-    async with Deposit(
+    async with FileSink(
         request.app[BLOBS].create(file_key(file_id)),
         max_bytes=request.app[SETTINGS].max_upload_bytes,
-        room=room_of(request),
+        disk_space=disk_space_of(request),
         noun="File",
-    ) as deposit:
-        deposit.unpack_as(coding)
-        await pour(_contents(request, parts, digest), deposit)
+    ) as sink:
+        sink.unpack_as(coding)
+        await pour(_contents(request, parts, digest), sink)
         if digest is not None and digest.hexdigest() != wanted.md5:
             raise Invalid(
                 f"The MD5 of the parts, in the order of 'part_ids', is {digest.hexdigest()}, which "
                 "is not the one given.",
                 param="md5",
             )
-        refuse_unreadable(upload.purpose, deposit)
-        await deposit.commit()
+        refuse_unreadable(upload.purpose, sink)
+        await sink.commit()
     at = now(request)
     return File(
         id=file_id,
-        bytes=deposit.size_bytes,
+        bytes=sink.size_bytes,
         created_at=at,
         expires_at=expiry_of(request, upload.purpose, upload.file_ttl_s, created_at=at),
         filename=unpacked_filename(upload.filename) if coding else upload.filename,

@@ -18,7 +18,7 @@ from typing import IO, Self, TypeVar
 
 from batchline.process.refusal import disk_refusal
 
-from .room import Room
+from .disk_space import DiskSpace
 
 T = TypeVar("T")
 
@@ -29,10 +29,10 @@ _PIECE_BYTES = 1 << 18
 class HeldBody:
     """Add what arrives, then look at the whole, and send it on in pieces. As a context, it ends the file."""
 
-    def __init__(self, folder: Path, *, room: Room) -> None:
+    def __init__(self, folder: Path, *, disk_space: DiskSpace) -> None:
         """`folder`: where the file of a long body is, which has no name and ends with this process."""
         self._folder = folder
-        self._room = room
+        self._disk_space = disk_space
         self._short = bytearray()
         self._file: IO[bytes] | None = None
         self.size_bytes = 0
@@ -55,7 +55,7 @@ class HeldBody:
         if self.size_bytes <= SHORT_BYTES:
             self._short += chunk
             return
-        self._room.need(len(chunk))
+        self._disk_space.need(len(chunk))
         await asyncio.to_thread(self._write, chunk)
 
     async def look(self, read: Callable[[bytes | mmap.mmap], T]) -> T:

@@ -14,7 +14,7 @@ from batchline.errors import DiskFull
 from batchline.metrics import Metrics
 from batchline.model import Counts, SegmentRef
 from batchline.states import BatchStatus
-from dispatcher.batches.room import Room, needed_bytes
+from dispatcher.batches.disk_space import DiskSpace, needed_bytes
 from dispatcher.sending.gate import Cause, Gate
 from dispatcher.upkeep.disk import DiskWatch
 
@@ -198,16 +198,16 @@ async def test_two_that_publish_at_once_do_not_count_on_the_same_room(
     bench, make_batch, disk, blobs
 ):
     """Each would fit alone."""
-    room = Room(blobs, min_free_bytes=0)
+    disk_space = DiskSpace(blobs, min_free_bytes=0)
     one, other = await make_batch(lines=4), await make_batch(lines=4)
     needed = needed_bytes(one, [])
     disk.free = needed * 3 // 2
 
-    async with room.reserved(needed):
+    async with disk_space.reserved(needed):
         with pytest.raises(DiskFull, match="result files need"):
-            async with room.reserved(needed_bytes(other, [])):
+            async with disk_space.reserved(needed_bytes(other, [])):
                 pass
-    async with room.reserved(needed):
+    async with disk_space.reserved(needed):
         pass
 
 

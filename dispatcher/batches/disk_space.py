@@ -28,7 +28,7 @@ def needed_bytes(batch: Batch, segments: Iterable[SegmentRef]) -> int:
     return ran_bytes + unrun_bytes + total * ENTRY_BYTES + _OVERHEAD_BYTES
 
 
-class Room:
+class DiskSpace:
     """The free space of the blob store, shared by all that publish at the same time."""
 
     def __init__(self, blobs: Blobs, *, min_free_bytes: int) -> None:

@@ -13,7 +13,7 @@ from gateway.keys import BLOBS, SETTINGS
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DiskSpace:
     """The free space of the blob store and how much of it must stay free."""
 
     blobs: Blobs
@@ -34,6 +34,6 @@ class Room:
         )
 
 
-def room_of(request: web.Request) -> Room:
+def disk_space_of(request: web.Request) -> DiskSpace:
     """Return the room that this gateway has."""
-    return Room(request.app[BLOBS], request.app[SETTINGS].min_free_bytes)
+    return DiskSpace(request.app[BLOBS], request.app[SETTINGS].min_free_bytes)

@@ -12,26 +12,28 @@ from batchline.jsonl.compression import Coding, Unpacker
 from batchline.jsonl.encodings import HEAD_BYTES
 
 from .body import unpack
-from .room import Room
+from .disk_space import DiskSpace
 
 _ROOM_STEP_BYTES = 16 << 20  # how often the free space is looked at while bytes come in
 _BLANK = b" \t\r\n\v\f\xef\xbb\xbf"  # the last three bytes are a BOM
 
 
-class Deposit:
+class FileSink:
     """Where the bytes of a file go; as a context, it drops them unless `commit` was reached.
 
     `noun` is how errors call it. The limit counts unpacked bytes.
     """
 
-    def __init__(self, writer: BlobWriter, *, max_bytes: int, room: Room, noun: str) -> None:
+    def __init__(
+        self, writer: BlobWriter, *, max_bytes: int, disk_space: DiskSpace, noun: str
+    ) -> None:
         self.noun = noun
         self.max_bytes = max_bytes
         self.is_blank = True
         self.head = b""
         """The first bytes that were stored."""
         self._writer = writer
-        self._room = room
+        self._disk_space = disk_space
         self._room_checked_at = 0
         self._unpacker: Unpacker | None = None
 
@@ -84,15 +86,15 @@ class Deposit:
         if size > self.max_bytes:
             raise self.too_large()
         if size - self._room_checked_at >= _ROOM_STEP_BYTES:
-            self._room.need(len(piece))
+            self._disk_space.need(len(piece))
             self._room_checked_at = size
         self.is_blank = self.is_blank and not piece.strip(_BLANK)
         self.head += piece[: HEAD_BYTES - len(self.head)]
         await self._writer.write(piece)
 
 
-async def pour(chunks: AsyncIterator[bytes], deposit: Deposit) -> None:
+async def pour(chunks: AsyncIterator[bytes], sink: FileSink) -> None:
     """Put all chunks of a stream and finish."""
     async for chunk in chunks:
-        await deposit.put(chunk)
-    deposit.finish()
+        await sink.put(chunk)
+    sink.finish()
