@@ -24,7 +24,7 @@ from batchline.errors import NewerStore, StoreUnavailable
 from batchline.jsonl.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.process.descriptors import OTHERS, REMEDY, Alarm, limit, watched
-from batchline.process.presence import DISPATCHER_LOCK
+from batchline.process.locks import only_dispatcher
 from batchline.serving.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import Work, open_store
@@ -47,7 +47,6 @@ from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
 from dispatcher.upkeep.housekeeping import Duty, WorkAndUpkeep, duties, look_after
 
-from .alone import alone
 from .ops import serve_ops
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the dispatcher until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
     metrics = Metrics(cell=settings.cell)
     async with AsyncExitStack() as stack:
-        is_alone = await stack.enter_async_context(alone(settings.data_dir / DISPATCHER_LOCK, stop))
+        is_alone = await stack.enter_async_context(only_dispatcher(settings.data_dir, stop))
         if not is_alone:
             return
         store = await stack.enter_async_context(

@@ -16,7 +16,7 @@ from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.process.descriptors import OTHERS, REMEDY, Alarm, limit, watched
-from batchline.process.presence import present
+from batchline.process.locks import present
 from batchline.results import KnownPlaces
 from batchline.serving.listening import shown_address
 from batchline.serving.origins import EVERY_HOST_WARNING

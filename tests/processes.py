@@ -14,7 +14,7 @@ import urllib.request
 import openai
 from ports import free_port
 
-from batchline.process.presence import at_work
+from batchline.process.locks import at_work
 
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 

@@ -23,8 +23,8 @@ from typing import BinaryIO
 
 from batchline.errors import NotFound, StoreUnavailable
 from batchline.model import SegmentRef
+from batchline.process.disk_errors import disk_refusal
 from batchline.process.failpoints import crash_if_torn, failpoint, written
-from batchline.process.refusal import disk_refusal
 
 from .folders import abandoned, create_claimed, drop_abandoned, move, remove, walk
 from .reading import read_on, read_whole

@@ -110,7 +110,7 @@ app = typer.Typer(
 
 def _write_version(wanted: bool) -> None:
     if wanted:
-        from .host.version import version
+        from batchline.cli.host.version import version
 
         version()
         raise typer.Exit

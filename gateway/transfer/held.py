@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
 
-from batchline.process.refusal import disk_refusal
+from batchline.process.disk_errors import disk_refusal
 
 from .disk_space import DiskSpace
 

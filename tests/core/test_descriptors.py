@@ -13,7 +13,7 @@ import pytest
 from shortage import none_left
 
 from batchline.process.descriptors import Alarm, are_out, is_one_left, told, watched
-from batchline.process.refusal import disk_refusal
+from batchline.process.disk_errors import disk_refusal
 
 
 def caused_by(cause):

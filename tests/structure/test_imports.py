@@ -22,7 +22,7 @@ ONLY_IN = {
         "batchline/store/database/direct.py",
         "batchline/store/database/group.py",
         "batchline/store/database/look.py",
-        "batchline/store/database/refusal.py",
+        "batchline/store/database/database_errors.py",
         "batchline/store/database/schema.py",
     },
     "prometheus_client": {

@@ -22,7 +22,7 @@ from batchline.errors import NewerStore, StoreUnavailable
 from batchline.fsck.damage import Damage, Found, Severity, Sound
 from batchline.fsck.examine import Examination
 from batchline.fsck.repair import Repair, plan
-from batchline.process.presence import at_work, to_oneself
+from batchline.process.locks import at_work, to_oneself
 from batchline.process.service import keep_files_private
 from batchline.settings import Settings, load_settings
 from batchline.store.database.schema import found_schema, known_schema

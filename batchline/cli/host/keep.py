@@ -13,7 +13,7 @@ from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.errors import BatchlineError
 from batchline.fleet.plan import Program
 from batchline.fleet.supervise import Event, Happened, Supervisor
-from batchline.process.presence import supervising
+from batchline.process.locks import supervising
 from batchline.process.service import run_service, set_up_logging
 from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.settings import Settings

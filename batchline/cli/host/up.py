@@ -307,7 +307,7 @@ def _check_ports(
 ) -> None:
     """Raise Invalid if a port is taken; what a killed run left behind is waited for."""
     from batchline.fleet.ports import Port, check_ports, wait_for_ports
-    from batchline.process.presence import is_left_behind
+    from batchline.process.locks import is_left_behind
     from batchline.serving.listening import LOOPBACK
 
     ports = [

@@ -20,12 +20,12 @@ from typing import TypeVar
 import aiosqlite
 
 from batchline.errors import NewerStore
-from batchline.process.refusal import disk_refusal
+from batchline.process.disk_errors import disk_refusal
 
+from .database_errors import database_refusal, is_busy
 from .direct import ASKS_EVERY_MS, BUSY_S, Direct, Params, begin, when_free
 from .group import Piece, Queue, do_all
 from .look import read_only
-from .refusal import database_refusal, is_busy
 from .schema import found_schema, known_schema, migrate, refuse_newer, schema_of
 
 _PRAGMAS = (

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from .refusal import is_busy
+from .database_errors import is_busy
 
 BUSY_S = 15.0
 """Another process holds the write lock for one commit at most, even on a slow disk."""

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from .refusal import database_refusal
+from .database_errors import database_refusal
 
 _LOOK_S = 5.0
 

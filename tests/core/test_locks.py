@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from batchline.errors import Conflict
-from batchline.process.presence import DISPATCHER_LOCK, at_work, present, to_oneself
-from dispatcher.alone import alone
+from batchline.process.locks import at_work, only_dispatcher, present, to_oneself
 
 
 async def test_gateways_share_and_are_seen(tmp_path):
@@ -24,8 +23,8 @@ async def test_gateways_share_and_are_seen(tmp_path):
 
 
 async def test_the_dispatcher_is_seen_by_its_own_lock(tmp_path):
-    """Both modules mean the same file."""
-    async with alone(tmp_path / DISPATCHER_LOCK, asyncio.Event()):
+    """Whoever must have the directory to himself is refused meanwhile."""
+    async with only_dispatcher(tmp_path, asyncio.Event()):
         assert at_work(tmp_path) == ["a dispatcher"]
         with pytest.raises(Conflict, match="A dispatcher works on"), to_oneself(tmp_path):
             pass
@@ -55,3 +54,33 @@ async def test_a_gateway_that_is_stopped_while_it_waits_does_not_begin(tmp_path)
 
     async with present(tmp_path, stop) as is_there:
         assert not is_there
+
+
+async def test_a_second_dispatcher_waits_until_the_first_is_gone(tmp_path):
+    """A standby takes over when the lock is free."""
+    order = []
+    first_in, leave = asyncio.Event(), asyncio.Event()
+
+    async def hold(name, until):
+        async with only_dispatcher(tmp_path, asyncio.Event()) as mine:
+            order.append((name, mine))
+            first_in.set()
+            await until.wait()
+
+    first = asyncio.ensure_future(hold("first", leave))
+    await first_in.wait()
+    second = asyncio.ensure_future(hold("second", leave))
+    await asyncio.sleep(0)
+    assert order == [("first", True)]
+    leave.set()
+    await asyncio.wait_for(asyncio.gather(first, second), 60)
+    assert order == [("first", True), ("second", True)]
+
+
+async def test_a_stopped_standby_leaves_without_the_lock(tmp_path):
+    """SIGTERM ends the waiting too."""
+    stop = asyncio.Event()
+    async with only_dispatcher(tmp_path, asyncio.Event()):
+        stop.set()
+        async with only_dispatcher(tmp_path, stop) as mine:
+            assert mine is False

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from batchline.errors import DiskFull
-from batchline.process.refusal import disk_refusal
-from batchline.store.database.refusal import database_refusal
+from batchline.process.disk_errors import disk_refusal
+from batchline.store.database.database_errors import database_refusal
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -1,6 +1,6 @@
-"""Who works on a data directory on this host, told by the kernel's locks: they go with their process.
+"""The locks on a data directory: who works on it on this host. The kernel frees them with their process.
 
-A dispatcher holds `dispatcher.lock` alone (dispatcher/alone.py), gateways share `gateway.lock`. Whoever
+One dispatcher holds `dispatcher.lock`, gateways share `gateway.lock`. Whoever
 must have the directory to himself takes both. Supervisors share `supervisor.lock`, in two ways: as a
 record lock, which goes with their process, and as a file lock, which their watchdog inherits.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from batchline.errors import Conflict
-from batchline.process.refusal import disk_refusal
+from batchline.process.disk_errors import disk_refusal
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,26 @@ async def present(data_dir: Path, stop: asyncio.Event) -> AsyncIterator[bool]:
                 return
             if not is_told:
                 log.warning("'batchline fsck --repair' works on %s; waiting", data_dir)
+            is_told = True
+            await asyncio.sleep(_TRY_EVERY_S)
+        yield False
+
+
+@asynccontextmanager
+async def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AsyncIterator[bool]:
+    """Be the dispatcher of `data_dir` while the body runs; waits while another one is (a standby).
+
+    Who is it knows that every lease of this cell belongs to a dead process, and takes it back at once.
+    Yields False if `stop` was set before the lock was free. Raises StoreUnavailable.
+    """
+    with _opened(data_dir / DISPATCHER_LOCK, "w") as file:
+        is_told = False
+        while not stop.is_set():
+            if _take(file, fcntl.LOCK_EX):
+                yield True
+                return
+            if not is_told:
+                log.warning("another dispatcher works on %s; standing by", data_dir)
             is_told = True
             await asyncio.sleep(_TRY_EVERY_S)
         yield False

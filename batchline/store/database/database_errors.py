@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from batchline.errors import DiskFull, StoreUnavailable
-from batchline.process.refusal import MAKE_ROOM, READ_ONLY, disk_refusal, write_fault
+from batchline.process.disk_errors import MAKE_ROOM, READ_ONLY, disk_refusal, write_fault
 
 _OF_THE_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 _REMEDIES = {
