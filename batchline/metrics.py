@@ -173,7 +173,7 @@ class Metrics:
     def _declare_tries(self, r: CollectorRegistry) -> None:
         self.attempts = Counter(
             "batchline_request_attempts_total",
-            "Tries by verdict and reason",
+            "Attempts by verdict and reason",
             ["verdict", "reason"],
             registry=r,
         )
@@ -191,7 +191,7 @@ class Metrics:
         )
         self.trials = Counter(
             "batchline_trials_total",
-            "Tries of suspects, lines that servers died on, with a server to themselves, by result",
+            "Attempts at suspects, lines that servers died on, with a server to themselves, by result",
             ["result"],
             registry=r,
         )
@@ -202,7 +202,7 @@ class Metrics:
         )
         self.attempt_seconds = Histogram(
             "batchline_request_duration_seconds",
-            "One try of one line, send to last byte",
+            "One attempt of one line, send to last byte",
             buckets=_SECONDS,
             registry=r,
         )

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         description="Memory of the dispatcher for requests read ahead and in flight, and for answers until "
         "they are stored; a request larger than what is free waits for room, alone if need be",
     )
-    max_attempts: int = Field(5, ge=1, description="Tries of one line before it fails for good")
+    max_attempts: int = Field(5, ge=1, description="Attempts at one line before it fails for good")
     on_failures: OnFailures = Field(
         OnFailures.CONTINUE,
         description="What becomes of a batch of which at least 50 lines have finished and more than half "
@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         3600.0,
         gt=0,
-        description="One try of one line, from send to last byte; the longest silence of a server "
+        description="One attempt of one line, from send to last byte; the longest silence of a server "
         "towards an interactive client",
     )
     retry_base_s: float = Field(0.5, gt=0, description="First retry delay; doubles, full jitter")

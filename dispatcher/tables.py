@@ -95,7 +95,7 @@ def _ranges(numbers: list[int]) -> str:
 def _hears(row: Policy) -> str:
     if row.lacking is not None:
         return f"lacks: {row.lacking}"
-    return "–" if row.signal is Signal.NOTHING else row.signal
+    return "–" if row.signal is Signal.NONE else row.signal
 
 
 def _can_fail(row: Policy) -> bool:

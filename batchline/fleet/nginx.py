@@ -25,7 +25,7 @@ BACKEND_HEADER = "X-Batchline-Backend"
 """Names the one server, as host:port, that shall get a request; nginx does not pass it on."""
 
 READ_TIMEOUT_S = 7200
-"""How long nginx waits for a server: longer than the dispatcher waits for one try of a line."""
+"""How long nginx waits for a server: longer than the dispatcher waits for one attempt of a line."""
 
 FAULT_NO_BACKEND = "no_backend"
 FAULT_BACKEND_FAILED = "backend_failed"

@@ -1,9 +1,9 @@
 """How many retries a batch may afford: a token bucket. Pure; the clock is an argument.
 
-A retry costs a token. First tries earn a fifth of one each, so that in the long run retries are at most a
+A retry costs a token. First attempts earn a fifth of one each, so that in the long run retries are at most a
 sixth of what is sent while there is new work; a retry that succeeded returns its token, so that a fleet which
 recovers is not held back. Some tokens come by themselves. With an empty bucket a retry is never refused:
-it waits, or takes a place that no first try wants (`retrying`).
+it waits, or takes a place that no first attempt wants (`retrying`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Budget:
     tokens: float = CAPACITY
 
     def earn(self, tokens: float = EARNED_PER_FIRST_TRY) -> None:
-        """Take in what a first try earns, or what a retry that succeeded returns (1)."""
+        """Take in what a first attempt earns, or what a retry that succeeded returns (1)."""
         self.tokens = min(CAPACITY, self.tokens + tokens)
 
     def take(self, now: float) -> bool:

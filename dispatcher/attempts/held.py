@@ -51,7 +51,7 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class ReadyLine:
-    """A line waiting for its turn. `spent` counts tries, each FULL_COST or less."""
+    """A line waiting for its turn. `spent` counts attempts, each FULL_COST or less."""
 
     held: Held
     index: int
@@ -66,17 +66,17 @@ class ReadyLine:
     length_bytes: int = 0
     """Of the line in the input file."""
     spent: int = 0
-    tries: int = 0
+    attempts: int = 0
     was_stale: bool = False
     """It was sent again at once because its connection was stale: that is free only once."""
     is_last: bool = False
-    """No time is left for a try after this one."""
+    """No time is left for an attempt after this one."""
     avoid: Backend | None = None
     """The backend that it was just lost on, or refused by."""
     avoids: Avoids = Avoids.NOW
     """How much it avoids that one."""
     fails_with: Answer | NoAnswer | None = None
-    """What it fails with when its turn comes and its tries are spent."""
+    """What it fails with when its turn comes and its attempts are spent."""
     losses: int = 0
     """How often a server was lost while it worked on this line."""
     blames: int = 0

@@ -1,8 +1,8 @@
 """When a line that was not answered is sent again: the part of `policy` that depends on the line.
 
     back-off ─► may it afford a token? ─► ready
-                     └─ no: it waits for one, or for a place that no first try wants
-No wait is longer than half the time to the batch's deadline, and the try after it is the last one. A line
+                     └─ no: it waits for one, or for a place that no first attempt wants
+No wait is longer than half the time to the batch's deadline, and the attempt after it is the last one. A line
 with no time left stays where it is until its batch expires.
 """
 
@@ -27,7 +27,7 @@ from .poison import LOSSES
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
 TOO_LATE_S = 1.0
-"""With less time left than this a try is not worth its start: the deadline is looked at each second."""
+"""With less time left than this an attempt is not worth its start: the deadline is looked at each second."""
 _COSTLY = (Counts.ATTEMPT, Counts.PATIENCE)
 """What takes a token. A line whose server was lost only takes its place again."""
 
@@ -45,15 +45,15 @@ class RetryLimits:
         """What a line may spend, in parts of FULL_COST."""
         return self.max_attempts * FULL_COST
 
-    def delay_s(self, verdict: Retry, *, tries: int) -> float:
-        """Return how long a line waits after its try number `tries` (from 1): full jitter, as drawn."""
+    def delay_s(self, verdict: Retry, *, attempts: int) -> float:
+        """Return how long a line waits after so many `attempts` (from 1): full jitter, as drawn."""
         match verdict.policy.wait:
             case Wait.NONE:
                 return 0.0
             case Wait.LONGEST:
                 return self.max_s
             case Wait.BACK_OFF | Wait.ASKED:
-                doubled = self.base_s * 2 ** min(tries - 1, _MOST_DOUBLINGS)
+                doubled = self.base_s * 2 ** min(attempts - 1, _MOST_DOUBLINGS)
                 drawn = random.uniform(0, min(self.max_s, doubled))  # noqa: S311 - no secret
                 return max(drawn, verdict.after_s or 0.0)
 
@@ -67,7 +67,7 @@ class Plan:
 
 
 def plan(delay_s: float, left_s: float) -> Plan | None:
-    """Fit a delay into the time that is left; None where no try fits into it any more."""
+    """Fit a delay into the time that is left; None where no attempt fits into it any more."""
     if left_s <= TOO_LATE_S:
         return None
     if delay_s <= left_s / 2:
@@ -109,7 +109,7 @@ class Retrying:
         self._timers: set[asyncio.TimerHandle] = set()
 
     def is_spent(self, line: ReadyLine) -> bool:
-        """Whether the line has used up its tries."""
+        """Whether the line has used up its attempts."""
         return line.spent >= self._limits.budget
 
     def left_s(self, line: ReadyLine) -> float:
@@ -125,15 +125,15 @@ class Retrying:
         seconds: float = 0.0,
         is_free: bool = False,
     ) -> bool:
-        """Let the line be tried again as the table says; False where its tries are spent.
+        """Let the line be tried again as the table says; False where its attempts are spent.
 
-        `backend`: where it was, for so many `seconds`. `is_free`: this try counts for nothing.
+        `backend`: where it was, for so many `seconds`. `is_free`: this attempt counts for nothing.
         """
         line.spent += 0 if is_free else verdict.cost
-        line.tries += 1
+        line.attempts += 1
         line.fails_with = verdict.result
         line.was_stale |= verdict.reason is Reason.STALE
-        then = plan(self._limits.delay_s(verdict, tries=line.tries), self.left_s(line))
+        then = plan(self._limits.delay_s(verdict, attempts=line.attempts), self.left_s(line))
         if then is None:
             return True  # it expires with its batch
         if self.is_spent(line) and verdict.reason is not Reason.OUR_FAULT:
@@ -149,13 +149,13 @@ class Retrying:
         return True
 
     def sent(self, line: ReadyLine) -> None:
-        """Take note that a line is being sent: first tries earn what retries spend."""
-        if not line.tries:
+        """Take note that a line is being sent: first attempts earn what retries spend."""
+        if not line.attempts:
             self._account(line).budget.earn()
 
     def succeeded(self, line: ReadyLine) -> None:
         """Take note that a line was answered well: a retry was worth its token, and returns it."""
-        if line.tries:
+        if line.attempts:
             self._account(line).budget.earn(1)
 
     def due(self) -> Iterator[ReadyLine]:

@@ -45,7 +45,7 @@ class Balancer:
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin without a look. No sick server shall use up the `max_attempts` tries of a line."""
+        """Begin without a look. No sick server shall use up the `max_attempts` attempts of a line."""
         self.is_pinned = bool(backend_urls) and upstream_url not in backend_urls
         names = map(server_name, backend_urls if self.is_pinned else [upstream_url])
         self.backends = tuple(
@@ -186,7 +186,7 @@ class Balancer:
     def record_result(self, slot: Slot, news: News) -> None:
         """Take in how a line ended."""
         backend, now, signal = slot.backend, self._monotonic(), news.signal
-        if signal is Signal.WELL:
+        if signal is Signal.OK:
             backend.answered_at = now
             self._answered(slot, news, now)
         elif signal is Signal.REJECTED:
@@ -205,7 +205,7 @@ class Balancer:
             and signal in {Signal.LOST, Signal.ERROR}
         ):
             return  # nobody knows whose doing it was
-        if signal is Signal.WELL and backend.circuit.is_spotless:
+        if signal is Signal.OK and backend.circuit.is_spotless:
             return
         share = self._share(slot.need)
         circuit = backend.circuit.record_result(
@@ -238,7 +238,7 @@ class Balancer:
             )
         if self.way.circuit.state is not State.CLOSED:
             self.way.record_result(
-                Signal.WELL, epoch=slot.way_epoch, share=self._limit, now=now, why=""
+                Signal.OK, epoch=slot.way_epoch, share=self._limit, now=now, why=""
             )
         backend.pressure = backend.pressure.answered()
         if backend.lacks:

@@ -41,7 +41,7 @@ class State(StrEnum):
 class Signal(StrEnum):
     """What the end of a line tells of its backend."""
 
-    WELL = "well"
+    OK = "ok"
     """It answered the line."""
     REJECTED = "rejected"
     """It says that the line is bad: that proves neither that it works nor that it does not."""
@@ -57,11 +57,11 @@ class Signal(StrEnum):
     """It took no connection, or says that it is leaving: nothing was lost."""
     HUNG = "hung"
     """It was taken out for that; its lines bring no news."""
-    NOTHING = "nothing"
+    NONE = "none"
     """It never got there, or it lacks what the line needs (`lacks`)."""
 
 
-_NO_NEWS = frozenset({Signal.NOTHING, Signal.HUNG, Signal.FULL, Signal.REJECTED})
+_NO_NEWS = frozenset({Signal.NONE, Signal.HUNG, Signal.FULL, Signal.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Circuit:
 
         `share`: lines it may have when closed. `most_errors`: so many in a row are the backend's.
         """
-        if signal is Signal.WELL:
+        if signal is Signal.OK:
             return self._answered(share)
         if signal in _NO_NEWS or self.state is State.OPEN or epoch != self.epoch:
             return self

@@ -1,4 +1,4 @@
-"""The retry policy as data: one row for each way in which a try of a line can end badly.
+"""The retry policy as data: one row for each way in which an attempt of a line can end badly.
 
 `verdict` says which row a reply belongs to, `flight` does what the row says. docs/retries.md shows the
 table (a test holds the two together) and tells why; the statuses of HTTP are mapped here and nowhere else.
@@ -17,7 +17,7 @@ from dispatcher.backends.lacks import Lacking
 from .upstream import Break
 
 FULL_COST = 4
-"""One try costs this much; a 'come back later' costs 1. A line may spend FULL_COST × max_attempts."""
+"""One attempt costs this much; a 'come back later' costs 1. A line may spend FULL_COST × max_attempts."""
 
 
 class Reason(StrEnum):
@@ -84,7 +84,7 @@ class Counts(StrEnum):
 
     NOTHING = "nothing"
     PATIENCE = "a quarter"
-    ATTEMPT = "a try"
+    ATTEMPT = "an attempt"
     LOSS = "a loss"
 
 
@@ -92,7 +92,7 @@ _COSTS = {Counts.NOTHING: 0, Counts.PATIENCE: 1, Counts.ATTEMPT: FULL_COST, Coun
 
 
 class Wait(StrEnum):
-    """How long until the next try."""
+    """How long until the next attempt."""
 
     NONE = "none"
     BACK_OFF = "back-off"
@@ -112,7 +112,7 @@ class Policy:
     then: Then
     counts: Counts = Counts.NOTHING
     wait: Wait = Wait.NONE
-    signal: Signal = Signal.NOTHING
+    signal: Signal = Signal.NONE
     """What the circuit of the backend hears."""
     lacking: Lacking | None = None
     """What the backend lacks, by this."""
@@ -124,7 +124,7 @@ class Policy:
 
     @property
     def cost(self) -> int:
-        """What one such try takes of the FULL_COST × max_attempts of a line.
+        """What one such attempt takes of the FULL_COST × max_attempts of a line.
 
         A loss is counted later and elsewhere (`retrying`, `poison`).
         """
@@ -135,7 +135,7 @@ def _nobody(
     seen: str,
     wait: Wait = Wait.BACK_OFF,
     *,
-    signal: Signal = Signal.NOTHING,
+    signal: Signal = Signal.NONE,
     lacking: Lacking | None = None,
 ) -> Policy:
     return Policy(seen, Then.RETRY, Counts.NOTHING, wait, signal, lacking)

@@ -96,7 +96,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again later; `result` is what it fails with once its tries are spent."""
+    """Try again later; `result` is what it fails with once its attempts are spent."""
 
     result: Answer | NoAnswer
     reason: Reason
@@ -112,7 +112,7 @@ class Retry:
 
     @property
     def cost(self) -> int:
-        """What this try took of the line's FULL_COST × max_attempts."""
+        """What this attempt took of the line's FULL_COST × max_attempts."""
         return self.sends * self.policy.cost
 
 

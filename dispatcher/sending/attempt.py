@@ -88,7 +88,7 @@ class Attempts:
     def _tell(self, line: ReadyLine, slot: Slot, reply: Reply | Broken, verdict: Verdict) -> None:
         """Let the circuits hear of it; a loss on the way there is no backend's."""
         if isinstance(verdict, Succeeded):
-            self._balancer.record_result(slot, News(Signal.WELL, reply.backend))
+            self._balancer.record_result(slot, News(Signal.OK, reply.backend))
             return
         row, body = POLICIES[verdict.reason], line.body or b""
         news = News(

@@ -46,7 +46,7 @@ class Outcomes:
         await self._settle(line, OutcomeKind.FAILED, result, Usage())
 
     def measure(self, verdict: Verdict, seconds: float) -> None:
-        """Count one try."""
+        """Count one attempt."""
         match verdict:
             case Succeeded():
                 word, reason = "succeeded", "none"

@@ -47,4 +47,4 @@ class Fate(StrEnum):
     REFUSED = "refused"
     """400, for good: it must be in the error file."""
     BROKEN = "broken"
-    """500 whenever it is sent: it must be in the error file once its tries are spent."""
+    """500 whenever it is sent: it must be in the error file once its attempts are spent."""

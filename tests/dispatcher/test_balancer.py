@@ -69,7 +69,7 @@ def test_lines_go_where_the_fewest_are():
 
     slots = scene.place(6)
     for slot in [s for s in slots if s.backend.name == "b"]:
-        scene.end(slot, Signal.WELL)
+        scene.end(slot, Signal.OK)
     more = scene.place(20)
 
     assert scene.where(slots) == {"a": 2, "b": 2, "c": 2}
@@ -100,7 +100,7 @@ def test_a_refused_line_waits_for_another_backend_that_is_expected_back():
     scene = Scene("a", "b", limit=4, grace_s=60.0)
     a = scene.backends["a"]
     for slot in scene.place(2):
-        scene.end(slot, Signal.WELL)
+        scene.end(slot, Signal.OK)
     scene.look(b={"alive": False})
     scene.now += 59
     place = scene.balancer.place
@@ -191,7 +191,7 @@ def test_a_trial_that_tells_nothing_makes_room_for_the_next():
 
     for _ in range(3):
         (trial,) = scene.place(8)
-        scene.end(trial, Signal.NOTHING)
+        scene.end(trial, Signal.NONE)
 
 
 def test_nginx_gone_is_blamed_on_no_backend():
@@ -207,7 +207,7 @@ def test_nginx_gone_is_blamed_on_no_backend():
     assert scene.balancer.trouble == "nginx takes no connections"
     scene.now += 0.25
     (trial,) = scene.place(5)
-    scene.end(trial, Signal.WELL)
+    scene.end(trial, Signal.OK)
     assert len(scene.place(5)) == 2
     assert scene.balancer.trouble is None
 
@@ -227,7 +227,7 @@ def test_an_upstream_that_does_not_obey_is_told_once(caplog):
     scene = Scene("a")
     for _ in range(3):
         (slot,) = scene.place()
-        scene.end(slot, Signal.WELL, backend=None)
+        scene.end(slot, Signal.OK, backend=None)
 
     (record,) = caplog.records
     assert "does not take lines to the backend" in record.getMessage()
@@ -284,7 +284,7 @@ def test_a_backend_that_is_full_gets_as_much_as_it_holds():
     assert scene.state("a") is State.CLOSED
     assert scene.where(scene.place(8)) == {"b": 2}
     for slot in slots[2:]:
-        scene.end(slot, Signal.WELL)
+        scene.end(slot, Signal.OK)
     assert len(scene.place(8)) >= 2
 
 
@@ -308,7 +308,7 @@ def test_what_a_backend_lacks_concerns_only_lines_that_need_it():
     scene = Scene("a", limit=8)
     rerank, chat = Need("m", "/v1/rerank"), Need("m", "/v1/chat/completions")
     slot = scene.balancer.place(rerank)
-    scene.end(slot, Signal.NOTHING, lacking=Lacking.ENDPOINT)
+    scene.end(slot, Signal.NONE, lacking=Lacking.ENDPOINT)
 
     assert scene.balancer.place(rerank) is None
     assert scene.balancer.place(chat) is not None
@@ -318,7 +318,7 @@ def test_what_a_backend_lacks_concerns_only_lines_that_need_it():
     trial = scene.balancer.place(rerank)
     assert trial.is_trial
     assert scene.balancer.place(rerank) is None
-    scene.end(trial, Signal.WELL)
+    scene.end(trial, Signal.OK)
     assert scene.balancer.serving.lacking(rerank) is None
 
 
@@ -327,7 +327,7 @@ def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
     scene = Scene("a", limit=20)
     for size in (900, 700, 800):
         slot = scene.balancer.place(scene.balancer.need("m", "/v1/x", 10))
-        scene.end(slot, Signal.NOTHING, lacking=Lacking.SIZE, size_bytes=size)
+        scene.end(slot, Signal.NONE, lacking=Lacking.SIZE, size_bytes=size)
 
     fits, large = (scene.balancer.need("m", "/v1/x", size) for size in (699, 700))
 
@@ -336,7 +336,7 @@ def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
     assert scene.balancer.serving.lacking(fits) is None
     scene.now += 31
     trial = scene.balancer.place(large)
-    scene.end(trial, Signal.WELL)
+    scene.end(trial, Signal.OK)
     assert scene.balancer.need("m", "/v1/x", 10**9).size_bytes == 0
 
 
@@ -365,7 +365,7 @@ def test_an_engine_that_stands_still_loses_its_lines():
         scene.look()
         assert scene.backends["a"].circuit.allowance == 1
     (trial,) = scene.place(4)
-    scene.end(trial, Signal.WELL)
+    scene.end(trial, Signal.OK)
     assert scene.backends["a"].circuit.allowance == 2
 
 
@@ -390,7 +390,7 @@ def test_a_busy_backend_that_still_answers_lines_is_not_taken_for_silent():
     slots = scene.place(4)
     scene.liveness_of["a"] = Liveness(silent_since=scene.now)
     scene.now += 3
-    scene.end(slots[0], Signal.WELL)
+    scene.end(slots[0], Signal.OK)
     scene.now += 2
 
     scene.look(a={"alive": False, "reason": "does not answer"})
@@ -398,7 +398,7 @@ def test_a_busy_backend_that_still_answers_lines_is_not_taken_for_silent():
     assert scene.state("a") is State.CLOSED
     for _ in range(20):  # for as long as it answers lines, and a fifth of the hang time longer
         scene.now += 10
-        scene.end(slots.pop(), Signal.WELL)
+        scene.end(slots.pop(), Signal.OK)
         slots += scene.place()
         assert scene.look() == []
     assert scene.state("a") is State.CLOSED
@@ -416,7 +416,7 @@ def test_a_backend_that_answers_a_line_after_it_fell_silent_is_filled_again():
     assert scene.state("a") is State.OPEN
 
     scene.now += 1
-    scene.end(slot, Signal.WELL)
+    scene.end(slot, Signal.OK)
     for _ in range(4):
         scene.look()
 
@@ -458,13 +458,13 @@ def test_a_backend_that_denies_a_model_that_it_lists_is_asked_again_with_one_lin
     """The others get the lines meanwhile; its own list, read anew, may say so as well."""
     scene = Scene("a", "b", limit=8)
     (slot,) = scene.place(avoid=scene.backends["b"])
-    scene.end(slot, Signal.NOTHING, lacking=Lacking.MODEL)
+    scene.end(slot, Signal.NONE, lacking=Lacking.MODEL)
 
     slots = scene.place(9)
     assert scene.where(slots) == {"b": 8}
     scene.now += 1
     (trial,) = scene.place(9)
-    scene.end(trial, Signal.NOTHING, lacking=Lacking.MODEL)
+    scene.end(trial, Signal.NONE, lacking=Lacking.MODEL)
     scene.look(a={"models": ("other",)})
     scene.now += 31
     assert scene.place(9) == []
@@ -477,7 +477,7 @@ def test_a_model_that_the_last_backend_denies_waits_for_its_grace():
     scene = Scene("a", grace_s=60.0)
     for _ in range(2):
         (slot,) = scene.place()
-        scene.end(slot, Signal.NOTHING, lacking=Lacking.MODEL)
+        scene.end(slot, Signal.NONE, lacking=Lacking.MODEL)
         scene.look(a={"models": ("other",)})
         assert not scene.balancer.serving.is_gone("m")
         assert scene.balancer.serving.lacking(Need("m")) == "No backend in service serves m."
@@ -503,7 +503,7 @@ def test_a_model_is_not_gone_while_a_server_that_lists_it_is_asked_once_more():
             asked.append(scene.now)
             assert not scene.balancer.serving.is_gone("m")
             scene.now += 0.4
-            scene.end(slots[0], Signal.NOTHING, lacking=Lacking.MODEL)
+            scene.end(slots[0], Signal.NONE, lacking=Lacking.MODEL)
         if scene.balancer.serving.is_gone("m"):
             break
         scene.now += 0.5

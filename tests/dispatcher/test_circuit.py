@@ -29,23 +29,23 @@ HUNG = CLOSED.hung("hangs", until=300.0)
 ERRORS = after(CLOSED, *[Signal.ERROR] * 5)
 
 MOVES = {
-    "an answer changes nothing": (CLOSED, Signal.WELL, State.CLOSED),
+    "an answer changes nothing": (CLOSED, Signal.OK, State.CLOSED),
     "one error is the line's": (CLOSED, Signal.ERROR, State.CLOSED),
     "a loss is doubted": (CLOSED, Signal.LOST, State.HALF_OPEN),
     "a refusal opens": (CLOSED, Signal.REFUSED, State.OPEN),
-    "slowness says nothing": (CLOSED, Signal.NOTHING, State.CLOSED),
+    "slowness says nothing": (CLOSED, Signal.NONE, State.CLOSED),
     "a second loss opens": (SUSPECTED, Signal.LOST, State.OPEN),
     "a refused trial opens": (BACK, Signal.REFUSED, State.OPEN),
-    "one good trial is not enough": (BACK, Signal.WELL, State.HALF_OPEN),
+    "one good trial is not enough": (BACK, Signal.OK, State.HALF_OPEN),
     "an error on trial is the line's": (BACK, Signal.ERROR, State.HALF_OPEN),
-    "old lines do not reopen": (DEAD, Signal.WELL, State.OPEN),
+    "old lines do not reopen": (DEAD, Signal.OK, State.OPEN),
     "old lines do not prolong": (DEAD, Signal.LOST, State.OPEN),
 }
 
 
-@pytest.mark.parametrize(("circuit", "sign", "state"), MOVES.values(), ids=MOVES)
+@pytest.mark.parametrize(("circuit", "signal", "state"), MOVES.values(), ids=MOVES)
 def test_what_a_line_tells(circuit, signal, state):
-    """Each sign in each state."""
+    """Each signal in each state."""
     assert after(circuit, signal).state is state
 
 
@@ -85,17 +85,15 @@ def test_a_backend_that_comes_back_gets_one_line_then_more():
         circuit = circuit.seen_alive(share=SHARE)
     assert allowances == [1, 2, 4, 8]
 
-    assert [after(BACK, *[Signal.WELL] * n).allowance for n in (0, 1, 2, 3)] == [1, 2, 3, 4]
-    assert after(BACK, *[Signal.WELL] * (SHARE - 1)).state is State.CLOSED
+    assert [after(BACK, *[Signal.OK] * n).allowance for n in (0, 1, 2, 3)] == [1, 2, 3, 4]
+    assert after(BACK, *[Signal.OK] * (SHARE - 1)).state is State.CLOSED
 
 
 def test_a_success_forgives():
     """Errors in a row count; so do failed trials."""
-    assert (
-        after(CLOSED, *[Signal.ERROR] * 4, Signal.WELL, *[Signal.ERROR] * 4).state is State.CLOSED
-    )
+    assert after(CLOSED, *[Signal.ERROR] * 4, Signal.OK, *[Signal.ERROR] * 4).state is State.CLOSED
     half = after(CLOSED, *[Signal.REFUSED] * 1).at(1.0)
-    assert after(half, Signal.WELL).failures == 0
+    assert after(half, Signal.OK).failures == 0
 
 
 def test_one_that_answers_errors_only_is_open_until_a_canary_is_answered():
@@ -135,7 +133,7 @@ def test_one_that_lets_nobody_in_is_open_at_once():
     assert (opened.state, opened.needs_proof, opened.reason) == (State.OPEN, True, "why")
 
 
-@pytest.mark.parametrize("sign", [Signal.FULL, Signal.REJECTED])
+@pytest.mark.parametrize("signal", [Signal.FULL, Signal.REJECTED])
 def test_what_proves_nothing_moves_nothing(signal):
     """A server that is full is not broken; one that refuses lines may be right."""
     assert after(CLOSED, *[signal] * 99) is CLOSED
@@ -161,7 +159,7 @@ def test_being_alive_is_not_enough_after_a_hang():
     for trial in (moved, again):
         assert (trial.state, trial.allowance) == (State.HALF_OPEN, 1)
         assert trial.seen_alive(share=SHARE) is trial
-        assert not after(trial, Signal.WELL).is_after_hang
+        assert not after(trial, Signal.OK).is_after_hang
     assert HUNG.hung("hangs", until=9e9) is HUNG
     assert REFUSED.moved() is REFUSED
 

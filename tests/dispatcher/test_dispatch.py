@@ -343,7 +343,7 @@ async def test_bodies_reach_the_upstream_byte_for_byte(bench, upstream):
 async def test_a_line_that_breaks_the_dispatcher_itself_ends_as_failed(
     bench, upstream, monkeypatch
 ):
-    """A fault of our own costs that line its tries, and no batch its end."""
+    """A fault of our own costs that line its attempts, and no batch its end."""
     send = Upstream.send
 
     async def breaking(self, path, body, **given):

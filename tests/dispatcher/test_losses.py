@@ -61,7 +61,7 @@ class Scene:
         batch = SimpleNamespace(id="b", expires_at=1000.0 + left_s)
         held = SimpleNamespace(batch=batch, timers=set(), may_send=True)
         self.line = SimpleNamespace(
-            held=held, spent=0, tries=0, was_stale=False, is_last=False, losses=0,
+            held=held, spent=0, attempts=0, was_stale=False, is_last=False, losses=0,
             quickest_s=9.0, fails_with=None, avoid=Backend("b:1", "b:1", answered_at=float("inf")),
         )  # fmt: skip
         self.backend = Backend("a:1", "a:1")

@@ -40,21 +40,21 @@ def test_the_rows_are_sensible(row):
 def test_the_back_off_doubles_up_to_its_cap_with_full_jitter():
     """Anything between nothing and the cap, so that many lines do not come back together."""
     drawn = {
-        n: [LIMITS.delay_s(retry(Reason.SERVER_ERROR), tries=n) for _ in range(400)]
+        n: [LIMITS.delay_s(retry(Reason.SERVER_ERROR), attempts=n) for _ in range(400)]
         for n in (1, 3, 90)
     }
 
-    for tries, cap in ((1, 0.5), (3, 2.0), (90, 30.0)):
-        assert cap / 2 < max(drawn[tries]) <= cap
-        assert min(drawn[tries]) < cap / 4
+    for attempts, cap in ((1, 0.5), (3, 2.0), (90, 30.0)):
+        assert cap / 2 < max(drawn[attempts]) <= cap
+        assert min(drawn[attempts]) < cap / 4
 
 
 def test_each_kind_of_wait_is_kept():
     """At once, the longest, what the server asks for if that is longer."""
-    assert LIMITS.delay_s(retry(Reason.STALE), tries=9) == 0
-    assert LIMITS.delay_s(our_fault(), tries=1) == 30
-    assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 90.0), tries=1) == 90
-    assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 0.0), tries=9) > 0
+    assert LIMITS.delay_s(retry(Reason.STALE), attempts=9) == 0
+    assert LIMITS.delay_s(our_fault(), attempts=1) == 30
+    assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 90.0), attempts=1) == 90
+    assert LIMITS.delay_s(retry(Reason.RATE_LIMITED, 0.0), attempts=9) > 0
 
 
 def test_a_wait_fits_into_the_time_that_is_left():

@@ -132,7 +132,7 @@ def test_lines_that_are_too_long_for_a_proxy_hold_up_no_shorter_ones(scene):
     """Neither of another batch nor of their own."""
     ready, long, short = queue(scene), held("m", 1), held("m", 2)
     slot = scene.balancer.place(Need("m", "/v1/x"))
-    scene.end(slot, Signal.NOTHING, lacking=Lacking.SIZE, size_bytes=50)
+    scene.end(slot, Signal.NONE, lacking=Lacking.SIZE, size_bytes=50)
     ready.add([line(0, long, "m" * 50), line(1, short)])
 
     assert taken(ready) == [(1, "a")]

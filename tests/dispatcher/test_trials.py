@@ -76,7 +76,7 @@ class Scene:
         self.balancer.release(slot)
 
     def answer(self, line, slot):
-        self.balancer.record_result(slot, News(Signal.WELL, slot.backend.name))
+        self.balancer.record_result(slot, News(Signal.OK, slot.backend.name))
         self.trials.answered(line)
         self.balancer.release(slot)
 

@@ -528,7 +528,7 @@ async def test_of_two_completions_at_once_one_makes_the_file(gateway):
 
 
 async def test_a_completion_that_died_can_be_asked_for_again(gateway):
-    """Killed after the bytes and before the row: the next try makes the file, the sweep cleans up."""
+    """Killed after the bytes and before the row: the next attempt makes the file, the sweep cleans up."""
     upload_id = await begun(gateway)
     part_id = await part(gateway, upload_id)
     torn = file_key(new_file_id())

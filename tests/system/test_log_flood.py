@@ -68,7 +68,8 @@ FLOODS = {
     ),
     "no model server": (
         "kept",
-        request("/v1/embeddings?" + "a" * 3000, method="POST", head=b"Content-Length: 0\r\n"),
+        request("/v1/embeddings?" + "a" * 3000, method="POST", head=b"Content-Length: 2\r\n")
+        + b"{}",
     ),
 }
 
