@@ -130,6 +130,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    os.umask(0o077)  # prompts, answers, keys: what we and our children write is its owner's alone
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     app(args=arguments, prog_name="batchline")

@@ -57,11 +57,6 @@ def set_up_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
 
 
-def keep_files_private() -> None:
-    """Let what this process and its children create be its owner's alone: prompts, answers, keys."""
-    os.umask(0o077)
-
-
 def die_with_parent(by: signal.Signals) -> None:
     """Ask the kernel for this signal when the parent dies (Linux; elsewhere a no-op): no orphans."""
     if sys.platform == "linux":

@@ -15,7 +15,6 @@ from batchline.cli.api.options import AsJson
 from batchline.cli.failure import ExitCode, Failure
 from batchline.cli.render import put, put_json, say
 from batchline.process.failpoints import arm
-from batchline.process.service import keep_files_private
 from batchline.settings import armed_failpoints, load_settings
 
 from .processes import Data
@@ -30,7 +29,6 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy a data directory, consistent, also while everything runs."""
-    keep_files_private()
     settings = load_settings(data_dir=data)
     arm(armed_failpoints())
     if not settings.database_path.exists():

@@ -23,7 +23,6 @@ from batchline.fsck.damage import Damage, Found, Severity, Sound
 from batchline.fsck.examine import Examination
 from batchline.fsck.repair import Repair, plan
 from batchline.process.locks import at_work, to_oneself
-from batchline.process.service import keep_files_private
 from batchline.settings import Settings, load_settings
 from batchline.store.database.schema import found_schema, known_schema
 from batchline.store.sqlite.audit import open_audit, open_mending
@@ -49,7 +48,6 @@ def fsck(
     as_json: AsJson = False,
 ) -> None:
     """Prove that a data directory is whole, and repair what can be repaired."""
-    keep_files_private()
     settings = load_settings(data_dir=directory)
     if not settings.database_path.exists():
         raise Failure(

@@ -15,7 +15,7 @@ import typer
 from batchline.cli.api.options import Insecure
 from batchline.config.exposure import check_exposure
 from batchline.process.failpoints import arm
-from batchline.process.service import keep_files_private, run_service, set_up_logging
+from batchline.process.service import run_service, set_up_logging
 from batchline.settings import Settings, armed_failpoints, load_settings
 
 Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -64,7 +64,6 @@ def dispatcher(
 
 
 def _run(serve: Serve, settings: Settings) -> None:
-    keep_files_private()
     set_up_logging(settings.log_level, as_json=settings.log_json)
     arm(armed_failpoints())
     raise typer.Exit(run_service(lambda stop: serve(settings, stop)))

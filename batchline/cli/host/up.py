@@ -170,12 +170,10 @@ def _start(
 
 
 def _settings(**given: object) -> Settings:
-    """Read the settings of what is to be started; from here on what is written is its owner's alone."""
+    """Read the settings of what is to be started. Raises Invalid."""
     from batchline.config.exposure import check_exposure
-    from batchline.process.service import keep_files_private
     from batchline.settings import load_settings
 
-    keep_files_private()
     settings = load_settings(**given)
     check_exposure(settings)
     # Absolute: a child may not rely on the folder that this process was started in.
