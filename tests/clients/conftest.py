@@ -11,11 +11,12 @@ import subprocess
 import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 
 import openai
 import pytest
 from echoes import answer
-from installed import client_python, node_with_packages
+from installed import KEY, client_python, node_with_packages
 from ports import free_port
 from processes import System
 from scripted import Scripted
@@ -73,18 +74,30 @@ def answers(url):
         return False
 
 
-@pytest.fixture(scope="session")
-def service(nginx, model_server, tmp_path_factory):
-    """The gateway and the dispatcher, ready."""
-    system = System(
-        tmp_path_factory.mktemp("service"), nginx, backend_urls=model_server.url, max_in_flight=16
-    )
+@contextmanager
+def running(nginx, model_server, folder, **settings):
+    """Run the gateway and the dispatcher; yield them when they are ready."""
+    system = System(folder, nginx, backend_urls=model_server.url, max_in_flight=16, **settings)
     system.start("gateway", "dispatcher")
     try:
         system.wait_ready()
         yield system
     finally:
         system.stop()
+
+
+@pytest.fixture(scope="session")
+def service(nginx, model_server, tmp_path_factory):
+    """The gateway and the dispatcher, without a key."""
+    with running(nginx, model_server, tmp_path_factory.mktemp("service")) as system:
+        yield system
+
+
+@pytest.fixture(scope="session")
+def locked(nginx, model_server, tmp_path_factory):
+    """The same with a key."""
+    with running(nginx, model_server, tmp_path_factory.mktemp("locked"), api_key=KEY) as system:
+        yield system
 
 
 @pytest.fixture
@@ -94,10 +107,11 @@ def client(service):
         yield made
 
 
-@pytest.fixture
-async def aclient(service):
-    """The asynchronous client with its default retries."""
-    async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="unused") as made:
+@pytest.fixture(params=["service", "locked"])
+async def aclient(request):
+    """The asynchronous client with its default retries, without a key and with one."""
+    url = request.getfixturevalue(request.param).url
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY) as made:
         yield made
 
 

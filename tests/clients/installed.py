@@ -21,6 +21,8 @@ from batchline.settings import Settings
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
 NODE_TESTS = HERE / "node"
+KEY = "sk-of-this-server"
+"""Of the service that asks for one."""
 _STEP_S = 900  # 350 MB over a slow line
 
 

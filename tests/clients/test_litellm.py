@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from echoes import REFUSAL, chat_line, compare, jsonl, odd_lines
-from installed import facts_of, run_client
+from installed import KEY, facts_of, run_client
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1200)]  # the first of them installs them all
 
@@ -16,7 +16,7 @@ MIXED = [*odd_lines(), chat_line("refused", "REFUSE")]
 
 
 @pytest.fixture(scope="session")
-def seen(outside, service, tmp_path_factory):
+def seen(outside, locked, tmp_path_factory):
     """What litellm saw in each scenario."""
     folder = tmp_path_factory.mktemp("litellm")
     for name in ("round_trip", "hosted_vllm"):
@@ -25,8 +25,9 @@ def seen(outside, service, tmp_path_factory):
     (folder / "cancel.jsonl").write_bytes(jsonl([chat_line("w", "WAIT")]))
     (folder / "bad_file.jsonl").write_bytes(b"nonsense\n")
     done = run_client(
-        *(outside, SCRIPT, f"{service.url}/v1", folder),
+        *(outside, SCRIPT, f"{locked.url}/v1", folder),
         cwd=folder,
+        CLIENT_TEST_KEY=KEY,
         LITELLM_LOCAL_MODEL_COST_MAP="True",  # else it asks the internet for prices
     )
     return facts_of(done)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from echoes import REFUSAL, chat_line, expected, jsonl, odd_lines
-from installed import NODE_TESTS, run_client
+from installed import KEY, NODE_TESTS, run_client
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1200)]  # the first of them installs them all
 
@@ -38,7 +38,7 @@ INPUTS = {
 
 
 @pytest.fixture(scope="session")
-def outcomes(node, service, tmp_path_factory):
+def outcomes(node, locked, tmp_path_factory):
     """Run all of node's tests once; yields name → what failed, or None."""
     folder = tmp_path_factory.mktemp("node")
     for name, requests in INPUTS.items():
@@ -52,7 +52,8 @@ def outcomes(node, service, tmp_path_factory):
         *(node, "--test", "--test-reporter=junit", f"--test-reporter-destination={report}"),
         *sorted(NODE_TESTS.glob("*.test.mjs")),
         cwd=folder,
-        CLIENT_TEST_URL=f"{service.url}/v1",
+        CLIENT_TEST_URL=f"{locked.url}/v1",
+        CLIENT_TEST_KEY=KEY,
         CLIENT_TEST_FOLDER=str(folder),
     )
     cases = list(ET.parse(report).iter("testcase"))

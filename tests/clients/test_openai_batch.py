@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from echoes import CHAT, ODD, REFUSAL, chat_line, compare, jsonl
-from installed import facts_of, run_client
+from installed import KEY, facts_of, run_client
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1200)]  # the first of them installs them all
 
@@ -28,14 +28,17 @@ URLS = {"chat": CHAT, "embeddings": "/v1/embeddings", "score": "/v1/score"}
 
 
 @pytest.fixture(scope="session")
-def seen(outside, service, tmp_path_factory):
+def seen(outside, locked, tmp_path_factory):
     """What openai-batch saw in each scenario."""
     folder = tmp_path_factory.mktemp("openai-batch")
     for name, bodies in BODIES.items():
         (folder / f"{name}.json").write_text(json.dumps(bodies))
     (folder / "resumed.jsonl").write_bytes(jsonl([chat_line("w", "WAIT")]))
     (folder / "command.jsonl").write_bytes(jsonl(numbered(BODIES["chat"])))
-    return facts_of(run_client(outside, SCRIPT, f"{service.url}/v1", folder, cwd=folder))
+    done = run_client(
+        *(outside, SCRIPT, f"{locked.url}/v1", folder), cwd=folder, CLIENT_TEST_KEY=KEY
+    )
+    return facts_of(done)
 
 
 def lines(text):

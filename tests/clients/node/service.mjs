@@ -11,7 +11,7 @@ const FOLDER = process.env.CLIENT_TEST_FOLDER;
 const TERMINAL = new Set(['completed', 'failed', 'expired', 'cancelled']);
 
 export const connect = (options = {}) =>
-  new OpenAI({ baseURL: process.env.CLIENT_TEST_URL, apiKey: 'unused', ...options });
+  new OpenAI({ baseURL: process.env.CLIENT_TEST_URL, apiKey: process.env.CLIENT_TEST_KEY, ...options });
 
 export const client = connect();
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable
@@ -22,7 +23,11 @@ CHAT = "/v1/chat/completions"
 
 def server(url: str, provider: str = "openai") -> dict[str, str]:
     """The arguments by which every call finds the server."""
-    return {"custom_llm_provider": provider, "api_base": url, "api_key": "unused"}
+    return {
+        "custom_llm_provider": provider,
+        "api_base": url,
+        "api_key": os.environ["CLIENT_TEST_KEY"],
+    }
 
 
 def shown(thing: Any) -> Any:
