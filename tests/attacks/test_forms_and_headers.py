@@ -207,7 +207,7 @@ TINY_THINGS = {
     "chunks of a form": (head("Transfer-Encoding: chunked"), 400),
     "chunks nobody wants": (head("Transfer-Encoding: chunked", target="/nope"), 404),
     "chunks of JSON": (head("Transfer-Encoding: chunked", target="/v1/batches"), 400),
-    "chunks for a model": (head("Transfer-Encoding: chunked", target="/v1/embeddings"), 503),
+    "chunks for a model": (head("Transfer-Encoding: chunked", target="/v1/embeddings"), 400),
 }
 
 

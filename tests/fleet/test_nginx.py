@@ -104,7 +104,7 @@ async def test_every_answer_names_its_server(backends, start_proxy):
     """X-Upstream is the address of the server that answered."""
     proxy = await start_proxy(backends)
 
-    response = await proxy.post()
+    response = await proxy.client.post(f"{proxy.url}/v1/chat/completions", data=b"{}")
 
     assert response.status == 200
     assert upstreams(response)[0] in {server.address for server in backends}
@@ -200,7 +200,7 @@ async def test_a_lost_request_with_nobody_left_names_the_server_that_had_it(back
     proxy = await start_proxy(backends[:2])
     backends[0].script = reset
 
-    response = await proxy.post()
+    response = await proxy.client.post(f"{proxy.url}/v1/chat/completions", data=b"{}")
 
     assert response.status == 502
     assert (await response.json())["error"]["code"] == FAULT_BACKEND_FAILED
@@ -233,7 +233,7 @@ async def test_an_answer_of_the_server_is_not_sent_again(backends, start_proxy, 
     for server in backends:
         server.script = refuse
 
-    response = await proxy.post()
+    response = await proxy.client.post(f"{proxy.url}/v1/chat/completions", data=b"{}")
 
     assert response.status == status
     assert await response.json() == {"error": "mine"}
@@ -251,7 +251,7 @@ async def test_a_503_is_sent_once_more_and_then_passed_on(backends, start_proxy)
     for server in backends:
         server.script = busy
 
-    response = await proxy.post()
+    response = await proxy.client.post(f"{proxy.url}/v1/chat/completions", data=b"{}")
 
     assert response.status == 503
     assert await response.json() == {"error": "busy"}
@@ -301,7 +301,7 @@ async def test_a_stream_passes_chunk_by_chunk(backends, start_proxy):
 
     backends[0].script = stream
     async with asyncio.timeout(60):
-        response = await proxy.post()
+        response = await proxy.client.post(f"{proxy.url}/v1/chat/completions", data=b"{}")
         first = await response.content.readany()
         seen.set()
         rest = await response.read()

@@ -20,7 +20,7 @@ async def test_a_low_limit_is_told_at_the_start_and_bounds_the_connections(tmp_p
         async with http.get(f"{url}/health") as answer:
             assert answer.status == 200
 
-    assert "(ulimit -n) is 92: it suffices for 14 connections" in said
+    assert "(ulimit -n) is 92: it suffices for 9 connections" in said
     assert "instead of 4096 (BATCHLINE_MAX_CONNECTIONS)" in said
     assert "LimitNOFILE=" in said
 
