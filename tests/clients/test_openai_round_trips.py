@@ -18,6 +18,7 @@ from echoes import (
     odd_lines,
     wait_until,
 )
+from installed import KEY
 
 
 def create(client, file, endpoint=CHAT, **fields):
@@ -58,6 +59,14 @@ WAYS = {
         "ü.jsonl",
     ),
 }
+
+
+@pytest.fixture(params=["service", "locked"])
+async def aclient(request):
+    """The asynchronous client, without a key and with one."""
+    url = request.getfixturevalue(request.param).url
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY) as made:
+        yield made
 
 
 @pytest.mark.spec(
