@@ -76,6 +76,7 @@ class Fleet:
             *("--port", str(self.port)),
             *("--nginx-port", str(self.nginx_port)),
             *("--first-backend-port", str(self.backend_ports[0])),
+            *("--vllm-env", MARKER),  # model servers inherit little
             *options,
         ]
 
