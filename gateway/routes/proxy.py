@@ -103,8 +103,11 @@ async def forward(request: web.Request) -> web.StreamResponse:
     assert isinstance(connection, Connection)
     in_flight = request.app[METRICS].interactive_in_flight.labels(request.path)
     folder = request.app[SETTINGS].data_dir
-    with in_flight.track_inprogress(), HeldBody(folder, disk_space=disk_space_of(request)) as body:
-        async with connection.while_present():
+    with in_flight.track_inprogress():
+        async with (
+            HeldBody(folder, disk_space=disk_space_of(request)) as body,
+            connection.while_present(),
+        ):
             await _receive(request, body)
             began = time.perf_counter()
             async with await _send(request, body) as answer:

@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO, Any, ParamSpec, Self, TypeVar
 
 from batchline.process.disk_errors import disk_refusal
 
 from .disk_space import DiskSpace
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 SHORT_BYTES = 1 << 16
@@ -35,17 +36,21 @@ class HeldBody:
         self._disk_space = disk_space
         self._short = bytearray()
         self._file: IO[bytes] | None = None
+        self._at_work: asyncio.Task[Any] | None = None
         self.size_bytes = 0
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._at_work is not None:
+            # Closed under a thread, the number of the file might be another's when that writes.
+            await asyncio.gather(self._at_work, return_exceptions=True)
         if self._file is not None:
             self._file.close()
 
@@ -56,13 +61,13 @@ class HeldBody:
             self._short += chunk
             return
         self._disk_space.need(len(chunk))
-        await asyncio.to_thread(self._write, chunk)
+        await self._in_thread(self._write, chunk)
 
     async def look(self, read: Callable[[bytes | mmap.mmap], T]) -> T:
         """Return what `read` makes of the whole; it may keep no part of it."""
         if self._file is None:
             return read(bytes(self._short))
-        return await asyncio.to_thread(self._look, self._file, read)
+        return await self._in_thread(self._look, self._file, read)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the whole from its start."""
@@ -70,9 +75,13 @@ class HeldBody:
             yield bytes(self._short)
             return
         at = 0
-        while piece := await asyncio.to_thread(os.pread, self._file.fileno(), _PIECE_BYTES, at):
+        while piece := await self._in_thread(os.pread, self._file.fileno(), _PIECE_BYTES, at):
             at += len(piece)
             yield piece
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._at_work = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+        return await asyncio.shield(self._at_work)
 
     def _write(self, chunk: bytes) -> None:
         with _translated():

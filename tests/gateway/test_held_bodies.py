@@ -1,0 +1,42 @@
+"""Bodies that are held in a file until they are whole."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from gateway.transfer import held
+from gateway.transfer.disk_space import DiskSpace
+from gateway.transfer.held import SHORT_BYTES, HeldBody
+
+LONG = b"x" * (SHORT_BYTES + 1)
+
+
+async def test_the_file_of_a_client_that_leaves_is_open_until_its_thread_is_done(
+    blobs, tmp_path, monkeypatch
+):
+    """Closed sooner, its number might be another connection's when the thread writes."""
+    begun, go_on, was_closed = threading.Event(), threading.Event(), []
+
+    def write_slowly(file, data):
+        begun.set()
+        assert go_on.wait(60)
+        was_closed.append(file.closed)
+
+    monkeypatch.setattr(held, "_write_all", write_slowly)
+
+    async def receive():
+        async with HeldBody(tmp_path, disk_space=DiskSpace(blobs, 0)) as body:
+            await body.add(LONG)
+
+    task = asyncio.create_task(receive())
+    assert await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    await asyncio.sleep(0)  # the cancellation arrives
+    go_on.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert was_closed == [False, False]  # what was short before, and the chunk
