@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -27,40 +27,36 @@ _WHO = {DISPATCHER_LOCK: "a dispatcher", GATEWAY_LOCK: "a gateway"}
 _TRY_EVERY_S = 0.2
 
 
-@asynccontextmanager
-async def present(data_dir: Path, stop: asyncio.Event) -> AsyncIterator[bool]:
+def present(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
     """Be a gateway of `data_dir` while the body runs; waits while somebody has it to himself.
 
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
-    with _opened(data_dir / GATEWAY_LOCK, "w") as file:
-        is_told = False
-        while not stop.is_set():
-            if _take(file, fcntl.LOCK_SH):
-                yield True
-                return
-            if not is_told:
-                log.warning("'batchline fsck --repair' works on %s; waiting", data_dir)
-            is_told = True
-            await asyncio.sleep(_TRY_EVERY_S)
-        yield False
+    news = f"'batchline fsck --repair' works on {data_dir}; waiting"
+    return _holding(data_dir / GATEWAY_LOCK, fcntl.LOCK_SH, stop, news=news)
 
 
-@asynccontextmanager
-async def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AsyncIterator[bool]:
+def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
     """Be the dispatcher of `data_dir` while the body runs; waits while another one is (a standby).
 
     Who is it knows that every lease of this cell belongs to a dead process, and takes it back at once.
-    Yields False if `stop` was set before the lock was free. Raises StoreUnavailable.
+    Yields False if `stop` was set first. Raises StoreUnavailable.
     """
-    with _opened(data_dir / DISPATCHER_LOCK, "w") as file:
+    news = f"another dispatcher works on {data_dir}; standing by"
+    return _holding(data_dir / DISPATCHER_LOCK, fcntl.LOCK_EX, stop, news=news)
+
+
+@asynccontextmanager
+async def _holding(path: Path, how: int, stop: asyncio.Event, *, news: str) -> AsyncIterator[bool]:
+    """Hold a lock while the body runs; `news` is logged once if it has to be waited for."""
+    with _opened(path, "w") as file:
         is_told = False
         while not stop.is_set():
-            if _take(file, fcntl.LOCK_EX):
+            if _take(file, how):
                 yield True
                 return
             if not is_told:
-                log.warning("another dispatcher works on %s; standing by", data_dir)
+                log.warning(news)
             is_told = True
             await asyncio.sleep(_TRY_EVERY_S)
         yield False
