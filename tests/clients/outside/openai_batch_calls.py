@@ -79,7 +79,7 @@ def resumed(url: str, place: Path) -> Any:
 
 def command(url: str, place: Path) -> Any:
     """The command line twice: --create, and --resume once the batch has ended."""
-    server = ("--base-url", url, "--api-key", "unused")
+    server = ("--base-url", url, "--api-key", os.environ["CLIENT_TEST_KEY"])
     created = run([str(place.with_suffix(".jsonl")), "--create", *server])
     with openai_batch.Batch(batch_id=created, provider=provider(url)) as batch:
         ended = until_ended(batch)
