@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import dataclass, field
 
 from batchline.model import Batch, Lease
-from dispatcher.backends.backend import Avoids, Backend
 from dispatcher.replies.error_texts import model_of
-from dispatcher.replies.verdict import Answer, NoAnswer
 
-from .opinions import Kind
+from .line_history import UNTRIED, Attempts
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +48,7 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class ReadyLine:
-    """A line waiting for its turn. `spent` counts attempts, each FULL_COST or less."""
+    """A line waiting for its turn."""
 
     held: Held
     index: int
@@ -65,26 +62,7 @@ class ReadyLine:
     offset_bytes: int = 0
     length_bytes: int = 0
     """Of the line in the input file."""
-    spent: int = 0
-    attempts: int = 0
-    was_stale: bool = False
-    """It was sent again at once because its connection was stale: that is free only once."""
-    is_last: bool = False
-    """No time is left for an attempt after this one."""
-    avoid: Backend | None = None
-    """The backend that it was just lost on, or refused by."""
-    avoids: Avoids = Avoids.NOW
-    """How much it avoids that one."""
-    fails_with: Answer | NoAnswer | None = None
-    """What it fails with when its turn comes and its attempts are spent."""
-    losses: int = 0
-    """How often a server was lost while it worked on this line."""
-    blames: int = 0
-    """How often of these it was alone with it."""
-    quickest_s: float = math.inf
-    is_on_trial: bool = False
-    refusals: tuple[tuple[str, Kind], ...] = ()
-    """Which backends refused it for good, and how: one alone may be wrong."""
+    attempts: Attempts = UNTRIED
     named: str | None = None
     """The model that it names, once that was asked for; of a batch for one model it is the batch's."""
 

@@ -15,6 +15,8 @@ from bisect import insort
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from .line_history import Attempts
+
 LOSSES = 2
 """Lost so often a line becomes a suspect: once is a server's own affair."""
 BLAMES = 2
@@ -26,17 +28,14 @@ _REMEMBERED_S = 3600.0
 class Tried(Protocol):
     """What is to be known of a line."""
 
-    losses: int
-    blames: int
-    quickest_s: float
-    """The shortest time from being sent to being lost: what kills a server mostly does so at once."""
+    attempts: Attempts
 
 
 T = TypeVar("T", bound=Tried)
 
 
 def _turn(suspect: Tried) -> tuple[int, float]:
-    return -suspect.blames, suspect.quickest_s
+    return -suspect.attempts.blames, suspect.attempts.quickest_s
 
 
 class Suspects(Generic[T]):
@@ -46,7 +45,7 @@ class Suspects(Generic[T]):
         self._cold: list[T] = []
         self._hot: list[T] = []
         """What is left of a lost group: one of these it was, most likely."""
-        self._on_trial: list[T] = []
+        self._on_trial: set[T] = set()
         self._lost: list[T] = []
         self._is_hot_group = False
         self.is_single = False
@@ -62,6 +61,10 @@ class Suspects(Generic[T]):
     def is_on_trial(self) -> bool:
         """Whether a group is under way."""
         return bool(self._on_trial)
+
+    def has_on_trial(self, line: T) -> bool:
+        """Whether this line is under way in the group."""
+        return line in self._on_trial
 
     def first(self) -> T | None:
         """Return the line that is tried next, or None."""
@@ -83,16 +86,15 @@ class Suspects(Generic[T]):
         pool = self._hot or self._cold
         size = max(1, len(pool) // 2) if self._is_hot_group else self._size
         group = [line for line in pool if may(line)][: min(size, at_most)]
-        taken = set(map(id, group))
-        pool[:] = [line for line in pool if id(line) not in taken]
-        self._on_trial, self._lost, self.is_single = list(group), [], len(group) == 1
+        self._on_trial, self._lost, self.is_single = set(group), [], len(group) == 1
+        pool[:] = [line for line in pool if line not in self._on_trial]
         return group
 
     # -- how a line on trial ended
 
     def answered(self, line: T, now: float) -> None:
         """Acquit it: a server lived through it. If it was ever blamed, servers die by themselves here."""
-        if line.blames:
+        if line.attempts.blames:
             self._false_alarms.append(now)
         self._leave(line)
 
@@ -103,8 +105,8 @@ class Suspects(Generic[T]):
     def lost(self, line: T, now: float) -> bool:
         """Take in that it was lost; True: it is condemned, and kept apart no more."""
         if self.is_single:
-            line.blames += 1
-            if line.blames >= self._needed(now):
+            line.attempts = line.attempts.blame()
+            if line.attempts.blames >= self._needed(now):
                 self._leave(line)
                 return True
         self._lost.append(line)
@@ -117,7 +119,7 @@ class Suspects(Generic[T]):
         return min(_MOST_BLAMES, BLAMES + len(self._false_alarms))
 
     def _leave(self, line: T) -> None:
-        self._on_trial = [other for other in self._on_trial if other is not line]
+        self._on_trial.discard(line)
         if not self._on_trial:
             self._conclude()
 

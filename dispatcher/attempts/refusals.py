@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Avoids, Slot
@@ -39,21 +40,19 @@ class Refusals:
 
     def counts(self, line: ReadyLine, verdict: Failed, slot: Slot) -> bool:
         """Take in a refusal; tell whether the line fails for it now."""
-        name = slot.backend.name
+        name, before = slot.backend.name, line.attempts.refusals
         kind = Kind(line.held.batch.id, signature(verdict.result))
         opinion = self._opinions.refused(
             line,
             kind,
             by=name,
-            before=line.refusals,
+            before=before,
             has_other=self._balancer.serving.has_other(slot.need, than=name),
             now=time.monotonic(),
         )
-        if line.refusals:
+        if before:
             self._metrics.second_opinions.labels("agreed").inc()
-        if (name, kind) not in line.refusals:
-            line.refusals += ((name, kind),)
-        line.fails_with, line.avoid = verdict.result, slot.backend
+        line.attempts = line.attempts.refuse(slot.backend, kind, verdict.result)
         if opinion is Opinion.ELSEWHERE:
             self._send_elsewhere(line)
         self.release()
@@ -61,14 +60,15 @@ class Refusals:
 
     def answered(self, line: ReadyLine, slot: Slot) -> None:
         """Take in that a backend answered a line: whoever refused it may have been wrong."""
-        if self._opinions.is_idle and not line.refusals:
+        before = line.attempts.refusals
+        if self._opinions.is_idle and not before:
             return
-        odd = self._opinions.answered(slot.backend.name, line, line.refusals)
-        if line.refusals:
+        odd = self._opinions.answered(slot.backend.name, line, before)
+        if before:
             self._metrics.second_opinions.labels("differed").inc()
         for backend in self._balancer.backends:
             if backend.name == odd:
-                said = line.refusals[-1][1].signature
+                said = before[-1][1].signature
                 self._balancer.require_proof(
                     backend, f"refuses what others answer ({said})", slot.need
                 )
@@ -76,20 +76,21 @@ class Refusals:
 
     def ended(self, line: ReadyLine) -> None:
         """Take note that a line has ended in yet another way."""
-        self._opinions.forget(line, line.refusals)
+        self._opinions.forget(line, line.attempts.refusals)
 
     def release(self) -> None:
         """Let go of the lines that need not wait any longer; called with each look, too."""
         released = self._opinions.release(time.monotonic(), is_wanted=_is_wanted)
         for line in released.fail:
-            assert line.fails_with is not None, "it was refused"
-            self._on_failed(line, line.fails_with)
+            assert line.attempts.fails_with is not None, "it was refused"
+            self._on_failed(line, line.attempts.fails_with)
         for line in released.elsewhere:
             self._send_elsewhere(line)
 
     def _send_elsewhere(self, line: ReadyLine) -> None:
-        is_odd = self._opinions.is_odd(*line.refusals[-1])
-        line.avoids = Avoids.ALWAYS if is_odd else Avoids.AWHILE
+        is_odd = self._opinions.is_odd(*line.attempts.refusals[-1])
+        avoids = Avoids.ALWAYS if is_odd else Avoids.AWHILE
+        line.attempts = replace(line.attempts, avoids=avoids)
         self._on_free(line)
 
     def forget(self, batch_id: str) -> None:

@@ -13,12 +13,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Backend
 from dispatcher.replies.policy import FULL_COST, Counts, Reason, Wait
-from dispatcher.replies.verdict import Retry
+from dispatcher.replies.verdict import Answer, NoAnswer, Retry
 
 from .budget import Budget
 from .held import ReadyLine
@@ -108,9 +108,10 @@ class Retrying:
         self._ripe: deque[ReadyLine] = deque()
         self._timers: set[asyncio.TimerHandle] = set()
 
-    def is_spent(self, line: ReadyLine) -> bool:
-        """Whether the line has used up its attempts."""
-        return line.spent >= self._limits.budget
+    def fails_with(self, line: ReadyLine) -> Answer | NoAnswer | None:
+        """Return what a line fails with that has used up its attempts; None while it has not."""
+        is_spent = line.attempts.spent >= self._limits.budget
+        return line.attempts.fails_with if is_spent else None
 
     def left_s(self, line: ReadyLine) -> float:
         """Return how long the line's batch still runs: negative where it has expired."""
@@ -129,20 +130,18 @@ class Retrying:
 
         `backend`: where it was, for so many `seconds`. `is_free`: this attempt counts for nothing.
         """
-        line.spent += 0 if is_free else verdict.cost
-        line.attempts += 1
-        line.fails_with = verdict.result
-        line.was_stale |= verdict.reason is Reason.STALE
-        then = plan(self._limits.delay_s(verdict, attempts=line.attempts), self.left_s(line))
+        attempts = line.attempts = line.attempts.charge(
+            verdict, backend=backend, seconds=seconds, is_free=is_free
+        )
+        then = plan(self._limits.delay_s(verdict, attempts=attempts.count), self.left_s(line))
         if then is None:
             return True  # it expires with its batch
-        if self.is_spent(line) and verdict.reason is not Reason.OUR_FAULT:
+        if self.fails_with(line) is not None and verdict.reason is not Reason.OUR_FAULT:
             return False
-        if line.held.may_send and not line.is_last:
-            line.is_last = then.is_last
+        if line.held.may_send and not attempts.is_last:
+            line.attempts = replace(attempts, is_last=then.is_last)
             loss = None
             if verdict.policy.counts is Counts.LOSS and backend is not None:
-                line.quickest_s = min(line.quickest_s, seconds)
                 loss = PendingLoss(backend, time.monotonic(), self._looks(), verdict.policy.is_sure)
             is_costly = verdict.policy.counts in _COSTLY and not is_free
             self._back_off(line, then.delay_s, loss, is_costly=is_costly)
@@ -150,12 +149,12 @@ class Retrying:
 
     def sent(self, line: ReadyLine) -> None:
         """Take note that a line is being sent: first attempts earn what retries spend."""
-        if not line.attempts:
+        if not line.attempts.count:
             self._account(line).budget.earn()
 
     def succeeded(self, line: ReadyLine) -> None:
         """Take note that a line was answered well: a retry was worth its token, and returns it."""
-        if line.attempts:
+        if line.attempts.count:
             self._account(line).budget.earn(1)
 
     def due(self) -> Iterator[ReadyLine]:
@@ -222,15 +221,12 @@ class Retrying:
             if has_died is None:
                 self._pending_losses.append((loss, line))
                 continue
-            if has_died:
-                line.losses += 1
-            else:
-                line.spent += FULL_COST
+            line.attempts = line.attempts.lose() if has_died else line.attempts.survive()
             self._ripen(line, is_costly=not has_died)
 
     def _ripen(self, line: ReadyLine, *, is_costly: bool) -> None:
         """Let a line that has waited go on, to where it belongs."""
-        if line.losses >= LOSSES:
+        if line.attempts.losses >= LOSSES:
             self._on_suspect(line)
         elif is_costly and not self._account(line).budget.take(time.monotonic()):
             self._metrics.retries_held_back.inc()

@@ -16,8 +16,7 @@ from batchline.metrics import Metrics
 from dispatcher.backends.backend import Backend, Slot
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
-from dispatcher.replies.policy import FULL_COST
-from dispatcher.replies.verdict import NoAnswer
+from dispatcher.replies.verdict import NoAnswer, Retry
 
 from .held import ReadyLine
 from .pending_loss import PendingLoss
@@ -63,7 +62,12 @@ class Trials:
 
     def wants(self, line: ReadyLine) -> bool:
         """Whether a line is to be tried apart."""
-        return line.losses >= LOSSES
+        return line.attempts.losses >= LOSSES
+
+    def has_under_way(self, line: ReadyLine) -> bool:
+        """Whether this line is on trial now: its end is told here."""
+        is_pending = self._pending_loss is not None and self._pending_loss[0] is line
+        return self._suspects.has_on_trial(line) and not is_pending
 
     def add(self, line: ReadyLine) -> None:
         """Keep a line apart until it was tried."""
@@ -88,8 +92,6 @@ class Trials:
             at_most=room,
             may=lambda line: self._balancer.serving.may_take(backend, self._need_of(line), now),
         )
-        for line in group:
-            line.is_on_trial = True
         return [(line, self._balancer.place_at(backend, self._need_of(line))) for line in group]
 
     # -- how a line on trial ended
@@ -104,18 +106,18 @@ class Trials:
         if self._ends(line, "undecided"):
             self._suspects.undecided(line)
 
-    def lost(self, line: ReadyLine, seconds: float, *, is_sure: bool) -> None:
-        """Take in that a line on trial was lost. `is_sure`: its server says itself that it died."""
+    def lost(self, line: ReadyLine, verdict: Retry, seconds: float) -> None:
+        """Take in that a line on trial was lost."""
         was_on_trial = self._ends(line, "lost")
         assert was_on_trial, "only a line on trial is told of here"
         assert self._backend is not None, "it stays reserved while a group is on trial"
-        line.losses += 1
-        line.quickest_s = min(line.quickest_s, seconds)
+        charged = line.attempts.charge(verdict, backend=self._backend, seconds=seconds)
+        line.attempts = charged.lose()
         if not self._suspects.is_single:
             self._suspects.lost(line, self._monotonic())
         else:
-            looks = self._balancer.looks
-            self._pending_loss = line, PendingLoss(self._backend, self._monotonic(), looks, is_sure)
+            at, looks, is_sure = self._monotonic(), self._balancer.looks, verdict.policy.is_sure
+            self._pending_loss = line, PendingLoss(self._backend, at, looks, is_sure)
 
     def _resolve(self) -> None:
         """See what became of the server that a line was alone with."""
@@ -138,15 +140,15 @@ class Trials:
         if not self._suspects.lost(line, self._monotonic()):
             return
         self._metrics.condemned.inc()
+        times, alone = line.attempts.losses, line.attempts.blames
         message = (
-            f"Each of the {line.losses} times that this request was sent, the model server died or hung "
-            f"while working on it; the last {line.blames} times it had no other request of a batch."
+            f"Each of the {times} times that this request was sent, the model server died or hung "
+            f"while working on it; the last {alone} times it had no other request of a batch."
         )
         self._on_failed(line, NoAnswer("backend_killed", message))
 
     def _free(self, line: ReadyLine) -> None:
-        line.spent += line.losses * FULL_COST
-        line.losses = line.blames = 0
+        line.attempts = line.attempts.forgive()
         self._on_free(line)
 
     def _first(self) -> ReadyLine | None:
@@ -157,7 +159,7 @@ class Trials:
         return self._suspects.first()
 
     def _ends(self, line: ReadyLine, how: str) -> bool:
-        was_on_trial, line.is_on_trial = line.is_on_trial, False
+        was_on_trial = self.has_under_way(line)
         if was_on_trial:
             self._metrics.trials.labels(how).inc()
         return was_on_trial

@@ -29,8 +29,8 @@ from .outcomes import Outcomes
 log = logging.getLogger(REQUESTS)
 
 
-class Attempts:
-    """Makes attempts. `list_again` is told whose list of models is not true any more."""
+class Sender:
+    """Sends lines. `list_again` is told whose list of models is not true any more."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Attempts:
         self._clock = clock
         self._list_again = list_again
 
-    async def make(
+    async def send(
         self, line: ReadyLine, slot: Slot, within_s: float
     ) -> tuple[Verdict, float] | None:
         """Send a line once; return the verdict and how many seconds it took. None: its batch is broken."""
@@ -110,6 +110,6 @@ class Attempts:
             now=self._clock(),
             endpoint=line.held.batch.endpoint,
             request=line.body or b"",
-            may_be_stale=not line.was_stale,
+            may_be_stale=not line.attempts.was_stale,
             is_leaving=slot.backend.is_leaving,
         )

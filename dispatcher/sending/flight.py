@@ -37,7 +37,7 @@ from dispatcher.replies.verdict import (
     our_fault,
 )
 
-from .attempt import Attempts
+from .attempt import Sender
 from .bodies import Bodies
 from .gate import Gate
 from .memory import Memory
@@ -71,7 +71,7 @@ class Flight:
         self._gate = gate
         self._metrics = metrics
         self.outcomes = Outcomes(metrics)
-        self._attempts = Attempts(
+        self._sender = Sender(
             upstream,
             balancer,
             bodies,
@@ -295,13 +295,13 @@ class Flight:
 
     async def _try(self, line: ReadyLine, slot: Slot) -> bool:
         """Send the line once; tell whether its outcome was handed to the settler."""
-        if self._retrying.is_spent(line) and line.fails_with is not None:
+        if (spent_with := self._retrying.fails_with(line)) is not None:
             self._refusals.ended(line)
-            await self.outcomes.failed(line, line.fails_with)
+            await self.outcomes.failed(line, spent_with)
             return True
         left_s = self._retrying.left_s(line)
         within_s = max(left_s, TOO_LATE_S)
-        if left_s <= 0 or (made := await self._attempts.make(line, slot, within_s)) is None:
+        if left_s <= 0 or (made := await self._sender.send(line, slot, within_s)) is None:
             return False  # its batch expires, or fails, in a moment
         verdict, seconds = made
         match verdict:
@@ -316,8 +316,6 @@ class Flight:
                     return False
                 await self.outcomes.failed(line, result)
             case Retry():
-                if not line.refusals:
-                    line.avoid = slot.backend
                 return await self._retry(line, slot, verdict, seconds)
             case NoBackend():
                 self.trials.undecided(line)
@@ -330,9 +328,8 @@ class Flight:
 
         What a backend does that has to prove itself is no evidence against the line.
         """
-        if line.is_on_trial and verdict.policy.counts is Counts.LOSS:
-            line.fails_with = verdict.result
-            self.trials.lost(line, seconds, is_sure=verdict.policy.is_sure)
+        if self.trials.has_under_way(line) and verdict.policy.counts is Counts.LOSS:
+            self.trials.lost(line, verdict, seconds)
             return False
         self.trials.undecided(line)
         is_free = slot.backend.circuit.needs_proof

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dispatcher.attempts.line_history import Attempts
 from dispatcher.attempts.poison import Suspects
 
 
@@ -17,8 +18,10 @@ class Line:
     number: int
     is_poison: bool = False
     quickest_s: float = 1.0
-    losses: int = 2
-    blames: int = 0
+    attempts: Attempts = None
+
+    def __post_init__(self):
+        self.attempts = Attempts(losses=2, quickest_s=self.quickest_s)
 
 
 def trial(suspects, at_most=64, *, is_killed=False, now=0.0):
@@ -72,7 +75,7 @@ def test_a_line_that_is_lost_alone_twice_is_condemned():
     suspects.add(poison)
 
     assert trial(suspects) == []
-    assert (len(suspects), poison.blames) == (1, 1)
+    assert (len(suspects), poison.attempts.blames) == (1, 1)
     assert trial(suspects) == [poison]
     assert len(suspects) == 0
 
@@ -86,7 +89,7 @@ def test_nobody_in_a_lost_group_is_blamed():
     for _ in range(3):
         trial(suspects)
 
-    assert [line.blames for line in lines] == [0] * 7
+    assert [line.attempts.blames for line in lines] == [0] * 7
     assert suspects.pick(at_most=64) == lines[3:5]
 
 
@@ -124,7 +127,7 @@ def test_the_undecided_neither_help_nor_harm():
     (tried,) = suspects.pick(at_most=1)
     suspects.undecided(tried)
 
-    assert (len(suspects), line.blames, suspects.is_on_trial) == (0, 0, False)
+    assert (len(suspects), line.attempts.blames, suspects.is_on_trial) == (0, 0, False)
 
 
 def test_a_group_whose_members_go_home_is_over():
@@ -181,15 +184,13 @@ def test_two_chance_kills_are_needed_to_condemn_an_innocent(lines, kills):
     condemned, _ = ended(lines, kills)
 
     assert {p.number for p in lines if p.is_poison} <= {c.number for c in condemned}
-    assert all(line.is_poison or line.blames >= 2 for line in condemned)
+    assert all(line.is_poison or line.attempts.blames >= 2 for line in condemned)
 
 
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_a_poison_line_costs_few_servers(count):
     """Among 64 in flight, each lost as soon as it was sent: two trials each."""
-    lines = [Line(n, is_poison=n < count) for n in range(64)]
-    for line in lines:
-        line.quickest_s = 0.1 if line.is_poison else 5.0
+    lines = [Line(n, n < count, 0.1 if n < count else 5.0) for n in range(64)]
 
     condemned, died = ended(lines)
 

@@ -9,25 +9,24 @@ import pytest
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus
+from dispatcher.attempts.line_history import Attempts
 from dispatcher.attempts.trials import Trials
 from dispatcher.backends.backend import News
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Need
 from dispatcher.backends.liveness import HangLimits
-from dispatcher.replies.verdict import NoAnswer
+from dispatcher.replies.policy import Reason
+from dispatcher.replies.verdict import NoAnswer, Retry
 
+SUSPECT = Attempts(losses=2, quickest_s=1.0)
 URLS = ("http://a:1", "http://b:1", "http://c:1")
 
 
 @dataclass(eq=False)
 class Line:
     model: str | None = "m"
-    losses: int = 2
-    blames: int = 0
-    spent: int = 0
-    quickest_s: float = 1.0
-    is_on_trial: bool = False
+    attempts: Attempts = SUSPECT
     held: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(may_send=True))
 
 
@@ -70,9 +69,9 @@ class Scene:
     def next(self):
         return self.trials.next(at_most=12)
 
-    def lose(self, line, slot, *, is_sure=False):
+    def lose(self, line, slot, reason=Reason.RESET):
         self.balancer.record_result(slot, News(Signal.LOST, slot.backend.name))
-        self.trials.lost(line, 0.1, is_sure=is_sure)
+        self.trials.lost(line, Retry(NoAnswer("x", "y"), reason), 0.1)
         self.balancer.release(slot)
 
     def answer(self, line, slot):
@@ -136,7 +135,7 @@ def test_alone_and_its_server_gone_is_a_blame_and_two_fail(scene):
     assert scene.next() == []
     scene.look(dead=[server.name])
     assert scene.next() == []
-    assert (line.blames, line.losses) == (1, 3)
+    assert (line.attempts.blames, line.attempts.losses) == (1, 3)
     scene.look()
     scene.look()
 
@@ -157,10 +156,10 @@ def test_a_server_that_says_itself_that_it_died_is_believed(scene):
     line = Line()
     scene.trials.add(line)
     ((_, slot),) = scene.next()
-    scene.lose(line, slot, is_sure=True)
+    scene.lose(line, slot, Reason.ENGINE_DEAD)
     scene.next()
 
-    assert line.blames == 1
+    assert line.attempts.blames == 1
 
 
 def test_a_server_that_lived_makes_its_losses_tries(scene):
@@ -176,7 +175,7 @@ def test_a_server_that_lived_makes_its_losses_tries(scene):
     scene.next()
 
     assert scene.freed == [line]
-    assert (line.losses, line.blames, line.spent) == (0, 0, 12)
+    assert (line.attempts.losses, line.attempts.spent) == (0, 12)
 
 
 def test_a_server_that_stays_away_is_replaced_after_five_minutes(scene):
