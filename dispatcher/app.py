@@ -39,10 +39,12 @@ from dispatcher.probing.governor import Governor
 from dispatcher.probing.look import Fleet
 from dispatcher.probing.probe import Probe
 from dispatcher.replies.upstream import Upstream
+from dispatcher.sending.attempt import Sender
 from dispatcher.sending.bodies import Bodies
 from dispatcher.sending.flight import Flight
 from dispatcher.sending.gate import Gate
 from dispatcher.sending.memory import Memory
+from dispatcher.sending.outcomes import Outcomes
 from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
 from dispatcher.upkeep.housekeeping import Duty, WorkAndUpkeep, duties, look_after
@@ -194,19 +196,6 @@ class Dispatcher:
         balancer = _balancer(settings, clock=clock)
         memory = _memory(settings, metrics)
         bodies = Bodies(blobs, memory)
-        self._flight = Flight(
-            upstream,
-            balancer,
-            bodies,
-            memory=memory,
-            retry=_retry_limits(settings),
-            gate=self._gate,
-            metrics=metrics,
-            clock=clock,
-            list_again=probe.list_again,
-        )
-        limits = _claim_limits(settings, self._holder)
-        self._pump = Pump(store, bodies, self._flight, memory=memory, limits=limits)
         self._settler = Settler(
             store,
             blobs,
@@ -215,20 +204,39 @@ class Dispatcher:
             metrics=metrics,
             flush_s=settings.flush_s,
             clock=clock,
-            on_settled=self._pump.settled,
         )
-        self._flight.outcomes.use(self._settler)
-        self._fleet = Fleet(
+        outcomes = Outcomes(self._settler, memory=memory, metrics=metrics)
+        sender = Sender(
+            upstream, balancer, bodies, outcomes=outcomes, clock=clock, list_again=probe.list_again
+        )
+        self._flight = Flight(
+            sender,
+            balancer,
+            outcomes,
+            memory=memory,
+            retry=_retry_limits(settings),
+            gate=self._gate,
+            metrics=metrics,
+            clock=clock,
+        )
+        limits = _claim_limits(settings, self._holder)
+        self._pump = Pump(
+            store, bodies, self._flight, settler=self._settler, memory=memory, limits=limits
+        )
+        self._fleet = self._new_fleet(upstream, probe, balancer)
+        self._conductor = self._new_conductor(store, blobs, probe)
+        self._duties = self._new_duties(blobs)
+
+    def _new_fleet(self, upstream: Upstream, probe: Probe, balancer: Balancer) -> Fleet:
+        return Fleet(
             probe,
             balancer,
             self._flight,
-            governor=Governor.start(bound=settings.max_in_flight),
-            canaries=Canaries(upstream, on_proven=self._flight.proven, metrics=metrics),
+            governor=Governor.start(bound=self._settings.max_in_flight),
+            canaries=Canaries(upstream, on_proven=self._flight.proven, metrics=self._metrics),
             gate=self._gate,
-            metrics=metrics,
+            metrics=self._metrics,
         )
-        self._conductor = self._new_conductor(store, blobs, probe)
-        self._duties = self._new_duties(blobs)
 
     def _new_duties(self, blobs: Blobs) -> Mapping[str, Duty]:
         return duties(

@@ -98,8 +98,6 @@ class Slot:
     """Why the line is taken away from there."""
     has_answer: bool = False
     """Nothing is left to be taken away."""
-    is_over: bool = False
-    """The line is there no more."""
 
 
 class News(msgspec.Struct, frozen=True):

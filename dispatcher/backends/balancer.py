@@ -105,7 +105,7 @@ class Balancer:
 
     def release(self, slot: Slot) -> None:
         """Take note that the line is there no more."""
-        backend, slot.is_over = slot.backend, True
+        backend = slot.backend
         backend.in_flight -= 1
         if slot.epoch == backend.circuit.epoch:
             backend.fresh -= 1

@@ -14,10 +14,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
-from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.attempts.held import ReadyLine, UnderWay
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
 from dispatcher.attempts.trials import Trials
@@ -25,7 +27,6 @@ from dispatcher.backends.backend import Backend, Slot
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
 from dispatcher.replies.policy import Counts
-from dispatcher.replies.upstream import Upstream
 from dispatcher.replies.verdict import (
     Answer,
     Failed,
@@ -38,7 +39,6 @@ from dispatcher.replies.verdict import (
 )
 
 from .attempt import Sender
-from .bodies import Bodies
 from .gate import Gate
 from .memory import Memory
 from .outcomes import Outcomes
@@ -50,35 +50,33 @@ log_of_lines = logging.getLogger(REQUESTS)
 _SOONEST_S = 0.01
 
 
+class _Send(NamedTuple):
+    """One line under way at one backend."""
+
+    line: ReadyLine
+    slot: Slot
+    under_way: UnderWay
+
+
 class Flight:
     """The lines ready and in flight. `wants_lines` is set when more could be sent than is ready."""
 
     def __init__(
         self,
-        upstream: Upstream,
+        sender: Sender,
         balancer: Balancer,
-        bodies: Bodies,
+        outcomes: Outcomes,
         *,
         memory: Memory,
         retry: RetryLimits,
         gate: Gate,
         metrics: Metrics,
         clock: Callable[[], float],
-        list_again: Callable[[str], None],
     ) -> None:
-        """Begin without lines. `list_again` is told whose list of models is not true any more."""
+        self._sender = sender
         self._balancer = balancer
+        self.outcomes = outcomes
         self._gate = gate
-        self._metrics = metrics
-        self.outcomes = Outcomes(metrics)
-        self._sender = Sender(
-            upstream,
-            balancer,
-            bodies,
-            outcomes=self.outcomes,
-            clock=clock,
-            list_again=list_again,
-        )
         self._memory = memory
         self._ready = Ready(balancer, memory)
         self.trials = Trials(
@@ -99,7 +97,7 @@ class Flight:
             on_due=self.dispatch,
             on_suspect=self.trials.add,
         )
-        self._tasks: dict[asyncio.Task[None], tuple[ReadyLine, Slot]] = {}
+        self._tasks: dict[asyncio.Task[None], _Send] = {}
         self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
@@ -116,7 +114,7 @@ class Flight:
 
     def in_flight_by_batch(self) -> dict[str, int]:
         """Count the requests in flight of each batch that has any."""
-        return Counter(line.held.batch.id for line, _ in self._tasks.values())
+        return Counter(send.line.held.batch.id for send in self._tasks.values())
 
     @property
     def room(self) -> int:
@@ -178,22 +176,10 @@ class Flight:
 
     def abort(self, backend: Backend) -> None:
         """Take the lines away from a backend that hangs: they are tried elsewhere."""
-        for task, (_, slot) in self._tasks.items():
+        for task, (_, slot, _) in self._tasks.items():
             if slot.backend is backend and slot.hung is None and not slot.has_answer:
                 slot.hung = backend.circuit.reason or "hangs"
                 task.cancel()
-
-    def drop(self, held: Held) -> None:
-        """Abort what is in flight of a slice that is lost: nothing of it can be settled."""
-        held.is_dropped = True
-        for task in held.tasks:
-            task.cancel()
-        held.forget_timers()
-
-    def leave(self, held: Held) -> None:
-        """Let what is in flight of this slice end in peace and send nothing more of it."""
-        held.is_leaving = True
-        held.forget_timers()
 
     async def drain(self, grace_s: float) -> None:
         """Send nothing more, wait up to `grace_s` for requests in flight, then abort the rest."""
@@ -248,31 +234,36 @@ class Flight:
     def _start(self, line: ReadyLine, slot: Slot) -> None:
         self._retrying.sent(line)
         self._memory.sent(line)
-        task = asyncio.get_running_loop().create_task(self._run(line, slot))
-        self._tasks[task] = line, slot
+        under_way = UnderWay(line.held, partial(self._land, line, slot))
+        task = asyncio.get_running_loop().create_task(self._run(line, slot, under_way))
+        self._tasks[task] = _Send(line, slot, under_way)
         line.held.tasks.add(task)
-        line.held.under_way += 1
         task.add_done_callback(self._ended)
 
-    async def _run(self, line: ReadyLine, slot: Slot) -> None:
+    async def _run(self, line: ReadyLine, slot: Slot, under_way: UnderWay) -> None:
         """Send the line once and see to what becomes of it.
 
         What is kept of it here ends in the same moment: it may be on its way again before its task is done.
         """
-        is_settled = False
-        try:
-            is_settled = await self._try(line, slot)
-        except Exception:
-            log_of_lines.exception("line %d of %s broke", line.index, line.held.batch.id)
-            self._retrying.take(line, our_fault())
-        finally:
-            self._land(line, slot, is_settled=is_settled)
+        with under_way:
+            try:
+                await self._try(line, slot)
+            except Exception:
+                log_of_lines.exception("line %d of %s broke", line.index, line.held.batch.id)
+                self._retrying.take(line, our_fault())
+
+    def _land(self, line: ReadyLine, slot: Slot) -> None:
+        """Give back what a send of this line took."""
+        self._balancer.release(slot)
+        self._memory.landed(line)
+        self.trials.undecided(line)  # unless it has ended already
+        if line.held.is_leaving:
+            self.wants_lines.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        line, slot = self._tasks.pop(task)
+        line, slot, under_way = self._tasks.pop(task)
         line.held.tasks.discard(task)
-        if not slot.is_over:
-            self._land(line, slot, is_settled=False)  # it was cancelled before it began
+        under_way.end()  # where it was cancelled before it began
         if task.cancelled() and slot.hung and line.held.may_send:
             self._return(line)  # it was not sent yet
         if not self._tasks:
@@ -280,74 +271,59 @@ class Flight:
         if self._soon is None:  # once for all lines that end in the same moment
             self._soon = asyncio.get_running_loop().call_soon(self._kick_now)
 
-    def _land(self, line: ReadyLine, slot: Slot, *, is_settled: bool) -> None:
-        self._balancer.release(slot)
-        self._memory.landed(line, is_done=is_settled)
-        self.trials.undecided(line)  # unless it has ended already
-        if not is_settled:
-            line.held.under_way -= 1  # else when it is durable
-            if line.held.is_leaving:
-                self.wants_lines.set()
-
     def _kick_now(self) -> None:
         self._soon = None
         self.dispatch()
 
-    async def _try(self, line: ReadyLine, slot: Slot) -> bool:
-        """Send the line once; tell whether its outcome was handed to the settler."""
+    async def _try(self, line: ReadyLine, slot: Slot) -> None:
+        """Send the line once, and hand it to whoever has it next."""
         if (spent_with := self._retrying.fails_with(line)) is not None:
             self._refusals.ended(line)
-            await self.outcomes.failed(line, spent_with)
-            return True
+            await self.outcomes.fail(line, spent_with)
+            return
         left_s = self._retrying.left_s(line)
         within_s = max(left_s, TOO_LATE_S)
         if left_s <= 0 or (made := await self._sender.send(line, slot, within_s)) is None:
-            return False  # its batch expires, or fails, in a moment
+            return  # its batch expires, or fails, in a moment
         verdict, seconds = made
         match verdict:
             case Succeeded(answer, usage):
                 self.trials.answered(line)
                 self._retrying.succeeded(line)
                 self._refusals.answered(line, slot)
-                await self.outcomes.succeeded(line, answer, usage)
+                await self.outcomes.succeed(line, answer, usage)
             case Failed(result, _):
                 self.trials.answered(line)
-                if not self._refusals.counts(line, verdict, slot):
-                    return False
-                await self.outcomes.failed(line, result)
+                if self._refusals.counts(line, verdict, slot):
+                    await self.outcomes.fail(line, result)
             case Retry():
-                return await self._retry(line, slot, verdict, seconds)
+                await self._retry(line, slot, verdict, seconds)
             case NoBackend():
                 self.trials.undecided(line)
                 self._return(line)
-                return False
-        return True
 
-    async def _retry(self, line: ReadyLine, slot: Slot, verdict: Retry, seconds: float) -> bool:
-        """Try it again later or, if that is over, settle it; tell which.
+    async def _retry(self, line: ReadyLine, slot: Slot, verdict: Retry, seconds: float) -> None:
+        """Try it again later or, if that is over, settle it.
 
         What a backend does that has to prove itself is no evidence against the line.
         """
         if self.trials.has_under_way(line) and verdict.policy.counts is Counts.LOSS:
             self.trials.lost(line, verdict, seconds)
-            return False
+            return
         self.trials.undecided(line)
         is_free = slot.backend.circuit.needs_proof
         if verdict.after_s and self._balancer.serving.has_other(slot.need, than=slot.backend.name):
             verdict = replace(verdict, after_s=None)  # only this backend asks for time
-        if self._retrying.take(
+        if not self._retrying.take(
             line, verdict, backend=slot.backend, seconds=seconds, is_free=is_free
         ):
-            return False
-        self._refusals.ended(line)
-        await self.outcomes.failed(line, verdict.result)
-        return True
+            self._refusals.ended(line)
+            await self.outcomes.fail(line, verdict.result)
 
     def _fail(self, line: ReadyLine, result: Answer | NoAnswer) -> None:
         """Settle a line that is not under way."""
         self._refusals.ended(line)
-        line.held.under_way += 1  # until it is durable
-        task = asyncio.get_running_loop().create_task(self.outcomes.failed(line, result))
+        task = asyncio.get_running_loop().create_task(self.outcomes.fail(line, result))
         self._failing.add(task)
         task.add_done_callback(self._failing.discard)
 

@@ -73,12 +73,12 @@ class Memory:
         self._unlist(line)
         self._in_flight += 1
 
-    def landed(self, line: ReadyLine, *, is_done: bool) -> None:
-        """Take note that a line is in flight no more; `is_done`: and will not be again."""
+    def landed(self, line: ReadyLine) -> None:
+        """Take note that a line is in flight no more."""
         self._in_flight -= 1
         if line.body is None:
             self._freed.set()
-        elif is_done or not line.held.may_send:
+        elif not line.held.may_send:
             self.free(line)
         else:
             self.lay_aside(line)

@@ -25,7 +25,7 @@ from .bodies import Bodies, Placed
 from .flight import Flight
 from .memory import Memory
 from .schedule import Schedule
-from .settle import Pending
+from .settle import Pending, Settler
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class Pump:
         bodies: Bodies,
         flight: Flight,
         *,
+        settler: Settler,
         memory: Memory,
         limits: ClaimLimits,
     ) -> None:
@@ -72,6 +73,7 @@ class Pump:
         self._refused: set[int] = set()  # by the store: there may be more to claim
         self._is_unsure = False
         self._slice_bytes: dict[int, int] = {}  # of batches with long lines: of one slice, so far
+        settler.subscribe(self._note_settled)
 
     @property
     def broken(self) -> dict[int, str]:
@@ -90,7 +92,7 @@ class Pump:
         """Send nothing more of this batch; what is in flight ends in peace, the rest is given back."""
         self._forget(seq)
         for held in self._held_of(seq):
-            self._flight.leave(held)
+            held.leave()
             self._leaving[held.key] = held
             self._flight.wants_lines.set()
 
@@ -163,15 +165,15 @@ class Pump:
             await self._renew()
             self._ask_for_all()
 
-    def settled(self, group: Sequence[Pending]) -> None:
-        """Take note that these lines are durable (called by the settler)."""
+    def _note_settled(self, group: Sequence[Pending]) -> None:
+        """Take note that these lines are durable."""
         touched: set[int] = set()
         for batch, lease, _ in group:
             held = self._held.get((batch.seq, lease.slice.first))
             if held is None or held.lease.token != lease.token:
                 continue
             held.left -= 1
-            held.under_way -= 1
+            held.settling -= 1
             self._held_lines[batch.seq] -= 1
             touched.add(batch.seq)
             if held.left == 0:
@@ -207,7 +209,7 @@ class Pump:
     async def _let_go(self) -> None:
         """Give back what nothing more is sent of, and what is leased to us and not in our hands."""
         try:
-            await self._release([h for h in self._leaving.values() if not h.under_way])
+            await self._release([h for h in self._leaving.values() if h.is_quiet])
             if self._is_unsure:
                 await self._give_back_unknown()
         except StoreUnavailable as exc:
@@ -239,7 +241,7 @@ class Pump:
         self._remove(held)
         # The store may still have it as ours, and for us our own leases never lapse.
         self._is_unsure = True
-        self._flight.drop(held)
+        held.drop()
         self._flight.wants_lines.set()
 
     # -- claiming

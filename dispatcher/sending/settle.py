@@ -46,7 +46,6 @@ class Settler:
         metrics: Metrics,
         flush_s: float,
         clock: Callable[[], float],
-        on_settled: Callable[[Sequence[Pending]], None],
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -55,13 +54,17 @@ class Settler:
         self._metrics = metrics
         self._flush_s = flush_s
         self._clock = clock
-        self._on_settled = on_settled
+        self._subscribers: list[Callable[[Sequence[Pending]], None]] = []
         self._pending: list[Pending] = []
         self._pending_bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._stopping = False
+
+    def subscribe(self, tell: Callable[[Sequence[Pending]], None]) -> None:
+        """Have `tell` called with each group that has become durable."""
+        self._subscribers.append(tell)
 
     async def put(self, batch: Batch, lease: Lease, outcome: Outcome) -> None:
         """Queue one finished line; waits while the queue is full."""
@@ -120,7 +123,8 @@ class Settler:
             else:
                 if not self._pending:  # else it comes first: a claim could take its slices anew
                     self._gate.open(Cause.STORAGE)
-                self._on_settled(group)
+                for tell in self._subscribers:
+                    tell(group)
                 return
 
     async def _store_group(

@@ -43,7 +43,8 @@ def test_what_is_read_ahead_takes_its_bytes_until_it_is_done():
     memory.sent(one)
     assert (memory.held_bytes, memory.free_bytes) == (70, 30)
 
-    memory.landed(one, is_done=True)
+    memory.free(one)
+    memory.landed(one)
 
     assert (memory.held_bytes, one.body, two.body) == (40, None, b"x" * 40)
 
@@ -105,7 +106,8 @@ async def test_lines_wait_for_room_in_turn():
     assert not large.done()
     assert not small.done()
 
-    memory.landed(flying, is_done=True)
+    memory.free(flying)
+    memory.landed(flying)
     await asyncio.gather(large, small)
 
     assert memory.held_bytes == 90
@@ -137,8 +139,9 @@ def test_room_is_kept_for_answers_of_the_size_that_came_lately():
     assert memory.may_send
     memory.sent(two)
     assert not memory.may_send
-    memory.landed(one, is_done=True)
-    memory.landed(two, is_done=True)
+    for line in (one, two):
+        memory.free(line)
+        memory.landed(line)
     assert memory.may_send
     assert three.body
 
@@ -153,7 +156,7 @@ def test_what_was_dropped_is_forgotten():
     memory.free_all(of)
     assert memory.held_bytes == 10
 
-    memory.landed(one, is_done=False)
+    memory.landed(one)
 
     assert (memory.held_bytes, memory.free_bytes) == (0, 100)
     assert two.body is None

@@ -50,8 +50,8 @@ def make_settler(store, clock):
             metrics=Metrics(),
             flush_s=0.01,
             clock=clock,
-            on_settled=settled.extend,
         )
+        settler.subscribe(settled.extend)
         return settler, gate, settled
 
     return make
@@ -163,11 +163,7 @@ async def test_dispatch_goes_on_only_once_all_that_waited_is_stored(
     settler, gate, settled = make_settler(disk)
     opened = []
 
-    def on_settled(group):
-        settled.extend(group)
-        opened.append(gate.is_open)
-
-    settler._on_settled = on_settled
+    settler.subscribe(lambda _: opened.append(gate.is_open))
     batch = await make_batch(lines=4)
     (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
