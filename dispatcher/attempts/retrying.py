@@ -23,7 +23,6 @@ from dispatcher.replies.verdict import Answer, NoAnswer, Retry
 from .budget import Budget
 from .held import ReadyLine
 from .pending_loss import PendingLoss
-from .poison import LOSSES
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
 TOO_LATE_S = 1.0
@@ -84,7 +83,7 @@ class _Account:
 
 
 class Retrying:
-    """The lines that wait for their retry. `on_ripe` is called when one may be sent again."""
+    """The lines that wait for their retry. `on_due` is called when one may be sent again."""
 
     def __init__(
         self,
@@ -101,11 +100,11 @@ class Retrying:
         self._clock = clock
         self._looks = looks
         self._pending_losses: list[tuple[PendingLoss, ReadyLine]] = []
-        self._on_ripe = on_due
+        self._on_due = on_due
         self._on_suspect = on_suspect
         self._accounts: dict[str, _Account] = {}
         self._short: dict[str, _Account] = {}  # those of them that lines wait for
-        self._ripe: deque[ReadyLine] = deque()
+        self._due: deque[ReadyLine] = deque()
         self._timers: set[asyncio.TimerHandle] = set()
 
     def fails_with(self, line: ReadyLine) -> Answer | NoAnswer | None:
@@ -162,11 +161,11 @@ class Retrying:
         now = time.monotonic()
         for batch_id, account in list(self._short.items()):
             while account.waiting and account.budget.take(now):
-                self._ripe.append(account.waiting.popleft())
+                self._due.append(account.waiting.popleft())
             if not account.waiting:
                 del self._short[batch_id]
-        while self._ripe:
-            yield self._ripe.popleft()
+        while self._due:
+            yield self._due.popleft()
 
     def next_for_idle_place(self) -> ReadyLine | None:
         """Return a line that cannot afford its retry, to be sent where nobody else wants the place."""
@@ -190,7 +189,7 @@ class Retrying:
         self._timers = {timer for timer in self._timers if not timer.cancelled()}
         self._metrics.retries_waiting.labels("back_off").set(len(self._timers))
         self._metrics.retries_waiting.labels("budget").set(waiting)
-        self._metrics.retries_waiting.labels("trial").set(suspects)
+        self._metrics.retries_waiting.labels("quarantine").set(suspects)
 
     def _back_off(
         self, line: ReadyLine, delay_s: float, loss: PendingLoss | None, *, is_costly: bool
@@ -204,8 +203,8 @@ class Retrying:
                 self._pending_losses.append((loss, line))
                 self.look_after_losses()
             else:
-                self._ripen(line, is_costly=is_costly)
-            self._on_ripe()
+                self._let_go_on(line, is_costly=is_costly)
+            self._on_due()
 
         timer = asyncio.get_running_loop().call_later(delay_s, again)
         timers.add(timer)
@@ -222,18 +221,18 @@ class Retrying:
                 self._pending_losses.append((loss, line))
                 continue
             line.attempts = line.attempts.lose() if has_died else line.attempts.survive()
-            self._ripen(line, is_costly=not has_died)
+            self._let_go_on(line, is_costly=not has_died)
 
-    def _ripen(self, line: ReadyLine, *, is_costly: bool) -> None:
+    def _let_go_on(self, line: ReadyLine, *, is_costly: bool) -> None:
         """Let a line that has waited go on, to where it belongs."""
-        if line.attempts.losses >= LOSSES:
+        if line.attempts.is_suspect:
             self._on_suspect(line)
         elif is_costly and not self._account(line).budget.take(time.monotonic()):
             self._metrics.retries_held_back.inc()
             self._account(line).waiting.append(line)
             self._short[line.held.batch.id] = self._account(line)
         else:
-            self._ripe.append(line)
+            self._due.append(line)
 
     def _account(self, line: ReadyLine) -> _Account:
         batch_id = line.held.batch.id

@@ -20,9 +20,9 @@ from typing import NamedTuple
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.held import ReadyLine, UnderWay
+from dispatcher.attempts.isolated import IsolatedAttempts
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
-from dispatcher.attempts.trials import Trials
 from dispatcher.backends.backend import Backend, Slot
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
@@ -79,7 +79,7 @@ class Flight:
         self._gate = gate
         self._memory = memory
         self._ready = Ready(balancer, memory)
-        self.trials = Trials(
+        self.isolated = IsolatedAttempts(
             balancer,
             metrics=metrics,
             need_of=self._ready.need,
@@ -95,7 +95,7 @@ class Flight:
             clock=clock,
             looks=lambda: balancer.looks,
             on_due=self.dispatch,
-            on_suspect=self.trials.add,
+            on_suspect=self.isolated.add,
         )
         self._tasks: dict[asyncio.Task[None], _Send] = {}
         self._failing: set[asyncio.Task[None]] = set()
@@ -129,7 +129,7 @@ class Flight:
         self._balancer.set_limit(limit)
         self._retrying.look_after_losses()
         self._refusals.release()
-        self._retrying.measure(suspects=len(self.trials))
+        self._retrying.measure(suspects=len(self.isolated))
         self.dispatch()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
@@ -151,7 +151,7 @@ class Flight:
         for line in self._retrying.due():
             self._ready.add_first(line)
         if self._may_send():
-            for line, slot in self.trials.next(at_most=self.limit - len(self._tasks)):
+            for line, slot in self.isolated.next(at_most=self.limit - len(self._tasks)):
                 self._start(line, slot)
         while self._may_send() and (found := self._next()) is not None:
             self._start(*found)
@@ -256,7 +256,7 @@ class Flight:
         """Give back what a send of this line took."""
         self._balancer.release(slot)
         self._memory.landed(line)
-        self.trials.undecided(line)  # unless it has ended already
+        self.isolated.release(line)  # unless it has ended already
         if line.held.is_leaving:
             self.wants_lines.set()
 
@@ -288,18 +288,18 @@ class Flight:
         verdict, seconds = made
         match verdict:
             case Succeeded(answer, usage):
-                self.trials.answered(line)
+                self.isolated.record_answer(line)
                 self._retrying.succeeded(line)
                 self._refusals.answered(line, slot)
                 await self.outcomes.succeed(line, answer, usage)
             case Failed(result, _):
-                self.trials.answered(line)
+                self.isolated.record_answer(line)
                 if self._refusals.counts(line, verdict, slot):
                     await self.outcomes.fail(line, result)
             case Retry():
                 await self._retry(line, slot, verdict, seconds)
             case NoBackend():
-                self.trials.undecided(line)
+                self.isolated.release(line)
                 self._return(line)
 
     async def _retry(self, line: ReadyLine, slot: Slot, verdict: Retry, seconds: float) -> None:
@@ -307,10 +307,10 @@ class Flight:
 
         What a backend does that has to prove itself is no evidence against the line.
         """
-        if self.trials.has_under_way(line) and verdict.policy.counts is Counts.LOSS:
-            self.trials.lost(line, verdict, seconds)
+        if self.isolated.has_under_way(line) and verdict.policy.counts is Counts.LOSS:
+            self.isolated.record_loss(line, verdict, seconds)
             return
-        self.trials.undecided(line)
+        self.isolated.release(line)
         is_free = slot.backend.circuit.needs_proof
         if verdict.after_s and self._balancer.serving.has_other(slot.need, than=slot.backend.name):
             verdict = replace(verdict, after_s=None)  # only this backend asks for time
@@ -329,7 +329,7 @@ class Flight:
 
     def _return(self, line: ReadyLine) -> None:
         """Put a line back that nobody took."""
-        if self.trials.wants(line):
-            self.trials.add(line)
+        if line.attempts.is_suspect:
+            self.isolated.add(line)
         else:
             self._ready.add_first(line)

@@ -1,9 +1,9 @@
-"""Trials of suspects: one group at a time in the whole fleet, with a model server to itself.
+"""Isolated attempts: the quarantine's groups, one at a time in the whole fleet, each with a server to itself.
 
     suspects ─► a server is reserved ─► what it has in flight ends ─► the group is sent ─► …the next
-The other servers go on meanwhile; where there is only one, everything else waits. Who is tried next and who
-is to blame is `poison`'s decision. A suspect runs alone, so that it cannot kill a second server: trials
-are all made on one server, and wait for it when it is down. A server that lost a line that was alone with
+The other servers go on meanwhile; where there is only one, everything else waits. Who is sent next and who
+is to blame is `quarantine`'s decision. A suspect runs alone, so that it cannot kill a second server: all
+groups are sent to one server, and wait for it when it is down. A server that lost a line that was alone with
 it, and is seen alive right after, did not die: such a line is no suspect, and its losses count as attempts.
 """
 
@@ -20,14 +20,14 @@ from dispatcher.replies.verdict import NoAnswer, Retry
 
 from .held import ReadyLine
 from .pending_loss import PendingLoss
-from .poison import LOSSES, Suspects
+from .quarantine import Quarantine
 
 _PATIENCE_S = 300.0
-"""A server that died in a trial is waited for so long before another one is risked."""
+"""A server that died under a group is waited for so long before another one is risked."""
 
 
-class Trials:
-    """The suspects, and the server that is reserved for them."""
+class IsolatedAttempts:
+    """The attempts at the suspects, and the server that is reserved for them."""
 
     def __init__(
         self,
@@ -46,37 +46,33 @@ class Trials:
         self._on_free = on_free
         self._on_failed = on_failed
         self._pending_loss: tuple[ReadyLine, PendingLoss] | None = None
-        self._suspects: Suspects[ReadyLine] = Suspects()
+        self._quarantine: Quarantine[ReadyLine] = Quarantine()
         self._backend: Backend | None = None
         self._last: Backend | None = None
         self._usable_at = 0.0
 
     def __len__(self) -> int:
-        """How many lines are kept apart."""
-        return len(self._suspects)
+        """How many suspects there are."""
+        return len(self._quarantine)
 
     @property
     def server(self) -> str | None:
-        """The server reserved for trials at present."""
+        """The server reserved for them at present."""
         return None if self._backend is None else self._backend.name
 
-    def wants(self, line: ReadyLine) -> bool:
-        """Whether a line is to be tried apart."""
-        return line.attempts.losses >= LOSSES
-
     def has_under_way(self, line: ReadyLine) -> bool:
-        """Whether this line is on trial now: its end is told here."""
+        """Whether the attempt of this line that is under way is an isolated one: its end is told here."""
         is_pending = self._pending_loss is not None and self._pending_loss[0] is line
-        return self._suspects.has_on_trial(line) and not is_pending
+        return self._quarantine.has_isolated(line) and not is_pending
 
     def add(self, line: ReadyLine) -> None:
-        """Keep a line apart until it was tried."""
-        self._suspects.add(line)
+        """Keep a suspect apart until it is known what it does."""
+        self._quarantine.add(line)
 
     def next(self, *, at_most: int) -> list[tuple[ReadyLine, Slot]]:
-        """Begin the next trial if its time has come: lines, each with its place."""
+        """Isolate the next group if its time has come: lines, each with its place."""
         self._resolve()
-        if self._suspects.is_on_trial:
+        if self._quarantine.is_busy:
             return []
         first = self._first()
         backend = None if first is None else self._choose(self._need_of(first))
@@ -86,35 +82,35 @@ class Trials:
         room = min(at_most, self._balancer.room_at(backend))
         if room <= 0:
             return []
-        self._suspects.keep_only(_is_wanted)
+        self._quarantine.keep_only(_is_wanted)
         now = self._monotonic()
-        group = self._suspects.pick(
+        group = self._quarantine.isolate(
             at_most=room,
             may=lambda line: self._balancer.serving.may_take(backend, self._need_of(line), now),
         )
         return [(line, self._balancer.place_at(backend, self._need_of(line))) for line in group]
 
-    # -- how a line on trial ended
+    # -- how an isolated attempt ended
 
-    def answered(self, line: ReadyLine) -> None:
-        """A server lived through it."""
+    def record_answer(self, line: ReadyLine) -> None:
+        """Take in that a server lived through a line; harmless if its attempt was no isolated one."""
         if self._ends(line, "answered"):
-            self._suspects.answered(line, self._monotonic())
+            self._quarantine.clear(line, self._monotonic())
 
-    def undecided(self, line: ReadyLine) -> None:
-        """It was neither answered nor lost."""
+    def release(self, line: ReadyLine) -> None:
+        """Take in that a line was neither answered nor lost; harmless if its end is known."""
         if self._ends(line, "undecided"):
-            self._suspects.undecided(line)
+            self._quarantine.release(line)
 
-    def lost(self, line: ReadyLine, verdict: Retry, seconds: float) -> None:
-        """Take in that a line on trial was lost."""
-        was_on_trial = self._ends(line, "lost")
-        assert was_on_trial, "only a line on trial is told of here"
-        assert self._backend is not None, "it stays reserved while a group is on trial"
+    def record_loss(self, line: ReadyLine, verdict: Retry, seconds: float) -> None:
+        """Take in that a line was lost after so many `seconds`."""
+        is_isolated = self._ends(line, "lost")
+        assert is_isolated, "only an isolated attempt is told of here"
+        assert self._backend is not None, "it stays reserved while a group is isolated"
         charged = line.attempts.charge(verdict, backend=self._backend, seconds=seconds)
         line.attempts = charged.lose()
-        if not self._suspects.is_single:
-            self._suspects.lost(line, self._monotonic())
+        if not self._quarantine.is_single:
+            self._quarantine.record_loss(line, self._monotonic())
         else:
             at, looks, is_sure = self._monotonic(), self._balancer.looks, verdict.policy.is_sure
             self._pending_loss = line, PendingLoss(self._backend, at, looks, is_sure)
@@ -126,20 +122,21 @@ class Trials:
         line, loss = self._pending_loss
         has_died = loss.has_died(looks=self._balancer.looks)
         if not line.held.may_send:
-            self._suspects.undecided(line)
+            self._quarantine.release(line)
         elif has_died:
             self._blame(line)
         elif has_died is not None:
-            self._suspects.undecided(line)
-            self._free(line)
+            self._quarantine.release(line)
+            line.attempts = line.attempts.forgive()
+            self._on_free(line)
         else:
             return
         self._pending_loss = None
 
     def _blame(self, line: ReadyLine) -> None:
-        if not self._suspects.lost(line, self._monotonic()):
+        if not self._quarantine.record_loss(line, self._monotonic()):
             return
-        self._metrics.condemned.inc()
+        self._metrics.poisoned.inc()
         times, alone = line.attempts.losses, line.attempts.blames
         message = (
             f"Each of the {times} times that this request was sent, the model server died or hung "
@@ -147,27 +144,23 @@ class Trials:
         )
         self._on_failed(line, NoAnswer("backend_killed", message))
 
-    def _free(self, line: ReadyLine) -> None:
-        line.attempts = line.attempts.forgive()
-        self._on_free(line)
-
     def _first(self) -> ReadyLine | None:
-        first = self._suspects.first()
+        first = self._quarantine.first()
         if first is None or _is_wanted(first):
             return first
-        self._suspects.keep_only(_is_wanted)
-        return self._suspects.first()
+        self._quarantine.keep_only(_is_wanted)
+        return self._quarantine.first()
 
     def _ends(self, line: ReadyLine, how: str) -> bool:
-        was_on_trial = self.has_under_way(line)
-        if was_on_trial:
-            self._metrics.trials.labels(how).inc()
-        return was_on_trial
+        is_isolated = self.has_under_way(line)
+        if is_isolated:
+            self._metrics.isolated_attempts.labels(how).inc()
+        return is_isolated
 
     # -- where
 
     def _choose(self, need: Need) -> Backend | None:
-        """Return where to try such lines: where the last were, or where there is least to end."""
+        """Return where to send such lines: where the last were, or where there is least to end."""
         now = self._monotonic()
         can = [b for b in self._balancer.backends if self._balancer.serving.may_take(b, need, now)]
         usable = [backend for backend in can if self._balancer.is_usable(backend)]
