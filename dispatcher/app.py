@@ -233,7 +233,9 @@ class Dispatcher:
             balancer,
             self._flight,
             governor=Governor.start(bound=self._settings.max_in_flight),
-            canaries=Canaries(upstream, on_proven=self._flight.proven, metrics=self._metrics),
+            canaries=Canaries(
+                upstream, on_proven=self._flight.record_canary, metrics=self._metrics
+            ),
             gate=self._gate,
             metrics=self._metrics,
         )

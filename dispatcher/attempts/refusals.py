@@ -38,11 +38,11 @@ class Refusals:
         self._on_failed = on_failed
         self._opinions: Opinions[ReadyLine] = Opinions()
 
-    def counts(self, line: ReadyLine, verdict: Failed, slot: Slot) -> bool:
+    def record_refusal(self, line: ReadyLine, verdict: Failed, slot: Slot) -> bool:
         """Take in a refusal; tell whether the line fails for it now."""
         name, before = slot.backend.name, line.attempts.refusals
         kind = Kind(line.held.batch.id, signature(verdict.result))
-        opinion = self._opinions.refused(
+        opinion = self._opinions.record_refusal(
             line,
             kind,
             by=name,
@@ -58,12 +58,12 @@ class Refusals:
         self.release()
         return opinion is Opinion.COUNTS
 
-    def answered(self, line: ReadyLine, slot: Slot) -> None:
+    def record_answer(self, line: ReadyLine, slot: Slot) -> None:
         """Take in that a backend answered a line: whoever refused it may have been wrong."""
         before = line.attempts.refusals
         if self._opinions.is_idle and not before:
             return
-        odd = self._opinions.answered(slot.backend.name, line, before)
+        odd = self._opinions.record_answer(slot.backend.name, line, before)
         if before:
             self._metrics.second_opinions.labels("differed").inc()
         for backend in self._balancer.backends:
@@ -74,8 +74,8 @@ class Refusals:
                 )
         self.release()
 
-    def ended(self, line: ReadyLine) -> None:
-        """Take note that a line has ended in yet another way."""
+    def withdraw(self, line: ReadyLine) -> None:
+        """Forget a line that has ended in yet another way."""
         self._opinions.forget(line, line.attempts.refusals)
 
     def release(self) -> None:

@@ -146,13 +146,13 @@ class Retrying:
             self._back_off(line, then.delay_s, loss, is_costly=is_costly)
         return True
 
-    def sent(self, line: ReadyLine) -> None:
-        """Take note that a line is being sent: first attempts earn what retries spend."""
+    def record_send(self, line: ReadyLine) -> None:
+        """Take in that a line is being sent: first attempts earn what retries spend."""
         if not line.attempts.count:
             self._account(line).budget.earn()
 
-    def succeeded(self, line: ReadyLine) -> None:
-        """Take note that a line was answered well: a retry was worth its token, and returns it."""
+    def record_answer(self, line: ReadyLine) -> None:
+        """Take in that a line was answered well: a retry was worth its token, and returns it."""
         if line.attempts.count:
             self._account(line).budget.earn(1)
 

@@ -136,8 +136,8 @@ class Flight:
         """Take lines that are to be sent; `dispatch` sends them."""
         self._ready.add(lines)
 
-    def claimed(self, *, is_all: bool) -> None:
-        """Take note whether there is nothing left to claim: then retries may have idle places."""
+    def record_claim(self, *, is_all: bool) -> None:
+        """Take in whether there is nothing left to claim: then retries may have idle places."""
         self._is_all = is_all
         self._send_ready()
 
@@ -169,7 +169,7 @@ class Flight:
         """Say of which batches (by id) lines wait that no backend in service takes, and why."""
         return self._ready.waiting()
 
-    def proven(self, backend: Backend, fault: str | None) -> None:
+    def record_canary(self, backend: Backend, fault: str | None) -> None:
         """Take in that a canary was answered by a backend that has to prove itself, or why it was not."""
         self._balancer.proven(backend, fault)
         self.dispatch()
@@ -220,7 +220,7 @@ class Flight:
         return has_room and not self._is_draining and self._gate.may_try
 
     def _come_back(self) -> None:
-        """Kick again when an open circuit may be tried, if lines wait for that."""
+        """Dispatch again when an open circuit may be tried, if lines wait for that."""
         if self._again is not None or not self._ready or not self._may_send():
             return
         if (delay_s := self._balancer.opens_in_s()) is not None:
@@ -232,13 +232,13 @@ class Flight:
         self.dispatch()
 
     def _start(self, line: ReadyLine, slot: Slot) -> None:
-        self._retrying.sent(line)
-        self._memory.sent(line)
+        self._retrying.record_send(line)
+        self._memory.pin(line)
         under_way = UnderWay(line.held, partial(self._land, line, slot))
         task = asyncio.get_running_loop().create_task(self._run(line, slot, under_way))
         self._tasks[task] = _Send(line, slot, under_way)
         line.held.tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._end)
 
     async def _run(self, line: ReadyLine, slot: Slot, under_way: UnderWay) -> None:
         """Send the line once and see to what becomes of it.
@@ -247,7 +247,7 @@ class Flight:
         """
         with under_way:
             try:
-                await self._try(line, slot)
+                await self._attempt(line, slot)
             except Exception:
                 log_of_lines.exception("line %d of %s broke", line.index, line.held.batch.id)
                 self._retrying.take(line, our_fault())
@@ -255,12 +255,12 @@ class Flight:
     def _land(self, line: ReadyLine, slot: Slot) -> None:
         """Give back what a send of this line took."""
         self._balancer.release(slot)
-        self._memory.landed(line)
+        self._memory.unpin(line)
         self.isolated.release(line)  # unless it has ended already
         if line.held.is_leaving:
             self.wants_lines.set()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         line, slot, under_way = self._tasks.pop(task)
         line.held.tasks.discard(task)
         under_way.end()  # where it was cancelled before it began
@@ -269,16 +269,16 @@ class Flight:
         if not self._tasks:
             self._idle.set()
         if self._soon is None:  # once for all lines that end in the same moment
-            self._soon = asyncio.get_running_loop().call_soon(self._kick_now)
+            self._soon = asyncio.get_running_loop().call_soon(self._dispatch_now)
 
-    def _kick_now(self) -> None:
+    def _dispatch_now(self) -> None:
         self._soon = None
         self.dispatch()
 
-    async def _try(self, line: ReadyLine, slot: Slot) -> None:
+    async def _attempt(self, line: ReadyLine, slot: Slot) -> None:
         """Send the line once, and hand it to whoever has it next."""
         if (spent_with := self._retrying.fails_with(line)) is not None:
-            self._refusals.ended(line)
+            self._refusals.withdraw(line)
             await self.outcomes.fail(line, spent_with)
             return
         left_s = self._retrying.left_s(line)
@@ -289,12 +289,12 @@ class Flight:
         match verdict:
             case Succeeded(answer, usage):
                 self.isolated.record_answer(line)
-                self._retrying.succeeded(line)
-                self._refusals.answered(line, slot)
+                self._retrying.record_answer(line)
+                self._refusals.record_answer(line, slot)
                 await self.outcomes.succeed(line, answer, usage)
             case Failed(result, _):
                 self.isolated.record_answer(line)
-                if self._refusals.counts(line, verdict, slot):
+                if self._refusals.record_refusal(line, verdict, slot):
                     await self.outcomes.fail(line, result)
             case Retry():
                 await self._retry(line, slot, verdict, seconds)
@@ -317,12 +317,12 @@ class Flight:
         if not self._retrying.take(
             line, verdict, backend=slot.backend, seconds=seconds, is_free=is_free
         ):
-            self._refusals.ended(line)
+            self._refusals.withdraw(line)
             await self.outcomes.fail(line, verdict.result)
 
     def _fail(self, line: ReadyLine, result: Answer | NoAnswer) -> None:
         """Settle a line that is not under way."""
-        self._refusals.ended(line)
+        self._refusals.withdraw(line)
         task = asyncio.get_running_loop().create_task(self.outcomes.fail(line, result))
         self._failing.add(task)
         task.add_done_callback(self._failing.discard)

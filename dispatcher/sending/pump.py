@@ -107,7 +107,7 @@ class Pump:
 
     def look(self) -> None:
         """Try again what the store refused; `flight` sends what time has brought."""
-        self._schedule.most_held = max(_MOST_HELD, 2 * self._flight.limit)
+        self._schedule.set_most_held(max(_MOST_HELD, 2 * self._flight.limit))
         refused, self._refused = self._refused, set()
         for seq in refused:
             self._ask_for(seq)
@@ -148,7 +148,7 @@ class Pump:
             wants_lines.clear()
             await self._let_go()
             while picked := self._pick():
-                self._flight.claimed(is_all=False)  # retries wait, however slow the claim
+                self._flight.record_claim(is_all=False)  # retries wait, however slow the claim
                 try:
                     await self._claim(picked)
                 except StoreUnavailable as exc:
@@ -156,7 +156,7 @@ class Pump:
                     for batch, _ in picked:
                         self._schedule.remove(batch.seq)
                         self._refused.add(batch.seq)
-            self._flight.claimed(is_all=self._flight.room > 0 and not self._may_claim_more())
+            self._flight.record_claim(is_all=self._flight.room > 0 and not self._may_claim_more())
 
     async def keep_leases(self) -> None:
         """Renew the leases held, drop those lost, look for those that others lost; never returns."""

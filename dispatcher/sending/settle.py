@@ -68,7 +68,7 @@ class Settler:
 
     async def put(self, batch: Batch, lease: Lease, outcome: Outcome) -> None:
         """Queue one finished line; waits while the queue is full."""
-        self._memory.answered(len(outcome.record))
+        self._memory.take_answer(len(outcome.record))
         try:
             while not self._room.is_set():
                 await self._room.wait()
