@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import dispatcher
 from dispatcher.attempts.line_history import Attempts
 from dispatcher.attempts.opinions import Kind
 from dispatcher.backends.backend import Backend
@@ -73,3 +77,18 @@ def test_whoever_refused_it_is_avoided_whatever_happens_elsewhere():
 def test_a_fault_of_our_own_leaves_what_is_avoided():
     """It was at no backend."""
     assert Attempts(avoid=HERE).charge(Retry(RESULT, Reason.OUR_FAULT)).avoid is HERE
+
+
+def test_only_this_room_replaces_the_record():
+    """Whoever else knows a line reads its history."""
+    rooms = Path(dispatcher.__file__).parent
+    writers = {
+        path.relative_to(rooms).parts[0]
+        for path in rooms.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "attempts"
+        and isinstance(node.ctx, ast.Store)
+    }
+
+    assert writers == {"attempts"}
