@@ -63,8 +63,16 @@ class System:
         return process.wait(60)
 
     def stop(self):
+        """Let the processes finish what they have in hand, as an operator does."""
+        self._end(signal.SIGTERM)
+
+    def end(self):
+        """Kill what still runs, where nobody asks any more how it ends."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number):
         for process in self.processes.values():
-            process.terminate()
+            process.send_signal(number)
         for process in self.processes.values():
             process.wait(60)
 

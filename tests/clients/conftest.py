@@ -83,7 +83,7 @@ def running(nginx, model_server, folder, **settings):
         system.wait_ready()
         yield system
     finally:
-        system.stop()
+        system.end()
 
 
 @pytest.fixture(scope="session")
