@@ -6,13 +6,15 @@ Pure. A notice says what is wrong, since when, and what it means for the reader'
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batchline import figures
 from batchline.failing import is_failing
 from batchline.model import BackendStatus, Batch, FleetReport, Overview
 from batchline.outliers import outliers
+
+from .keys import Figures, merged, under
 
 _OUT_AFTER_S = 10
 """A backend that is taken out and tried again within seconds is no news."""
@@ -23,9 +25,8 @@ _LOW_DISK_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class BackendRow:
-    """One line of the backends panel; its figures are under `key`."""
+    """One line of the backends panel; its figures are under `srv` and its place."""
 
-    key: str
     name: str
     is_alive: bool
     has_cache: bool
@@ -44,6 +45,7 @@ class Backends:
     rows: Sequence[BackendRow]
     is_known: bool
     is_old: bool
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """The worst three, without their running times (those are figures), and how many more."""
+    """The worst three as tone and icon (their words are figures), and how many more."""
 
-    shown: Sequence[tuple[str, str, str]]
+    shown: Sequence[tuple[str, str]]
     more: int
+    figures: Figures = field(repr=False)
 
 
 class Halt(StrEnum):
@@ -88,41 +91,70 @@ def halt(seen: Overview, *, now: float) -> Halt | None:
     return Halt.NO_BACKEND if report.backends and not report.alive else None
 
 
-def backends(report: FleetReport | None, *, now: float, out: dict[str, str]) -> Backends:
-    """Describe the backends and write their figures to `out`."""
+def backends(report: FleetReport | None, *, now: float) -> Backends:
+    """Describe the backends, in the order of the report."""
+    total = len(report.backends) if report else 0
+    head = {"srv.head": f"{report.alive} of {total} answering" if report and total else ""}
     if report is None:
-        out["srv.head"] = ""
-        return Backends((), is_known=False, is_old=False)
-    total = len(report.backends)
-    out["srv.head"] = f"{report.alive} of {total} answering" if total else ""
-    rows = tuple(_row(f"srv.{i}", b, now=now, out=out) for i, b in enumerate(report.backends))
-    is_old = report.silent_s(now=now) is not None
-    return Backends(rows, is_known=True, is_old=is_old)
+        return Backends((), is_known=False, is_old=False, figures=head)
+    return Backends(
+        tuple(_row(backend) for backend in report.backends),
+        is_known=True,
+        is_old=report.silent_s(now=now) is not None,
+        figures=merged(
+            [
+                head,
+                *(under(f"srv.{i}", _load(b, now=now)) for i, b in enumerate(report.backends)),
+            ]
+        ),
+    )
 
 
-def _row(key: str, backend: BackendStatus, *, now: float, out: dict[str, str]) -> BackendRow:
-    has_cache = backend.alive and backend.kv_cache_ratio is not None
-    out[f"{key}.run"] = figures.count(backend.running)
-    out[f"{key}.wait"] = figures.count(backend.waiting)
-    out[f"{key}.tok"] = figures.rate(backend.output_tokens_per_s)
-    out[f"{key}.fly"] = plural(backend.in_flight, "line")
-    out[f"{key}.down"] = spell(now - backend.since)
-    out[f"{key}.out"] = spell(now - backend.circuit_since)
-    if has_cache:
-        ratio = min(1.0, max(0.0, backend.kv_cache_ratio or 0.0))
-        out[f"{key}.kv"] = f"{ratio * 100:.0f} %"
-        out[f"{key}.kvw"] = f"{ratio * 100:.1f}%"
-        out[f"{key}.kvsay"] = f"KV cache {ratio * 100:.0f} percent used"
+def _load(backend: BackendStatus, *, now: float) -> Figures:
+    load = {
+        "run": figures.count(backend.running),
+        "wait": figures.count(backend.waiting),
+        "tok": figures.rate(backend.output_tokens_per_s),
+        "fly": plural(backend.in_flight, "line"),
+        "down": spell(now - backend.since),
+        "out": spell(now - backend.circuit_since),
+    }
+    return load | _cache(backend.kv_cache_ratio) if _has_cache(backend) else load
+
+
+def _cache(ratio: float | None) -> dict[str, str]:
+    percent = 100 * min(1.0, max(0.0, ratio or 0.0))
+    return {
+        "kv": f"{percent:.0f} %",
+        "kvw": f"{percent:.1f}%",
+        "kvsay": f"KV cache {percent:.0f} percent used",
+    }
+
+
+def _has_cache(backend: BackendStatus) -> bool:
+    return backend.alive and backend.kv_cache_ratio is not None
+
+
+def _row(backend: BackendStatus) -> BackendRow:
     return BackendRow(
-        key=key,
         name=backend.name,
         is_alive=backend.alive,
-        has_cache=has_cache,
+        has_cache=_has_cache(backend),
         has_queue=backend.running is not None or backend.waiting is not None,
         reason=backend.trouble or "",
         models=", ".join(short_model(m) for m in backend.models),
         standing=_STANDINGS.get(backend.circuit, "ready"),
         has_lines=backend.in_flight > 0,
+    )
+
+
+def worst(found: Sequence[Notice]) -> Notices:
+    """Describe the first three of the notices, which are ordered, and count the others."""
+    shown = found[:NOTICES_SHOWN]
+    return Notices(
+        tuple((n.tone, n.icon) for n in shown),
+        len(found) - len(shown),
+        merged(under(f"n.{i}", {"head": n.head, "text": n.text}) for i, n in enumerate(shown)),
     )
 
 

@@ -170,7 +170,6 @@ class Pages:
             "f": snapshot.shown.figures,
             "parts": snapshot.shown.parts,
             "shapes": snapshot.shapes,
-            "part_names": PARTS,
         }
 
     def _html(

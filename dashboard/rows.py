@@ -6,16 +6,17 @@ Pure. A row's fixed part is its record; what changes from second to second are f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from batchline import figures
-from batchline.model import Batch, FleetReport, Overview
+from batchline.model import Batch, Counts, FleetReport, Overview
 from batchline.states import BatchStatus
 
 from . import drawing, eta
 from .fleet import Halt, halt, plural, short_model, spell
 from .history import RATE_WINDOW_S, History
+from .keys import Figures, curve, merged, under
 
 ROWS_SHOWN = 8
 FAULTS_SHOWN = 5
@@ -37,9 +38,12 @@ class Pill:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One open batch. `end`: clock (when), near (soon), open (not yet known), none (see `pill`)."""
+    """One open batch; its figures are under `b` and its `seq`.
 
-    key: str
+    `end`: clock (when), near (soon), open (not yet known), none (see `pill`).
+    """
+
+    seq: int
     id: str
     name: str
     short_id: str
@@ -48,6 +52,7 @@ class Row:
     has_failed: bool
     pill: Pill | None
     end: str
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Running:
     rows: Sequence[Row]
     more: int
     idle_text: str
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,15 @@ class Ended:
     error_url: str
     faults: Sequence[tuple[str, str]]
     faults_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """When a row says that it ends: the kind (see `Row`), the words, and a time to show."""
+
+    kind: str
+    text: str
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +209,18 @@ def _stalled_s(batch: Batch, history: History, flying: int, *, now: float) -> fl
 
 
 def running(
-    seen: Overview,
-    history: History,
-    outlook: Outlook,
-    *,
-    now: float,
-    span_s: float,
-    out: dict[str, str],
+    seen: Overview, history: History, outlook: Outlook, *, now: float, span_s: float
 ) -> Running:
-    """Describe the open batches, oldest first, and write their figures to `out`."""
+    """Describe the open batches, oldest first."""
     shown = seen.open_batches[:ROWS_SHOWN]
-    rows = tuple(_row(b, seen, history, outlook, now=now, span_s=span_s, out=out) for b in shown)
-    out["run.head"] = plural(len(seen.open_batches), "batch") if seen.open_batches else ""
-    return Running(rows, len(seen.open_batches) - len(shown), "" if rows else _idle_text(seen, now))
+    rows = tuple(_row(b, seen, history, outlook, now=now, span_s=span_s) for b in shown)
+    head = {"run.head": plural(len(seen.open_batches), "batch") if seen.open_batches else ""}
+    return Running(
+        rows,
+        len(seen.open_batches) - len(shown),
+        "" if rows else _idle_text(seen, now),
+        merged([head, *(row.figures for row in rows)]),
+    )
 
 
 def _row(
@@ -217,68 +231,72 @@ def _row(
     *,
     now: float,
     span_s: float,
-    out: dict[str, str],
 ) -> Row:
-    key = f"b.{batch.seq}"
-    counts, flying = batch.counts, 0
-    if seen.report is not None and seen.report.silent_s(now=now) is None:
-        flying = seen.report.in_flight.get(batch.id, 0)
-    percent = figures.percent(counts.finished, counts.total)
-    out[f"{key}.done"] = figures.count(counts.finished)
-    out[f"{key}.of"] = f"of {figures.count(counts.total)} · {percent}"
-    out[f"{key}.failed"] = f"{figures.count(counts.failed)} failed" if counts.failed else ""
-    out[f"{key}.fly"] = f"{figures.count(flying)} in flight" if flying else ""
-    bar = drawing.bar(
-        completed=counts.completed, failed=counts.failed, flying=flying, total=counts.total
-    )
-    out[f"{key}.dw"], out[f"{key}.fx"] = f"{bar.done}%", f"{bar.failed_from}%"
-    out[f"{key}.fw"], out[f"{key}.yx"] = f"{bar.failed}%", f"{bar.flying_from}%"
-    out[f"{key}.yw"] = f"{bar.flying}%"
-    out[f"{key}.now"] = f"{100 * counts.finished // max(1, counts.total)}"
-    out[f"{key}.say"] = f"{percent} finished, {figures.count(counts.failed)} failed"
     pill = outlook.pills[batch.id]
+    end = _end(batch, pill, outlook, now=now)
     rate = history.rate(batch.id) if pill is None else None
-    out[f"{key}.rate"] = "" if rate is None else f"{figures.rate(rate)} per second"
+    key = f"b.{batch.seq}"
     series = history.batch_series(batch.id, span_s=span_s, buckets=_SPARK_BUCKETS)
-    curve = drawing.curve(series)
-    out[f"{key}.line"], out[f"{key}.area"] = curve.line, curve.area
-    end = _end(batch, pill, outlook, key=key, now=now, out=out)
+    moving = {
+        "rate": "" if rate is None else f"{figures.rate(rate)} per second",
+        "at": end.at,
+        "in": end.text,
+    }
     return Row(
-        key=key,
+        seq=batch.seq,
         id=batch.id,
         name=batch.name,
         short_id=short_id(batch.id) if batch.name != batch.id else "",
         model=short_model(batch.model) if batch.model else "",
-        has_total=counts.total > 0,
-        has_failed=counts.failed > 0,
+        has_total=batch.counts.total > 0,
+        has_failed=batch.counts.failed > 0,
         pill=pill,
-        end=end,
+        end=end.kind,
+        figures=merged(
+            [
+                under(key, _counts(batch.counts, _flying(batch, seen, now=now))),
+                under(key, moving),
+                curve(key, series),
+            ]
+        ),
     )
 
 
-def _end(
-    batch: Batch,
-    pill: Pill | None,
-    outlook: Outlook,
-    *,
-    key: str,
-    now: float,
-    out: dict[str, str],
-) -> str:
-    out[f"{key}.at"] = out[f"{key}.in"] = ""
+def _flying(batch: Batch, seen: Overview, *, now: float) -> int:
+    if seen.report is None or seen.report.silent_s(now=now) is not None:
+        return 0
+    return seen.report.in_flight.get(batch.id, 0)
+
+
+def _counts(counts: Counts, flying: int) -> Figures:
+    percent = figures.percent(counts.finished, counts.total)
+    bar = drawing.bar(
+        completed=counts.completed, failed=counts.failed, flying=flying, total=counts.total
+    )
+    return {
+        "done": figures.count(counts.finished),
+        "of": f"of {figures.count(counts.total)} · {percent}",
+        "failed": f"{figures.count(counts.failed)} failed" if counts.failed else "",
+        "fly": f"{figures.count(flying)} in flight" if flying else "",
+        "dw": f"{bar.done}%",
+        "fx": f"{bar.failed_from}%",
+        "fw": f"{bar.failed}%",
+        "yx": f"{bar.flying_from}%",
+        "yw": f"{bar.flying}%",
+        "now": f"{100 * counts.finished // max(1, counts.total)}",
+        "say": f"{percent} finished, {figures.count(counts.failed)} failed",
+    }
+
+
+def _end(batch: Batch, pill: Pill | None, outlook: Outlook, *, now: float) -> _End:
     if pill is not None:
-        out[f"{key}.in"] = _pill_text(batch, pill, now=now)
-        return "none"
+        return _End("none", text=_pill_text(batch, pill, now=now))
     end = outlook.ends.get(batch.id)
     if end is None:
-        out[f"{key}.in"] = "estimating the end"
-        return "open"
+        return _End("open", text="estimating the end")
     if end - now <= eta.NEAR_S:
-        out[f"{key}.in"] = soon(end - now)
-        return "near"
-    at = eta.rounded(end, now=now)
-    out[f"{key}.at"], out[f"{key}.in"] = iso(at), f"in {left(end, now=now)}"
-    return "clock"
+        return _End("near", text=soon(end - now))
+    return _End("clock", text=f"in {left(end, now=now)}", at=iso(eta.rounded(end, now=now)))
 
 
 def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
