@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 from batchline.blobs.base import Blobs
 from batchline.errors import BatchlineError, Unavailable
+from batchline.estimate import STEP_S
 from batchline.metrics import Metrics
 from batchline.model import Overview
 from batchline.store.base import View
 
 from . import view as page
-from .history import STEP_S, History
+from .history import History
 
 WATCHED_S = 1.0
 FINISHED_SHOWN = 8

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from batchline import figures
+from batchline import estimate, figures
 from batchline.model import Batch, Counts, FleetReport, Overview
 from batchline.states import BatchStatus
 
-from . import drawing, eta
+from . import drawing
 from .fleet import Halt, halt, plural, short_model, spell
-from .history import RATE_WINDOW_S, History
+from .history import History
 from .keys import Figures, curve, merged, under
 
 ROWS_SHOWN = 8
@@ -24,7 +24,6 @@ _SPARK_BUCKETS = 60
 _FULL_RATIO = 0.9
 _STALL_S = 300
 _STALL_UNSTARTED_S = 900
-_ETA_WINDOW_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def look_ahead(
     is_full = bool(report and report.limit and sum(flying.values()) >= _FULL_RATIO * report.limit)
     pills = {b.id: _pill(b, seen, now=now) for b in seen.open_batches}
     stalled = []
-    paces = []
+    moving = []
     for batch in seen.open_batches:
         if pills[batch.id] is not None:
             continue
@@ -160,15 +159,17 @@ def look_ahead(
             stalled.append((batch, still_s))
             pills[batch.id] = Pill(f"Stalled {figures.duration(still_s)}", "warning", "bad")
             continue
-        per_s = history.rate(batch.id, window_s=_eta_window_s(report, now=now))
-        if per_s and eta.is_telling(batch, now=now):
-            left = batch.counts.total - batch.counts.finished
-            cost = max(1.0, batch.usage.output_tokens / max(1, batch.counts.completed))
-            paces.append(eta.Pace(batch.id, left, per_s, cost))
-    ends = {
-        batch_id: eta.steady(held.get(batch_id), now + left_s, now=now)
-        for batch_id, left_s in eta.foresee(paces, is_shared=is_full).items()
-    }
+        moving.append(
+            estimate.Moving(
+                batch.id,
+                batch.counts.finished,
+                batch.counts.total,
+                ran_s=batch.ran_s(now=now),
+                per_s=history.track(batch.id).rate(window_s=_window_s(report, now=now)) or 0.0,
+                cost=max(1.0, batch.usage.output_tokens / max(1, batch.counts.completed)),
+            )
+        )
+    ends = estimate.ends(moving, now=now, shown=held, is_shared=is_full)
     waiting_for = {b.model for b in seen.open_batches if pills[b.id] is NO_MODEL and b.model}
     return Outlook(pills, ends, stalled, sorted(waiting_for), is_full)
 
@@ -190,20 +191,21 @@ def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
     return QUEUED if is_queued else None
 
 
-def _eta_window_s(report: FleetReport | None, *, now: float) -> float:
+def _window_s(report: FleetReport | None, *, now: float) -> float:
     """Look back ten minutes, but not past the last backend that came or went: speed changed then."""
     changed_at = max((b.since for b in report.backends), default=0) if report else 0
-    return max(RATE_WINDOW_S, min(_ETA_WINDOW_S, now - changed_at))
+    return max(estimate.RATE_WINDOW_S, min(estimate.END_WINDOW_S, now - changed_at))
 
 
 def _stalled_s(batch: Batch, history: History, flying: int, *, now: float) -> float | None:
     """Return for how long nothing finished, if that is longer than these lines usually take."""
-    still_s = history.still_for_s(batch.id, now=now)
+    track = history.track(batch.id)
+    still_s = track.still_for_s(now=now)
     if still_s is None or not flying:
         return None
     if not batch.counts.finished:
         return still_s if still_s >= _STALL_UNSTARTED_S else None
-    usual = history.moving_rate(batch.id)
+    usual = track.moving_rate()
     line_s = flying / usual if usual else 0.0  # Little's law: time in flight = in flight / rate
     return still_s if still_s >= max(_STALL_S, 3 * line_s) else None
 
@@ -234,7 +236,7 @@ def _row(
 ) -> Row:
     pill = outlook.pills[batch.id]
     end = _end(batch, pill, outlook, now=now)
-    rate = history.rate(batch.id) if pill is None else None
+    rate = history.track(batch.id).rate() if pill is None else None
     key = f"b.{batch.seq}"
     series = history.batch_series(batch.id, span_s=span_s, buckets=_SPARK_BUCKETS)
     moving = {
@@ -294,9 +296,10 @@ def _end(batch: Batch, pill: Pill | None, outlook: Outlook, *, now: float) -> _E
     end = outlook.ends.get(batch.id)
     if end is None:
         return _End("open", text="estimating the end")
-    if end - now <= eta.NEAR_S:
-        return _End("near", text=soon(end - now))
-    return _End("clock", text=f"in {left(end, now=now)}", at=iso(eta.rounded(end, now=now)))
+    told = estimate.told(end, now=now)
+    if told.at is None:
+        return _End("near", text=f"in {told.away}")
+    return _End("clock", text=f"in {told.away}", at=iso(told.at))
 
 
 def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
@@ -354,18 +357,6 @@ def _idle_text(seen: Overview, now: float) -> str:
     who = all_are if alive == total else f"{alive} of {total} backends answer,"
     for_models = f" for {models}" if models else ""
     return f"{who} idle and ready{for_models}. Point any OpenAI client here, or:"
-
-
-def soon(left_s: float) -> str:
-    """Word an end that is too near for a clock time."""
-    return "in a few minutes" if left_s > 60 else "in under a minute"  # noqa: PLR2004
-
-
-def left(end: float, *, now: float) -> str:
-    """Word how long until the rounded end, rounded the same way."""
-    away_s = eta.rounded(end, now=now) - now
-    step = 300 if away_s > 1800 else 60  # noqa: PLR2004 - as the clock time is rounded
-    return figures.duration(max(step, round(away_s / step) * step))
 
 
 def short_id(batch_id: str) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from batchline import figures
+from batchline import estimate, figures
+from batchline.estimate import SPAN_S
 from batchline.model import Batch, Overview
 from batchline.states import PUBLISHABLE, BatchStatus
 
-from . import drawing, eta, fleet, rows
+from . import drawing, fleet, rows
 from .fleet import plural, short_model, spell
-from .history import SPAN_S, History
+from .history import History
 from .keys import Figures, curve, merged, under
 
 _VITAL_BUCKETS = 90
@@ -152,13 +153,14 @@ def _sentence(seen: Overview, history: History, outlook: rows.Outlook, *, now: f
         return _say(f"{head}estimating the end", tail=tail, sub=sub)
     end = max(outlook.ends.values())
     done = "all done" if n_running > 1 and not others else "done"
-    if end - now <= eta.NEAR_S:
-        return _say(f"{head}{done} {rows.soon(end - now)}", tail=tail, sub=left)
+    told = estimate.told(end, now=now)
+    if told.at is None:
+        return _say(f"{head}{done} in {told.away}", tail=tail, sub=left)
     between = _range(history, end - now, now=now)
-    sub = f"{left} · {rows.left(end, now=now)} at the present rate"
+    sub = f"{left} · {told.away} at the present rate"
     return _say(
         f"{head}{done} about ",
-        at=rows.iso(eta.rounded(end, now=now)),
+        at=rows.iso(told.at),
         tail=tail,
         sub=f"{sub}, likely between " if between else sub,
         between=between,
@@ -181,10 +183,11 @@ def _others(seen: Overview, outlook: rows.Outlook) -> str:
 
 def _range(history: History, left_s: float, *, now: float) -> tuple[str, str] | None:
     spread = history.spread()
-    if spread is None or left_s < 2 * eta.NEAR_S or spread[0] <= 0:
+    if spread is None or left_s < 2 * estimate.NEAR_S or spread[0] <= 0:
         return None
     slow, fast = spread
-    low, high = eta.rounded(now + left_s / fast, now=now), eta.rounded(now + left_s / slow, now=now)
+    low = estimate.rounded(now + left_s / fast, now=now)
+    high = estimate.rounded(now + left_s / slow, now=now)
     return (rows.iso(low), rows.iso(high)) if low < high else None
 
 
