@@ -98,30 +98,17 @@ class Live:
     async def refresh(self) -> Snapshot:
         """Read the overview now and publish the page. Raises Unavailable if none was ever read."""
         async with self._lock:
-            now = self._clock()
-            try:
-                seen = await self._view.overview(finished_limit=FINISHED_SHOWN, now=int(now))
-                if seen.report is not None and seen.report.silent_s(now=now) is not None:
-                    seen = replace(seen, refusal=await self._refusal())
-                await self._look_at_disk(now)
-            except Unavailable as exc:
-                self._note_fault(exc, now)
-                if self._seen is None:
-                    raise
-            else:
-                self._seen, self._fault = seen, None
-                self._history.add(seen, at=now)
-            snapshot = self._publish(now)
-        async with self._changed:
-            self._changed.notify_all()
-        return snapshot
+            return await self._look()
 
     async def newest(self) -> Snapshot:
-        """Return a snapshot not older than a second. Raises Unavailable if nothing was ever read."""
-        newest = self._newest
-        if newest is None or not 0 <= self._clock() - newest.shown.at < WATCHED_S:
-            newest = await self.refresh()
-        return newest
+        """Return a snapshot not older than a second; who asks while it is read waits for the same one.
+
+        Raises Unavailable if nothing was ever read.
+        """
+        if (fresh := self._fresh()) is not None:
+            return fresh
+        async with self._lock:
+            return self._fresh() or await self._look()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -160,6 +147,30 @@ class Live:
             self._trial.cancel()
         async with self._changed:
             self._changed.notify_all()
+
+    def _fresh(self) -> Snapshot | None:
+        newest = self._newest
+        is_fresh = newest is not None and 0 <= self._clock() - newest.shown.at < WATCHED_S
+        return newest if is_fresh else None
+
+    async def _look(self) -> Snapshot:
+        now = self._clock()
+        try:
+            seen = await self._view.overview(finished_limit=FINISHED_SHOWN, now=int(now))
+            if seen.report is not None and seen.report.silent_s(now=now) is not None:
+                seen = replace(seen, refusal=await self._refusal())
+            await self._look_at_disk(now)
+        except Unavailable as exc:
+            self._note_fault(exc, now)
+            if self._seen is None:
+                raise
+        else:
+            self._seen, self._fault = seen, None
+            self._history.add(seen, at=now)
+        snapshot = self._publish(now)
+        async with self._changed:
+            self._changed.notify_all()
+        return snapshot
 
     def _publish(self, now: float) -> Snapshot:
         if self._seen is None:

@@ -82,6 +82,7 @@ class Pages:
         self._assets = assets
         self._document = document
         self._token_of = token_of
+        self._rendered: tuple[Snapshot | None, dict[str, str]] = (None, {})
         self._tags = {n: blake2b(c, digest_size=6).hexdigest() for n, c in assets.items()}
 
     async def overview(self, request: web.Request) -> web.Response:
@@ -90,7 +91,9 @@ class Pages:
             snapshot = await self._live.newest()
         except Unavailable as exc:
             return self._html("error.html", request, {"reason": str(exc)}, status=503)
-        return self._html("overview.html", request, self._context(snapshot))
+        parts = {name: self._part(request, snapshot, name) for name in PARTS}
+        context = {"f": snapshot.shown.figures, "parts": parts}
+        return self._html("overview.html", request, context)
 
     @cached_property
     def _reference(self) -> Reference:
@@ -121,7 +124,9 @@ class Pages:
             snapshot = await self._live.newest()
         except Unavailable as exc:
             return web.Response(status=503, text=str(exc), headers=HEADERS)
-        return self._html("part.html", request, {**self._context(snapshot), "name": name})
+        text = self._part(request, snapshot, name)
+        headers = {**HEADERS, "Cache-Control": "no-store"}
+        return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send the page's changes as they happen: figures as one object, shapes as `part`."""
@@ -165,12 +170,19 @@ class Pages:
         kind = _TYPES[Path(name).suffix]
         return web.Response(body=content, content_type=kind, charset="utf-8", headers=headers)
 
-    def _context(self, snapshot: Snapshot) -> dict[str, object]:
-        return {
-            "f": snapshot.shown.figures,
-            "parts": snapshot.shown.parts,
-            "shapes": snapshot.shapes,
-        }
+    def _part(self, request: web.Request, snapshot: Snapshot, name: str) -> str:
+        """Render a part, which is the same for all viewers, once for each snapshot."""
+        if self._rendered[0] is not snapshot:
+            self._rendered = (snapshot, {})
+        rendered = self._rendered[1]
+        if name not in rendered:
+            context = {
+                "f": snapshot.shown.figures,
+                "p": snapshot.shown.parts[name],
+                "shape": snapshot.shapes[name],
+            }
+            rendered[name] = aiohttp_jinja2.render_string(f"parts/{name}.html", request, context)
+        return rendered[name]
 
     def _html(
         self,

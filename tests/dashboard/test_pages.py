@@ -6,7 +6,9 @@ import asyncio
 import json
 import re
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
+import aiohttp_jinja2
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -121,6 +123,24 @@ async def test_each_part_is_served_alone_as_on_the_page(client, put, name):
 
     assert part.strip() in page
     assert f'data-part="{name}"' in part
+
+
+async def test_a_part_is_rendered_once_for_all_viewers(client, put):
+    """Ten pages whose structure changed ask for the same part within a second; the page has it, too."""
+    filters, calls = aiohttp_jinja2.get_env(client.app).filters, []
+    real = filters["moment"]
+    filters["moment"] = lambda *given: calls.append(given) or real(*given)
+    put(night())
+
+    async def texts():
+        return [await (await client.get("/ui/part/finished")).text() for _ in range(10)]
+
+    first = await texts()
+    assert len(calls) <= 2 * len(night().finished)  # the poller may look in between
+    assert len(set(first)) == 1
+
+    put(replace(night(), finished=night().finished[1:]))
+    assert set(await texts()).isdisjoint(first)
 
 
 async def test_an_unknown_part_is_not_found(client):
