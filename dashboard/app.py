@@ -45,8 +45,8 @@ def add_dashboard(
 ) -> Pages:
     """Add `/`, its parts, stream and static files, and the poller that lives as long as the app.
 
-    `document` returns the OpenAPI document that `/docs` shows; `token_of` the token of a reader who is signed
-    in, which whatever the page changes must carry. At most `max_viewers` pages are kept live.
+    `document` returns the OpenAPI document that `/docs` shows; `token_of` the token of a signed-in reader's
+    session, which each form that changes something sends. At most `max_viewers` pages are kept live.
     """
     _set_up_templates(app)
     live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock)

@@ -17,7 +17,7 @@ from batchline.outliers import outliers
 from .keys import Figures, merged, under
 
 _OUT_AFTER_S = 10
-"""A backend that is taken out and tried again within seconds is no news."""
+"""A backend that gets no lines for a shorter time has no notice."""
 _STANDINGS = {"closed": "ready", "half_open": "tried", "open": "out"}
 NOTICES_SHOWN = 3
 _LOW_DISK_BYTES = 2_000_000_000
@@ -34,7 +34,7 @@ class BackendRow:
     reason: str
     models: str
     standing: str
-    """`ready`, `tried` (back, with a few lines) or `out`, whether it is alive or not."""
+    """`ready`, `tried` (it gets a few lines) or `out` (none), by its circuit alone."""
     has_lines: bool
 
 
@@ -68,7 +68,7 @@ class Notices:
 
 
 class Halt(StrEnum):
-    """Why nothing can move at present, whatever the batch."""
+    """Why no batch can go on at present."""
 
     ABSENT = "for a dispatcher"
     REFUSED = "nothing can be written"
@@ -78,7 +78,7 @@ class Halt(StrEnum):
 
 
 def halt(seen: Overview, *, now: float) -> Halt | None:
-    """Return what stops all work, or None. Without named backends their health is not judged."""
+    """Return what stops all work, or None. Where no backends are named, none is missed."""
     report = seen.report
     if seen.refusal is not None:
         return Halt.REFUSED
@@ -265,7 +265,8 @@ def _set_aside_notices(batches: Sequence[Batch]) -> list[Notice]:
 def _dispatcher_notices(seen: Overview, *, now: float) -> list[Notice]:
     report = seen.report
     if seen.refusal is not None:
-        text = f"{seen.refusal} Nothing is lost: what is unsaved is held, and sent again at worst."
+        lost = "Nothing is lost: unsaved results are kept; at worst their lines are sent again."
+        text = f"{seen.refusal} {lost}"
         return [Notice("bad", "warning", "Nothing can be stored.", text)]
     if report is None:
         text = "Batches are accepted and wait until a dispatcher runs on this data directory."
@@ -296,18 +297,18 @@ def _backend_notices(report: FleetReport, *, now: float) -> list[Notice]:
         return [
             Notice("bad", "warning", head, "Requests wait and are sent again; nothing is lost.")
         ]
-    carry_on = "The other one carries on." if rest == 1 else f"The other {rest} carry on."
+    others = "The other one still answers." if rest == 1 else f"The other {rest} still answer."
     if len(down) == 1:
         head = f"{down[0].name} has not answered for {spell(now - since)}."
-        text = f"Its requests go to the others; nothing is lost. {carry_on}"
+        text = f"Its requests go to the others; nothing is lost. {others}"
     else:
         head = f"{len(down)} of {total} backends have not answered, the first for {spell(now - since)}."
-        text = f"Their requests go to the others; nothing is lost. {carry_on}"
+        text = f"Their requests go to the others; nothing is lost. {others}"
     return [Notice("bad", "warning", head, text)]
 
 
 def spell(seconds: float) -> str:
-    """Write a length of time as a sentence wants it: `40 seconds`, `4 minutes`, `2 h 50 m`."""
+    """Write a length of time for a sentence: `40 seconds`, `4 minutes`, `2 h 50 m`."""
     whole = max(0, int(seconds))
     if whole < 60:  # noqa: PLR2004
         return plural(whole, "second")

@@ -1,7 +1,7 @@
-"""What the poller has seen: one hour of points, and rates and series drawn from them.
+"""Totals at moments of the last hour, and the rates and series that follow from them.
 
-The store knows totals, not speeds; this remembers totals at moments. Bounded: one point each ten seconds
-for an hour, the newest always. Knows nothing of text, pages or clocks: the time comes with each overview.
+The store holds totals, not speeds. Bounded: one point each ten seconds for an hour, and the newest. No text
+and no clock: the time comes with each overview.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ class History:
         return slope([(p.at, p.finished) for p in self._points], window_s)
 
     def token_rate(self) -> float | None:
-        """Output tokens per second: as the backends say, else of the lines finished lately."""
+        """Output tokens per second: the sum that the backends report, else of lines finished lately."""
         if self._points and self._points[-1].tokens_per_s is not None:
             return self._points[-1].tokens_per_s
         return slope([(p.at, p.output_tokens) for p in self._points], RATE_WINDOW_S)
 
     def last_hour(self) -> tuple[int, int, int]:
-        """Finished, failed and output tokens over what is remembered."""
+        """Finished, failed and output tokens of the last hour."""
         if not self._points:
             return 0, 0, 0
         first, last = self._points[0], self._points[-1]
@@ -95,7 +95,7 @@ class History:
 
     @property
     def seen_s(self) -> float:
-        """How far back the memory reaches."""
+        """How far back the points reach."""
         return self._points[-1].at - self._points[0].at if self._points else 0.0
 
     def spread(self) -> tuple[float, float] | None:
@@ -142,7 +142,7 @@ class History:
         return rates(points, span_s=span_s, buckets=buckets, until=until)
 
     def _moved_since(self, seen: Overview) -> tuple[int, int, int]:
-        """Add up what every batch gained since the last look, those that ended meanwhile included."""
+        """Add up what every batch gained since the last overview, those that ended since then included."""
         moved = [0, 0, 0]
         counts = {}
         for batch in (*seen.open_batches, *seen.finished):

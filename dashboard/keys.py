@@ -1,7 +1,7 @@
-"""Figures by key: what the page shows of them, and where.
+"""Figures: the texts and attributes of the page that change from second to second, by key.
 
-A part is a record of two things. Its structure, compared by its `repr`, decides its HTML; its figures, left
-out of the `repr`, fill places in that HTML and change from second to second. A template names a key once.
+Each part of the page is a record. Its fields decide the part's HTML and are compared by their `repr`; its
+figures fill places in that HTML and are left out of the `repr`. Templates and script read the same keys.
 """
 
 from __future__ import annotations

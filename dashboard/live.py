@@ -1,7 +1,7 @@
 """One poller for all viewers: reads the overview, keeps the newest page, wakes the streams.
 
-A second between looks while somebody watches, ten otherwise, so that the curves have a past. Viewers hold
-nothing here but the page they were last sent: a slow one skips pages, it never queues them.
+It reads every second while a stream is open, else every ten seconds, so that the curves cover the time
+before. Of each viewer only the page that it was last sent is kept: a slow one skips pages, none are queued.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ WATCHED_S = 1.0
 FINISHED_SHOWN = 8
 _DISK_S = 10.0
 _TRIAL_S = 0.5
-_BEAT_S = 2.0  # a stream is never silent for longer, so a page can tell a dead one
+_BEAT_S = 2.0  # a stream sends something at least as often; the page takes a silent one for lost
 
 log = logging.getLogger("batchline.dashboard")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a viewer must be told: figures by key (None: gone) and the parts of another shape."""
+    """What differs from a viewer's last page: figures by key (None: gone), fingerprints by part."""
 
     number: int
     figures: Mapping[str, str | None]
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 class Live:
-    """Owns the history and the newest snapshot. `run` is the poller; the rest serves viewers."""
+    """Owns the history and the newest snapshot. `run` is the poller; the other methods are for viewers."""
 
     def __init__(
         self, *, view: View, blobs: Blobs, metrics: Metrics, clock: Callable[[], float]
@@ -87,7 +87,7 @@ class Live:
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
-            with suppress(Unavailable):  # nothing was ever read: the page itself says why
+            with suppress(Unavailable):  # nothing was ever read: `GET /` says why
                 await self.refresh()
             self._wake.clear()
             pause_s = WATCHED_S if self.viewers else STEP_S
@@ -125,7 +125,7 @@ class Live:
     async def changes(self) -> AsyncIterator[Change]:
         """Yield the whole page, then what changed: newest only, at least every two seconds."""
         last: Snapshot | None = None
-        with suppress(Unavailable):  # the stream opens all the same and fills when it can
+        with suppress(Unavailable):  # the first page follows when it can be read
             await self.newest()
         while not self._is_closing:
             newest = self._newest
@@ -193,7 +193,10 @@ class Live:
             self._free_read_at = now
 
     async def _refusal(self) -> str | None:
-        """Ask the store why a dispatcher may be unable to report; a locked one must not hold the page."""
+        """Return why the store cannot be written: it may be why the dispatcher is silent.
+
+        Waits half a second at most, because a locked database must not delay the page.
+        """
         if self._trial is None:
             self._trial = asyncio.create_task(self._view.check_writable(), name="dashboard-trial")
         done, _ = await asyncio.wait({self._trial}, timeout=_TRIAL_S)

@@ -28,7 +28,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # without one, a form of our own would bear no origin
+    "Referrer-Policy": "same-origin",  # with no-referrer our own forms would send `Origin: null`
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), "
     "payment=(), serial=(), usb=()",
 }
@@ -111,7 +111,7 @@ class Pages:
     def sign_in(
         self, request: web.Request, *, onward: str, was_wrong: bool, is_from_elsewhere: bool
     ) -> web.Response:
-        """Answer the page to give the key on; `onward` is where its form leads."""
+        """Answer the page that asks for the key; `onward` is where the reader goes next."""
         context = {"onward": onward, "was_wrong": was_wrong, "is_again": is_from_elsewhere}
         return self._html("sign-in.html", request, context)
 
@@ -154,7 +154,7 @@ class Pages:
         return self._asset(request, name)
 
     async def favicon(self, request: web.Request) -> web.Response:
-        """Answer the icon, with a dot when something needs attention."""
+        """Answer the icon; with `attention` in the query it has a dot."""
         is_alert = "attention" in request.query
         return self._asset(request, "favicon-attention.svg" if is_alert else "favicon.svg")
 
@@ -206,5 +206,5 @@ class Pages:
 
 
 def _origin(request: web.Request) -> str:
-    # A proxy that ends TLS leaves no trace in the scheme that may be trusted: http is a guess.
+    # Behind a proxy that ends TLS this is http: what the proxy says of the scheme may be forged.
     return f"{request.scheme}://{request.host}" if _HOST.fullmatch(request.host) else _LOCAL

@@ -1,6 +1,6 @@
 """What the page says about batches: the running rows, and the table of those that ended.
 
-Pure. A row's fixed part is its record; what changes from second to second are figures under its key.
+Pure. The fields of a row decide its HTML; what changes from second to second is in its figures.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ PAUSED = Pill("Paused", "paused", "warn")
 QUEUED = Pill("Queued", "queued", "")
 WAITING = Pill("Waiting", "clock", "warn")
 HELD_UP = Pill("Waiting", "clock", "warn")
-"""One that alone cannot go on, such as for room on the disk: a notice says why."""
+"""A batch that waits while others go on, such as for room on the disk: a notice says why."""
 _DOING = {
     BatchStatus.VALIDATING: "checking its lines",
     BatchStatus.FINALIZING: "writing the results",
@@ -127,7 +127,7 @@ _SET_ASIDE = {
     "dispatcher_died": "the dispatcher died on it again and again: resume or cancel it",
     "most_requests_failed": "most lines fail: resume or cancel it",
 }
-"""What is told of a batch that paused by itself, by the code of its fault."""
+"""What the row of a batch that paused by itself says, by the code of its fault."""
 HALTED = {
     Halt.ABSENT: WAITING,
     Halt.REFUSED: PAUSED,
@@ -192,7 +192,7 @@ def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
 
 
 def _window_s(report: FleetReport | None, *, now: float) -> float:
-    """Look back ten minutes, but not past the last backend that came or went: speed changed then."""
+    """Return ten minutes, or the time since a backend last came or went, as speed changed then."""
     changed_at = max((b.since for b in report.backends), default=0) if report else 0
     return max(estimate.RATE_WINDOW_S, min(estimate.END_WINDOW_S, now - changed_at))
 
@@ -346,7 +346,7 @@ def ended(batch: Batch) -> Ended:
 def _idle_text(seen: Overview, now: float) -> str:
     report = seen.report
     if report is None or report.silent_s(now=now) is not None:
-        return "Batches that you send are kept and start as soon as the dispatcher is here."
+        return "Batches that you send are kept and start as soon as a dispatcher runs."
     if not report.backends:
         return "Point any OpenAI client here, or:"
     if not report.alive:

@@ -1,7 +1,7 @@
-"""Records and history to what the page shows: parts (what is there) and figures (what it reads).
+"""What the page shows of the overview and the history: its parts, each with its figures.
 
-Pure: the same input gives the same page. A part is compared to find changes of structure, which replace
-its HTML; a figure that changed is one patched text or SVG attribute.
+Pure: the same input gives the same page. Where a part's fields changed its HTML is replaced; where a figure
+changed, one text or SVG attribute is.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FULL = "the backends are kept full"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The first line: which kind it is, and whether it ends in a time or has a range."""
+    """The first line: whether it holds a time, and a range of times."""
 
     has_time: bool
     has_range: bool
@@ -71,7 +71,7 @@ Part = Sentence | fleet.Notices | rows.Running | Plain | Chart | fleet.Backends 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One snapshot of the page. `ends`: the foreseen ends, to be held against jitter next time."""
+    """The page at one moment. `ends` go into the next `show` as `held`, so that they do not jitter."""
 
     at: float
     parts: Mapping[str, Part]
@@ -172,7 +172,7 @@ def _lines_left(seen: Overview) -> int:
 
 
 def _others(seen: Overview, outlook: rows.Outlook) -> str:
-    """Word the open batches that do not run: `2 more wait, 1 paused, 1 finalizing`."""
+    """Count the open batches that do not run, in words: `2 more wait, 1 paused, 1 finalizing`."""
     others = [b for b in seen.open_batches if outlook.pills[b.id] is not None]
     known = [_word(b) for b in others if b.status in PUBLISHABLE or _is_paused(b)]
     n_waiting = len(others) - len(known)
@@ -201,7 +201,7 @@ def _idle_sentence(seen: Overview) -> Sentence:
 
 
 def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
-    """Word what keeps all work from going on, or nothing."""
+    """Say what stops all work, or nothing."""
     waiting = f"{plural(len(seen.open_batches), 'batch')} {_verb(seen, 'waits', 'wait')}"
     match fleet.halt(seen, now=now):
         case fleet.Halt.ABSENT:
@@ -231,7 +231,7 @@ def _not_running(seen: Overview) -> str:
 
 
 def _word(batch: Batch) -> str:
-    """Word what the batch itself is doing, whatever the fleet does."""
+    """Say what the batch itself is doing, whatever the fleet does."""
     pill = rows.PAUSED if _is_paused(batch) else rows.PILLS[batch.status]
     return pill.word.lower()
 
@@ -252,7 +252,7 @@ def _vitals(
     report = seen.report
     is_heard = report is not None and report.silent_s(now=now) is None
     flying = sum(report.in_flight.values()) if report and is_heard else None
-    # A minute's mean would still speak of work when there is none.
+    # The mean of the last minute stays above zero for a minute after the last line.
     is_idle = not seen.open_batches
     vitals = {
         "tok": figures.rate(0.0 if is_idle else history.token_rate()),

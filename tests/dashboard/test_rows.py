@@ -112,7 +112,7 @@ def test_a_refused_file_lists_five_faults_by_line():
 @pytest.mark.parametrize(
     ("fleet", "text"),
     [
-        (None, "start as soon as the dispatcher is here"),
+        (None, "start as soon as a dispatcher runs"),
         (report(backends=()), "Point any OpenAI client here, or:"),
         (report(), "Both backends are idle and ready for Qwen3-32B."),
     ],
