@@ -97,16 +97,12 @@ def backends(report: FleetReport | None, *, now: float) -> Backends:
     head = {"srv.head": f"{report.alive} of {total} answering" if report and total else ""}
     if report is None:
         return Backends((), is_known=False, is_old=False, figures=head)
+    loads = [under(f"srv.{i}", _load(b, now=now)) for i, b in enumerate(report.backends)]
     return Backends(
         tuple(_row(backend) for backend in report.backends),
         is_known=True,
         is_old=report.silent_s(now=now) is not None,
-        figures=merged(
-            [
-                head,
-                *(under(f"srv.{i}", _load(b, now=now)) for i, b in enumerate(report.backends)),
-            ]
-        ),
+        figures=merged([head, *loads]),
     )
 
 

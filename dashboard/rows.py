@@ -239,6 +239,7 @@ def _row(
     rate = history.track(batch.id).rate() if pill is None else None
     key = f"b.{batch.seq}"
     series = history.batch_series(batch.id, span_s=span_s, buckets=_SPARK_BUCKETS)
+    counts = _counts(batch.counts, _flying(batch, seen, now=now))
     moving = {
         "rate": "" if rate is None else f"{figures.rate(rate)} per second",
         "at": end.at,
@@ -254,13 +255,7 @@ def _row(
         has_failed=batch.counts.failed > 0,
         pill=pill,
         end=end.kind,
-        figures=merged(
-            [
-                under(key, _counts(batch.counts, _flying(batch, seen, now=now))),
-                under(key, moving),
-                curve(key, series),
-            ]
-        ),
+        figures=merged([under(key, {**counts, **moving}), curve(key, series)]),
     )
 
 

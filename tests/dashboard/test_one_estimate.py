@@ -20,9 +20,9 @@ from dashboard.history import History
 
 
 def watched(*, total, per_s, seconds, every_s):
-    """Yield a batch of which now half is finished, as it was at each look."""
+    """Yield a batch at each look: half is finished at last, the last two minutes were twice as fast."""
     for age_s in range(seconds, -1, -every_s):
-        counts = Counts(total, round(total / 2 - age_s * per_s))
+        counts = Counts(total, round(total / 2 - (age_s + min(age_s, 120)) * per_s))
         yield NOW - age_s, batch(1, "job", counts=counts)
 
 
@@ -51,9 +51,9 @@ def on_the_screens(looks, capsys):
 @pytest.mark.parametrize(
     "given",
     [
-        {"total": 6000, "per_s": 3, "seconds": 600, "every_s": 1},
+        {"total": 9000, "per_s": 3, "seconds": 900, "every_s": 1},
         {"total": 90_000, "per_s": 4, "seconds": 1200, "every_s": 10},
-        {"total": 1000, "per_s": 8, "seconds": 60, "every_s": 1},
+        {"total": 1000, "per_s": 4, "seconds": 60, "every_s": 1},
         {"total": 1000, "per_s": 0, "seconds": 60, "every_s": 10},
     ],
     ids=["minutes", "hours", "soon", "still"],

@@ -149,19 +149,6 @@ async def test_an_unknown_part_is_not_found(client):
     assert (await client.get("/ui/part/..%2Fbase")).status == 404
 
 
-async def test_every_figure_on_the_page_is_known_to_the_stream(client, put):
-    """No live place on the page lacks a key that the stream sends."""
-    put(night())
-    html = await (await client.get("/")).text()
-    _, _, figures = await _first(client)
-
-    keys = set(re.findall(r'data-[kt]="([^"]+)"', html))
-    for pairs in re.findall(r'data-a="([^"]+)"', html):
-        keys |= {pair.split(":", 1)[1] for pair in pairs.split(" ")}
-
-    assert keys <= figures.keys()
-
-
 async def test_the_page_says_what_the_dashboard_lacks(locked, client):
     """When nothing can be read the page says so, with 503, and what still works."""
     answer = await client.get("/")
