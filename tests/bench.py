@@ -8,6 +8,7 @@ import time
 from contextlib import asynccontextmanager
 
 from claims import claim_one
+from waiting import until
 
 from batchline.blobs import open_blobs
 from batchline.blobs.keys import file_key, segments_prefix
@@ -136,17 +137,15 @@ class Bench:
 
     async def ended(self, batch, within_s=60):
         """Wait until the batch is terminal and return it."""
-        async with asyncio.timeout(within_s):
-            while True:
-                found = await self.store.get_batch(batch.id)
-                if found.status in TERMINAL:
-                    return found
-                await asyncio.sleep(0.02)
+        found = batch
 
-    async def until(self, condition, within_s=60):
-        async with asyncio.timeout(within_s):
-            while not await condition():
-                await asyncio.sleep(0.01)
+        async def has_ended():
+            nonlocal found
+            found = await self.store.get_batch(batch.id)
+            return found.status in TERMINAL
+
+        await until(has_ended, within_s=within_s, saw=lambda: found)
+        return found
 
     async def is_in(self, batch, status):
         return (await self.store.get_batch(batch.id)).status is status
@@ -156,9 +155,6 @@ class Bench:
 
     async def has_finished(self, batch, lines):
         return (await self.store.get_batch(batch.id)).counts.finished >= lines
-
-    async def holds(self, value):
-        return value
 
     async def lines(self, file_id):
         """Parse a result file."""

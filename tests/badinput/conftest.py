@@ -6,11 +6,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from waiting import wait_until
 from wire import IDLE_S, PATIENCE_S, STALL_S, Server, form, json_request, part
 
 MAX_FILE_BYTES = 100_000
@@ -59,12 +59,12 @@ def locked(tmp_path_factory):
 
 
 def _address(log, running):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and running.poll() is None:
-        if found := re.search(r"listens on http://([\d.]+):(\d+)", log.read_text()):
-            return found[1], int(found[2])
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())
+    def told():
+        assert running.poll() is None, log.read_text()
+        return re.search(r"listens on http://([\d.]+):(\d+)", log.read_text())
+
+    found = wait_until(told, saw=log.read_text)
+    return found[1], int(found[2])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from bench import Bench, opened
 from scripted import Scripted
+from waiting import until
 
 from batchline.blobs import open_blobs
 from batchline.metrics import Metrics
@@ -41,10 +41,12 @@ class House(Bench):
 
     async def reached(self, batch, condition, within_s=60):
         """Wait until the batch object (as stored) meets the condition; return it."""
-        async with asyncio.timeout(within_s):
-            while not condition(found := await self.store.get_batch(batch.id)):
-                await asyncio.sleep(0.01)
-        return found
+
+        async def found():
+            batch_now = await self.store.get_batch(batch.id)
+            return batch_now if condition(batch_now) else None
+
+        return await until(found, within_s=within_s)
 
     async def finished(self, batch, count):
         return await self.reached(batch, lambda b: b.counts.finished >= count)

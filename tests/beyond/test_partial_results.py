@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from claims import claim_one
-from scripted import HANG, completion, error
+from scripted import HANG, completion, error, taking
 
 from batchline.blobs.keys import finish_index_key, segments_prefix
 from batchline.jsonl.lines import error_record
@@ -164,13 +164,12 @@ async def test_a_client_cut_off_anywhere_gets_each_line_exactly_once(house, upst
     """Cut at random bytes, before, across and after the end: count the lines, go on, miss nothing."""
     chance = random.Random(seed)
 
-    async def any_time(body, attempt):
-        await asyncio.sleep(chance.random() * 0.03)
+    def any_answer(body, attempt):
         if chance.random() < 0.1:
             return error(400, "no")
         return web.json_response(completion("x" * chance.randrange(400)))
 
-    upstream.script = any_time
+    upstream.script = taking(lambda: chance.random() * 0.03, any_answer)
     batch = await house.submit(400)
     got, cuts = [], 0
     async with house.running(), asyncio.timeout(60):

@@ -14,6 +14,7 @@ import pytest
 from inputs import requests
 from ports import free_port
 from scripted import Scripted
+from waiting import until
 
 import dispatcher.app
 import dispatcher.batches.conduct
@@ -116,21 +117,18 @@ class Api:
     async def watch(self, batch):
         """Ask again and again until the batch has ended; return every answer."""
         seen = [await self.show(batch)]
-        async with asyncio.timeout(_PATIENCE_S):
-            while seen[-1]["status"] not in TERMINAL:
-                await asyncio.sleep(0.002)
+
+        async def has_ended():
+            if seen[-1]["status"] not in TERMINAL:
                 seen.append(await self.show(batch))
+            return seen[-1]["status"] in TERMINAL
+
+        await until(has_ended, within_s=_PATIENCE_S, every_s=0.002, saw=lambda: seen[-1])
         return seen
 
     async def ended(self, batch):
         """Wait until the batch has ended; return its JSON."""
         return (await self.watch(batch))[-1]
-
-    async def until(self, condition):
-        """Wait until `condition()` is true."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while not await condition():
-                await asyncio.sleep(0.005)
 
     async def shows(self, batch, status):
         """Wait until the batch has this status."""
@@ -138,7 +136,7 @@ class Api:
         async def has():
             return (await self.show(batch))["status"] == status
 
-        await self.until(has)
+        await until(has)
 
     async def raw(self, file_id):
         """Return the bytes of a file; none where there is no file."""
@@ -196,7 +194,7 @@ def open_api(tmp_path, upstream):
         )
         async with aiohttp.ClientSession() as http, serving(gateway.app.serve, settings) as task:
             api = Api(f"http://127.0.0.1:{settings.port}", http, upstream, settings)
-            await api.until(lambda: _listens(api, task))
+            await until(lambda: _listens(api, task))
             try:
                 yield api
             finally:

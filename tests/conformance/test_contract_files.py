@@ -7,6 +7,7 @@ import openai
 import pytest
 from inputs import requests
 from scripted import HANG
+from waiting import until
 
 import dispatcher.upkeep.sweep
 from batchline.settings import Settings
@@ -219,7 +220,7 @@ async def test_a_running_batch_keeps_its_input(api, tmp_path, monkeypatch):
         async def swept():
             return unused not in {path.name for path in (tmp_path / "blobs").rglob("*")}
 
-        await api.until(swept)
+        await until(swept)
         api.upstream.release.set()
         ended = await api.ended(batch)
 

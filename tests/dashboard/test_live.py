@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from scene import Disk, batch, overview, report
+from waiting import until
 
 from batchline.errors import StoreUnavailable
 from batchline.model import Counts
@@ -140,8 +141,7 @@ async def test_closing_ends_the_streams(live):
 
     async with asyncio.TaskGroup() as group:
         group.create_task(watch())
-        while not seen:
-            await asyncio.sleep(0)
+        await until(lambda: seen)
         await live.close()
 
 
@@ -150,13 +150,9 @@ async def test_the_poller_looks_without_viewers_and_at_once_with_one(stage, metr
     live = Live(view=stage, blobs=Disk(), metrics=metrics, clock=clock)
     poller = asyncio.create_task(live.run())
     try:
-        async with asyncio.timeout(60):
-            while not stage.looks:
-                await asyncio.sleep(0)
-            looks = stage.looks
-            async with live.watching():
-                while stage.looks == looks:
-                    await asyncio.sleep(0.01)
+        looks = await until(lambda: stage.looks)
+        async with live.watching():
+            await until(lambda: stage.looks > looks)
     finally:
         poller.cancel()
     assert stage.looks >= 2

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 
 import pytest
+from waiting import until
 
 from batchline.metrics import Metrics
 from dispatcher.attempts.pending_loss import PendingLoss
@@ -70,8 +70,7 @@ class Scene:
         """Let the line end like this, and its back-off be over."""
         verdict = Retry(NoAnswer("x", "y"), reason)
         taken = self.retrying.take(self.line, verdict, backend=self.backend, seconds=0.5)
-        while self.line.held.timers:
-            await asyncio.sleep(0)
+        await until(lambda: not self.line.held.timers)
         return taken
 
     def look(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 from aiohttp import web
 from bench import request_line
 from scripted import HANG, RESET, completion, error
+from waiting import pass_time, until
 
 from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
@@ -38,7 +38,7 @@ async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch
     calls = count(1)
 
     async def claim_hardly(self, batch, **wanted):
-        await asyncio.sleep(claim_s)
+        await pass_time(claim_s)
         if next(calls) in refuses:
             raise StoreUnavailable("The database is busy.")
         return await claim(self, batch, **wanted)
@@ -144,7 +144,7 @@ async def test_no_backend_is_no_attempt_however_many_lines_it_meets(bench, upstr
             report = await bench.store.fleet_report()
             return report is not None and report.paused is not None
 
-        await bench.until(paused)
+        await until(paused)
         await upstream.listen()
         ended = await bench.ended(batch)
 
@@ -179,10 +179,10 @@ async def test_many_lines_that_wait_are_not_all_held_in_memory(bench, upstream):
 
         async def settled_down():
             before = sum(upstream.seen.values())
-            await asyncio.sleep(0.3)
+            await pass_time(0.3)
             return sum(upstream.seen.values()) == before > 0
 
-        await bench.until(settled_down)
+        await until(settled_down)
         held = sum(item.left for item in worker._pump._held.values())
         await bench.store.cancel_batch(batch.id, now=1)
         await bench.ended(batch)

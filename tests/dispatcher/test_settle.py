@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from claims import claim_one
+from waiting import turn, until
 
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
@@ -93,10 +94,7 @@ async def test_what_the_disk_refuses_is_kept_and_stored_later(
     await settler.put(batch, lease, outcome(0))
 
     reasons = []
-    async with asyncio.timeout(60):
-        while not settled:
-            reasons.append(gate.reason)
-            await asyncio.sleep(0.002)
+    await until(lambda: reasons.append(gate.reason) or settled, every_s=0.002)
     settler.stop()
     await running
 
@@ -117,9 +115,7 @@ async def test_an_error_after_the_commit_settles_nothing_twice(
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
 
-    async with asyncio.timeout(60):
-        while not settled and not running.done():
-            await asyncio.sleep(0.002)
+    await until(lambda: settled or running.done())
     settler.stop()
     await running
 
@@ -139,14 +135,10 @@ async def test_bytes_that_are_durable_are_not_written_again(
     try:
         running = asyncio.ensure_future(settler.run())
         await settler.put(batch, lease, outcome(0))
-        async with asyncio.timeout(60):
-            while failpoints._armed["settle.rows"].passes < 3:
-                await asyncio.sleep(0.002)
+        await until(lambda: failpoints._armed["settle.rows"].passes >= 3)
     finally:
         failpoints.arm("")
-    async with asyncio.timeout(60):
-        while not settled:
-            await asyncio.sleep(0.002)
+    await until(lambda: settled)
     settler.stop()
     await running
 
@@ -172,13 +164,10 @@ async def test_dispatch_goes_on_only_once_all_that_waited_is_stored(
     (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
-    async with asyncio.timeout(60):
-        while gate.is_open:
-            await asyncio.sleep(0.002)
-        await settler.put(batch, lease, outcome(1))
-        disk.refusals = 0
-        while len(settled) < 2:
-            await asyncio.sleep(0.002)
+    await until(lambda: not gate.is_open)
+    await settler.put(batch, lease, outcome(1))
+    disk.refusals = 0
+    await until(lambda: len(settled) == 2)
     settler.stop()
     await running
 
@@ -197,7 +186,7 @@ async def test_a_full_queue_holds_the_caller_back(
     await settler.put(batch, lease, outcome(1))
 
     third = asyncio.ensure_future(settler.put(batch, lease, outcome(2)))
-    await asyncio.sleep(0)
+    await turn()
     assert not third.done()
     running = asyncio.ensure_future(settler.run())
     await asyncio.wait_for(third, 60)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from waiting import until
 
 from batchline.fleet import logs
 from batchline.fleet.logs import OLD_LOGS, keep_bounded, turn_over
@@ -92,9 +93,7 @@ async def test_a_log_turns_over_while_its_program_writes(writer):
     keeping = asyncio.create_task(keep_bounded([writer], most_bytes=50_000, look_s=0.01))
     old = family(writer)
 
-    async with asyncio.timeout(60):
-        while not old[OLD_LOGS].exists():
-            await asyncio.sleep(0.01)
+    await until(old[OLD_LOGS].exists)
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
 
@@ -122,9 +121,7 @@ async def test_a_log_that_cannot_be_turned_over_is_told_once(tmp_path, caplog, m
 
     monkeypatch.setattr(os, "truncate", refuse)
     keeping = asyncio.create_task(keep_bounded([bad, good], most_bytes=10, look_s=0.001))
-    async with asyncio.timeout(60):
-        while len(tries) < 3:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(tries) >= 3)
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from waiting import turn
 
 from gateway.transfer import held
 from gateway.transfer.disk_space import DiskSpace
@@ -34,7 +35,7 @@ async def test_the_file_of_a_client_that_leaves_is_open_until_its_thread_is_done
     task = asyncio.create_task(receive())
     assert await asyncio.to_thread(begun.wait, 60)
     task.cancel()
-    await asyncio.sleep(0)  # the cancellation arrives
+    await turn()  # the cancellation arrives
     go_on.set()
 
     with pytest.raises(asyncio.CancelledError):

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+from functools import partial
 
 import aiohttp
 import httpx
@@ -15,6 +16,7 @@ from aiohttp import web
 from ports import free_port
 from real_nginx import running_nginx
 from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
+from waiting import until
 
 from batchline.api.endpoints import ENDPOINTS
 from batchline.settings import Settings
@@ -236,8 +238,7 @@ class TestWhatPasses:
             tasks = [
                 asyncio.ensure_future(http.post(gateway.url + CHAT, json=ASK)) for _ in range(120)
             ]
-            while upstream.most_in_flight < 120:
-                await asyncio.sleep(0.01)
+            await until(lambda: upstream.most_in_flight == 120, saw=lambda: upstream.most_in_flight)
             upstream.release.set()
 
             answers = await asyncio.gather(*tasks)
@@ -568,13 +569,11 @@ class TestClientsThatLeave:
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"
         )
         writer.write(b'{"a": 1}')
-        while not gauge.get():
-            await asyncio.sleep(0.01)
+        await until(gauge.get)
 
         writer.transport.abort()
 
-        while gauge.get():
-            await asyncio.sleep(0.01)
+        await until(lambda: not gauge.get())
         assert not upstream.begun.is_set()
 
     async def test_the_gauge_goes_back(self, gateway, upstream):
@@ -587,8 +586,7 @@ class TestClientsThatLeave:
 
         call.cancel()
 
-        while gauge.get():
-            await asyncio.sleep(0.01)
+        await until(lambda: not gauge.get())
 
 
 class TestBodies:
@@ -653,8 +651,7 @@ class TestBodies:
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"2\r\n{}\r\n"
         )
-        while not gauge.get():
-            await asyncio.sleep(0.01)
+        await until(gauge.get)
         writer.write(b"zz\r\n")
 
         head = await reader.readuntil(b"\r\n\r\n")
@@ -698,8 +695,7 @@ async def test_a_stop_lets_a_stream_finish(tmp_path, upstream):
         answer = await answered(http, f"http://127.0.0.1:{port}{CHAT}")
         first = await answer.content.readany()
         stop.set()
-        while await listening(port):
-            await asyncio.sleep(0.01)
+        await until(partial(refuses, port))
         gate.set()
 
         rest = await answer.content.read()
@@ -709,20 +705,16 @@ async def test_a_stop_lets_a_stream_finish(tmp_path, upstream):
 
 
 async def answered(http, url):
-    while True:
-        try:
-            return await http.post(url, json=ASK)
-        except aiohttp.ClientConnectionError:
-            await asyncio.sleep(0.02)
+    return await until(lambda: http.post(url, json=ASK), not_yet=aiohttp.ClientConnectionError)
 
 
-async def listening(port):
+async def refuses(port):
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        return False
+        return True
     writer.close()
-    return True
+    return False
 
 
 class TestWithNginxBetween:

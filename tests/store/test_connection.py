@@ -11,6 +11,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from waiting import pass_time
 
 from batchline.errors import StoreUnavailable
 from batchline.store.database import direct
@@ -64,7 +65,7 @@ async def test_a_transaction_cancelled_while_it_begins_does_not_block_the_next(t
             await tx.run("INSERT INTO garbage (key) VALUES (?)", ("x",))
 
     waiting = asyncio.ensure_future(write())
-    await asyncio.sleep(0.05)  # it is inside BEGIN now, in the connection's thread
+    await pass_time(0.05)  # it is inside BEGIN now, in the connection's thread
     waiting.cancel()
     other.execute("COMMIT")
     with pytest.raises(asyncio.CancelledError):

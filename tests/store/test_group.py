@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 
 import pytest
+from waiting import turn, until
 
 from batchline.errors import StoreUnavailable
 from batchline.store.database import connection
@@ -61,8 +62,7 @@ def begun(monkeypatch):
 
 async def until_begun(begun):
     """Wait until a transaction waits for the lock, in the connection's thread."""
-    while not begun:
-        await asyncio.sleep(0)
+    await until(lambda: begun)
 
 
 async def together(database, path, begun, *works):
@@ -71,7 +71,7 @@ async def together(database, path, begun, *works):
     first = asyncio.ensure_future(database.at_once(note("first")))
     await until_begun(begun)
     waiting = [asyncio.ensure_future(database.at_once(work)) for work in works]
-    await asyncio.sleep(0)
+    await turn()
     other.execute("ROLLBACK")
     other.close()
     ends = await asyncio.gather(first, *waiting, return_exceptions=True)
@@ -117,10 +117,10 @@ async def test_a_caller_that_is_cancelled_takes_nobody_along(database, tmp_path,
     await until_begun(begun)
     waiting = asyncio.ensure_future(database.at_once(note("waiting")))
     third = asyncio.ensure_future(database.at_once(note("third")))
-    await asyncio.sleep(0)
+    await turn()
     first.cancel()
     waiting.cancel()
-    await asyncio.sleep(0)
+    await turn()
     other.execute("ROLLBACK")
     other.close()
 

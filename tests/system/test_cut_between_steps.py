@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
 from inputs import requests
 from scripted import Share
+from waiting import wait_until
 
 from batchline.process.failpoints import POINTS
 
@@ -72,13 +72,6 @@ async def test_slices_whose_bodies_cannot_be_read_are_given_back(make_system, up
     await check(make_system, upstream, "dispatcher", "claim.read=error", dies=False, lease_s=600)
 
 
-def until(condition, within_s=60):
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-
-
 async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2, steps=(LINES,)):
     """Cut it once; the lines are answered in steps, each when those before are settled."""
     share = upstream.script = Share(0)
@@ -101,7 +94,7 @@ async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2, 
             results = system.results(batch)
             system.until_logged(f"failpoint {point}")
             if dies:  # it may have been the last thing it did
-                until(lambda: codes)
+                wait_until(lambda: codes)
             return batch, *results, codes
 
     batch, output, errors, codes = await asyncio.to_thread(drive)
