@@ -52,7 +52,7 @@ async def turn():
 
 async def pass_time(seconds):
     """Let real time pass, where time is the matter: what a server takes for an answer, what a fault lasts."""
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds)  # nothing tells of it but the clock
 
 
 def _check(deadline, within_s, found, saw):

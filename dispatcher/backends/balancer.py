@@ -8,9 +8,9 @@ looks and by how lines end; so has the way there, nginx. Sends nothing: `flight`
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from batchline.clock import Clock
 from batchline.config.server_url import server_name
 from batchline.model import BackendStatus
 
@@ -42,8 +42,7 @@ class Balancer:
         knows_models: bool = True,
         grace_s: float = _GRACE_S,
         max_attempts: int = ERRORS,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
         """Begin without a look. No sick server shall use up the `max_attempts` attempts of a line."""
         self.is_pinned = bool(backend_urls) and upstream_url not in backend_urls
@@ -59,10 +58,9 @@ class Balancer:
         self.way = Way()
         self._hang = hang
         self.serving = Serving(
-            self.backends, knows_models=knows_models, grace_s=grace_s, monotonic=monotonic
+            self.backends, knows_models=knows_models, grace_s=grace_s, clock=clock
         )
         self._clock = clock
-        self._monotonic = monotonic
         self._most_errors = min(ERRORS, max_attempts)
         self._limit = 1
         self._shares: dict[Need, int] = {}
@@ -95,12 +93,12 @@ class Balancer:
     def place_at(self, backend: Backend, need: Need = ANY) -> Slot:
         """Give a line a slot at this backend, which has `room_at` it."""
         if not backend.in_flight:
-            backend.busy_since = self._monotonic()
+            backend.busy_since = self._clock.monotonic()
         backend.in_flight += 1
         backend.fresh += 1
         is_trial = bool(backend.lacks) and any(backend.lacks.reasons(need))
         if is_trial:
-            backend.lacks.tried(need, self._monotonic())
+            backend.lacks.tried(need, self._clock.monotonic())
         return Slot(backend, backend.circuit.epoch, self.way.took(), need, is_trial)
 
     def release(self, slot: Slot) -> None:
@@ -110,17 +108,17 @@ class Balancer:
         if slot.epoch == backend.circuit.epoch:
             backend.fresh -= 1
         if slot.is_trial:
-            backend.lacks.untried(slot.need, self._monotonic())
+            backend.lacks.untried(slot.need, self._clock.monotonic())
         self.way.release(slot.way_epoch)
 
     def is_usable(self, backend: Backend) -> bool:
         """Whether its circuit lets any line through."""
-        self._reopen(backend, self._monotonic())
+        self._reopen(backend, self._clock.monotonic())
         return self._has_looked and not backend.is_open
 
     def room_at(self, backend: Backend) -> int:
         """How many lines may be sent to this backend now."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         if not self.is_usable(backend) or not self.way.is_open(now):
             return 0
         if not backend.pressure.lets(held=backend.in_flight, now=now):
@@ -138,7 +136,7 @@ class Balancer:
     def _find(
         self, need: Need, avoid: Backend | None = None, avoids: Avoids = Avoids.NOW
     ) -> Backend | None:
-        now = self._monotonic()
+        now = self._clock.monotonic()
         if not self._has_looked or not self.way.is_open(now):
             return None
         model, share = self.serving.asked(need.model), self._share(need)
@@ -185,7 +183,7 @@ class Balancer:
 
     def record_result(self, slot: Slot, news: News) -> None:
         """Take in how a line ended."""
-        backend, now, signal = slot.backend, self._monotonic(), news.signal
+        backend, now, signal = slot.backend, self._clock.monotonic(), news.signal
         if signal is Signal.OK:
             backend.answered_at = now
             self._answered(slot, news, now)
@@ -222,7 +220,7 @@ class Balancer:
 
     def lost_way(self, slot: Slot, news: News) -> None:
         """Take in that nginx took no connection, or broke one off: no backend is to blame."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         self.way.record_result(
             news.signal, epoch=slot.way_epoch, share=self._limit, now=now, why=f"nginx {news.why}"
         )
@@ -261,16 +259,16 @@ class Balancer:
         """Take a backend out that refuses what another one answers, until a canary is answered."""
         if not backend.is_open:
             backend.proof_need, backend.is_refusing = need, True
-            self._set(backend, backend.circuit.require_proof(why, self._monotonic()))
+            self._set(backend, backend.circuit.require_proof(why, self._clock.monotonic()))
 
     def due_for_proof(self) -> list[Backend]:
         """Return the backends that a canary shall be sent to now."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         return [backend for backend in self.backends if backend.circuit.is_due(now)]
 
     def proven(self, backend: Backend, fault: str | None = None) -> None:
         """Take in that a canary was answered, or why it was not (`fault`)."""
-        now, circuit = self._monotonic(), backend.circuit
+        now, circuit = self._clock.monotonic(), backend.circuit
         self._set(backend, circuit.disproven(fault, now) if fault else circuit.proven(now))
 
     # -- learning from looks
@@ -281,7 +279,7 @@ class Balancer:
         """Take in what the probe saw; return the backends whose lines are to be taken away."""
         self._has_looked = True
         self.looks += 1
-        self.way.record_probe(share=self._limit, now=self._monotonic())
+        self.way.record_probe(share=self._limit, now=self._clock.monotonic())
         statuses = {backend.name: backend for backend in backends}
         hung = [
             backend
@@ -296,7 +294,7 @@ class Balancer:
 
     def _look(self, backend: Backend, status: BackendStatus, liveness: Liveness) -> bool:
         """Take in one look; tell whether what is in flight there has to be taken away."""
-        now, circuit = self._monotonic(), backend.circuit
+        now, circuit = self._clock.monotonic(), backend.circuit
         if silence := self._hang.silence(liveness, answered_at=backend.answered_at, now=now):
             backend.gone_at = now
             self._set(backend, circuit.seen_dead(silence, is_after_hang=True))
@@ -343,9 +341,9 @@ class Balancer:
         if circuit.state is before.state:
             return
         self._shares.clear()
-        backend.since = self._clock()
+        backend.since = self._clock.now()
         if before.state is State.CLOSED:
-            backend.out_since = self._monotonic()
+            backend.out_since = self._clock.monotonic()
         if circuit.state is State.OPEN and before.state is State.CLOSED:
             log.warning("backend %s is taken out: %s", backend.name, circuit.reason)
         elif circuit.state is State.CLOSED:
@@ -364,7 +362,7 @@ class Balancer:
 
     def opens_in_s(self) -> float | None:
         """How long until something is tried again by itself; None: not by itself."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         circuits = [self.way.circuit, *(backend.circuit for backend in self.backends)]
         times = [c.until - now for c in circuits if c.state is State.OPEN and not c.needs_proof]
         times += [backend.pressure.until - now for backend in self.backends]

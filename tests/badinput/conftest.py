@@ -16,14 +16,13 @@ from wire import IDLE_S, PATIENCE_S, STALL_S, Server, form, json_request, part
 MAX_FILE_BYTES = 100_000
 MAX_LINE_BYTES = 50_000
 PROCESS = f"""
-import gateway.app, gateway.transfer.body
+import gateway.app
 from batchline.process.service import run_service, set_up_logging
 from batchline.settings import load_settings
-gateway.transfer.body._STALL_S = {STALL_S}
-gateway.transfer.body._SLOWEST_BYTES_S = 50_000
-gateway.app._IDLE_S = {IDLE_S}
+from gateway.keys import Patience
+patience = Patience(idle_s={IDLE_S}, stall_s={STALL_S}, slowest_bytes_s=50_000)
 set_up_logging()
-raise SystemExit(run_service(lambda stop: gateway.app.serve(load_settings(), stop)))
+raise SystemExit(run_service(lambda stop: gateway.app.serve(load_settings(), stop, patience=patience)))
 """
 
 

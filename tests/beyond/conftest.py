@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from types import SimpleNamespace
 
 import aiohttp
@@ -14,9 +13,11 @@ from scripted import Scripted
 from waiting import until
 
 from batchline.blobs import open_blobs
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.settings import Settings
 from gateway.app import create_app
+from gateway.keys import Patience
 
 
 class House(Bench):
@@ -62,14 +63,21 @@ async def upstream():
 
 
 @pytest.fixture
-async def house(tmp_path, upstream):
+def patience():
+    """How long the gateway waits for others; a test may give another one."""
+    return Patience()
+
+
+@pytest.fixture
+async def house(tmp_path, upstream, patience):
     async with opened(tmp_path) as store:
         app = create_app(
             settings=Settings(data_dir=tmp_path, _env_file=None),
             store=store,
             blobs=open_blobs(tmp_path / "blobs"),
             metrics=Metrics(),
-            clock=time.time,
+            clock=Clock(),
+            patience=patience,
         )
         async with TestServer(app) as server, aiohttp.ClientSession() as http:
             yield House(tmp_path, upstream, store, http, server)

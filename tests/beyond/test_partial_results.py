@@ -18,6 +18,7 @@ from batchline.jsonl.lines import error_record
 from batchline.model import Outcome, Settlement, Slice, request_id
 from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import BatchStatus, OutcomeKind
+from gateway.keys import Patience
 
 
 def numbers(body):
@@ -314,9 +315,9 @@ async def test_a_batch_that_waits_answers_with_what_there_is(house):
     assert (head.status, head.body, head.headers["X-Last-Line"]) == (200, b"", "0")
 
 
-async def test_silence_is_filled_with_blank_lines(house, upstream, monkeypatch):
+@pytest.mark.parametrize("patience", [Patience(heartbeat_s=0.0)])
+async def test_silence_is_filled_with_blank_lines(house):
     """While nothing finishes a blank line comes now and then; it is no line of the batch."""
-    monkeypatch.setattr("gateway.routes.results.HEARTBEAT_S", 0.0)
     batch = await house.submit(1)
     async with asyncio.timeout(60):
         async with house.http.get(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
 
 import aiohttp
@@ -17,10 +17,9 @@ from scripted import Scripted
 from waiting import until
 
 import dispatcher.app
-import dispatcher.batches.conduct
-import dispatcher.upkeep.sweep
 import gateway.app
 from batchline.settings import Settings
+from dispatcher.upkeep.housekeeping import Rests
 
 FAST = {
     "min_completion_window_s": 1,
@@ -34,6 +33,7 @@ FAST = {
 }
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 _PATIENCE_S = 60
+EAGER = Rests(deadlines_s=0.1, sweep_s=0.2)
 
 
 class Upstream(Scripted):
@@ -62,8 +62,9 @@ class Api:
 
     @asynccontextmanager
     async def dispatching(self, **changes):
-        """Run the dispatcher while the body runs."""
-        async with serving(dispatcher.app.serve, self.settings.model_copy(update=changes)):
+        """Run the dispatcher while the body runs; it looks around more often than it would."""
+        serve = partial(dispatcher.app.serve, rests=EAGER, look_s=0.02)
+        async with serving(serve, self.settings.model_copy(update=changes)):
             yield
 
     async def call(self, method, path, **kwargs):
@@ -163,13 +164,6 @@ async def serving(serve, settings):
     finally:
         stop.set()
         await task
-
-
-@pytest.fixture(autouse=True)
-def eager(monkeypatch):
-    """Let the dispatcher look around more often than it would: tests do little but wait for it."""
-    monkeypatch.setattr(dispatcher.batches.conduct, "_LOOK_S", 0.02)
-    monkeypatch.setattr(dispatcher.upkeep.sweep, "_LAPSE_EVERY_S", 0.1)
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ async def test_the_poller_looks_without_viewers_and_at_once_with_one(stage, metr
 
 async def test_a_silent_dispatcher_is_asked_for_with_a_write(live, stage, clock):
     """It may be silent because nothing can be written: then the page says so."""
-    stage.seen = overview(report=report(at=clock.now - 30))
+    stage.seen = overview(report=report(at=clock.at - 30))
     stage.refusal = StoreUnavailable("The database cannot grow: the disk is full.")
 
     refused = (await live.refresh()).shown.figures
@@ -174,7 +174,7 @@ async def test_a_silent_dispatcher_is_asked_for_with_a_write(live, stage, clock)
 
 async def test_a_locked_database_does_not_hold_the_page(live, stage, clock):
     """A dispatcher that was stopped in the middle of a write keeps the lock: the page loads all the same."""
-    stage.seen = overview(report=report(at=clock.now - 30))
+    stage.seen = overview(report=report(at=clock.at - 30))
     stage.refusal = StoreUnavailable("The database is held by another process for too long.")
     stage.lock.clear()
 

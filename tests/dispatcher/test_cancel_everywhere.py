@@ -9,10 +9,9 @@ import time
 import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
-from waiting import pass_time, until
+from waiting import until
 
 from batchline.states import BatchStatus
-from dispatcher.probing import probe
 
 LINES = 150
 
@@ -75,9 +74,9 @@ async def test_no_server_alive_does_not_hold_it(bench, upstream):
     assert ended.error_file_id is not None
 
 
-async def test_validation_under_way_is_broken_off(bench, upstream, monkeypatch):
+async def test_validation_under_way_is_broken_off(bench, upstream):
     """It waits for servers to say what they serve: a cancel does not."""
-    monkeypatch.setattr(probe, "_TIMEOUT_S", 3600)
+    bench.probe_timeout_s = 3600
     upstream.models = HANG
     made = await bench.submit(LINES)
 
@@ -97,8 +96,8 @@ async def test_a_cancel_that_races_with_the_end_loses_or_wins_whole(bench, upstr
     batches = [await bench.submit(20) for _ in range(10)]
 
     async def at_some_moment(made):
-        await until(lambda: bench.has_finished(made, 1))
-        await pass_time(dice.random() * 0.1)
+        lines = dice.randint(1, 20)
+        await until(lambda: bench.has_finished(made, lines))
         await cancel(bench, made)
 
     async with bench.running(max_in_flight=100, max_concurrent_batches=10):

@@ -10,7 +10,6 @@ from aiohttp import web
 from scripted import completion
 from waiting import until
 
-from batchline.blobs import LocalBlobs
 from batchline.errors import DiskFull
 from batchline.metrics import Metrics
 from batchline.model import Counts, SegmentRef
@@ -18,6 +17,7 @@ from batchline.states import BatchStatus
 from dispatcher.batches.disk_space import DiskSpace, needed_bytes
 from dispatcher.sending.gate import Cause, Gate
 from dispatcher.upkeep.disk import DiskWatch
+from dispatcher.upkeep.housekeeping import Rests
 
 MARK = 1_000_000
 
@@ -33,10 +33,10 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch):
+def disk(bench):
     made = Disk()
-    monkeypatch.setattr(LocalBlobs, "free_bytes", lambda self: made.free)
-    monkeypatch.setattr("dispatcher.upkeep.disk._EVERY_S", 0.02)
+    bench.instead("blobs", free_bytes=lambda _: made.free)
+    bench.rests = Rests(disk_s=0.02)
     return made
 
 
@@ -148,7 +148,7 @@ async def test_validation_waits_for_room_and_a_cancel_does_not(bench, upstream, 
     async with bench.running(min_free_bytes=MARK):
         await until(lambda: paused(bench))
         cancelled, new = await bench.submit(3), await bench.submit(3)
-        await bench.store.cancel_batch(cancelled.id, now=int(bench.clock()))
+        await bench.store.cancel_batch(cancelled.id, now=int(bench.clock.now()))
         ended = [(await bench.ended(cancelled)).status]
         await until(lambda: are_open(validating=1, cancelling=0))
         another = await bench.submit(3)  # seen in a later look: the other has not moved since
@@ -195,11 +195,9 @@ async def test_publishing_asks_for_room_and_says_that_it_waits(bench, upstream, 
     assert ended.counts.completed == 3
 
 
-async def test_two_that_publish_at_once_do_not_count_on_the_same_room(
-    bench, make_batch, disk, blobs
-):
+async def test_two_that_publish_at_once_do_not_count_on_the_same_room(make_batch, disk):
     """Each would fit alone."""
-    disk_space = DiskSpace(blobs, min_free_bytes=0)
+    disk_space = DiskSpace(disk, min_free_bytes=0)
     one, other = await make_batch(lines=4), await make_batch(lines=4)
     needed = needed_bytes(one, [])
     disk.free = needed * 3 // 2

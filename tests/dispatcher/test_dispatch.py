@@ -11,7 +11,6 @@ from scripted import HANG, RESET, TRUNCATE, Share, completion, error
 from waiting import until
 
 from batchline.states import BatchStatus
-from dispatcher.replies.upstream import Upstream
 
 
 def line(index, **body):
@@ -340,18 +339,15 @@ async def test_bodies_reach_the_upstream_byte_for_byte(bench, upstream):
     assert output[0]["response"]["body"]["s"] == "a\u2028b\x85c"
 
 
-async def test_a_line_that_breaks_the_dispatcher_itself_ends_as_failed(
-    bench, upstream, monkeypatch
-):
+async def test_a_line_that_breaks_the_dispatcher_itself_ends_as_failed(bench, upstream):
     """A fault of our own costs that line its attempts, and no batch its end."""
-    send = Upstream.send
 
-    async def breaking(self, path, body, **given):
+    async def breaking(real, path, body, **given):
         if b't1"' in body:
             raise ValueError("a fault of our own")
-        return await send(self, path, body, **given)
+        return await real.send(path, body, **given)
 
-    monkeypatch.setattr(Upstream, "send", breaking)
+    bench.instead("upstream", send=breaking)
     batch = await bench.submit(3)
     async with bench.running(max_attempts=2):
         ended = await bench.ended(batch)

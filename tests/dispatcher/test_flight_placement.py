@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from contextlib import AsyncExitStack
 from itertools import count
 from types import SimpleNamespace
@@ -21,7 +20,6 @@ from waiting import until
 
 from batchline.fleet import nginx
 from dispatcher.replies import upstream as dispatcher_upstream
-from dispatcher.sending.bodies import Bodies
 
 
 @pytest.fixture
@@ -122,8 +120,10 @@ async def test_an_engine_that_works_slowly_is_left_alone(bench, fleet):
         backend.metrics = lambda: f"vllm:kv_cache_usage_perc {next(looks) / 1000}\n"
     async with bench.running(**fleet.settings, hang_after_s=0.5):
         await asyncio.gather(*(backend.arrived.wait() for backend in fleet.backends))
-        began = time.monotonic()
-        await until(lambda: time.monotonic() > began + 1)
+        asked = fleet.backends[0].health_asked
+        await until(
+            lambda: fleet.backends[0].health_asked > asked + 20
+        )  # a second: twice that time
         for backend in fleet.backends:
             backend.release.set()
         ended = await bench.ended(batch)
@@ -286,21 +286,20 @@ async def test_each_line_of_a_mixed_batch_finds_its_backend(bench, fleet):
     assert [len(backend.seen) for backend in fleet.backends] == [20, 20]
 
 
-async def test_a_line_that_waits_for_its_body_is_not_lost_with_a_stuck_engine(
-    bench, fleet, monkeypatch
-):
+async def test_a_line_that_waits_for_its_body_is_not_lost_with_a_stuck_engine(bench, fleet):
     """It has a place there and was not sent yet: it is ready again."""
     stuck, well = fleet.backends
     stuck.metrics = 'vllm:num_requests_running{engine="0"} 8\nvllm:generation_tokens_total 5\n'
     stuck.script = lambda body, attempt: error(409) if attempt == 1 else HANG
     well.script = lambda body, attempt: error(409) if attempt == 1 else ok(body, attempt)
-    of, disk = Bodies.of, asyncio.Event()
+    disk, reads = asyncio.Event(), count()
 
-    async def held_up(self, line):
-        await disk.wait()
-        return await of(self, line)
+    async def held_up(blobs, ranges):
+        if next(reads):  # what is read when they are claimed is no wait of theirs
+            await disk.wait()
+        return await blobs.read_many(ranges)
 
-    monkeypatch.setattr(Bodies, "of", held_up)
+    bench.instead("blobs", read_many=held_up)
     lines = "\n".join(request_line(i, pad="x" * 50_000) for i in range(12))
     batch = await bench.submit(lines)
     async with bench.running(**fleet.settings, hang_after_s=1, max_held_bytes=120_000):

@@ -11,11 +11,9 @@ from bench import request_line
 from scripted import HANG, completion
 from waiting import turn, until
 
-from batchline.blobs.local import LocalBlobs
 from batchline.errors import StoreUnavailable
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from batchline.store.sqlite.work import SqliteWork
 from dispatcher.attempts.held import Held, ReadyLine
 from dispatcher.sending.memory import Memory
 
@@ -251,17 +249,17 @@ async def test_an_input_that_is_gone_when_a_body_is_read_again_fails_its_batch(b
         assert "input file cannot be read any more" in ended.faults[0].message
 
 
-async def test_a_disk_that_refuses_a_body_costs_no_try(bench, upstream, monkeypatch):
+async def test_a_disk_that_refuses_a_body_costs_no_try(bench, upstream):
     """It waits and asks again, however few tries a line has."""
-    read_many, refused = LocalBlobs.read_many, []
+    refused = []
 
-    async def refuses(self, ranges):
+    async def refuses(blobs, ranges):
         if len(upstream.seen) == 6 and len(refused) < 20:
             refused.append(ranges)
             raise StoreUnavailable("Too many open files.")
-        return await read_many(self, ranges)
+        return await blobs.read_many(ranges)
 
-    monkeypatch.setattr(LocalBlobs, "read_many", refuses)
+    bench.instead("blobs", read_many=refuses)
     upstream.script = lambda body, attempt: (
         web.Response(status=503) if attempt == 1 else web.json_response(completion())
     )
@@ -272,17 +270,15 @@ async def test_a_disk_that_refuses_a_body_costs_no_try(bench, upstream, monkeypa
     assert (ended.counts.completed, len(refused)) == (6, 20)
 
 
-async def test_short_lines_that_do_not_fit_are_not_claimed_again_and_again(
-    bench, upstream, monkeypatch
-):
+async def test_short_lines_that_do_not_fit_are_not_claimed_again_and_again(bench, upstream):
     """They wait until there is room for a slice of them."""
-    claims, claim_each = [], SqliteWork.claim_each
+    claims = []
 
-    async def counted(self, picked, **wanted):
+    async def counted(store, picked, **wanted):
         claims.append(picked)
-        return await claim_each(self, picked, **wanted)
+        return await store.claim_each(picked, **wanted)
 
-    monkeypatch.setattr(SqliteWork, "claim_each", counted)
+    bench.instead("store", claim_each=counted)
     upstream.script = lambda body, attempt: (
         HANG if len(body["pad"]) > 100 * KB else web.json_response(completion())
     )

@@ -11,15 +11,15 @@ from batchline.blobs.keys import OWNER_KEY, finish_index_key, result_key
 from batchline.metrics import Metrics
 from batchline.model import File
 from batchline.store.sqlite.custody import bytes_kept
+from dispatcher.upkeep.housekeeping import Rests
 from dispatcher.upkeep.sweep import Sweep
 
 DAY = 86400
 
 
 @pytest.fixture(autouse=True)
-def prompt(monkeypatch, bench, clock):
-    monkeypatch.setattr("dispatcher.upkeep.sweep._CLEAN_EVERY_S", 0.02)
-    bench.clock = clock
+def prompt(bench, clock):
+    bench.rests, bench.clock = Rests(sweep_s=0.02), clock
 
 
 def half(body, attempt):
@@ -144,16 +144,15 @@ async def test_ended_batches_are_kept_unless_an_age_is_set(store, blobs, make_ba
     assert await store.get_batch(batch.id) is not None
 
 
-async def test_a_full_piece_is_followed_by_the_next_at_once(store, blobs, clock, monkeypatch):
+async def test_a_full_piece_is_followed_by_the_next_at_once(store, blobs, clock):
     """A backlog is worked off in small steps without the usual rest."""
-    monkeypatch.setattr("dispatcher.upkeep.sweep._FILES_AT_ONCE", 2)
     for number in range(3):
         await store.add_file(File(f"file-{number}", 1, 1, 2, "x", "batch", f"files/{number}"))
-    sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock)
+    sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock, files_at_once=2)
 
     rests = [await sweep.step() for _ in range(2)]
 
-    assert rests == [0.1, 0.02]
+    assert rests == [0.1, 5.0]
     assert await store.garbage(limit=9) == []
 
 

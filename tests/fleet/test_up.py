@@ -17,7 +17,6 @@ from waiting import wait_until
 
 from batchline.cli.host.demo import answers_of, prompts_of, use_model
 from batchline.errors import Invalid
-from batchline.fleet import nginx as nginx_module
 from batchline.fleet.nginx import find_nginx
 
 ROOT = Path(__file__).parents[2]
@@ -89,10 +88,9 @@ def test_gpus_that_stay_idle_are_told_before_anything_is_started(batchline, tmp_
 def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
     """The message is a command."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(nginx_module, "_SBIN", str(tmp_path))
 
     with pytest.raises(Invalid, match="apt-get install"):
-        find_nginx()
+        find_nginx(beside=str(tmp_path))
 
 
 @pytest.mark.parametrize("command", ["up", "serve", "gateway"])

@@ -21,8 +21,7 @@ from waiting import until
 from batchline.api.endpoints import ENDPOINTS
 from batchline.settings import Settings
 from gateway.app import serve
-from gateway.routes import proxy
-from gateway.transfer import body
+from gateway.keys import Patience
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "hé?"}]
@@ -520,14 +519,14 @@ class TestBreaks:
 
         await upstream.left.wait()
 
-    async def test_an_upstream_that_takes_nothing_is_a_504(self, starts, monkeypatch):
+    async def test_an_upstream_that_takes_nothing_is_a_504(self, starts):
         """A large body cannot wait for ever for a server that hangs."""
-        monkeypatch.setattr(proxy, "_TAKE_S", 0.2)
         server = await asyncio.start_server(
             lambda reader, writer: asyncio.Event().wait(), "127.0.0.1", 0, limit=1
         )
         port = server.sockets[0].getsockname()[1]
-        gateway = await starts(upstream_url=f"http://127.0.0.1:{port}")
+        url = f"http://127.0.0.1:{port}"
+        gateway = await starts(upstream_url=url, patience=Patience(stall_s=0.2))
 
         answer = await gateway.call("POST", CHAT, data=b"{" + b" " * (15 << 20) + b"}")
 
@@ -629,9 +628,9 @@ class TestBodies:
 
         assert answer.status == 200
 
-    async def test_a_body_that_stops_is_a_408(self, gateway, upstream, monkeypatch):
+    async def test_a_body_that_stops_is_a_408(self, starts, upstream):
         """A slow sender cannot hold a connection for ever."""
-        monkeypatch.setattr(body, "_STALL_S", 0.1)
+        gateway = await starts(upstream_url=upstream.url, patience=Patience(stall_s=0.1))
         reader, writer = await asyncio.open_connection(*gateway.address)
         writer.write(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
