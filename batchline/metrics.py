@@ -189,15 +189,15 @@ class Metrics:
             "Retries that found their batch's retry budget empty and waited",
             registry=r,
         )
-        self.trials = Counter(
-            "batchline_trials_total",
+        self.isolated_attempts = Counter(
+            "batchline_isolated_attempts_total",
             "Attempts at suspects, lines that servers died on, with a server to themselves, by result",
             ["result"],
             registry=r,
         )
-        self.condemned = Counter(
-            "batchline_requests_condemned_total",
-            "Lines failed because they kill model servers",
+        self.poisoned = Counter(
+            "batchline_requests_poisoned_total",
+            "Lines failed as poison: they kill model servers",
             registry=r,
         )
         self.attempt_seconds = Histogram(

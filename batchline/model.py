@@ -328,8 +328,8 @@ class FleetReport:
     failing: Mapping[str, str] = field(default_factory=dict)
     """Batch id -> the commonest kind of failure, of batches of which most lines fail."""
     suspects: int = 0
-    """Requests tried apart from all others, because servers died while working on them."""
-    trial_backend: str | None = None
+    """Requests sent apart from all others, because servers died while working on them."""
+    reserved_backend: str | None = None
     """The backend reserved for them."""
 
     def silent_s(self, *, now: float) -> float | None:

@@ -61,7 +61,7 @@ def validate(path: Path) -> None:
     for chunk in chunks(path):
         check.feed(chunk)
     check.finish()
-    check.suspects()
+    check.shared_marks()
     check.report()
 
 

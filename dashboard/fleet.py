@@ -145,7 +145,7 @@ def notices(
     if seen.report is not None and seen.report.silent_s(now=now) is None:
         found += _backend_notices(seen.report, now=now)
         found += _circuit_notices(seen.report, now=now)
-        found += _trial_notices(seen.report)
+        found += _suspect_notices(seen.report)
         found += _waiting_notices(seen, unserved)
         found += _failing_notices(seen.open_batches, seen.report)
     found += _set_aside_notices(seen.open_batches)
@@ -193,12 +193,12 @@ def _circuit_notices(report: FleetReport, *, now: float) -> list[Notice]:
     return found
 
 
-def _trial_notices(report: FleetReport) -> list[Notice]:
+def _suspect_notices(report: FleetReport) -> list[Notice]:
     if not report.suspects:
         return []
     one = report.suspects == 1
     head = f"{plural(report.suspects, 'request')} {'is' if one else 'are'} tried apart from the others."
-    where = f" {report.trial_backend} is reserved for that." if report.trial_backend else ""
+    where = f" {report.reserved_backend} is reserved for that." if report.reserved_backend else ""
     text = f"Servers died while working on {'it' if one else 'them'}.{where}"
     return [Notice("warn", "warning", head, text)]
 

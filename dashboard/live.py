@@ -24,7 +24,7 @@ from .history import STEP_S, History
 WATCHED_S = 1.0
 FINISHED_SHOWN = 8
 _DISK_S = 10.0
-_TRIAL_S = 0.5
+_WRITE_CHECK_S = 0.5
 _BEAT_S = 2.0  # a stream is never silent for longer, so a page can tell a dead one
 
 log = logging.getLogger("batchline.dashboard")
@@ -78,7 +78,7 @@ class Live:
         self._newest: Snapshot | None = None
         self._seen: Overview | None = None
         self._fault: tuple[str, float] | None = None
-        self._trial: asyncio.Task[None] | None = None
+        self._write_check: asyncio.Task[None] | None = None
         self._refused: str | None = None
         self._free_bytes: int | None = None
         self._free_read_at = float("-inf")
@@ -155,8 +155,8 @@ class Live:
     async def close(self) -> None:
         """End all streams, so that the server can stop."""
         self._is_closing = True
-        if self._trial is not None:
-            self._trial.cancel()
+        if self._write_check is not None:
+            self._write_check.cancel()
         async with self._changed:
             self._changed.notify_all()
 
@@ -182,11 +182,13 @@ class Live:
 
     async def _refusal(self) -> str | None:
         """Ask the store why a dispatcher may be unable to report; a locked one must not hold the page."""
-        if self._trial is None:
-            self._trial = asyncio.create_task(self._view.check_writable(), name="dashboard-trial")
-        done, _ = await asyncio.wait({self._trial}, timeout=_TRIAL_S)
+        if self._write_check is None:
+            self._write_check = asyncio.create_task(
+                self._view.check_writable(), name="dashboard-write-check"
+            )
+        done, _ = await asyncio.wait({self._write_check}, timeout=_WRITE_CHECK_S)
         if done:
-            exc, self._trial = self._trial.exception(), None
+            exc, self._write_check = self._write_check.exception(), None
             if exc is not None and not isinstance(exc, BatchlineError):
                 raise exc
             self._refused = str(exc) if exc else None

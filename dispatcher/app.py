@@ -39,10 +39,12 @@ from dispatcher.probing.governor import Governor
 from dispatcher.probing.look import Fleet
 from dispatcher.probing.probe import Probe
 from dispatcher.replies.upstream import Upstream
+from dispatcher.sending.attempt import Sender
 from dispatcher.sending.bodies import Bodies
 from dispatcher.sending.flight import Flight
 from dispatcher.sending.gate import Gate
 from dispatcher.sending.memory import Memory
+from dispatcher.sending.outcomes import Outcomes
 from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
 from dispatcher.upkeep.housekeeping import RESTS, Duty, Rests, WorkAndUpkeep, duties, look_after
@@ -206,43 +208,66 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         balancer = _balancer(settings, clock=clock)
-        memory = _memory(settings, metrics)
-        bodies = Bodies(blobs, memory)
-        self._flight = Flight(
-            upstream,
-            balancer,
-            bodies,
-            memory=memory,
-            retry=_retry_limits(settings),
-            gate=self._gate,
-            metrics=metrics,
-            clock=clock.now,
-            list_again=probe.list_again,
-        )
-        limits = _claim_limits(settings, self._holder)
-        self._pump = Pump(store, bodies, self._flight, memory=memory, limits=limits)
+        self._memory = _memory(settings, metrics)
+        bodies = Bodies(blobs, self._memory)
         self._settler = Settler(
             store,
             blobs,
             gate=self._gate,
-            memory=memory,
+            memory=self._memory,
             metrics=metrics,
             flush_s=settings.flush_s,
-            clock=clock.now,
-            on_settled=self._pump.settled,
+            clock=clock,
         )
-        self._flight.outcomes.use(self._settler)
-        self._fleet = Fleet(
+        self._flight = self._new_flight(upstream, probe, balancer, bodies)
+        self._pump = Pump(
+            store,
+            bodies,
+            self._flight,
+            settler=self._settler,
+            memory=self._memory,
+            limits=_claim_limits(settings, self._holder),
+            clock=clock,
+        )
+        self._fleet = self._new_fleet(upstream, probe, balancer)
+        self._conductor = self._new_conductor(store, blobs, probe, look_s)
+        self._duties = self._new_duties(blobs, rests)
+
+    def _new_flight(
+        self, upstream: Upstream, probe: Probe, balancer: Balancer, bodies: Bodies
+    ) -> Flight:
+        outcomes = Outcomes(self._settler, memory=self._memory, metrics=self._metrics)
+        sender = Sender(
+            upstream,
+            balancer,
+            bodies,
+            outcomes=outcomes,
+            clock=self._clock,
+            list_again=probe.list_again,
+        )
+        return Flight(
+            sender,
+            balancer,
+            outcomes,
+            memory=self._memory,
+            retry=_retry_limits(self._settings),
+            gate=self._gate,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
+    def _new_fleet(self, upstream: Upstream, probe: Probe, balancer: Balancer) -> Fleet:
+        return Fleet(
             probe,
             balancer,
             self._flight,
-            governor=Governor.start(bound=settings.max_in_flight),
-            canaries=Canaries(upstream, on_proven=self._flight.proven, metrics=metrics),
+            governor=Governor.start(bound=self._settings.max_in_flight),
+            canaries=Canaries(
+                upstream, on_proven=self._flight.record_canary, metrics=self._metrics
+            ),
             gate=self._gate,
-            metrics=metrics,
+            metrics=self._metrics,
         )
-        self._conductor = self._new_conductor(store, blobs, probe, look_s)
-        self._duties = self._new_duties(blobs, rests)
 
     def _new_duties(self, blobs: Blobs, rests: Rests) -> Mapping[str, Duty]:
         return duties(

@@ -118,7 +118,7 @@ class FileCheck:
             slices.append(self._close_run(self._requests))
         return slices
 
-    def suspects(self) -> set[int]:
+    def shared_marks(self) -> set[int]:
         """Return the marks that several custom_ids share: `DuplicateCheck` tells if they repeat."""
         found: set[int] = set()
         for bucket in self._marks:
@@ -128,7 +128,7 @@ class FileCheck:
         return found
 
     def report(self, duplicates: Faults | None = None) -> Report:
-        """Sum up. `duplicates` come from `DuplicateCheck`, where there are suspects."""
+        """Sum up. `duplicates` come from `DuplicateCheck`, where marks are shared."""
         lists = [self._faults, duplicates or Faults(0)]
         faults = sorted((f for found in lists for f in found.listed), key=lambda f: f.line or 0)
         dropped = sum(found.dropped for found in lists) + max(0, len(faults) - self._limits.faults)
@@ -236,8 +236,8 @@ class FileCheck:
 class DuplicateCheck:
     """A second pass, only when two marks were equal: names the custom_ids that really repeat."""
 
-    def __init__(self, suspects: Iterable[int], rules: Rules, limits: Limits) -> None:
-        self._suspects = frozenset(suspects)
+    def __init__(self, marks: Iterable[int], rules: Rules, limits: Limits) -> None:
+        self._marks = frozenset(marks)
         self._rules = rules
         self._decode = good_decoder(rules.endpoint, rules.body)
         self._limits = limits
@@ -259,7 +259,7 @@ class DuplicateCheck:
 
     def _look(self, line: bytes) -> None:
         custom_id = self._custom_id(line)
-        if custom_id is None or hash(custom_id) not in self._suspects:
+        if custom_id is None or hash(custom_id) not in self._marks:
             return
         if custom_id in self._seen:
             self.faults.add(duplicate(custom_id), self._number)

@@ -1,9 +1,10 @@
 """The state of lines that are under way, and when one is tried again.
 
     held          slices that are held under a lease, and their lines
+    line_history  what one line went through: its attempts, losses and refusals
     retrying      when a line is sent again; `budget`: how many retries its batch may afford
     pending_loss  a line was lost: did its server die, or the connection?
-    poison        which lines are tried apart, because servers died of them; `trials` carries that out
+    quarantine    which lines are sent apart, because servers died of them; `isolated` carries that out
     opinions      a refusal counts when two backends agree on it; `refusals` carries that out
     brake         a batch of which most lines fail
 

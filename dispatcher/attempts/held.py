@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from batchline.model import Batch, Lease
-from dispatcher.backends.backend import Avoids, Backend
 from dispatcher.replies.error_texts import model_of
-from dispatcher.replies.verdict import Answer, NoAnswer
 
-from .opinions import Kind
+from .line_history import UNTRIED, Attempts
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +25,9 @@ class Held:
     timers: set[asyncio.TimerHandle] = field(default_factory=set)
     lines: list[ReadyLine] = field(default_factory=list)
     under_way: int = 0
-    """Lines sent and not yet durable."""
+    """Lines sent and not yet judged (`UnderWay`)."""
+    settling: int = 0
+    """Outcomes handed to the settler and not yet durable."""
     is_dropped: bool = False
     """Lost: what is in flight is aborted, nothing of it can be settled."""
     is_leaving: bool = False
@@ -37,7 +38,24 @@ class Held:
         """Whether its ready lines may still be sent."""
         return not (self.is_dropped or self.is_leaving)
 
-    def forget_timers(self) -> None:
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of it is under way: what is left may be given back."""
+        return not (self.under_way or self.settling)
+
+    def drop(self) -> None:
+        """Abort what is in flight of a slice that is lost: nothing of it can be settled."""
+        self.is_dropped = True
+        for task in self.tasks:
+            task.cancel()
+        self._forget_timers()
+
+    def leave(self) -> None:
+        """Let what is in flight of this slice end in peace and send nothing more of it."""
+        self.is_leaving = True
+        self._forget_timers()
+
+    def _forget_timers(self) -> None:
         """Let no line that waits for its retry come back."""
         for timer in self.timers:
             timer.cancel()
@@ -49,9 +67,34 @@ class Held:
         return self.lease.slice.batch_seq, self.lease.slice.first
 
 
+class UnderWay:
+    """One send of a line: counted in its slice from now on until it ends, which it does once."""
+
+    __slots__ = "_held", "_is_over", "_on_end"
+
+    def __init__(self, held: Held, on_end: Callable[[], None]) -> None:
+        self._held = held
+        self._on_end = on_end
+        self._is_over = False
+        held.under_way += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Count it no more; harmless if it has ended."""
+        if not self._is_over:
+            self._is_over = True
+            self._held.under_way -= 1
+            self._on_end()
+
+
 @dataclass(slots=True, eq=False)
 class ReadyLine:
-    """A line waiting for its turn. `spent` counts attempts, each FULL_COST or less."""
+    """A line waiting for its turn."""
 
     held: Held
     index: int
@@ -65,26 +108,7 @@ class ReadyLine:
     offset_bytes: int = 0
     length_bytes: int = 0
     """Of the line in the input file."""
-    spent: int = 0
-    attempts: int = 0
-    was_stale: bool = False
-    """It was sent again at once because its connection was stale: that is free only once."""
-    is_last: bool = False
-    """No time is left for an attempt after this one."""
-    avoid: Backend | None = None
-    """The backend that it was just lost on, or refused by."""
-    avoids: Avoids = Avoids.NOW
-    """How much it avoids that one."""
-    fails_with: Answer | NoAnswer | None = None
-    """What it fails with when its turn comes and its attempts are spent."""
-    losses: int = 0
-    """How often a server was lost while it worked on this line."""
-    blames: int = 0
-    """How often of these it was alone with it."""
-    quickest_s: float = math.inf
-    is_on_trial: bool = False
-    refusals: tuple[tuple[str, Kind], ...] = ()
-    """Which backends refused it for good, and how: one alone may be wrong."""
+    attempts: Attempts = UNTRIED
     named: str | None = None
     """The model that it names, once that was asked for; of a batch for one model it is the batch's."""
 

@@ -99,7 +99,7 @@ class Opinions(Generic[L]):
         """Whether it refuses what others answered."""
         return by in self._docket(kind).odd
 
-    def refused(
+    def record_refusal(
         self, line: L, kind: Kind, *, by: str, before: Refusals, has_other: bool, now: float
     ) -> Opinion:
         """Take in a refusal. `before`: earlier ones; `has_other`: another backend may be asked."""
@@ -119,7 +119,7 @@ class Opinions(Generic[L]):
         self._waiting.add(kind)
         return Opinion.WAITS
 
-    def answered(self, by: str, line: L, before: Refusals) -> str | None:
+    def record_answer(self, by: str, line: L, before: Refusals) -> str | None:
         """Take in an answer; return the backend that is to be taken out for what it refused `before`."""
         del self._streaks[by], self._oddities[by]  # Counters: what is not there is not missed
         if not before:

@@ -7,9 +7,10 @@ refused ─► it counts        ─► settled as failed
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Avoids, Slot
 from dispatcher.backends.balancer import Balancer
@@ -28,68 +29,70 @@ class Refusals:
         balancer: Balancer,
         *,
         metrics: Metrics,
+        clock: Clock,
         on_free: Callable[[ReadyLine], None],
         on_failed: Callable[[ReadyLine, Answer | NoAnswer], None],
     ) -> None:
         self._balancer = balancer
         self._metrics = metrics
+        self._clock = clock
         self._on_free = on_free
         self._on_failed = on_failed
         self._opinions: Opinions[ReadyLine] = Opinions()
 
-    def counts(self, line: ReadyLine, verdict: Failed, slot: Slot) -> bool:
+    def record_refusal(self, line: ReadyLine, verdict: Failed, slot: Slot) -> bool:
         """Take in a refusal; tell whether the line fails for it now."""
-        name = slot.backend.name
+        name, before = slot.backend.name, line.attempts.refusals
         kind = Kind(line.held.batch.id, signature(verdict.result))
-        opinion = self._opinions.refused(
+        opinion = self._opinions.record_refusal(
             line,
             kind,
             by=name,
-            before=line.refusals,
+            before=before,
             has_other=self._balancer.serving.has_other(slot.need, than=name),
-            now=time.monotonic(),
+            now=self._clock.monotonic(),
         )
-        if line.refusals:
+        if before:
             self._metrics.second_opinions.labels("agreed").inc()
-        if (name, kind) not in line.refusals:
-            line.refusals += ((name, kind),)
-        line.fails_with, line.avoid = verdict.result, slot.backend
+        line.attempts = line.attempts.refuse(slot.backend, kind, verdict.result)
         if opinion is Opinion.ELSEWHERE:
             self._send_elsewhere(line)
         self.release()
         return opinion is Opinion.COUNTS
 
-    def answered(self, line: ReadyLine, slot: Slot) -> None:
+    def record_answer(self, line: ReadyLine, slot: Slot) -> None:
         """Take in that a backend answered a line: whoever refused it may have been wrong."""
-        if self._opinions.is_idle and not line.refusals:
+        before = line.attempts.refusals
+        if self._opinions.is_idle and not before:
             return
-        odd = self._opinions.answered(slot.backend.name, line, line.refusals)
-        if line.refusals:
+        odd = self._opinions.record_answer(slot.backend.name, line, before)
+        if before:
             self._metrics.second_opinions.labels("differed").inc()
         for backend in self._balancer.backends:
             if backend.name == odd:
-                said = line.refusals[-1][1].signature
+                said = before[-1][1].signature
                 self._balancer.require_proof(
                     backend, f"refuses what others answer ({said})", slot.need
                 )
         self.release()
 
-    def ended(self, line: ReadyLine) -> None:
-        """Take note that a line has ended in yet another way."""
-        self._opinions.forget(line, line.refusals)
+    def withdraw(self, line: ReadyLine) -> None:
+        """Forget a line that has ended in yet another way."""
+        self._opinions.forget(line, line.attempts.refusals)
 
     def release(self) -> None:
         """Let go of the lines that need not wait any longer; called with each look, too."""
-        released = self._opinions.release(time.monotonic(), is_wanted=_is_wanted)
+        released = self._opinions.release(self._clock.monotonic(), is_wanted=_is_wanted)
         for line in released.fail:
-            assert line.fails_with is not None, "it was refused"
-            self._on_failed(line, line.fails_with)
+            assert line.attempts.fails_with is not None, "it was refused"
+            self._on_failed(line, line.attempts.fails_with)
         for line in released.elsewhere:
             self._send_elsewhere(line)
 
     def _send_elsewhere(self, line: ReadyLine) -> None:
-        is_odd = self._opinions.is_odd(*line.refusals[-1])
-        line.avoids = Avoids.ALWAYS if is_odd else Avoids.AWHILE
+        is_odd = self._opinions.is_odd(*line.attempts.refusals[-1])
+        avoids = Avoids.ALWAYS if is_odd else Avoids.AWHILE
+        line.attempts = replace(line.attempts, avoids=avoids)
         self._on_free(line)
 
     def forget(self, batch_id: str) -> None:

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Backend
 from dispatcher.replies.policy import FULL_COST, Counts, Reason, Wait
-from dispatcher.replies.verdict import Retry
+from dispatcher.replies.verdict import Answer, NoAnswer, Retry
 
 from .budget import Budget
 from .held import ReadyLine
 from .pending_loss import PendingLoss
-from .poison import LOSSES
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
 TOO_LATE_S = 1.0
@@ -84,14 +83,14 @@ class _Account:
 
 
 class Retrying:
-    """The lines that wait for their retry. `on_ripe` is called when one may be sent again."""
+    """The lines that wait for their retry. `on_due` is called when one may be sent again."""
 
     def __init__(
         self,
         limits: RetryLimits,
         *,
         metrics: Metrics,
-        clock: Callable[[], float],
+        clock: Clock,
         looks: Callable[[], int],
         on_due: Callable[[], None],
         on_suspect: Callable[[ReadyLine], None],
@@ -101,20 +100,21 @@ class Retrying:
         self._clock = clock
         self._looks = looks
         self._pending_losses: list[tuple[PendingLoss, ReadyLine]] = []
-        self._on_ripe = on_due
+        self._on_due = on_due
         self._on_suspect = on_suspect
         self._accounts: dict[str, _Account] = {}
         self._short: dict[str, _Account] = {}  # those of them that lines wait for
-        self._ripe: deque[ReadyLine] = deque()
+        self._due: deque[ReadyLine] = deque()
         self._timers: set[asyncio.TimerHandle] = set()
 
-    def is_spent(self, line: ReadyLine) -> bool:
-        """Whether the line has used up its attempts."""
-        return line.spent >= self._limits.budget
+    def fails_with(self, line: ReadyLine) -> Answer | NoAnswer | None:
+        """Return what a line fails with that has used up its attempts; None while it has not."""
+        is_spent = line.attempts.spent >= self._limits.budget
+        return line.attempts.fails_with if is_spent else None
 
     def left_s(self, line: ReadyLine) -> float:
         """Return how long the line's batch still runs: negative where it has expired."""
-        return line.held.batch.expires_at - self._clock()
+        return line.held.batch.expires_at - self._clock.now()
 
     def take(
         self,
@@ -129,45 +129,45 @@ class Retrying:
 
         `backend`: where it was, for so many `seconds`. `is_free`: this attempt counts for nothing.
         """
-        line.spent += 0 if is_free else verdict.cost
-        line.attempts += 1
-        line.fails_with = verdict.result
-        line.was_stale |= verdict.reason is Reason.STALE
-        then = plan(self._limits.delay_s(verdict, attempts=line.attempts), self.left_s(line))
+        attempts = line.attempts = line.attempts.charge(
+            verdict, backend=backend, seconds=seconds, is_free=is_free
+        )
+        then = plan(self._limits.delay_s(verdict, attempts=attempts.count), self.left_s(line))
         if then is None:
             return True  # it expires with its batch
-        if self.is_spent(line) and verdict.reason is not Reason.OUR_FAULT:
+        if self.fails_with(line) is not None and verdict.reason is not Reason.OUR_FAULT:
             return False
-        if line.held.may_send and not line.is_last:
-            line.is_last = then.is_last
+        if line.held.may_send and not attempts.is_last:
+            line.attempts = replace(attempts, is_last=then.is_last)
             loss = None
             if verdict.policy.counts is Counts.LOSS and backend is not None:
-                line.quickest_s = min(line.quickest_s, seconds)
-                loss = PendingLoss(backend, time.monotonic(), self._looks(), verdict.policy.is_sure)
+                loss = PendingLoss(
+                    backend, self._clock.monotonic(), self._looks(), verdict.policy.is_sure
+                )
             is_costly = verdict.policy.counts in _COSTLY and not is_free
             self._back_off(line, then.delay_s, loss, is_costly=is_costly)
         return True
 
-    def sent(self, line: ReadyLine) -> None:
-        """Take note that a line is being sent: first attempts earn what retries spend."""
-        if not line.attempts:
+    def record_send(self, line: ReadyLine) -> None:
+        """Take in that a line is being sent: first attempts earn what retries spend."""
+        if not line.attempts.count:
             self._account(line).budget.earn()
 
-    def succeeded(self, line: ReadyLine) -> None:
-        """Take note that a line was answered well: a retry was worth its token, and returns it."""
-        if line.attempts:
+    def record_answer(self, line: ReadyLine) -> None:
+        """Take in that a line was answered well: a retry was worth its token, and returns it."""
+        if line.attempts.count:
             self._account(line).budget.earn(1)
 
     def due(self) -> Iterator[ReadyLine]:
         """Yield the lines that may be sent again now, those first that have waited longest."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for batch_id, account in list(self._short.items()):
             while account.waiting and account.budget.take(now):
-                self._ripe.append(account.waiting.popleft())
+                self._due.append(account.waiting.popleft())
             if not account.waiting:
                 del self._short[batch_id]
-        while self._ripe:
-            yield self._ripe.popleft()
+        while self._due:
+            yield self._due.popleft()
 
     def next_for_idle_place(self) -> ReadyLine | None:
         """Return a line that cannot afford its retry, to be sent where nobody else wants the place."""
@@ -191,7 +191,7 @@ class Retrying:
         self._timers = {timer for timer in self._timers if not timer.cancelled()}
         self._metrics.retries_waiting.labels("back_off").set(len(self._timers))
         self._metrics.retries_waiting.labels("budget").set(waiting)
-        self._metrics.retries_waiting.labels("trial").set(suspects)
+        self._metrics.retries_waiting.labels("quarantine").set(suspects)
 
     def _back_off(
         self, line: ReadyLine, delay_s: float, loss: PendingLoss | None, *, is_costly: bool
@@ -205,8 +205,8 @@ class Retrying:
                 self._pending_losses.append((loss, line))
                 self.look_after_losses()
             else:
-                self._ripen(line, is_costly=is_costly)
-            self._on_ripe()
+                self._let_go_on(line, is_costly=is_costly)
+            self._on_due()
 
         timer = asyncio.get_running_loop().call_later(delay_s, again)
         timers.add(timer)
@@ -222,25 +222,22 @@ class Retrying:
             if has_died is None:
                 self._pending_losses.append((loss, line))
                 continue
-            if has_died:
-                line.losses += 1
-            else:
-                line.spent += FULL_COST
-            self._ripen(line, is_costly=not has_died)
+            line.attempts = line.attempts.lose() if has_died else line.attempts.survive()
+            self._let_go_on(line, is_costly=not has_died)
 
-    def _ripen(self, line: ReadyLine, *, is_costly: bool) -> None:
+    def _let_go_on(self, line: ReadyLine, *, is_costly: bool) -> None:
         """Let a line that has waited go on, to where it belongs."""
-        if line.losses >= LOSSES:
+        if line.attempts.is_suspect:
             self._on_suspect(line)
-        elif is_costly and not self._account(line).budget.take(time.monotonic()):
+        elif is_costly and not self._account(line).budget.take(self._clock.monotonic()):
             self._metrics.retries_held_back.inc()
             self._account(line).waiting.append(line)
             self._short[line.held.batch.id] = self._account(line)
         else:
-            self._ripe.append(line)
+            self._due.append(line)
 
     def _account(self, line: ReadyLine) -> _Account:
         batch_id = line.held.batch.id
         if batch_id not in self._accounts:
-            self._accounts[batch_id] = _Account(Budget(time.monotonic()))
+            self._accounts[batch_id] = _Account(Budget(self._clock.monotonic()))
         return self._accounts[batch_id]

@@ -50,7 +50,7 @@ class Backend:
     is_leaving: bool = False
     """It says that it stops, or its health does: what it answers now may be cut short."""
     is_reserved: bool = False
-    """Only trials of suspects are sent here (`trials`)."""
+    """Only isolated attempts are made here (`isolated`)."""
     models: frozenset[str] = frozenset()
     """What it lists; empty: unknown."""
     proof_need: Need = ANY
@@ -92,14 +92,12 @@ class Slot:
     epoch: int
     way_epoch: int
     need: Need = ANY
-    is_trial: bool = False
+    is_question: bool = False
     """It is sent to see whether what was lacking is there again."""
     hung: str | None = None
     """Why the line is taken away from there."""
     has_answer: bool = False
     """Nothing is left to be taken away."""
-    is_over: bool = False
-    """The line is there no more."""
 
 
 class News(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from .way import Way
 log = logging.getLogger(__name__)
 
 _GRACE_S = 60.0
-_TRIALS_IN_GRACE = 6
+_QUESTIONS_IN_GRACE = 6
 """At least so often a model that is lacking is asked for before its lines fail."""
 _MOST_SHARES = 1000
 
@@ -51,7 +51,7 @@ class Balancer:
             Backend(
                 name,
                 name if self.is_pinned else None,
-                lacks=Lacks(longest_s=grace_s / _TRIALS_IN_GRACE),
+                lacks=Lacks(longest_s=grace_s / _QUESTIONS_IN_GRACE),
             )
             for name in names
         )
@@ -96,18 +96,18 @@ class Balancer:
             backend.busy_since = self._clock.monotonic()
         backend.in_flight += 1
         backend.fresh += 1
-        is_trial = bool(backend.lacks) and any(backend.lacks.reasons(need))
-        if is_trial:
+        is_question = bool(backend.lacks) and any(backend.lacks.reasons(need))
+        if is_question:
             backend.lacks.tried(need, self._clock.monotonic())
-        return Slot(backend, backend.circuit.epoch, self.way.took(), need, is_trial)
+        return Slot(backend, backend.circuit.epoch, self.way.took(), need, is_question)
 
     def release(self, slot: Slot) -> None:
         """Take note that the line is there no more."""
-        backend, slot.is_over = slot.backend, True
+        backend = slot.backend
         backend.in_flight -= 1
         if slot.epoch == backend.circuit.epoch:
             backend.fresh -= 1
-        if slot.is_trial:
+        if slot.is_question:
             backend.lacks.untried(slot.need, self._clock.monotonic())
         self.way.release(slot.way_epoch)
 

@@ -4,7 +4,7 @@
     closed ───────────────────────► half-open ─────────────────────────────────► closed
       │  refused, hung, seen dead      │  ▲ time is up, seen alive
       ├───────────────────────► open ◄─┘──┘
-      │                          a trial fails
+      │                          a line fails
       └ errors only, unusable ► open, needs proof ── a canary is answered ──► half-open
 Half-open lets a few lines through: one more with each success, twice as many with each look at a living
 backend. What a line tells of an earlier state (`epoch`) is no news. A backend that answers, but not as a
@@ -73,7 +73,7 @@ class Circuit:
     until: float = math.inf
     allowance: int = _MOST
     failures: int = 0
-    """In a row: trials and canaries that failed."""
+    """In a row: lines and canaries that failed."""
     errors: int = 0
     """In a row: server errors."""
     epoch: int = 0

@@ -43,13 +43,13 @@ class _Entry:
     reason: str
     until: float
     refusals: int = 0
-    is_on_trial: bool = False
+    is_asked_for: bool = False
 
     def refused(self, reason: str, now: float, *, longest_s: float) -> bool:
         self.reason = reason
-        if now < self.until and not self.is_on_trial:
+        if now < self.until and not self.is_asked_for:
             return False  # by a line from before: no news
-        self.is_on_trial = False
+        self.is_asked_for = False
         self.until = now + min(longest_s, _FIRST_S * 2.0 ** min(self.refusals, 30))
         self.refusals += 1
         return True
@@ -80,19 +80,19 @@ class Lacks:
         return entry.refused(reason, now, longest_s=self._longest_s)
 
     def allow(self, need: Need, now: float) -> bool:
-        """Whether a line with this need may be sent, as a trial where its time has come."""
+        """Whether a line with this need may be sent, to see whether it is there again where it is time."""
         return all(entry.until <= now for entry in self._against(need))
 
     def tried(self, need: Need, now: float) -> None:
         """Take in that a line with this need was sent: no other one before its end is known."""
         for entry in self._against(need):
-            entry.until, entry.is_on_trial = now + _LONGEST_S, True
+            entry.until, entry.is_asked_for = now + _LONGEST_S, True
 
     def untried(self, need: Need, now: float) -> None:
-        """Take in that a trial told nothing: another one may follow."""
+        """Take in that such a line told nothing: another one may follow."""
         for entry in self._against(need):
-            if entry.is_on_trial:
-                entry.until, entry.is_on_trial = now + _FIRST_S, False
+            if entry.is_asked_for:
+                entry.until, entry.is_asked_for = now + _FIRST_S, False
 
     def answered(self, need: Need) -> None:
         """Take in that a line with this need was answered: it lacks none of that any more."""
@@ -112,7 +112,7 @@ class Lacks:
     def is_known(self, kind: Lacking, name: str, now: float) -> bool:
         """Whether this is lacking for certain: nobody asks for it at present, and it is not time to."""
         entry = self._entries.get((kind, name))
-        return entry is not None and entry.until > now and not entry.is_on_trial
+        return entry is not None and entry.until > now and not entry.is_asked_for
 
     def names(self, kind: Lacking) -> list[str]:
         """Return what is lacking of a kind."""

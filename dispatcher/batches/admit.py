@@ -110,10 +110,10 @@ class Admission:
         return waiting + await _work_on(check.size_bytes, check.finish)
 
     async def _duplicates(self, batch: Batch, check: FileCheck, rules: Rules) -> Faults | None:
-        suspects = await _work_on(check.size_bytes, check.suspects)
-        if check.is_full or not suspects:
+        shared = await _work_on(check.size_bytes, check.shared_marks)
+        if check.is_full or not shared:
             return None
-        second = DuplicateCheck(suspects, rules, self._limits)
+        second = DuplicateCheck(shared, rules, self._limits)
         async for chunk in self._blobs.stream(batch.input_key, chunk_bytes=_CHUNK_BYTES):
             await asyncio.to_thread(second.feed, chunk)
         second.feed(b"", last=True)

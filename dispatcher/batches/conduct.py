@@ -71,8 +71,8 @@ class Conductor:
         self._began_at = self._clock.monotonic()
         self._open = OpenBatches(store)
         self._windows = Windows()
-        self._suspects: dict[int, Batch] = {}
-        self._tried: int | None = None  # the suspect that may run
+        self._crashing: dict[int, Batch] = {}
+        self._tried: int | None = None  # the crashing one that may run
         self._due: set[int] = set()  # batches (by seq) to be looked at
         self._without_room: set[int] = set()
         self._without_patience: set[int] = set()
@@ -117,11 +117,11 @@ class Conductor:
             self._forget(batch)
         for batch in news.changed:
             self._due.add(batch.seq)
-            if crash_loops.is_suspect(batch):
-                self._suspects[batch.seq] = batch
+            if crash_loops.is_crashing(batch):
+                self._crashing[batch.seq] = batch
             else:
-                self._suspects.pop(batch.seq, None)
-        first = crash_loops.first(self._suspects.values())
+                self._crashing.pop(batch.seq, None)
+        first = crash_loops.first(self._crashing.values())
         before, self._tried = self._tried, None if first is None else first.seq
         if before != self._tried:
             self._due |= {seq for seq in (before, self._tried) if seq is not None}
@@ -129,13 +129,13 @@ class Conductor:
     def _forget(self, batch: Batch) -> None:
         self._pump.end(batch)
         self._windows.remove(batch.seq)
-        self._suspects.pop(batch.seq, None)
+        self._crashing.pop(batch.seq, None)
         self.waiting.pop(batch.id, None)
         self._crashes.pop(batch.id, None)
 
     async def _direct(self, batch: Batch, steps: asyncio.TaskGroup) -> None:
         """Have a batch do what it is to do now, and nothing else."""
-        is_held_back = batch.seq in self._suspects and batch.seq != self._tried
+        is_held_back = batch.seq in self._crashing and batch.seq != self._tried
         fault = None if is_held_back else crash_loops.verdict(batch)
         self._send(batch, may_run=not is_held_back and fault is None)
         self._failures.look(batch)

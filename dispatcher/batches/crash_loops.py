@@ -20,19 +20,19 @@ from collections.abc import Iterable
 from batchline.model import Batch, Fault
 from batchline.states import PAUSABLE, PUBLISHABLE
 
-_SUSPECT_AFTER = 5
+_CRASHING_AFTER = 5
 _ENOUGH = 25
 _LONGEST_WAIT_S = 600.0
 
 
-def is_suspect(batch: Batch) -> bool:
+def is_crashing(batch: Batch) -> bool:
     """Whether it runs only as the only such batch."""
-    return batch.status in PAUSABLE and batch.deaths >= _SUSPECT_AFTER and batch.paused_at is None
+    return batch.status in PAUSABLE and batch.deaths >= _CRASHING_AFTER and batch.paused_at is None
 
 
-def first(suspects: Iterable[Batch]) -> Batch | None:
-    """Choose the one that may run: the least suspected, of those the oldest."""
-    return min(suspects, key=lambda b: (b.deaths, b.seq), default=None)
+def first(crashing: Iterable[Batch]) -> Batch | None:
+    """Choose the one that may run: with the fewest deaths, of those the oldest."""
+    return min(crashing, key=lambda b: (b.deaths, b.seq), default=None)
 
 
 def verdict(batch: Batch) -> Fault | None:
@@ -48,6 +48,6 @@ def verdict(batch: Batch) -> Fault | None:
 
 def patience_s(batch: Batch) -> float:
     """Say how long after the start of the dispatcher the results of this batch may be written out."""
-    if batch.status not in PUBLISHABLE or batch.deaths < _SUSPECT_AFTER:
+    if batch.status not in PUBLISHABLE or batch.deaths < _CRASHING_AFTER:
         return 0.0
-    return min(2.0 ** (batch.deaths - _SUSPECT_AFTER), _LONGEST_WAIT_S)
+    return min(2.0 ** (batch.deaths - _CRASHING_AFTER), _LONGEST_WAIT_S)

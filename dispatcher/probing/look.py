@@ -90,8 +90,8 @@ class Fleet:
             paused=self._gate.reason,
             waiting=self._flight.waiting() | lacking | dict(waiting),
             failing=self._flight.outcomes.failures.told(),
-            suspects=len(self._flight.trials),
-            trial_backend=self._flight.trials.server,
+            suspects=len(self._flight.isolated),
+            reserved_backend=self._flight.isolated.server,
         )
 
     def stopped(self, *, at: int) -> FleetReport:

@@ -150,23 +150,15 @@ class Upstream:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                headers = response.headers
-                tried = tuple(headers.get("X-Upstream", "").replace(" ", "").split(","))
+                tried = _tried(response)
                 if backend is not None and tried == (backend,):
                     who = backend
                 answer = await self._read(response)
                 seconds = time.monotonic() - started
                 if answer is None:
                     return Broken(Break.TOO_LARGE, "answer too large", seconds, who)
-                return Reply(
-                    status=response.status,
-                    body=answer,
-                    request_id=headers.get("X-Request-Id", request_id),
-                    retry_after=headers.get("Retry-After"),
-                    backends=tried if tried != ("",) else (),
-                    seconds=seconds,
-                    backend=who,
-                    location=headers.get("Location"),
+                return _reply(
+                    response, answer, tried, request_id=request_id, seconds=seconds, who=who
                 )
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as exc:
             how = _how(exc)
@@ -194,6 +186,34 @@ class Upstream:
             if len(answer) > self._max_answer_bytes:
                 return None
         return bytes(answer)
+
+
+def _tried(response: aiohttp.ClientResponse) -> tuple[str, ...]:
+    """Return every backend that nginx tried."""
+    named = response.headers.get("X-Upstream", "").replace(" ", "")
+    return tuple(named.split(",")) if named else ()
+
+
+def _reply(
+    response: aiohttp.ClientResponse,
+    answer: bytes,
+    tried: tuple[str, ...],
+    *,
+    request_id: str,
+    seconds: float,
+    who: str | None,
+) -> Reply:
+    headers = response.headers
+    return Reply(
+        status=response.status,
+        body=answer,
+        request_id=headers.get("X-Request-Id", request_id),
+        retry_after=headers.get("Retry-After"),
+        backends=tried,
+        seconds=seconds,
+        backend=who,
+        location=headers.get("Location"),
+    )
 
 
 def _how(exc: BaseException) -> Break:

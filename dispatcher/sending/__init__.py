@@ -1,5 +1,13 @@
 """A line's way from its slice to its stored result; at each moment it has one owner.
 
+              ┌── isolated ◄── twice lost, until a server was left to it alone
+              ├── retrying ◄── to be tried again, until its time has come
+              ├── refusals ◄── refused, until another backend has answered
+              ▼            │
+    pump ─► ready ─────► flight ─────► settler ─► pump
+    claims   waits     has a slot     not yet     gives its slice back when
+    slices   for one                  durable     the last line is stored
+
     schedule  whose slice comes next; `ordered`: keys in order
     pump      claims slices while lines are wanted, and renews their leases; `bodies` reads what they ask
     memory    how many bytes of requests and answers there may be

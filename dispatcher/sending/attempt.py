@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
+from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.process.failpoints import failpoint
 from batchline.serving.request_log import REQUESTS
@@ -29,8 +29,8 @@ from .outcomes import Outcomes
 log = logging.getLogger(REQUESTS)
 
 
-class Attempts:
-    """Makes attempts. `list_again` is told whose list of models is not true any more."""
+class Sender:
+    """Sends lines. `list_again` is told whose list of models is not true any more."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Attempts:
         bodies: Bodies,
         *,
         outcomes: Outcomes,
-        clock: Callable[[], float],
+        clock: Clock,
         list_again: Callable[[str], None],
     ) -> None:
         self._upstream = upstream
@@ -49,7 +49,7 @@ class Attempts:
         self._clock = clock
         self._list_again = list_again
 
-    async def make(
+    async def send(
         self, line: ReadyLine, slot: Slot, within_s: float
     ) -> tuple[Verdict, float] | None:
         """Send a line once; return the verdict and how many seconds it took. None: its batch is broken."""
@@ -61,7 +61,7 @@ class Attempts:
         if body is None:
             return None
         failpoint("send.before")
-        started = time.monotonic()
+        started = self._clock.monotonic()
         reply: Reply | Broken
         try:
             reply = await self._upstream.send(
@@ -76,7 +76,7 @@ class Attempts:
             if slot.hung is None or task is None or task.uncancel():
                 raise
             # Where its backend hangs that is its end, as if the connection were lost.
-            seconds = time.monotonic() - started
+            seconds = self._clock.monotonic() - started
             reply = Broken(Break.HUNG, slot.hung, seconds, slot.backend.name)
         slot.has_answer = True
         failpoint("send.answered")
@@ -107,9 +107,9 @@ class Attempts:
 
     def _setting(self, line: ReadyLine, slot: Slot) -> Setting:
         return Setting(
-            now=self._clock(),
+            now=self._clock.now(),
             endpoint=line.held.batch.endpoint,
             request=line.body or b"",
-            may_be_stale=not line.was_stale,
+            may_be_stale=not line.attempts.was_stale,
             is_leaving=slot.backend.is_leaving,
         )

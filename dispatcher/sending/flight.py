@@ -12,20 +12,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
-from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.attempts.held import ReadyLine, UnderWay
+from dispatcher.attempts.isolated import IsolatedAttempts
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
-from dispatcher.attempts.trials import Trials
 from dispatcher.backends.backend import Backend, Slot
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
 from dispatcher.replies.policy import Counts
-from dispatcher.replies.upstream import Upstream
 from dispatcher.replies.verdict import (
     Answer,
     Failed,
@@ -37,8 +39,7 @@ from dispatcher.replies.verdict import (
     our_fault,
 )
 
-from .attempt import Attempts
-from .bodies import Bodies
+from .attempt import Sender
 from .gate import Gate
 from .memory import Memory
 from .outcomes import Outcomes
@@ -50,46 +51,49 @@ log_of_lines = logging.getLogger(REQUESTS)
 _SOONEST_S = 0.01
 
 
+class _Send(NamedTuple):
+    """One line under way at one backend."""
+
+    line: ReadyLine
+    slot: Slot
+    under_way: UnderWay
+
+
 class Flight:
     """The lines ready and in flight. `wants_lines` is set when more could be sent than is ready."""
 
     def __init__(
         self,
-        upstream: Upstream,
+        sender: Sender,
         balancer: Balancer,
-        bodies: Bodies,
+        outcomes: Outcomes,
         *,
         memory: Memory,
         retry: RetryLimits,
         gate: Gate,
         metrics: Metrics,
-        clock: Callable[[], float],
-        list_again: Callable[[str], None],
+        clock: Clock,
     ) -> None:
-        """Begin without lines. `list_again` is told whose list of models is not true any more."""
+        self._sender = sender
         self._balancer = balancer
+        self.outcomes = outcomes
         self._gate = gate
-        self._metrics = metrics
-        self.outcomes = Outcomes(metrics)
-        self._attempts = Attempts(
-            upstream,
-            balancer,
-            bodies,
-            outcomes=self.outcomes,
-            clock=clock,
-            list_again=list_again,
-        )
         self._memory = memory
         self._ready = Ready(balancer, memory)
-        self.trials = Trials(
+        self.isolated = IsolatedAttempts(
             balancer,
             metrics=metrics,
+            clock=clock,
             need_of=self._ready.need,
             on_free=self._ready.add_first,
             on_failed=self._fail,
         )
         self._refusals = Refusals(
-            balancer, metrics=metrics, on_free=self._ready.add_first, on_failed=self._fail
+            balancer,
+            metrics=metrics,
+            clock=clock,
+            on_free=self._ready.add_first,
+            on_failed=self._fail,
         )
         self._retrying = Retrying(
             retry,
@@ -97,9 +101,9 @@ class Flight:
             clock=clock,
             looks=lambda: balancer.looks,
             on_due=self.dispatch,
-            on_suspect=self.trials.add,
+            on_suspect=self.isolated.add,
         )
-        self._tasks: dict[asyncio.Task[None], tuple[ReadyLine, Slot]] = {}
+        self._tasks: dict[asyncio.Task[None], _Send] = {}
         self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
@@ -116,7 +120,7 @@ class Flight:
 
     def in_flight_by_batch(self) -> dict[str, int]:
         """Count the requests in flight of each batch that has any."""
-        return Counter(line.held.batch.id for line, _ in self._tasks.values())
+        return Counter(send.line.held.batch.id for send in self._tasks.values())
 
     @property
     def room(self) -> int:
@@ -131,15 +135,15 @@ class Flight:
         self._balancer.set_limit(limit)
         self._retrying.look_after_losses()
         self._refusals.release()
-        self._retrying.measure(suspects=len(self.trials))
+        self._retrying.measure(suspects=len(self.isolated))
         self.dispatch()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
         """Take lines that are to be sent; `dispatch` sends them."""
         self._ready.add(lines)
 
-    def claimed(self, *, is_all: bool) -> None:
-        """Take note whether there is nothing left to claim: then retries may have idle places."""
+    def record_claim(self, *, is_all: bool) -> None:
+        """Take in whether there is nothing left to claim: then retries may have idle places."""
         self._is_all = is_all
         self._send_ready()
 
@@ -153,7 +157,7 @@ class Flight:
         for line in self._retrying.due():
             self._ready.add_first(line)
         if self._may_send():
-            for line, slot in self.trials.next(at_most=self.limit - len(self._tasks)):
+            for line, slot in self.isolated.next(at_most=self.limit - len(self._tasks)):
                 self._start(line, slot)
         while self._may_send() and (found := self._next()) is not None:
             self._start(*found)
@@ -171,29 +175,17 @@ class Flight:
         """Say of which batches (by id) lines wait that no backend in service takes, and why."""
         return self._ready.waiting()
 
-    def proven(self, backend: Backend, fault: str | None) -> None:
+    def record_canary(self, backend: Backend, fault: str | None) -> None:
         """Take in that a canary was answered by a backend that has to prove itself, or why it was not."""
         self._balancer.proven(backend, fault)
         self.dispatch()
 
     def abort(self, backend: Backend) -> None:
         """Take the lines away from a backend that hangs: they are tried elsewhere."""
-        for task, (_, slot) in self._tasks.items():
+        for task, (_, slot, _) in self._tasks.items():
             if slot.backend is backend and slot.hung is None and not slot.has_answer:
                 slot.hung = backend.circuit.reason or "hangs"
                 task.cancel()
-
-    def drop(self, held: Held) -> None:
-        """Abort what is in flight of a slice that is lost: nothing of it can be settled."""
-        held.is_dropped = True
-        for task in held.tasks:
-            task.cancel()
-        held.forget_timers()
-
-    def leave(self, held: Held) -> None:
-        """Let what is in flight of this slice end in peace and send nothing more of it."""
-        held.is_leaving = True
-        held.forget_timers()
 
     async def drain(self, grace_s: float) -> None:
         """Send nothing more, wait up to `grace_s` for requests in flight, then abort the rest."""
@@ -234,7 +226,7 @@ class Flight:
         return has_room and not self._is_draining and self._gate.may_try
 
     def _come_back(self) -> None:
-        """Kick again when an open circuit may be tried, if lines wait for that."""
+        """Dispatch again when an open circuit may be tried, if lines wait for that."""
         if self._again is not None or not self._ready or not self._may_send():
             return
         if (delay_s := self._balancer.opens_in_s()) is not None:
@@ -246,117 +238,104 @@ class Flight:
         self.dispatch()
 
     def _start(self, line: ReadyLine, slot: Slot) -> None:
-        self._retrying.sent(line)
-        self._memory.sent(line)
-        task = asyncio.get_running_loop().create_task(self._run(line, slot))
-        self._tasks[task] = line, slot
+        self._retrying.record_send(line)
+        self._memory.pin(line)
+        under_way = UnderWay(line.held, partial(self._land, line, slot))
+        task = asyncio.get_running_loop().create_task(self._run(line, slot, under_way))
+        self._tasks[task] = _Send(line, slot, under_way)
         line.held.tasks.add(task)
-        line.held.under_way += 1
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._end)
 
-    async def _run(self, line: ReadyLine, slot: Slot) -> None:
+    async def _run(self, line: ReadyLine, slot: Slot, under_way: UnderWay) -> None:
         """Send the line once and see to what becomes of it.
 
         What is kept of it here ends in the same moment: it may be on its way again before its task is done.
         """
-        is_settled = False
-        try:
-            is_settled = await self._try(line, slot)
-        except Exception:
-            log_of_lines.exception("line %d of %s broke", line.index, line.held.batch.id)
-            self._retrying.take(line, our_fault())
-        finally:
-            self._land(line, slot, is_settled=is_settled)
+        with under_way:
+            try:
+                await self._attempt(line, slot)
+            except Exception:
+                log_of_lines.exception("line %d of %s broke", line.index, line.held.batch.id)
+                self._retrying.take(line, our_fault())
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        line, slot = self._tasks.pop(task)
+    def _land(self, line: ReadyLine, slot: Slot) -> None:
+        """Give back what a send of this line took."""
+        self._balancer.release(slot)
+        self._memory.unpin(line)
+        self.isolated.release(line)  # unless it has ended already
+        if line.held.is_leaving:
+            self.wants_lines.set()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        line, slot, under_way = self._tasks.pop(task)
         line.held.tasks.discard(task)
-        if not slot.is_over:
-            self._land(line, slot, is_settled=False)  # it was cancelled before it began
+        under_way.end()  # where it was cancelled before it began
         if task.cancelled() and slot.hung and line.held.may_send:
             self._return(line)  # it was not sent yet
         if not self._tasks:
             self._idle.set()
         if self._soon is None:  # once for all lines that end in the same moment
-            self._soon = asyncio.get_running_loop().call_soon(self._kick_now)
+            self._soon = asyncio.get_running_loop().call_soon(self._dispatch_now)
 
-    def _land(self, line: ReadyLine, slot: Slot, *, is_settled: bool) -> None:
-        self._balancer.release(slot)
-        self._memory.landed(line, is_done=is_settled)
-        self.trials.undecided(line)  # unless it has ended already
-        if not is_settled:
-            line.held.under_way -= 1  # else when it is durable
-            if line.held.is_leaving:
-                self.wants_lines.set()
-
-    def _kick_now(self) -> None:
+    def _dispatch_now(self) -> None:
         self._soon = None
         self.dispatch()
 
-    async def _try(self, line: ReadyLine, slot: Slot) -> bool:
-        """Send the line once; tell whether its outcome was handed to the settler."""
-        if self._retrying.is_spent(line) and line.fails_with is not None:
-            self._refusals.ended(line)
-            await self.outcomes.failed(line, line.fails_with)
-            return True
+    async def _attempt(self, line: ReadyLine, slot: Slot) -> None:
+        """Send the line once, and hand it to whoever has it next."""
+        if (spent_with := self._retrying.fails_with(line)) is not None:
+            self._refusals.withdraw(line)
+            await self.outcomes.fail(line, spent_with)
+            return
         left_s = self._retrying.left_s(line)
         within_s = max(left_s, TOO_LATE_S)
-        if left_s <= 0 or (made := await self._attempts.make(line, slot, within_s)) is None:
-            return False  # its batch expires, or fails, in a moment
+        if left_s <= 0 or (made := await self._sender.send(line, slot, within_s)) is None:
+            return  # its batch expires, or fails, in a moment
         verdict, seconds = made
         match verdict:
             case Succeeded(answer, usage):
-                self.trials.answered(line)
-                self._retrying.succeeded(line)
-                self._refusals.answered(line, slot)
-                await self.outcomes.succeeded(line, answer, usage)
+                self.isolated.record_answer(line)
+                self._retrying.record_answer(line)
+                self._refusals.record_answer(line, slot)
+                await self.outcomes.succeed(line, answer, usage)
             case Failed(result, _):
-                self.trials.answered(line)
-                if not self._refusals.counts(line, verdict, slot):
-                    return False
-                await self.outcomes.failed(line, result)
+                self.isolated.record_answer(line)
+                if self._refusals.record_refusal(line, verdict, slot):
+                    await self.outcomes.fail(line, result)
             case Retry():
-                if not line.refusals:
-                    line.avoid = slot.backend
-                return await self._retry(line, slot, verdict, seconds)
+                await self._retry(line, slot, verdict, seconds)
             case NoBackend():
-                self.trials.undecided(line)
+                self.isolated.release(line)
                 self._return(line)
-                return False
-        return True
 
-    async def _retry(self, line: ReadyLine, slot: Slot, verdict: Retry, seconds: float) -> bool:
-        """Try it again later or, if that is over, settle it; tell which.
+    async def _retry(self, line: ReadyLine, slot: Slot, verdict: Retry, seconds: float) -> None:
+        """Try it again later or, if that is over, settle it.
 
         What a backend does that has to prove itself is no evidence against the line.
         """
-        if line.is_on_trial and verdict.policy.counts is Counts.LOSS:
-            line.fails_with = verdict.result
-            self.trials.lost(line, seconds, is_sure=verdict.policy.is_sure)
-            return False
-        self.trials.undecided(line)
+        if self.isolated.has_under_way(line) and verdict.policy.counts is Counts.LOSS:
+            self.isolated.record_loss(line, verdict, seconds)
+            return
+        self.isolated.release(line)
         is_free = slot.backend.circuit.needs_proof
         if verdict.after_s and self._balancer.serving.has_other(slot.need, than=slot.backend.name):
             verdict = replace(verdict, after_s=None)  # only this backend asks for time
-        if self._retrying.take(
+        if not self._retrying.take(
             line, verdict, backend=slot.backend, seconds=seconds, is_free=is_free
         ):
-            return False
-        self._refusals.ended(line)
-        await self.outcomes.failed(line, verdict.result)
-        return True
+            self._refusals.withdraw(line)
+            await self.outcomes.fail(line, verdict.result)
 
     def _fail(self, line: ReadyLine, result: Answer | NoAnswer) -> None:
         """Settle a line that is not under way."""
-        self._refusals.ended(line)
-        line.held.under_way += 1  # until it is durable
-        task = asyncio.get_running_loop().create_task(self.outcomes.failed(line, result))
+        self._refusals.withdraw(line)
+        task = asyncio.get_running_loop().create_task(self.outcomes.fail(line, result))
         self._failing.add(task)
         task.add_done_callback(self._failing.discard)
 
     def _return(self, line: ReadyLine) -> None:
         """Put a line back that nobody took."""
-        if self.trials.wants(line):
-            self.trials.add(line)
+        if line.attempts.is_suspect:
+            self.isolated.add(line)
         else:
             self._ready.add_first(line)

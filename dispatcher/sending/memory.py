@@ -68,17 +68,17 @@ class Memory:
         self._ready[line] = None
         self._ready_bytes += line.size_bytes
 
-    def sent(self, line: ReadyLine) -> None:
+    def pin(self, line: ReadyLine) -> None:
         """Keep the body of a line, if it is there, for as long as the line is in flight."""
         self._unlist(line)
         self._in_flight += 1
 
-    def landed(self, line: ReadyLine, *, is_done: bool) -> None:
-        """Take note that a line is in flight no more; `is_done`: and will not be again."""
+    def unpin(self, line: ReadyLine) -> None:
+        """Let the body of a line go that is in flight no more, if others need the room."""
         self._in_flight -= 1
         if line.body is None:
             self._freed.set()
-        elif is_done or not line.held.may_send:
+        elif not line.held.may_send:
             self.free(line)
         else:
             self.lay_aside(line)
@@ -117,7 +117,7 @@ class Memory:
         self.held_bytes -= size_bytes
         self._freed.set()
 
-    def answered(self, size_bytes: int) -> None:
+    def take_answer(self, size_bytes: int) -> None:
         """Take in an answer, until it is given back; others of about its size will follow."""
         self.held_bytes += size_bytes
         self._answer_bytes = max(size_bytes, self._answer_bytes * 0.9)

@@ -1,8 +1,13 @@
-"""How each line ends: its record is made, counted, and handed to the settler."""
+"""How each line ends: its record is made, counted, and handed to the settler.
+
+From the call on the line is the settler's; what is returned, and to be awaited, waits while that is full.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from functools import cache
+from typing import Any
 
 from batchline.jsonl.lines import answer_record, error_record
 from batchline.metrics import Metrics
@@ -20,30 +25,30 @@ from dispatcher.replies.verdict import (
     Verdict,
 )
 
+from .memory import Memory
 from .settle import Settler
+
+Handover = Coroutine[Any, Any, None]
 
 
 class Outcomes:
     """The way of finished lines to the settler."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, settler: Settler, *, memory: Memory, metrics: Metrics) -> None:
+        self._settler = settler
+        self._memory = memory
         self._metrics = metrics
         self._attempts = cache(metrics.attempts.labels)
-        self._settler: Settler | None = None
         self.failures = Failures()
 
-    def use(self, settler: Settler) -> None:
-        """Name the settler (what it settles goes to the pump, so it is made last)."""
-        self._settler = settler
+    def succeed(self, line: ReadyLine, answer: Answer, usage: Usage) -> Handover:
+        """Take a line over that was answered."""
+        return self._take_over(line, OutcomeKind.SUCCEEDED, answer, usage)
 
-    async def succeeded(self, line: ReadyLine, answer: Answer, usage: Usage) -> None:
-        """Settle a line as answered; waits while the settler is full."""
-        await self._settle(line, OutcomeKind.SUCCEEDED, answer, usage)
-
-    async def failed(self, line: ReadyLine, result: Answer | NoAnswer) -> None:
-        """Settle a line as failed for good; waits while the settler is full."""
+    def fail(self, line: ReadyLine, result: Answer | NoAnswer) -> Handover:
+        """Take a line over that failed for good."""
         self.failures.note(line.held.batch.id, result)
-        await self._settle(line, OutcomeKind.FAILED, result, Usage())
+        return self._take_over(line, OutcomeKind.FAILED, result, Usage())
 
     def measure(self, verdict: Verdict, seconds: float) -> None:
         """Count one attempt."""
@@ -59,9 +64,9 @@ class Outcomes:
         self._attempts(word, reason).inc()
         self._metrics.attempt_seconds.observe(seconds)
 
-    async def _settle(
+    def _take_over(
         self, line: ReadyLine, kind: OutcomeKind, result: Answer | NoAnswer, usage: Usage
-    ) -> None:
+    ) -> Handover:
         match result:
             case Answer(status, body, upstream_id):
                 record = answer_record(
@@ -69,6 +74,7 @@ class Outcomes:
                 )
             case NoAnswer(code, message):
                 record = error_record(line.name, line.custom_id, code=code, message=message)
-        assert self._settler is not None, "use() comes before the first line"
         held = line.held
-        await self._settler.put(held.batch, held.lease, Outcome(line.index, kind, record, usage))
+        held.settling += 1
+        self._memory.free(line)
+        return self._settler.put(held.batch, held.lease, Outcome(line.index, kind, record, usage))

@@ -7,13 +7,12 @@ given back as soon as nothing of it is under way. Whose slice comes next is `sch
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.jsonl.input_file import SLICE_LINES
 from batchline.model import Batch, Claim, Lease, request_id
@@ -25,7 +24,7 @@ from .bodies import Bodies, Placed
 from .flight import Flight
 from .memory import Memory
 from .schedule import Schedule
-from .settle import Pending
+from .settle import Pending, Settler
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +54,17 @@ class Pump:
         bodies: Bodies,
         flight: Flight,
         *,
+        settler: Settler,
         memory: Memory,
         limits: ClaimLimits,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._bodies = bodies
         self._flight = flight
         self._memory = memory
         self._limits = limits
+        self._clock = clock
         self._held: dict[tuple[int, int], Held] = {}
         self._held_lines: Counter[int] = Counter()
         self._leaving: dict[tuple[int, int], Held] = {}
@@ -72,6 +74,7 @@ class Pump:
         self._refused: set[int] = set()  # by the store: there may be more to claim
         self._is_unsure = False
         self._slice_bytes: dict[int, int] = {}  # of batches with long lines: of one slice, so far
+        settler.subscribe(self._note_settled)
 
     @property
     def broken(self) -> dict[int, str]:
@@ -90,7 +93,7 @@ class Pump:
         """Send nothing more of this batch; what is in flight ends in peace, the rest is given back."""
         self._forget(seq)
         for held in self._held_of(seq):
-            self._flight.leave(held)
+            held.leave()
             self._leaving[held.key] = held
             self._flight.wants_lines.set()
 
@@ -105,7 +108,7 @@ class Pump:
 
     def look(self) -> None:
         """Try again what the store refused; `flight` sends what time has brought."""
-        self._schedule.most_held = max(_MOST_HELD, 2 * self._flight.limit)
+        self._schedule.set_most_held(max(_MOST_HELD, 2 * self._flight.limit))
         refused, self._refused = self._refused, set()
         for seq in refused:
             self._ask_for(seq)
@@ -146,7 +149,7 @@ class Pump:
             wants_lines.clear()
             await self._let_go()
             while picked := self._pick():
-                self._flight.claimed(is_all=False)  # retries wait, however slow the claim
+                self._flight.record_claim(is_all=False)  # retries wait, however slow the claim
                 try:
                     await self._claim(picked)
                 except StoreUnavailable as exc:
@@ -154,24 +157,24 @@ class Pump:
                     for batch, _ in picked:
                         self._schedule.remove(batch.seq)
                         self._refused.add(batch.seq)
-            self._flight.claimed(is_all=self._flight.room > 0 and not self._may_claim_more())
+            self._flight.record_claim(is_all=self._flight.room > 0 and not self._may_claim_more())
 
     async def keep_leases(self) -> None:
         """Renew the leases held, drop those lost, look for those that others lost; never returns."""
         while True:
-            await asyncio.sleep(self._limits.lease_s * _RENEW_AFTER)
+            await self._clock.sleep(self._limits.lease_s * _RENEW_AFTER)
             await self._renew()
             self._ask_for_all()
 
-    def settled(self, group: Sequence[Pending]) -> None:
-        """Take note that these lines are durable (called by the settler)."""
+    def _note_settled(self, group: Sequence[Pending]) -> None:
+        """Take note that these lines are durable."""
         touched: set[int] = set()
         for batch, lease, _ in group:
             held = self._held.get((batch.seq, lease.slice.first))
             if held is None or held.lease.token != lease.token:
                 continue
             held.left -= 1
-            held.under_way -= 1
+            held.settling -= 1
             self._held_lines[batch.seq] -= 1
             touched.add(batch.seq)
             if held.left == 0:
@@ -207,7 +210,7 @@ class Pump:
     async def _let_go(self) -> None:
         """Give back what nothing more is sent of, and what is leased to us and not in our hands."""
         try:
-            await self._release([h for h in self._leaving.values() if not h.under_way])
+            await self._release([h for h in self._leaving.values() if h.is_quiet])
             if self._is_unsure:
                 await self._give_back_unknown()
         except StoreUnavailable as exc:
@@ -239,7 +242,7 @@ class Pump:
         self._remove(held)
         # The store may still have it as ours, and for us our own leases never lapse.
         self._is_unsure = True
-        self._flight.drop(held)
+        held.drop()
         self._flight.wants_lines.set()
 
     # -- claiming
@@ -271,7 +274,7 @@ class Pump:
         return list(picked.values())
 
     async def _claim(self, picked: Sequence[tuple[Batch, int]]) -> None:
-        asked_at = time.monotonic()
+        asked_at = self._clock.monotonic()
         try:
             claim = await self._store.claim_each(
                 picked, holder=self._limits.holder, ttl_s=self._limits.lease_s
@@ -369,7 +372,7 @@ class Pump:
     # -- leases
 
     async def _renew(self) -> None:
-        asked_at = time.monotonic()
+        asked_at = self._clock.monotonic()
         held = list(self._held.values())
         if not held:
             return
@@ -377,7 +380,7 @@ class Pump:
             lost = await self._store.renew([h.lease for h in held], ttl_s=self._limits.lease_s)
         except StoreUnavailable as exc:
             log.warning("leases are not renewed: %s", exc)
-            lost = {h.key for h in held if h.trusted_until < time.monotonic()}
+            lost = {h.key for h in held if h.trusted_until < self._clock.monotonic()}
         else:
             for item in held:
                 item.trusted_until = asked_at + self._limits.lease_s * _LEASE_MARGIN

@@ -130,9 +130,9 @@ class Ready:
             if not line.held.may_send:
                 continue
             need = self.need(line)
-            where = _Where(need, line.avoid, line.avoids)
+            where = _Where(need, line.attempts.avoid, line.attempts.avoids)
             if not self._parked or where not in self._parked:
-                if slot := self._balancer.place(need, line.avoid, line.avoids):
+                if slot := self._balancer.place(*where):
                     return line, slot
                 if self._balancer.serving.is_gone(need.model):
                     self._gone.append(line)

@@ -29,8 +29,7 @@ class Schedule:
 
     def __init__(self, *, at_most: int | None, most_held: int) -> None:
         self._at_most = at_most
-        self.most_held = most_held
-        """Lines of one batch: with so many it waits until they are fewer."""
+        self._most_held = most_held
         self._batches: dict[int, Batch] = {}
         self._keys: dict[int, _Key] = {}
         self._fresh: defaultdict[_Group, _Queue] = defaultdict(_Queue)
@@ -40,11 +39,15 @@ class Schedule:
         """How many batches may have slices to claim."""
         return len(self._batches)
 
+    def set_most_held(self, lines: int) -> None:
+        """Let a batch wait that has so many lines held, until they are fewer."""
+        self._most_held = lines
+
     def put(self, batch: Batch, *, held_lines: int) -> None:
         """Take in a batch, or take it in anew."""
         self.remove(batch.seq)
         self._batches[batch.seq] = batch
-        if held_lines < self.most_held:
+        if held_lines < self._most_held:
             key = self._keys[batch.seq] = (held_lines, batch.expires_at, batch.seq)
             self._queues(key)[batch.model, batch.endpoint].add(key)
 

@@ -36,7 +36,7 @@ def checked(data, chunk_bytes, **rules):
     check = FileCheck(1, rules, LIMITS)
     chunks = [data[i : i + chunk_bytes] for i in range(0, len(data), chunk_bytes)]
     slices = [s for chunk in chunks for s in check.feed(chunk)] + check.finish()
-    second = DuplicateCheck(check.suspects(), rules, LIMITS)
+    second = DuplicateCheck(check.shared_marks(), rules, LIMITS)
     for chunk in chunks:
         second.feed(chunk)
     second.feed(b"", last=True)

@@ -24,7 +24,7 @@ def check(data, *, limits=LIMITS, chunk_bytes=1 << 20, endpoint=ENDPOINT, **rule
     for chunk in chunks:
         slices += whole.feed(chunk)
     slices += whole.finish()
-    second = DuplicateCheck(whole.suspects(), rules, limits)
+    second = DuplicateCheck(whole.shared_marks(), rules, limits)
     for chunk in chunks:
         second.feed(chunk)
     second.feed(b"", last=True)

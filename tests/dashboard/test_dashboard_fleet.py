@@ -199,9 +199,9 @@ def test_a_batch_that_paused_by_itself_is_a_notice_with_the_reason():
         (3, "3 requests are tried apart from the others."),
     ],
 )
-def test_requests_on_trial_are_told(count, head):
+def test_suspects_are_told(count, head):
     """How many, why, and which backend gets nothing else meanwhile."""
-    seen = overview(report=report(suspects=count, trial_backend="gpu-0"))
+    seen = overview(report=report(suspects=count, reserved_backend="gpu-0"))
 
     (notice,) = _found(seen)
 

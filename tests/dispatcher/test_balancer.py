@@ -141,9 +141,9 @@ def test_a_backend_that_refuses_is_out_at_once_and_tried_again_soon():
     assert scene.where(scene.place(4)) == {"b": 4}
     assert scene.balancer.opens_in_s() == 0.25
     scene.clock.advance(0.25)
-    trial = scene.place(3)
+    sent = scene.place(3)
 
-    assert scene.where(trial) == {"a": 1, "b": 1}
+    assert scene.where(sent) == {"a": 1, "b": 1}
 
 
 def test_a_backend_that_is_down_leaves_its_lines_in_peace():
@@ -184,14 +184,14 @@ def test_backends_are_tried_again_although_no_line_asks_for_them():
 
 
 def test_a_trial_that_tells_nothing_makes_room_for_the_next():
-    """A line that timed out, or was cancelled: the backend is not left on trial for ever."""
+    """A line that timed out, or was cancelled: the backend is not left half-open for ever."""
     scene = Scene("a", limit=8)
     scene.look(a={"alive": False})
     scene.look(a={"alive": True})
 
     for _ in range(3):
-        (trial,) = scene.place(8)
-        scene.end(trial, Signal.NONE)
+        (sent,) = scene.place(8)
+        scene.end(sent, Signal.NONE)
 
 
 def test_nginx_gone_is_blamed_on_no_backend():
@@ -206,8 +206,8 @@ def test_nginx_gone_is_blamed_on_no_backend():
     assert scene.place(5) == []
     assert scene.balancer.trouble == "nginx takes no connections"
     scene.clock.advance(0.25)
-    (trial,) = scene.place(5)
-    scene.end(trial, Signal.OK)
+    (sent,) = scene.place(5)
+    scene.end(sent, Signal.OK)
     assert len(scene.place(5)) == 2
     assert scene.balancer.trouble is None
 
@@ -315,10 +315,10 @@ def test_what_a_backend_lacks_concerns_only_lines_that_need_it():
     assert scene.balancer.serving.lacking(rerank) == "a broke off."
     assert scene.balancer.serving.lacking(chat) is None
     scene.clock.advance(1)
-    trial = scene.balancer.place(rerank)
-    assert trial.is_trial
+    asked = scene.balancer.place(rerank)
+    assert asked.is_question
     assert scene.balancer.place(rerank) is None
-    scene.end(trial, Signal.OK)
+    scene.end(asked, Signal.OK)
     assert scene.balancer.serving.lacking(rerank) is None
 
 
@@ -335,8 +335,8 @@ def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
     assert scene.balancer.place(large) is None
     assert scene.balancer.serving.lacking(fits) is None
     scene.clock.advance(31)
-    trial = scene.balancer.place(large)
-    scene.end(trial, Signal.OK)
+    asked = scene.balancer.place(large)
+    scene.end(asked, Signal.OK)
     assert scene.balancer.need("m", "/v1/x", 10**9).size_bytes == 0
 
 
@@ -364,8 +364,8 @@ def test_an_engine_that_stands_still_loses_its_lines():
     for _ in range(3):
         scene.look()
         assert scene.backends["a"].circuit.allowance == 1
-    (trial,) = scene.place(4)
-    scene.end(trial, Signal.OK)
+    (sent,) = scene.place(4)
+    scene.end(sent, Signal.OK)
     assert scene.backends["a"].circuit.allowance == 2
 
 
@@ -463,8 +463,8 @@ def test_a_backend_that_denies_a_model_that_it_lists_is_asked_again_with_one_lin
     slots = scene.place(9)
     assert scene.where(slots) == {"b": 8}
     scene.clock.advance(1)
-    (trial,) = scene.place(9)
-    scene.end(trial, Signal.NONE, lacking=Lacking.MODEL)
+    (sent,) = scene.place(9)
+    scene.end(sent, Signal.NONE, lacking=Lacking.MODEL)
     scene.look(a={"models": ("other",)})
     scene.clock.advance(31)
     assert scene.place(9) == []

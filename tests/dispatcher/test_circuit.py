@@ -21,7 +21,7 @@ def after(circuit, *signals, now=0.0):
 
 
 CLOSED = Circuit()
-SUSPECTED = after(CLOSED, Signal.LOST)
+LOST_ONCE = after(CLOSED, Signal.LOST)
 REFUSED = after(CLOSED, Signal.REFUSED)
 DEAD = CLOSED.seen_dead("is gone")
 BACK = DEAD.seen_alive(share=SHARE)
@@ -34,10 +34,10 @@ MOVES = {
     "a loss is doubted": (CLOSED, Signal.LOST, State.HALF_OPEN),
     "a refusal opens": (CLOSED, Signal.REFUSED, State.OPEN),
     "slowness says nothing": (CLOSED, Signal.NONE, State.CLOSED),
-    "a second loss opens": (SUSPECTED, Signal.LOST, State.OPEN),
-    "a refused trial opens": (BACK, Signal.REFUSED, State.OPEN),
-    "one good trial is not enough": (BACK, Signal.OK, State.HALF_OPEN),
-    "an error on trial is the line's": (BACK, Signal.ERROR, State.HALF_OPEN),
+    "a second loss opens": (LOST_ONCE, Signal.LOST, State.OPEN),
+    "refused once more opens": (BACK, Signal.REFUSED, State.OPEN),
+    "one answer is not enough": (BACK, Signal.OK, State.HALF_OPEN),
+    "an error while half-open is the line's": (BACK, Signal.ERROR, State.HALF_OPEN),
     "old lines do not reopen": (DEAD, Signal.OK, State.OPEN),
     "old lines do not prolong": (DEAD, Signal.LOST, State.OPEN),
 }
@@ -58,7 +58,7 @@ def test_lines_sent_before_it_was_opened_are_no_news():
         assert half.record_result(signal, epoch=CLOSED.epoch, share=SHARE, now=9.0) is half
 
 
-def test_it_opens_longer_with_each_failed_trial_and_never_for_long():
+def test_it_opens_longer_with_each_failure_and_never_for_long():
     """A server that the probe sees alive is tried again every three seconds at least."""
     circuit, waits = CLOSED, []
     for _ in range(40):
@@ -90,7 +90,7 @@ def test_a_backend_that_comes_back_gets_one_line_then_more():
 
 
 def test_a_success_forgives():
-    """Errors in a row count; so do failed trials."""
+    """Errors in a row count; so do failures while half-open."""
     assert after(CLOSED, *[Signal.ERROR] * 4, Signal.OK, *[Signal.ERROR] * 4).state is State.CLOSED
     half = after(CLOSED, *[Signal.REFUSED] * 1).at(1.0)
     assert after(half, Signal.OK).failures == 0
@@ -156,10 +156,10 @@ def test_being_alive_is_not_enough_after_a_hang():
     again = HUNG.at(300.0)
 
     assert HUNG.seen_alive(share=SHARE).state is State.OPEN
-    for trial in (moved, again):
-        assert (trial.state, trial.allowance) == (State.HALF_OPEN, 1)
-        assert trial.seen_alive(share=SHARE) is trial
-        assert not after(trial, Signal.OK).is_after_hang
+    for back in (moved, again):
+        assert (back.state, back.allowance) == (State.HALF_OPEN, 1)
+        assert back.seen_alive(share=SHARE) is back
+        assert not after(back, Signal.OK).is_after_hang
     assert HUNG.hung("hangs", until=9e9) is HUNG
     assert REFUSED.moved() is REFUSED
 

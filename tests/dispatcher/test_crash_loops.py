@@ -22,7 +22,7 @@ def batch(seq, deaths, status=BatchStatus.IN_PROGRESS, paused_at=None):
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_suspect"),
+    ("fields", "is_crashing"),
     [
         ({"deaths": 4}, False),
         ({"deaths": 5}, True),
@@ -31,12 +31,12 @@ def batch(seq, deaths, status=BatchStatus.IN_PROGRESS, paused_at=None):
         ({"deaths": 20, "status": BatchStatus.CANCELLING}, False),
     ],
 )
-def test_a_batch_with_five_deaths_is_a_suspect(fields, is_suspect):
+def test_a_batch_with_five_deaths_is_crashing(fields, is_crashing):
     """Not while it is paused; and what only remains to be published is published."""
-    assert crash_loops.is_suspect(batch(1, **fields)) is is_suspect
+    assert crash_loops.is_crashing(batch(1, **fields)) is is_crashing
 
 
-def test_of_the_suspects_the_least_suspected_runs():
+def test_of_the_crashing_the_one_with_the_fewest_deaths_runs():
     """Of those the oldest."""
     assert crash_loops.first([batch(1, 7), batch(2, 5), batch(4, 5)]).seq == 2
     assert crash_loops.first([]) is None
@@ -117,7 +117,7 @@ def answer_once():
     return script
 
 
-async def test_suspects_run_one_after_the_other_until_they_are_cleared(bench, upstream):
+async def test_crashing_batches_run_one_after_the_other_until_they_are_cleared(bench, upstream):
     """Two batches died together: the first alone, the second once a line of the first is finished."""
     first, second = await admitted(bench, 3), await admitted(bench, 3)
     for _ in range(6):

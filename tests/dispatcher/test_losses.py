@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from clocks import MovedClock
 from waiting import until
 
 from batchline.metrics import Metrics
+from dispatcher.attempts.line_history import Attempts
 from dispatcher.attempts.pending_loss import PendingLoss
 from dispatcher.attempts.retrying import Retrying, RetryLimits
 from dispatcher.backends.balancer import Backend
@@ -53,17 +55,15 @@ class Scene:
         self.retrying = Retrying(
             RetryLimits(max_attempts, base_s=0.0, max_s=0.0),
             metrics=Metrics(),
-            clock=lambda: 1000.0,
+            clock=MovedClock(1000.0),
             looks=lambda: self.looks,
             on_due=lambda: None,
             on_suspect=self.suspects.append,
         )
         batch = SimpleNamespace(id="b", expires_at=1000.0 + left_s)
         held = SimpleNamespace(batch=batch, timers=set(), may_send=True)
-        self.line = SimpleNamespace(
-            held=held, spent=0, attempts=0, was_stale=False, is_last=False, losses=0,
-            quickest_s=9.0, fails_with=None, avoid=Backend("b:1", "b:1", answered_at=float("inf")),
-        )  # fmt: skip
+        elsewhere = Backend("b:1", "b:1", answered_at=float("inf"))
+        self.line = SimpleNamespace(held=held, attempts=Attempts(avoid=elsewhere))
         self.backend = Backend("a:1", "a:1")
 
     async def take(self, reason):
@@ -86,7 +86,8 @@ async def test_a_loss_of_a_server_that_died_is_no_try():
         scene.backend.gone_at = float("inf")
         scene.retrying.look_after_losses()
 
-    assert (scene.line.spent, scene.line.losses, scene.line.quickest_s) == (0, 2, 0.5)
+    attempts = scene.line.attempts
+    assert (attempts.spent, attempts.losses, attempts.quickest_s) == (0, 2, 0.5)
     assert scene.suspects == [scene.line]
 
 
@@ -99,7 +100,7 @@ async def test_a_loss_of_a_server_that_lived_is_a_try():
     scene.look()
 
     assert list(scene.retrying.due()) == [scene.line]
-    assert (scene.line.spent, scene.line.losses) == (FULL_COST, 0)
+    assert (scene.line.attempts.spent, scene.line.attempts.losses) == (FULL_COST, 0)
 
 
 async def test_the_last_try_fails_the_line_unless_time_was_up():
@@ -114,7 +115,7 @@ async def test_the_last_try_fails_the_line_unless_time_was_up():
 async def test_after_a_last_try_before_the_deadline_there_is_none():
     """However it ended."""
     scene = Scene(left_s=100.0, max_attempts=9)
-    scene.line.is_last = True
+    scene.line.attempts = Attempts(is_last=True)
     await scene.take(Reason.SERVER_ERROR)
 
     assert list(scene.retrying.due()) == []

@@ -39,10 +39,11 @@ def test_what_is_read_ahead_takes_its_bytes_until_it_is_done():
     """Whether it is ready or in flight."""
     memory = Memory(most_bytes=100)
     one, two = read(memory, [30, 40])
-    memory.sent(one)
+    memory.pin(one)
     assert (memory.held_bytes, memory.free_bytes) == (70, 30)
 
-    memory.landed(one, is_done=True)
+    memory.free(one)
+    memory.unpin(one)
 
     assert (memory.held_bytes, one.body, two.body) == (40, None, b"x" * 40)
 
@@ -76,7 +77,7 @@ async def test_a_line_in_flight_waits_for_room_and_takes_it_from_what_was_only_r
     """Else slots and memory could wait for each other. The last that was read goes first."""
     memory = Memory(most_bytes=100)
     flying, *ready = read(memory, [40, 30, 30])
-    memory.sent(flying)
+    memory.pin(flying)
 
     await memory.take(50)
 
@@ -97,14 +98,15 @@ async def test_lines_wait_for_room_in_turn():
     """Who came first is served first, even if there is room for the second."""
     memory = Memory(most_bytes=100)
     (flying,) = read(memory, [60])
-    memory.sent(flying)
+    memory.pin(flying)
     large = asyncio.ensure_future(memory.take(80))
     small = asyncio.ensure_future(memory.take(10))
     await turn()
     assert not large.done()
     assert not small.done()
 
-    memory.landed(flying, is_done=True)
+    memory.free(flying)
+    memory.unpin(flying)
     await asyncio.gather(large, small)
 
     assert memory.held_bytes == 90
@@ -127,17 +129,18 @@ async def test_a_line_larger_than_all_there_is_goes_alone():
 def test_room_is_kept_for_answers_of_the_size_that_came_lately():
     """Whether or not the lines in flight are answered so; one line may always fly."""
     memory = Memory(most_bytes=100)
-    memory.answered(40)
+    memory.take_answer(40)
     memory.give(40)
     one, two, three = read(memory, [1, 1, 1])
     assert memory.may_send
 
-    memory.sent(one)
+    memory.pin(one)
     assert memory.may_send
-    memory.sent(two)
+    memory.pin(two)
     assert not memory.may_send
-    memory.landed(one, is_done=True)
-    memory.landed(two, is_done=True)
+    for line in (one, two):
+        memory.free(line)
+        memory.unpin(line)
     assert memory.may_send
     assert three.body
 
@@ -147,12 +150,12 @@ def test_what_was_dropped_is_forgotten():
     memory = Memory(most_bytes=100)
     of = held()
     one, two = read(memory, [10, 20], of)
-    memory.sent(one)
+    memory.pin(one)
     of.is_dropped = True
     memory.free_all(of)
     assert memory.held_bytes == 10
 
-    memory.landed(one, is_done=False)
+    memory.unpin(one)
 
     assert (memory.held_bytes, memory.free_bytes) == (0, 100)
     assert two.body is None

@@ -24,14 +24,14 @@ class Scene:
 
     def refused(self, line, by="a", kind=KIND, *, has_other=True):
         before = self.before.setdefault(line, [])
-        found = self.opinions.refused(
+        found = self.opinions.record_refusal(
             line, kind, by=by, before=before, has_other=has_other, now=self.now
         )
         before.append((by, kind))
         return found
 
     def answered(self, by, line=-1):
-        return self.opinions.answered(by, line, self.before.get(line, []))
+        return self.opinions.record_answer(by, line, self.before.get(line, []))
 
     def release(self):
         found = self.opinions.release(self.now, is_wanted=lambda line: line not in self.gone)

@@ -129,7 +129,7 @@ async def test_poison_lines_fail_and_nobody_else(bench, tmp_path, count, number)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_servers_killed_by_hand_condemn_nobody(bench, tmp_path, count):
+async def test_servers_killed_by_hand_fail_nobody(bench, tmp_path, count):
     """However often each of them goes down under its lines, every line is answered."""
     by_hand = ByHand()
     async with fleet(bench, tmp_path / "nginx", count) as there:

@@ -19,6 +19,11 @@ RETIRED = {
     "ripe": "due",
     "Desk": "GatewayStore",
     "Deposit": "FileSink",
+    "trial": "isolated attempt",
+    "trials": "isolated attempts",
+    "Suspects": "Quarantine",
+    "condemn": "fail as poison",
+    "condemned": "failed as poison",
     "on every attempt": "on every try, as clients read it",
 }
 WORD = re.compile(rf"\b({'|'.join(RETIRED)})\b")

@@ -1,4 +1,4 @@
-"""Trials of suspects: where and when they are sent, and what becomes of a loss."""
+"""Isolated attempts at suspects: where and when they are made, and what becomes of a loss."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from clocks import MovedClock
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus
-from dispatcher.attempts.trials import Trials
+from dispatcher.attempts.isolated import IsolatedAttempts
+from dispatcher.attempts.line_history import Attempts
 from dispatcher.backends.backend import News
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Need
 from dispatcher.backends.liveness import HangLimits
-from dispatcher.replies.verdict import NoAnswer
+from dispatcher.replies.policy import Reason
+from dispatcher.replies.verdict import NoAnswer, Retry
 
+SUSPECT = Attempts(losses=2, quickest_s=1.0)
 URLS = ("http://a:1", "http://b:1", "http://c:1")
 
 
 @dataclass(eq=False)
 class Line:
     model: str | None = "m"
-    losses: int = 2
-    blames: int = 0
-    spent: int = 0
-    quickest_s: float = 1.0
-    is_on_trial: bool = False
+    attempts: Attempts = SUSPECT
     held: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(may_send=True))
 
 
 class Scene:
-    """Trials before a balancer of three backends; `clock` is moved by hand."""
+    """Isolated attempts before a balancer of three backends; `clock` is moved by hand."""
 
     def __init__(self):
         self.clock = MovedClock(1000.0)
@@ -45,13 +44,13 @@ class Scene:
             clock=self.clock,
         )
         self.balancer.set_limit(12)
-        self.trials = Trials(
+        self.isolated = IsolatedAttempts(
             self.balancer,
             metrics=Metrics(),
             need_of=lambda line: Need(line.model),
             on_free=self.freed.append,
             on_failed=lambda line, result: self.failed.append((line, result)),
-            monotonic=self.clock.monotonic,
+            clock=self.clock,
         )
         self.look()
 
@@ -68,16 +67,16 @@ class Scene:
         )
 
     def next(self):
-        return self.trials.next(at_most=12)
+        return self.isolated.next(at_most=12)
 
-    def lose(self, line, slot, *, is_sure=False):
+    def lose(self, line, slot, reason=Reason.RESET):
         self.balancer.record_result(slot, News(Signal.LOST, slot.backend.name))
-        self.trials.lost(line, 0.1, is_sure=is_sure)
+        self.isolated.record_loss(line, Retry(NoAnswer("x", "y"), reason), 0.1)
         self.balancer.release(slot)
 
     def answer(self, line, slot):
         self.balancer.record_result(slot, News(Signal.OK, slot.backend.name))
-        self.trials.answered(line)
+        self.isolated.record_answer(line)
         self.balancer.release(slot)
 
 
@@ -86,11 +85,11 @@ def scene():
     return Scene()
 
 
-def test_a_trial_has_a_server_to_itself_and_the_others_go_on(scene):
+def test_an_isolated_attempt_has_a_server_to_itself_and_the_others_go_on(scene):
     """One is reserved, what it has in flight ends, then the suspect is sent."""
     busy = [scene.balancer.place(Need("m")) for _ in range(3)]
     line = Line()
-    scene.trials.add(line)
+    scene.isolated.add(line)
 
     assert scene.next() == []
     reserved = next(b for b in scene.balancer.backends if b.is_reserved)
@@ -106,7 +105,7 @@ def test_a_trial_has_a_server_to_itself_and_the_others_go_on(scene):
 def test_the_server_is_given_back_when_nobody_is_suspected_any_more(scene):
     """At once, without a word of anybody."""
     line = Line()
-    scene.trials.add(line)
+    scene.isolated.add(line)
     ((_, slot),) = scene.next()
     scene.answer(line, slot)
 
@@ -114,11 +113,11 @@ def test_the_server_is_given_back_when_nobody_is_suspected_any_more(scene):
     assert not any(backend.is_reserved for backend in scene.balancer.backends)
 
 
-def test_one_group_is_on_trial_at_a_time(scene):
+def test_one_group_is_isolated_at_a_time(scene):
     """The next one begins when the last line of this one has ended."""
     lines = [Line() for _ in range(3)]
     for line in lines:
-        scene.trials.add(line)
+        scene.isolated.add(line)
     ((first, slot),) = scene.next()
 
     assert scene.next() == []
@@ -127,16 +126,16 @@ def test_one_group_is_on_trial_at_a_time(scene):
 
 
 def test_alone_and_its_server_gone_is_a_blame_and_two_fail(scene):
-    """The trials wait for the same server, while others are alive."""
+    """The next attempt waits for the same server, while others are alive."""
     line = Line()
-    scene.trials.add(line)
+    scene.isolated.add(line)
     ((_, slot),) = scene.next()
     server = slot.backend
     scene.lose(line, slot)
     assert scene.next() == []
     scene.look(dead=[server.name])
     assert scene.next() == []
-    assert (line.blames, line.losses) == (1, 3)
+    assert (line.attempts.blames, line.attempts.losses) == (1, 3)
     scene.look()
     scene.look()
 
@@ -155,18 +154,18 @@ def test_alone_and_its_server_gone_is_a_blame_and_two_fail(scene):
 def test_a_server_that_says_itself_that_it_died_is_believed(scene):
     """It is alive when it is looked at; its engine is not."""
     line = Line()
-    scene.trials.add(line)
+    scene.isolated.add(line)
     ((_, slot),) = scene.next()
-    scene.lose(line, slot, is_sure=True)
+    scene.lose(line, slot, Reason.ENGINE_DEAD)
     scene.next()
 
-    assert line.blames == 1
+    assert line.attempts.blames == 1
 
 
 def test_a_server_that_lived_makes_its_losses_tries(scene):
     """Seen alive at the two next looks: only the connection was lost."""
     line = Line()
-    scene.trials.add(line)
+    scene.isolated.add(line)
     ((_, slot),) = scene.next()
     scene.lose(line, slot)
     scene.look()
@@ -176,13 +175,13 @@ def test_a_server_that_lived_makes_its_losses_tries(scene):
     scene.next()
 
     assert scene.freed == [line]
-    assert (line.losses, line.blames, line.spent) == (0, 0, 12)
+    assert (line.attempts.losses, line.attempts.spent) == (0, 12)
 
 
 def test_a_server_that_stays_away_is_replaced_after_five_minutes(scene):
     """Not before: what kills servers shall not tour the fleet."""
     line = Line()
-    scene.trials.add(line)
+    scene.isolated.add(line)
     ((_, slot),) = scene.next()
     scene.lose(line, slot)
     scene.look(dead=[slot.backend.name])
@@ -197,21 +196,21 @@ def test_a_server_that_stays_away_is_replaced_after_five_minutes(scene):
 
 
 def test_lines_of_a_batch_that_is_gone_are_forgotten(scene):
-    """Before their trial, in it, and while its loss is pending."""
+    """Before their isolated attempt, in it, and while its loss is pending."""
     waiting, lost = Line(), Line()
-    scene.trials.add(lost)
+    scene.isolated.add(lost)
     ((_, slot),) = scene.next()
     scene.lose(lost, slot)
-    scene.trials.add(waiting)
+    scene.isolated.add(waiting)
     waiting.held.may_send = lost.held.may_send = False
 
     assert scene.next() == []
-    assert len(scene.trials) == 0
+    assert len(scene.isolated) == 0
 
 
 def test_a_suspect_goes_to_a_server_that_has_its_model(scene):
     """Or waits until there is one."""
-    scene.trials.add(Line(model="other"))
+    scene.isolated.add(Line(model="other"))
 
     assert scene.next() == []
-    assert scene.trials.server is None
+    assert scene.isolated.server is None
