@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from batchline.clock import Clock
 from batchline.config.server_url import server_name
@@ -28,6 +29,15 @@ _GRACE_S = 60.0
 _QUESTIONS_IN_GRACE = 6
 """At least so often a model that is lacking is asked for before its lines fail."""
 _MOST_SHARES = 1000
+
+
+class Due(NamedTuple):
+    """What a look at the backends calls for."""
+
+    hung: list[Backend]
+    """Their lines are to be taken away."""
+    unproven: list[Backend]
+    """A canary is to be sent to them."""
 
 
 class Balancer:
@@ -98,8 +108,8 @@ class Balancer:
         backend.fresh += 1
         is_question = bool(backend.lacks) and any(backend.lacks.reasons(need))
         if is_question:
-            backend.lacks.tried(need, self._clock.monotonic())
-        return Slot(backend, backend.circuit.epoch, self.way.took(), need, is_question)
+            backend.lacks.record_attempt(need, self._clock.monotonic())
+        return Slot(backend, backend.circuit.epoch, self.way.take(), need, is_question)
 
     def release(self, slot: Slot) -> None:
         """Take note that the line is there no more."""
@@ -108,7 +118,7 @@ class Balancer:
         if slot.epoch == backend.circuit.epoch:
             backend.fresh -= 1
         if slot.is_question:
-            backend.lacks.untried(slot.need, self._clock.monotonic())
+            backend.lacks.forget_attempt(slot.need, self._clock.monotonic())
         self.way.release(slot.way_epoch)
 
     def is_usable(self, backend: Backend) -> bool:
@@ -184,19 +194,25 @@ class Balancer:
     def record_result(self, slot: Slot, news: News) -> None:
         """Take in how a line ended."""
         backend, now, signal = slot.backend, self._clock.monotonic(), news.signal
+        if news.is_lost_on_the_way:
+            why = f"nginx {news.why}"
+            self.way.record_result(
+                signal, epoch=slot.way_epoch, share=self._limit, now=now, why=why
+            )
+            return
         if signal is Signal.OK:
             backend.answered_at = now
-            self._answered(slot, news, now)
+            self._record_answer(slot, news, now)
         elif signal is Signal.REJECTED:
             backend.answered_at = now
         elif signal is Signal.REFUSED:
             backend.gone_at, backend.is_leaving = now, True
         elif signal is Signal.FULL:
             held = backend.in_flight - 1
-            backend.pressure = backend.pressure.full(held=held, now=now)
+            backend.pressure = backend.pressure.record_full(held=held, now=now)
             self._shares.clear()
         if news.lacking is not None:
-            self._lacks(slot, news, news.lacking, now)
+            self._record_lack(slot, news, news.lacking, now)
         if (
             self.is_pinned
             and news.backend != backend.name
@@ -218,14 +234,7 @@ class Balancer:
             backend.proof_need, backend.is_refusing = slot.need, False
         self._set(backend, circuit)
 
-    def lost_way(self, slot: Slot, news: News) -> None:
-        """Take in that nginx took no connection, or broke one off: no backend is to blame."""
-        now = self._clock.monotonic()
-        self.way.record_result(
-            news.signal, epoch=slot.way_epoch, share=self._limit, now=now, why=f"nginx {news.why}"
-        )
-
-    def _answered(self, slot: Slot, news: News, now: float) -> None:
+    def _record_answer(self, slot: Slot, news: News, now: float) -> None:
         backend = slot.backend
         if self.is_pinned and news.backend is None and not self._is_disobeyed:
             self._is_disobeyed = True
@@ -238,12 +247,12 @@ class Balancer:
             self.way.record_result(
                 Signal.OK, epoch=slot.way_epoch, share=self._limit, now=now, why=""
             )
-        backend.pressure = backend.pressure.answered()
+        backend.pressure = backend.pressure.record_answer()
         if backend.lacks:
-            backend.lacks.answered(slot.need)
+            backend.lacks.record_answer(slot.need)
             self._compare_lacks()
 
-    def _lacks(self, slot: Slot, news: News, lacking: Lacking, now: float) -> None:
+    def _record_lack(self, slot: Slot, news: News, lacking: Lacking, now: float) -> None:
         need = slot.need._replace(size_bytes=news.size_bytes)
         if slot.backend.lacks.note(lacking, need, news.why, now=now):
             log.warning("backend %s %s", slot.backend.name, news.why)
@@ -261,22 +270,19 @@ class Balancer:
             backend.proof_need, backend.is_refusing = need, True
             self._set(backend, backend.circuit.require_proof(why, self._clock.monotonic()))
 
-    def due_for_proof(self) -> list[Backend]:
-        """Return the backends that a canary shall be sent to now."""
-        now = self._clock.monotonic()
-        return [backend for backend in self.backends if backend.circuit.is_due(now)]
-
-    def proven(self, backend: Backend, fault: str | None = None) -> None:
+    def record_canary(self, backend: Backend, fault: str | None = None) -> None:
         """Take in that a canary was answered, or why it was not (`fault`)."""
         now, circuit = self._clock.monotonic(), backend.circuit
-        self._set(backend, circuit.disproven(fault, now) if fault else circuit.proven(now))
+        self._set(
+            backend, circuit.record_failed_proof(fault, now) if fault else circuit.record_proof(now)
+        )
 
     # -- learning from looks
 
     def record_probe(
         self, backends: Sequence[BackendStatus], liveness_of: Mapping[str, Liveness]
-    ) -> list[Backend]:
-        """Take in what the probe saw; return the backends whose lines are to be taken away."""
+    ) -> Due:
+        """Take in what the probe saw; return what is to be done about it."""
         self._has_looked = True
         self.looks += 1
         self.way.record_probe(share=self._limit, now=self._clock.monotonic())
@@ -290,19 +296,20 @@ class Balancer:
         self._shares.clear()
         self._odd.compare({backend.name: backend.models for backend in self.backends})
         self.serving.record_probe()
-        return hung
+        now = self._clock.monotonic()
+        return Due(hung, [b for b in self.backends if b.circuit.is_due(now)])
 
     def _look(self, backend: Backend, status: BackendStatus, liveness: Liveness) -> bool:
         """Take in one look; tell whether what is in flight there has to be taken away."""
         now, circuit = self._clock.monotonic(), backend.circuit
         if silence := self._hang.silence(liveness, answered_at=backend.answered_at, now=now):
             backend.gone_at = now
-            self._set(backend, circuit.seen_dead(silence, is_after_hang=True))
+            self._set(backend, circuit.record_death(silence, is_after_hang=True))
             return backend.circuit.epoch != circuit.epoch
         if not status.alive and not liveness.is_late(answered_at=backend.answered_at):
             backend.gone_at = now
             backend.is_leaving = liveness.silent_since is None
-            self._set(backend, circuit.seen_dead(status.reason or "is not alive"))
+            self._set(backend, circuit.record_death(status.reason or "is not alive"))
             return False
         backend.is_leaving = False
         if status.alive:
@@ -313,14 +320,16 @@ class Balancer:
         )
         if stillness is not None:
             backend.hung_at = backend.gone_at = now
-            self._set(backend, circuit.hung(stillness, until=now + (self._hang.after_s or 0.0)))
+            self._set(
+                backend, circuit.record_hang(stillness, until=now + (self._hang.after_s or 0.0))
+            )
             return backend.circuit.epoch != circuit.epoch
         if liveness.moved_at > backend.hung_at:
-            circuit = circuit.moved()
+            circuit = circuit.record_movement()
         # Its time may be up while no line asks: with all of them open nothing would be claimed for ever.
         due = circuit.at(now)
         share = self._share(ANY)
-        self._set(backend, circuit.seen_alive(share=share) if due is circuit else due)
+        self._set(backend, circuit.record_alive(share=share) if due is circuit else due)
         return False
 
     def _list(self, backend: Backend, models: frozenset[str]) -> None:

@@ -98,7 +98,7 @@ class Conductor:
         self._due |= self._pump.broken.keys() | self._without_patience
         self._without_patience.clear()
         # Past its deadline a batch sends nothing more, whenever the sweep comes to end it.
-        self._due |= self._windows.turned(self._clock.now())
+        self._due |= self._windows.look(self._clock.now())
         if not self._gate.has(Cause.DISK):
             self._due |= self._without_room
             self._without_room.clear()

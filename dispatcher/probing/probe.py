@@ -206,9 +206,9 @@ class Probe:
         heard = await self._ask_health(url)
         reason = _reason(heard)
         if heard.is_silent:
-            memory.liveness = memory.liveness.unanswered(since=asked_at)
+            memory.liveness = memory.liveness.record_silence(since=asked_at)
         else:
-            memory.liveness = memory.liveness.answered()
+            memory.liveness = memory.liveness.record_answer()
         if memory.alive is not (reason is None):
             memory.alive, memory.since, memory.looks = reason is None, int(self._clock.now()), 0
         if reason is not None:
@@ -227,7 +227,9 @@ class Probe:
         gauges, reason = memory.gauges, None
         if heard.status is not None:  # else it is late: what it said before still holds
             page = heard.text if heard.status == HTTPStatus.OK else ""
-            memory.liveness = memory.liveness.told(engine_mark(page), now=self._clock.monotonic())
+            memory.liveness = memory.liveness.record_metrics(
+                engine_mark(page), now=self._clock.monotonic()
+            )
             try:
                 gauges = read_gauges(page)
             except ValueError as exc:

@@ -97,11 +97,9 @@ class Sender:
             why_of(reply, verdict.reason, endpoint=line.held.batch.endpoint, request=body),
             lacking=row.lacking,
             size_bytes=len(body),
+            is_lost_on_the_way=isinstance(reply, Broken) and reply.backend is None,
         )
-        if isinstance(reply, Broken) and reply.backend is None:
-            self._balancer.lost_way(slot, news)
-        else:
-            self._balancer.record_result(slot, news)
+        self._balancer.record_result(slot, news)
         if row.lacking is Lacking.MODEL:
             self._list_again(slot.backend.name)
 

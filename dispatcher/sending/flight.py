@@ -177,7 +177,7 @@ class Flight:
 
     def record_canary(self, backend: Backend, fault: str | None) -> None:
         """Take in that a canary was answered by a backend that has to prove itself, or why it was not."""
-        self._balancer.proven(backend, fault)
+        self._balancer.record_canary(backend, fault)
         self.dispatch()
 
     def abort(self, backend: Backend) -> None:

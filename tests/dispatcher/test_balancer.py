@@ -43,7 +43,8 @@ class Scene:
         """Let the probe look; changes: a name's status."""
         for name, values in changes.items():
             self.statuses[name] = self.status(name, **values)
-        return self.balancer.record_probe(list(self.statuses.values()), self.liveness_of)
+        self.due = self.balancer.record_probe(list(self.statuses.values()), self.liveness_of)
+        return self.due.hung
 
     def place(self, count=1, model="m", avoid=None):
         """Place lines while there is room; return their slots."""
@@ -199,7 +200,8 @@ def test_nginx_gone_is_blamed_on_no_backend():
     scene = Scene("a", "b", limit=40)
     slots = scene.place(40)
     for slot in slots:
-        scene.balancer.lost_way(slot, News(Signal.REFUSED, None, "takes no connections"))
+        news = News(Signal.REFUSED, None, "takes no connections", is_lost_on_the_way=True)
+        scene.balancer.record_result(slot, news)
         scene.balancer.release(slot)
 
     assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
@@ -252,10 +254,12 @@ def test_when_all_answer_errors_only_no_line_is_spent_on_them():
 
     assert scene.place(8) == []
     assert scene.balancer.trouble is not None
-    assert scene.balancer.due_for_proof() == list(scene.balancer.backends)
-    scene.balancer.proven(scene.backends["a"], "500")
-    scene.balancer.proven(scene.backends["b"])
-    assert scene.balancer.due_for_proof() == []
+    scene.look()
+    assert scene.due.unproven == list(scene.balancer.backends)
+    scene.balancer.record_canary(scene.backends["a"], "500")
+    scene.balancer.record_canary(scene.backends["b"])
+    scene.look()
+    assert scene.due.unproven == []
     assert scene.where(scene.place(8)) == {"b": 8}
     assert scene.balancer.trouble is None
 
@@ -346,11 +350,11 @@ def test_an_engine_that_stands_still_loses_its_lines():
     scene.liveness_of["a"] = Liveness(7, moved_at=scene.clock.at)
     slots = scene.place(4)
     scene.clock.advance(299.0)
-    scene.liveness_of["a"] = scene.liveness_of["a"].told(7, now=scene.clock.at)
+    scene.liveness_of["a"] = scene.liveness_of["a"].record_metrics(7, now=scene.clock.at)
     assert scene.look() == []
 
     scene.clock.advance(2.0)
-    scene.liveness_of["a"] = scene.liveness_of["a"].told(7, now=scene.clock.at)
+    scene.liveness_of["a"] = scene.liveness_of["a"].record_metrics(7, now=scene.clock.at)
     assert scene.look() == [scene.backends["a"]]
     assert scene.backends["a"].circuit.reason.startswith("hangs: its engine has done nothing")
     assert scene.look() == []
