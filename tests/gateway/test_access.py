@@ -34,8 +34,7 @@ def sessions(clock):
 
 @pytest.fixture
 async def locked(starts):
-    # hundreds of wrong keys
-    return await starts(api_key=KEY, with_pages=True, patience=Patience(wrong_key_s=0.0))
+    return await starts(api_key=KEY, with_pages=True)
 
 
 def ways(sessions):
@@ -88,8 +87,10 @@ async def answer_of(gateway, method, template, headers):
         return answer.status
 
 
-async def test_every_route_asks_for_the_key(locked, sessions):
+async def test_every_route_asks_for_the_key(starts, sessions):
     """Each way that a request may say who asks, at each route: let in, or 401, or 403 without a token."""
+    patience = Patience(wrong_key_s=0.0)  # there are hundreds of wrong ones
+    locked = await starts(api_key=KEY, with_pages=True, patience=patience)
     wrong = []
     for way, headers in ways(sessions).items():
         for method, template in routes(locked):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -187,21 +186,21 @@ async def test_the_mark_can_be_turned_off(starts, disk):
 @pytest.mark.parametrize("size", [len(LINE), 5_000_000], ids=["at the end", "half way"])
 async def test_a_disk_that_is_full_all_the_same_is_a_507(starts, blobs, monkeypatch, size):
     """The kernel's own refusal (ENOSPC) is answered the same way, and nothing stays."""
-    monkeypatch.setattr(Path, "open", partial(open_full, Path.open))
+    really_open = Path.open
+
+    def open_full(path, mode="r", *given, **options):
+        if "x" in mode:  # what is written to the new file goes where the kernel never has room
+            path.touch()
+            path, mode = Path("/dev/full"), "wb"
+        return really_open(path, mode, *given, **options)
+
+    monkeypatch.setattr(Path, "open", open_full)
     gateway = await starts()
 
     answer = await upload(gateway, b"x" * size)
 
     assert_full(answer, "is full", "Delete files")
     assert gateway.stored() == []
-
-
-def open_full(really_open, path, mode="r", *given, **options):
-    """Open a file; what is written to a new one goes where the kernel never has room."""
-    if "x" in mode:
-        path.touch()
-        path, mode = Path("/dev/full"), "wb"
-    return really_open(path, mode, *given, **options)
 
 
 async def test_a_database_that_cannot_grow_is_a_507_and_leaves_no_bytes(starts, store):

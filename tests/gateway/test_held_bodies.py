@@ -33,6 +33,7 @@ async def test_the_file_of_a_client_that_leaves_is_open_until_its_thread_is_done
 
     async def receive():
         async with HeldBody(tmp_path, disk_space=DiskSpace(blobs, 0)) as body:
+            await body.add(b"short")
             await body.add(LONG)
 
     task = asyncio.create_task(receive())
