@@ -14,7 +14,6 @@ import pytest
 from waiting import pass_time
 
 from batchline.errors import StoreUnavailable
-from batchline.store.database import direct
 from batchline.store.database.connection import open_database
 
 
@@ -39,13 +38,12 @@ async def test_who_opens_a_new_database_waits_for_who_makes_it(tmp_path):
     assert waits
 
 
-async def test_a_database_that_cannot_be_opened_leaves_no_thread(tmp_path, monkeypatch):
+async def test_a_database_that_cannot_be_opened_leaves_no_thread(tmp_path):
     """A thread that is left keeps the process from ending, and so from being started again."""
-    monkeypatch.setattr(direct, "BUSY_S", 0.0)
     path = tmp_path / "db.sqlite3"
     before = set(threading.enumerate())
     with in_the_way(path), pytest.raises(StoreUnavailable, match="another process"):
-        await open_database(path)
+        await open_database(path, busy_s=0.0)
 
     left = {thread for thread in threading.enumerate() if "connection" in thread.name} - before
     for thread in left:
