@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchline.blobs import Blobs, open_blobs
 from batchline.blobs.keys import file_key, segments_prefix
+from batchline.clock import Clock
 from batchline.jsonl.body_rules import NO_RULES
 from batchline.jsonl.input_file import Limits
 from batchline.jsonl.lines import answer_record
@@ -87,7 +88,7 @@ async def _running(store: Store, blobs: Blobs, *, lines: int, kilobytes: float) 
         one_model=False,
         body=NO_RULES,
         served=_unknown,
-        clock=time.time,
+        clock=Clock(),
     )
     await admission.admit(batch)
     batch = await _again(store, batch)

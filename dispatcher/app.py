@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
 
 from batchline.blobs import Blobs, open_blobs
+from batchline.clock import Clock
 from batchline.errors import NewerStore, StoreUnavailable
 from batchline.jsonl.input_file import Limits
 from batchline.metrics import Metrics
@@ -32,7 +32,7 @@ from dispatcher.attempts.retrying import RetryLimits
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.liveness import HangLimits
 from dispatcher.batches.admit import Admission
-from dispatcher.batches.conduct import Conductor
+from dispatcher.batches.conduct import LOOK_S, Conductor
 from dispatcher.batches.publish import Publisher
 from dispatcher.probing.canary import Canaries
 from dispatcher.probing.governor import Governor
@@ -47,7 +47,7 @@ from dispatcher.sending.memory import Memory
 from dispatcher.sending.outcomes import Outcomes
 from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
-from dispatcher.upkeep.housekeeping import Duty, WorkAndUpkeep, duties, look_after
+from dispatcher.upkeep.housekeeping import RESTS, Duty, Rests, WorkAndUpkeep, duties, look_after
 
 from .ops import serve_ops
 
@@ -60,15 +60,17 @@ _ROLE = "dispatch"
 _ROLE_TTL_S = 30.0
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(
+    settings: Settings, stop: asyncio.Event, *, rests: Rests = RESTS, look_s: float = LOOK_S
+) -> None:
     """Run the dispatcher until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
-    metrics = Metrics(cell=settings.cell)
+    clock, metrics = Clock(), Metrics(cell=settings.cell)
     async with AsyncExitStack() as stack:
         is_alone = await stack.enter_async_context(only_dispatcher(settings.data_dir, stop))
         if not is_alone:
             return
         store = await stack.enter_async_context(
-            open_store(settings.database_path, clock_ms=lambda: int(time.time() * 1000))
+            open_store(settings.database_path, clock_ms=lambda: int(clock.now() * 1000))
         )
         blobs = open_blobs(settings.blobs_dir)
         alarm = Alarm()
@@ -85,14 +87,24 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             Probe(
                 settings.backend_urls or (settings.upstream_url,),
                 api_key=settings.upstream_api_key,
-                clock=time.time,
+                clock=clock,
                 alarm=alarm,
             )
         )
         await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         await stack.enter_async_context(serve_ops(settings, metrics))
         _check_descriptors(settings)
-        dispatcher = Dispatcher(settings, store, blobs, upstream, probe, metrics=metrics)
+        dispatcher = Dispatcher(
+            settings,
+            store,
+            blobs,
+            upstream,
+            probe,
+            metrics=metrics,
+            clock=clock,
+            rests=rests,
+            look_s=look_s,
+        )
         await dispatcher.run(stop)
 
 
@@ -109,7 +121,7 @@ def _check_descriptors(settings: Settings) -> None:
 
 
 def _admission(
-    settings: Settings, store: Work, blobs: Blobs, probe: Probe, *, clock: Callable[[], float]
+    settings: Settings, store: Work, blobs: Blobs, probe: Probe, *, clock: Clock
 ) -> Admission:
     return Admission(
         store,
@@ -123,7 +135,7 @@ def _admission(
 
 
 def _publisher(
-    settings: Settings, store: Work, blobs: Blobs, metrics: Metrics, *, clock: Callable[[], float]
+    settings: Settings, store: Work, blobs: Blobs, metrics: Metrics, *, clock: Clock
 ) -> Publisher:
     return Publisher(
         store,
@@ -153,7 +165,7 @@ def _memory(settings: Settings, metrics: Metrics) -> Memory:
     return memory
 
 
-def _balancer(settings: Settings, *, clock: Callable[[], float]) -> Balancer:
+def _balancer(settings: Settings, *, clock: Clock) -> Balancer:
     return Balancer(
         settings.upstream_url,
         settings.backend_urls,
@@ -185,7 +197,9 @@ class Dispatcher:
         probe: Probe,
         *,
         metrics: Metrics,
-        clock: Callable[[], float] = time.time,
+        clock: Clock,
+        rests: Rests = RESTS,
+        look_s: float = LOOK_S,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -194,38 +208,53 @@ class Dispatcher:
         self._holder = f"{settings.cell}/{secrets.token_hex(6)}"
         self._gate = Gate()
         balancer = _balancer(settings, clock=clock)
-        memory = _memory(settings, metrics)
-        bodies = Bodies(blobs, memory)
+        self._memory = _memory(settings, metrics)
+        bodies = Bodies(blobs, self._memory)
         self._settler = Settler(
             store,
             blobs,
             gate=self._gate,
-            memory=memory,
+            memory=self._memory,
             metrics=metrics,
             flush_s=settings.flush_s,
             clock=clock,
         )
-        outcomes = Outcomes(self._settler, memory=memory, metrics=metrics)
-        sender = Sender(
-            upstream, balancer, bodies, outcomes=outcomes, clock=clock, list_again=probe.list_again
+        self._flight = self._new_flight(upstream, probe, balancer, bodies)
+        self._pump = Pump(
+            store,
+            bodies,
+            self._flight,
+            settler=self._settler,
+            memory=self._memory,
+            limits=_claim_limits(settings, self._holder),
+            clock=clock,
         )
-        self._flight = Flight(
+        self._fleet = self._new_fleet(upstream, probe, balancer)
+        self._conductor = self._new_conductor(store, blobs, probe, look_s)
+        self._duties = self._new_duties(blobs, rests)
+
+    def _new_flight(
+        self, upstream: Upstream, probe: Probe, balancer: Balancer, bodies: Bodies
+    ) -> Flight:
+        outcomes = Outcomes(self._settler, memory=self._memory, metrics=self._metrics)
+        sender = Sender(
+            upstream,
+            balancer,
+            bodies,
+            outcomes=outcomes,
+            clock=self._clock,
+            list_again=probe.list_again,
+        )
+        return Flight(
             sender,
             balancer,
             outcomes,
-            memory=memory,
-            retry=_retry_limits(settings),
+            memory=self._memory,
+            retry=_retry_limits(self._settings),
             gate=self._gate,
-            metrics=metrics,
-            clock=clock,
+            metrics=self._metrics,
+            clock=self._clock,
         )
-        limits = _claim_limits(settings, self._holder)
-        self._pump = Pump(
-            store, bodies, self._flight, settler=self._settler, memory=memory, limits=limits
-        )
-        self._fleet = self._new_fleet(upstream, probe, balancer)
-        self._conductor = self._new_conductor(store, blobs, probe)
-        self._duties = self._new_duties(blobs)
 
     def _new_fleet(self, upstream: Upstream, probe: Probe, balancer: Balancer) -> Fleet:
         return Fleet(
@@ -240,7 +269,7 @@ class Dispatcher:
             metrics=self._metrics,
         )
 
-    def _new_duties(self, blobs: Blobs) -> Mapping[str, Duty]:
+    def _new_duties(self, blobs: Blobs, rests: Rests) -> Mapping[str, Duty]:
         return duties(
             self._settings,
             self._store,
@@ -249,9 +278,10 @@ class Dispatcher:
             metrics=self._metrics,
             is_idle=lambda: not self._flight.in_flight,
             clock=self._clock,
+            rests=rests,
         )
 
-    def _new_conductor(self, store: Work, blobs: Blobs, probe: Probe) -> Conductor:
+    def _new_conductor(self, store: Work, blobs: Blobs, probe: Probe, look_s: float) -> Conductor:
         settings, clock = self._settings, self._clock
         return Conductor(
             store,
@@ -263,6 +293,7 @@ class Dispatcher:
             gate=self._gate,
             metrics=self._metrics,
             clock=clock,
+            look_s=look_s,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -290,7 +321,7 @@ class Dispatcher:
             await settling
             with suppress(StoreUnavailable):
                 await self._store.recover(self._holder, died=False)
-                await self._store.report(self._fleet.stopped(at=int(self._clock())))
+                await self._store.report(self._fleet.stopped(at=int(self._clock.now())))
 
     def _loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         return {
@@ -299,7 +330,7 @@ class Dispatcher:
             "feed": self._pump.feed,
             "leases": self._pump.keep_leases,
             "role": self._keep_role,
-        } | {name: partial(look_after, duty) for name, duty in self._duties.items()}
+        } | {name: partial(look_after, duty, self._clock) for name, duty in self._duties.items()}
 
     async def _take_over(self) -> None:
         """Take back what a dead dispatcher of this host held: we own the host's lock."""
@@ -312,11 +343,11 @@ class Dispatcher:
     async def _supervise(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         told = ""
         while True:
-            began = time.monotonic()
+            began = self._clock.monotonic()
             try:
                 await loop()
             except StoreUnavailable as exc:
-                is_news = str(exc) != told or time.monotonic() - began > _NEWS_AGAIN_S
+                is_news = str(exc) != told or self._clock.monotonic() - began > _NEWS_AGAIN_S
                 if is_news:  # a disk may refuse for hours, once a second
                     log.warning("%s waits: %s", name, exc)
                 told = str(exc)
@@ -324,16 +355,18 @@ class Dispatcher:
                 raise  # an upgrade: this version has nothing more to do here
             except Exception:
                 log.exception("%s broke; it starts again", name)
-            await asyncio.sleep(_RESTART_S)
+            await self._clock.sleep(_RESTART_S)
 
     async def _watch_fleet(self) -> None:
         while True:
             await self._fleet.look()
             batches, waiting = self._pump.batches, self._conductor.waiting
-            await self._store.report(self._fleet.report(batches, waiting, at=int(self._clock())))
-            await asyncio.sleep(self._settings.probe_interval_s)
+            await self._store.report(
+                self._fleet.report(batches, waiting, at=int(self._clock.now()))
+            )
+            await self._clock.sleep(self._settings.probe_interval_s)
 
     async def _keep_role(self) -> None:
         while True:
             await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S)
-            await asyncio.sleep(_ROLE_TTL_S / 3)
+            await self._clock.sleep(_ROLE_TTL_S / 3)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from aiohttp import web
 
 from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
+from batchline.clock import Clock
 from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
@@ -48,14 +47,13 @@ from . import openapi
 from .auth import CALLER, LOCK, PAGE, WRONG_KEYS, Lock, WrongKeys, ask, identify, sign_in, sign_out
 from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
-from .keys import BLOBS, CLOCK, METRICS, SETTINGS, STORE, GatewayStore
+from .keys import BLOBS, CLOCK, METRICS, PATIENCE, SETTINGS, STORE, GatewayStore, Patience
 from .openapi import DOCUMENT, Document
 from .origins import KNOWN, refuse_foreign
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
 _FILES_EACH = 3  # the connection, what it reads from (a file or a model server), and a long body
-_IDLE_S = 120.0  # a connection without a request for so long is closed
 
 log = logging.getLogger("gateway")
 
@@ -66,7 +64,8 @@ def create_app(
     store: GatewayStore,
     blobs: Blobs,
     metrics: Metrics,
-    clock: Callable[[], float],
+    clock: Clock,
+    patience: Patience | None = None,
 ) -> web.Application:
     """Put the HTTP API together; the caller owns what is passed in."""
     app = web.Application(
@@ -78,9 +77,10 @@ def create_app(
     app[BLOBS] = blobs
     app[METRICS] = metrics
     app[CLOCK] = clock
+    app[PATIENCE] = patience = patience or Patience()
     if settings.api_key is not None:
-        app[LOCK] = Lock(settings.api_key, watchers=settings.watch_from, clock=clock)
-    app[WRONG_KEYS] = WrongKeys()
+        app[LOCK] = Lock(settings.api_key, watchers=settings.watch_from, clock=clock.now)
+    app[WRONG_KEYS] = WrongKeys(longest_s=patience.wrong_key_s)
     app[RUNNING] = Running()
     app[CREATING] = Creating()
     app[results.KNOWN_PLACES] = KnownPlaces()
@@ -104,7 +104,7 @@ def add_pages(app: web.Application, *, view: View) -> None:
         view=view,
         metrics=app[METRICS],
         blobs=app[BLOBS],
-        clock=app[CLOCK],
+        clock=app[CLOCK].now,
         document=lambda: app[DOCUMENT].tree,
         token_of=lambda request: session.token if (session := request[CALLER].session) else None,
         max_viewers=app[SETTINGS].max_downloads,
@@ -150,23 +150,31 @@ def _routes() -> list[web.RouteDef]:
     ]
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(
+    settings: Settings, stop: asyncio.Event, *, patience: Patience | None = None
+) -> None:
     """Serve until `stop`, then finish running requests within `grace_s`.
 
     Raises StoreUnavailable, NewerStore; Unavailable if the port is taken.
     """
+    clock = Clock()
     async with AsyncExitStack() as stack:
         if not await stack.enter_async_context(present(settings.data_dir, stop)):
             return
         await stack.enter_async_context(watched(Alarm()))
         blobs = open_blobs(settings.blobs_dir)
         store = await stack.enter_async_context(
-            open_store(settings.database_path, clock_ms=_clock_ms)
+            open_store(settings.database_path, clock_ms=lambda: int(clock.now() * 1000))
         )
         metrics = Metrics(cell=settings.cell)
         await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         app = create_app(
-            settings=settings, store=store, blobs=blobs, metrics=metrics, clock=time.time
+            settings=settings,
+            store=store,
+            blobs=blobs,
+            metrics=metrics,
+            clock=clock,
+            patience=patience,
         )
         add_pages(app, view=store)
         runner = Runner(
@@ -174,7 +182,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             limits=limits_of(settings, open_files=limit()),
             access_log=None,
             shutdown_timeout=_CLOSE_S,
-            keepalive_timeout=_IDLE_S,
+            keepalive_timeout=app[PATIENCE].idle_s,
         )
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -218,7 +226,3 @@ async def _listen(runner: Runner, settings: Settings) -> tuple[web.TCPSite, ...]
             f"Cannot listen on {where}: {exc.strerror or exc}. Stop what uses the port, or choose "
             "another address with --host and --port (BATCHLINE_HOST, BATCHLINE_PORT)."
         ) from exc
-
-
-def _clock_ms() -> int:
-    return int(time.time() * 1000)

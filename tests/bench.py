@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import defaultdict
 from contextlib import asynccontextmanager
+from functools import partial
 
 from claims import claim_one
+from waiting import until
 
 from batchline.blobs import open_blobs
 from batchline.blobs.keys import file_key, segments_prefix
+from batchline.clock import Clock
 from batchline.jsonl.body_rules import NO_RULES
 from batchline.jsonl.input_file import Limits
 from batchline.jsonl.lines import answer_record
@@ -29,8 +33,10 @@ from batchline.states import TERMINAL, BatchStatus, OutcomeKind
 from batchline.store import open_store
 from dispatcher.app import Dispatcher
 from dispatcher.batches.admit import Admission
-from dispatcher.probing.probe import Probe
+from dispatcher.batches.conduct import LOOK_S
+from dispatcher.probing.probe import TIMEOUT_S, Probe
 from dispatcher.replies.upstream import Upstream
+from dispatcher.upkeep.housekeeping import RESTS
 
 FAST = {
     "max_in_flight": 16,
@@ -59,14 +65,28 @@ def request_line(index, **body):
     return json.dumps(line)
 
 
+class Instead:
+    """A real part, but for some of its methods."""
+
+    def __init__(self, real, methods):
+        self._real = real
+        vars(self).update({name: partial(method, real) for name, method in methods.items()})
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+
 class Bench:
     """What a test drives: submit a file, run a dispatcher, read results."""
 
     def __init__(self, store, blobs, tmp_path, upstream):
         self.store, self.blobs, self.tmp_path, self.upstream = store, blobs, tmp_path, upstream
         self.metrics = Metrics()
-        self.clock = time.time
+        self.clock = Clock()
         """What the dispatcher takes for the time; leases count in real time all the same."""
+        self.rests, self.look_s, self.probe_timeout_s = RESTS, LOOK_S, TIMEOUT_S
+        self._instead = defaultdict(dict)
+        self.opened = opened
         self.stopping = asyncio.Event()
         """Set while the dispatcher that ran last is being stopped, and after."""
 
@@ -86,7 +106,7 @@ class Bench:
         writer = self.blobs.create(file_key(file_id))
         await writer.write(data)
         await writer.commit()
-        now = int(self.clock())
+        now = int(self.clock.now())
         file_expires_at = None if file_expires_in_s is None else now + file_expires_in_s
         await self.store.add_file(
             File(file_id, len(data), now, file_expires_at, "in.jsonl", "batch", file_key(file_id))
@@ -103,6 +123,10 @@ class Bench:
         )
         return await self.store.add_batch(new)
 
+    def instead(self, part, **methods):
+        """Let the dispatcher's store, blobs or upstream do this; each is called with the real one first."""
+        self._instead[part] |= methods
+
     @asynccontextmanager
     async def running(self, **settings):
         """Run a dispatcher while the body runs; then stop it gracefully."""
@@ -115,17 +139,28 @@ class Bench:
         stop = self.stopping = asyncio.Event()
         # its own store: another process would have one too
         async with (
-            opened(self.tmp_path) as store,
+            self.opened(self.tmp_path) as store,
             Upstream(
                 self.upstream.url, api_key=None, timeout_s=values.request_timeout_s
             ) as upstream,
             Probe(
-                values.backend_urls or [self.upstream.url], api_key=None, clock=self.clock
+                values.backend_urls or [self.upstream.url],
+                api_key=None,
+                clock=self.clock,
+                timeout_s=self.probe_timeout_s,
             ) as probe,
         ):
             blobs = open_blobs(self.tmp_path / "blobs")
             worker = Dispatcher(
-                values, store, blobs, upstream, probe, metrics=self.metrics, clock=self.clock
+                values,
+                Instead(store, self._instead["store"]),
+                Instead(blobs, self._instead["blobs"]),
+                Instead(upstream, self._instead["upstream"]),
+                probe,
+                metrics=self.metrics,
+                clock=self.clock,
+                rests=self.rests,
+                look_s=self.look_s,
             )
             task = asyncio.ensure_future(worker.run(stop))
             try:
@@ -136,17 +171,15 @@ class Bench:
 
     async def ended(self, batch, within_s=60):
         """Wait until the batch is terminal and return it."""
-        async with asyncio.timeout(within_s):
-            while True:
-                found = await self.store.get_batch(batch.id)
-                if found.status in TERMINAL:
-                    return found
-                await asyncio.sleep(0.02)
+        found = batch
 
-    async def until(self, condition, within_s=60):
-        async with asyncio.timeout(within_s):
-            while not await condition():
-                await asyncio.sleep(0.01)
+        async def has_ended():
+            nonlocal found
+            found = await self.store.get_batch(batch.id)
+            return found.status in TERMINAL
+
+        await until(has_ended, within_s=within_s, saw=lambda: found)
+        return found
 
     async def is_in(self, batch, status):
         return (await self.store.get_batch(batch.id)).status is status
@@ -157,14 +190,11 @@ class Bench:
     async def has_finished(self, batch, lines):
         return (await self.store.get_batch(batch.id)).counts.finished >= lines
 
-    async def holds(self, value):
-        return value
-
     async def lines(self, file_id):
         """Parse a result file."""
         if file_id is None:
             return []
-        file = await self.store.get_file(file_id, now=int(self.clock()))
+        file = await self.store.get_file(file_id, now=int(self.clock.now()))
         data = await self.blobs.read(file.blob_key)
         assert data.endswith(b"\n")
         return [json.loads(line) for line in data.decode().splitlines()]
@@ -179,9 +209,10 @@ class Bench:
         return output, errors
 
 
-def opened(folder):
+def opened(folder, *, clock=None):
     """Open the store in `folder`; use it as `async with`."""
-    return open_store(folder / "batchline.sqlite3", clock_ms=lambda: int(time.time() * 1000))
+    clock = clock or Clock()
+    return open_store(folder / "batchline.sqlite3", clock_ms=lambda: int(clock.now() * 1000))
 
 
 async def _nothing_known():
@@ -213,7 +244,7 @@ async def admitted(bench, lines):
         one_model=False,
         body=NO_RULES,
         served=_nothing_known,
-        clock=time.time,
+        clock=Clock(),
     )
     await admission.admit(batch)
     return await bench.store.get_batch(batch.id)

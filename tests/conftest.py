@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from clocks import MovedDay
 from goldens import Goldens
 
 from batchline.blobs import open_blobs
@@ -55,25 +56,9 @@ def golden(request):
     return Goldens(update=request.config.getoption("--golden-update"))
 
 
-class Clock:
-    """A clock that moves only when told to. Call it for Unix seconds."""
-
-    def __init__(self, now=1_800_000_000.0):
-        self.now = now
-
-    def __call__(self):
-        return self.now
-
-    def ms(self):
-        return int(self.now * 1000)
-
-    def advance(self, seconds):
-        self.now += seconds
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return MovedDay()
 
 
 @pytest.fixture
@@ -98,8 +83,8 @@ def make_batch(store, clock):
             input_file_id="file-in",
             input_key="files/in",
             completion_window="24h",
-            created_at=int(clock()),
-            expires_at=int(clock()) + expires_in_s,
+            created_at=int(clock.now()),
+            expires_at=int(clock.now()) + expires_in_s,
             **fields,
         )
         batch = await store.add_batch(new)
@@ -108,7 +93,7 @@ def make_batch(store, clock):
         starts = range(0, lines, slice_lines)
         pieces = [Slice(batch.seq, s, min(slice_lines, lines - s), s * 10, 10) for s in starts]
         assert await store.add_slices(pieces)
-        assert await store.accept(batch, total=lines, model="m", now=int(clock()))
+        assert await store.accept(batch, total=lines, model="m", now=int(clock.now()))
         return await store.get_batch(batch.id)
 
     return make

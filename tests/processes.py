@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
 import openai
 from ports import free_port
+from waiting import wait_until
 
 from batchline.process.locks import at_work
 
@@ -99,34 +99,28 @@ class System:
             return answer.status
 
     def wait_ready(self, within_s=60):
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            try:
-                status, text = self.get("/ready")
-            except OSError:
-                status, text = 0, "not listening"
-            if status == 200:
-                return
-            time.sleep(0.1)
-        raise TimeoutError(f"not ready: {text}\n{self.logs()}")
+        wait_until(
+            lambda: self.get("/ready")[0] == 200,
+            within_s=within_s,
+            every_s=0.1,
+            not_yet=OSError,
+            saw=lambda: f"not ready:\n{self.logs()}",
+        )
 
     def wait_at_work(self, many, within_s=60):
         """Wait until so many work on the directory and are ready.
 
         `/ready` alone may tell of a dispatcher that was killed there less than 15 s ago.
         """
-        deadline = time.monotonic() + within_s
-        while len(at_work(self.data)) < many:
-            assert time.monotonic() < deadline, self.logs()
-            time.sleep(0.05)
+        wait_until(lambda: len(at_work(self.data)) >= many, within_s=within_s, saw=self.logs)
         self.wait_ready()
 
     def until_logged(self, text, within_s=60):
-        deadline = time.monotonic() + within_s
-        while text not in self.logs():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{text!r} was never logged:\n{self.logs()}")
-            time.sleep(0.05)
+        wait_until(
+            lambda: text in self.logs(),
+            within_s=within_s,
+            saw=lambda: f"{text!r} was never logged:\n{self.logs()}",
+        )
 
     def submit(self, content, endpoint="/v1/chat/completions"):
         file = self.client.files.create(file=content, purpose="batch")
@@ -135,13 +129,15 @@ class System:
         )
 
     def until(self, batch, condition, within_s=120):
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            batch = self.client.batches.retrieve(batch.id)
-            if condition(batch):
-                return batch
-            time.sleep(0.05)
-        raise TimeoutError(f"{batch}\n{self.logs()}")
+        found = batch
+
+        def is_so():
+            nonlocal found
+            found = self.client.batches.retrieve(batch.id)
+            return condition(found)
+
+        wait_until(is_so, within_s=within_s, every_s=0.05, saw=lambda: f"{found}\n{self.logs()}")
+        return found
 
     def ended(self, batch, within_s=120):
         return self.until(batch, lambda b: b.status in TERMINAL, within_s)

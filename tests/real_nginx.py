@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import aiohttp
 from ports import free_port
+from waiting import until
 
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
 
@@ -55,12 +56,11 @@ def nginx_command(servers, folder, port, **options):
 
 
 async def _until_healthy(url: str, process) -> None:
-    async with asyncio.timeout(60), aiohttp.ClientSession() as client:
-        while True:
+    async with aiohttp.ClientSession() as client:
+
+        async def is_healthy() -> bool:
             assert process.returncode is None, "nginx refused its configuration"
-            try:
-                async with client.get(url) as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.05)
+            async with client.get(url) as response:
+                return response.status == 200
+
+        await until(is_healthy, not_yet=aiohttp.ClientConnectionError)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 from aiohttp import web
+from waiting import pass_time, until
 
 from dispatcher.probing.canary import NAME as CANARY
 
@@ -47,6 +48,19 @@ def answer_for(path, body):
     }.get(path, completion())
 
 
+def taking(seconds, script=None):
+    """Return a script that answers as `script` does, or well, after `seconds`: a number, or what gives one."""
+
+    async def take(body, attempt):
+        await pass_time(seconds() if callable(seconds) else seconds)
+        if script is None:
+            return web.json_response(completion())
+        answer = script(body, attempt)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    return take
+
+
 class Share:
     """A script that answers the first `many` lines, however often each is sent; others wait until it grows."""
 
@@ -56,8 +70,7 @@ class Share:
 
     async def __call__(self, body, attempt):
         number = self.numbers.setdefault(body["tag"], len(self.numbers) + 1)
-        while number > self.many:
-            await asyncio.sleep(0.01)
+        await until(lambda: number <= self.many, within_s=300)
         return self.answer(number, body)
 
     def answer(self, number, body):

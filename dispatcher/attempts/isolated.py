@@ -9,9 +9,9 @@ it, and is seen alive right after, did not die: such a line is no suspect, and i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Backend, Slot
 from dispatcher.backends.balancer import Balancer
@@ -34,15 +34,15 @@ class IsolatedAttempts:
         balancer: Balancer,
         *,
         metrics: Metrics,
+        clock: Clock,
         need_of: Callable[[ReadyLine], Need],
         on_free: Callable[[ReadyLine], None],
         on_failed: Callable[[ReadyLine, NoAnswer], None],
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._balancer = balancer
         self._metrics = metrics
         self._need_of = need_of
-        self._monotonic = monotonic
+        self._clock = clock
         self._on_free = on_free
         self._on_failed = on_failed
         self._pending_loss: tuple[ReadyLine, PendingLoss] | None = None
@@ -83,7 +83,7 @@ class IsolatedAttempts:
         if room <= 0:
             return []
         self._quarantine.keep_only(_is_wanted)
-        now = self._monotonic()
+        now = self._clock.monotonic()
         group = self._quarantine.isolate(
             at_most=room,
             may=lambda line: self._balancer.serving.may_take(backend, self._need_of(line), now),
@@ -95,7 +95,7 @@ class IsolatedAttempts:
     def record_answer(self, line: ReadyLine) -> None:
         """Take in that a server lived through a line; harmless if its attempt was no isolated one."""
         if self._ends(line, "answered"):
-            self._quarantine.clear(line, self._monotonic())
+            self._quarantine.clear(line, self._clock.monotonic())
 
     def release(self, line: ReadyLine) -> None:
         """Take in that a line was neither answered nor lost; harmless if its end is known."""
@@ -110,9 +110,13 @@ class IsolatedAttempts:
         charged = line.attempts.charge(verdict, backend=self._backend, seconds=seconds)
         line.attempts = charged.lose()
         if not self._quarantine.is_single:
-            self._quarantine.record_loss(line, self._monotonic())
+            self._quarantine.record_loss(line, self._clock.monotonic())
         else:
-            at, looks, is_sure = self._monotonic(), self._balancer.looks, verdict.policy.is_sure
+            at, looks, is_sure = (
+                self._clock.monotonic(),
+                self._balancer.looks,
+                verdict.policy.is_sure,
+            )
             self._pending_loss = line, PendingLoss(self._backend, at, looks, is_sure)
 
     def _resolve(self) -> None:
@@ -134,7 +138,7 @@ class IsolatedAttempts:
         self._pending_loss = None
 
     def _blame(self, line: ReadyLine) -> None:
-        if not self._quarantine.record_loss(line, self._monotonic()):
+        if not self._quarantine.record_loss(line, self._clock.monotonic()):
             return
         self._metrics.poisoned.inc()
         times, alone = line.attempts.losses, line.attempts.blames
@@ -161,7 +165,7 @@ class IsolatedAttempts:
 
     def _choose(self, need: Need) -> Backend | None:
         """Return where to send such lines: where the last were, or where there is least to end."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         can = [b for b in self._balancer.backends if self._balancer.serving.may_take(b, need, now)]
         usable = [backend for backend in can if self._balancer.is_usable(backend)]
         if self._last in usable:

@@ -7,10 +7,10 @@ refused ─► it counts        ─► settled as failed
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Avoids, Slot
 from dispatcher.backends.balancer import Balancer
@@ -29,11 +29,13 @@ class Refusals:
         balancer: Balancer,
         *,
         metrics: Metrics,
+        clock: Clock,
         on_free: Callable[[ReadyLine], None],
         on_failed: Callable[[ReadyLine, Answer | NoAnswer], None],
     ) -> None:
         self._balancer = balancer
         self._metrics = metrics
+        self._clock = clock
         self._on_free = on_free
         self._on_failed = on_failed
         self._opinions: Opinions[ReadyLine] = Opinions()
@@ -48,7 +50,7 @@ class Refusals:
             by=name,
             before=before,
             has_other=self._balancer.serving.has_other(slot.need, than=name),
-            now=time.monotonic(),
+            now=self._clock.monotonic(),
         )
         if before:
             self._metrics.second_opinions.labels("agreed").inc()
@@ -80,7 +82,7 @@ class Refusals:
 
     def release(self) -> None:
         """Let go of the lines that need not wait any longer; called with each look, too."""
-        released = self._opinions.release(time.monotonic(), is_wanted=_is_wanted)
+        released = self._opinions.release(self._clock.monotonic(), is_wanted=_is_wanted)
         for line in released.fail:
             assert line.attempts.fails_with is not None, "it was refused"
             self._on_failed(line, line.attempts.fails_with)

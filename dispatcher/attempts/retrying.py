@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Backend
 from dispatcher.replies.policy import FULL_COST, Counts, Reason, Wait
@@ -90,7 +90,7 @@ class Retrying:
         limits: RetryLimits,
         *,
         metrics: Metrics,
-        clock: Callable[[], float],
+        clock: Clock,
         looks: Callable[[], int],
         on_due: Callable[[], None],
         on_suspect: Callable[[ReadyLine], None],
@@ -114,7 +114,7 @@ class Retrying:
 
     def left_s(self, line: ReadyLine) -> float:
         """Return how long the line's batch still runs: negative where it has expired."""
-        return line.held.batch.expires_at - self._clock()
+        return line.held.batch.expires_at - self._clock.now()
 
     def take(
         self,
@@ -141,7 +141,9 @@ class Retrying:
             line.attempts = replace(attempts, is_last=then.is_last)
             loss = None
             if verdict.policy.counts is Counts.LOSS and backend is not None:
-                loss = PendingLoss(backend, time.monotonic(), self._looks(), verdict.policy.is_sure)
+                loss = PendingLoss(
+                    backend, self._clock.monotonic(), self._looks(), verdict.policy.is_sure
+                )
             is_costly = verdict.policy.counts in _COSTLY and not is_free
             self._back_off(line, then.delay_s, loss, is_costly=is_costly)
         return True
@@ -158,7 +160,7 @@ class Retrying:
 
     def due(self) -> Iterator[ReadyLine]:
         """Yield the lines that may be sent again now, those first that have waited longest."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for batch_id, account in list(self._short.items()):
             while account.waiting and account.budget.take(now):
                 self._due.append(account.waiting.popleft())
@@ -227,7 +229,7 @@ class Retrying:
         """Let a line that has waited go on, to where it belongs."""
         if line.attempts.is_suspect:
             self._on_suspect(line)
-        elif is_costly and not self._account(line).budget.take(time.monotonic()):
+        elif is_costly and not self._account(line).budget.take(self._clock.monotonic()):
             self._metrics.retries_held_back.inc()
             self._account(line).waiting.append(line)
             self._short[line.held.batch.id] = self._account(line)
@@ -237,5 +239,5 @@ class Retrying:
     def _account(self, line: ReadyLine) -> _Account:
         batch_id = line.held.batch.id
         if batch_id not in self._accounts:
-            self._accounts[batch_id] = _Account(Budget(time.monotonic()))
+            self._accounts[batch_id] = _Account(Budget(self._clock.monotonic()))
         return self._accounts[batch_id]

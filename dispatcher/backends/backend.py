@@ -111,3 +111,5 @@ class News(msgspec.Struct, frozen=True):
     """What the backend says that it lacks."""
     size_bytes: int = 0
     """How long the line is."""
+    is_lost_on_the_way: bool = False
+    """nginx took no connection, or broke one off: no backend is to blame."""

@@ -8,9 +8,10 @@ looks and by how lines end; so has the way there, nginx. Sends nothing: `flight`
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from batchline.clock import Clock
 from batchline.config.server_url import server_name
 from batchline.model import BackendStatus
 
@@ -30,6 +31,15 @@ _QUESTIONS_IN_GRACE = 6
 _MOST_SHARES = 1000
 
 
+class Due(NamedTuple):
+    """What a look at the backends calls for."""
+
+    hung: list[Backend]
+    """Their lines are to be taken away."""
+    unproven: list[Backend]
+    """A canary is to be sent to them."""
+
+
 class Balancer:
     """The backends, and the choice between them."""
 
@@ -42,8 +52,7 @@ class Balancer:
         knows_models: bool = True,
         grace_s: float = _GRACE_S,
         max_attempts: int = ERRORS,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
         """Begin without a look. No sick server shall use up the `max_attempts` attempts of a line."""
         self.is_pinned = bool(backend_urls) and upstream_url not in backend_urls
@@ -59,10 +68,9 @@ class Balancer:
         self.way = Way()
         self._hang = hang
         self.serving = Serving(
-            self.backends, knows_models=knows_models, grace_s=grace_s, monotonic=monotonic
+            self.backends, knows_models=knows_models, grace_s=grace_s, clock=clock
         )
         self._clock = clock
-        self._monotonic = monotonic
         self._most_errors = min(ERRORS, max_attempts)
         self._limit = 1
         self._shares: dict[Need, int] = {}
@@ -95,13 +103,13 @@ class Balancer:
     def place_at(self, backend: Backend, need: Need = ANY) -> Slot:
         """Give a line a slot at this backend, which has `room_at` it."""
         if not backend.in_flight:
-            backend.busy_since = self._monotonic()
+            backend.busy_since = self._clock.monotonic()
         backend.in_flight += 1
         backend.fresh += 1
         is_question = bool(backend.lacks) and any(backend.lacks.reasons(need))
         if is_question:
-            backend.lacks.tried(need, self._monotonic())
-        return Slot(backend, backend.circuit.epoch, self.way.took(), need, is_question)
+            backend.lacks.record_attempt(need, self._clock.monotonic())
+        return Slot(backend, backend.circuit.epoch, self.way.take(), need, is_question)
 
     def release(self, slot: Slot) -> None:
         """Take note that the line is there no more."""
@@ -110,17 +118,17 @@ class Balancer:
         if slot.epoch == backend.circuit.epoch:
             backend.fresh -= 1
         if slot.is_question:
-            backend.lacks.untried(slot.need, self._monotonic())
+            backend.lacks.forget_attempt(slot.need, self._clock.monotonic())
         self.way.release(slot.way_epoch)
 
     def is_usable(self, backend: Backend) -> bool:
         """Whether its circuit lets any line through."""
-        self._reopen(backend, self._monotonic())
+        self._reopen(backend, self._clock.monotonic())
         return self._has_looked and not backend.is_open
 
     def room_at(self, backend: Backend) -> int:
         """How many lines may be sent to this backend now."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         if not self.is_usable(backend) or not self.way.is_open(now):
             return 0
         if not backend.pressure.lets(held=backend.in_flight, now=now):
@@ -138,7 +146,7 @@ class Balancer:
     def _find(
         self, need: Need, avoid: Backend | None = None, avoids: Avoids = Avoids.NOW
     ) -> Backend | None:
-        now = self._monotonic()
+        now = self._clock.monotonic()
         if not self._has_looked or not self.way.is_open(now):
             return None
         model, share = self.serving.asked(need.model), self._share(need)
@@ -185,20 +193,26 @@ class Balancer:
 
     def record_result(self, slot: Slot, news: News) -> None:
         """Take in how a line ended."""
-        backend, now, signal = slot.backend, self._monotonic(), news.signal
+        backend, now, signal = slot.backend, self._clock.monotonic(), news.signal
+        if news.is_lost_on_the_way:
+            why = f"nginx {news.why}"
+            self.way.record_result(
+                signal, epoch=slot.way_epoch, share=self._limit, now=now, why=why
+            )
+            return
         if signal is Signal.OK:
             backend.answered_at = now
-            self._answered(slot, news, now)
+            self._record_answer(slot, news, now)
         elif signal is Signal.REJECTED:
             backend.answered_at = now
         elif signal is Signal.REFUSED:
             backend.gone_at, backend.is_leaving = now, True
         elif signal is Signal.FULL:
             held = backend.in_flight - 1
-            backend.pressure = backend.pressure.full(held=held, now=now)
+            backend.pressure = backend.pressure.record_full(held=held, now=now)
             self._shares.clear()
         if news.lacking is not None:
-            self._lacks(slot, news, news.lacking, now)
+            self._record_lack(slot, news, news.lacking, now)
         if (
             self.is_pinned
             and news.backend != backend.name
@@ -220,14 +234,7 @@ class Balancer:
             backend.proof_need, backend.is_refusing = slot.need, False
         self._set(backend, circuit)
 
-    def lost_way(self, slot: Slot, news: News) -> None:
-        """Take in that nginx took no connection, or broke one off: no backend is to blame."""
-        now = self._monotonic()
-        self.way.record_result(
-            news.signal, epoch=slot.way_epoch, share=self._limit, now=now, why=f"nginx {news.why}"
-        )
-
-    def _answered(self, slot: Slot, news: News, now: float) -> None:
+    def _record_answer(self, slot: Slot, news: News, now: float) -> None:
         backend = slot.backend
         if self.is_pinned and news.backend is None and not self._is_disobeyed:
             self._is_disobeyed = True
@@ -240,12 +247,12 @@ class Balancer:
             self.way.record_result(
                 Signal.OK, epoch=slot.way_epoch, share=self._limit, now=now, why=""
             )
-        backend.pressure = backend.pressure.answered()
+        backend.pressure = backend.pressure.record_answer()
         if backend.lacks:
-            backend.lacks.answered(slot.need)
+            backend.lacks.record_answer(slot.need)
             self._compare_lacks()
 
-    def _lacks(self, slot: Slot, news: News, lacking: Lacking, now: float) -> None:
+    def _record_lack(self, slot: Slot, news: News, lacking: Lacking, now: float) -> None:
         need = slot.need._replace(size_bytes=news.size_bytes)
         if slot.backend.lacks.note(lacking, need, news.why, now=now):
             log.warning("backend %s %s", slot.backend.name, news.why)
@@ -261,27 +268,24 @@ class Balancer:
         """Take a backend out that refuses what another one answers, until a canary is answered."""
         if not backend.is_open:
             backend.proof_need, backend.is_refusing = need, True
-            self._set(backend, backend.circuit.require_proof(why, self._monotonic()))
+            self._set(backend, backend.circuit.require_proof(why, self._clock.monotonic()))
 
-    def due_for_proof(self) -> list[Backend]:
-        """Return the backends that a canary shall be sent to now."""
-        now = self._monotonic()
-        return [backend for backend in self.backends if backend.circuit.is_due(now)]
-
-    def proven(self, backend: Backend, fault: str | None = None) -> None:
+    def record_canary(self, backend: Backend, fault: str | None = None) -> None:
         """Take in that a canary was answered, or why it was not (`fault`)."""
-        now, circuit = self._monotonic(), backend.circuit
-        self._set(backend, circuit.disproven(fault, now) if fault else circuit.proven(now))
+        now, circuit = self._clock.monotonic(), backend.circuit
+        self._set(
+            backend, circuit.record_failed_proof(fault, now) if fault else circuit.record_proof(now)
+        )
 
     # -- learning from looks
 
     def record_probe(
         self, backends: Sequence[BackendStatus], liveness_of: Mapping[str, Liveness]
-    ) -> list[Backend]:
-        """Take in what the probe saw; return the backends whose lines are to be taken away."""
+    ) -> Due:
+        """Take in what the probe saw; return what is to be done about it."""
         self._has_looked = True
         self.looks += 1
-        self.way.record_probe(share=self._limit, now=self._monotonic())
+        self.way.record_probe(share=self._limit, now=self._clock.monotonic())
         statuses = {backend.name: backend for backend in backends}
         hung = [
             backend
@@ -292,19 +296,20 @@ class Balancer:
         self._shares.clear()
         self._odd.compare({backend.name: backend.models for backend in self.backends})
         self.serving.record_probe()
-        return hung
+        now = self._clock.monotonic()
+        return Due(hung, [b for b in self.backends if b.circuit.is_due(now)])
 
     def _look(self, backend: Backend, status: BackendStatus, liveness: Liveness) -> bool:
         """Take in one look; tell whether what is in flight there has to be taken away."""
-        now, circuit = self._monotonic(), backend.circuit
+        now, circuit = self._clock.monotonic(), backend.circuit
         if silence := self._hang.silence(liveness, answered_at=backend.answered_at, now=now):
             backend.gone_at = now
-            self._set(backend, circuit.seen_dead(silence, is_after_hang=True))
+            self._set(backend, circuit.record_death(silence, is_after_hang=True))
             return backend.circuit.epoch != circuit.epoch
         if not status.alive and not liveness.is_late(answered_at=backend.answered_at):
             backend.gone_at = now
             backend.is_leaving = liveness.silent_since is None
-            self._set(backend, circuit.seen_dead(status.reason or "is not alive"))
+            self._set(backend, circuit.record_death(status.reason or "is not alive"))
             return False
         backend.is_leaving = False
         if status.alive:
@@ -315,14 +320,16 @@ class Balancer:
         )
         if stillness is not None:
             backend.hung_at = backend.gone_at = now
-            self._set(backend, circuit.hung(stillness, until=now + (self._hang.after_s or 0.0)))
+            self._set(
+                backend, circuit.record_hang(stillness, until=now + (self._hang.after_s or 0.0))
+            )
             return backend.circuit.epoch != circuit.epoch
         if liveness.moved_at > backend.hung_at:
-            circuit = circuit.moved()
+            circuit = circuit.record_movement()
         # Its time may be up while no line asks: with all of them open nothing would be claimed for ever.
         due = circuit.at(now)
         share = self._share(ANY)
-        self._set(backend, circuit.seen_alive(share=share) if due is circuit else due)
+        self._set(backend, circuit.record_alive(share=share) if due is circuit else due)
         return False
 
     def _list(self, backend: Backend, models: frozenset[str]) -> None:
@@ -343,9 +350,9 @@ class Balancer:
         if circuit.state is before.state:
             return
         self._shares.clear()
-        backend.since = self._clock()
+        backend.since = self._clock.now()
         if before.state is State.CLOSED:
-            backend.out_since = self._monotonic()
+            backend.out_since = self._clock.monotonic()
         if circuit.state is State.OPEN and before.state is State.CLOSED:
             log.warning("backend %s is taken out: %s", backend.name, circuit.reason)
         elif circuit.state is State.CLOSED:
@@ -364,7 +371,7 @@ class Balancer:
 
     def opens_in_s(self) -> float | None:
         """How long until something is tried again by itself; None: not by itself."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         circuits = [self.way.circuit, *(backend.circuit for backend in self.backends)]
         times = [c.until - now for c in circuits if c.state is State.OPEN and not c.needs_proof]
         times += [backend.pressure.until - now for backend in self.backends]

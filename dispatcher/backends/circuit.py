@@ -107,7 +107,7 @@ class Circuit:
         `share`: lines it may have when closed. `most_errors`: so many in a row are the backend's.
         """
         if signal is Signal.OK:
-            return self._answered(share)
+            return self._record_answer(share)
         if signal in _NO_NEWS or self.state is State.OPEN or epoch != self.epoch:
             return self
         if signal is Signal.ERROR:
@@ -142,7 +142,7 @@ class Circuit:
         """Whether a canary shall be sent now."""
         return self.needs_proof and now >= self.until
 
-    def proven(self, now: float) -> Circuit:
+    def record_proof(self, now: float) -> Circuit:
         """Note that a canary was answered: what looked like its fault is the lines'."""
         if not self.needs_proof:
             return self
@@ -157,7 +157,7 @@ class Circuit:
             proofs=self.proofs + 1,
         )
 
-    def disproven(self, why: str, now: float) -> Circuit:
+    def record_failed_proof(self, why: str, now: float) -> Circuit:
         """Note that a canary was not answered either; the next one comes later."""
         if not self.needs_proof:
             return self
@@ -165,7 +165,7 @@ class Circuit:
         failures = self.failures + 1
         return replace(self, reason=why, until=now + later_s, failures=failures, proofs=0)
 
-    def hung(self, why: str, *, until: float) -> Circuit:
+    def record_hang(self, why: str, *, until: float) -> Circuit:
         """Take it out although it seems alive; try it once more at `until`."""
         if self.state is State.OPEN and self.is_after_hang:
             return self
@@ -173,14 +173,14 @@ class Circuit:
             State.OPEN, why, until, 0, self.failures + 1, 0, self.epoch + 1, is_after_hang=True
         )
 
-    def moved(self) -> Circuit:
+    def record_movement(self) -> Circuit:
         """Note that a hung engine does something again."""
         if self.state is State.OPEN and self.is_after_hang:
             return self._half_open(self.reason, failures=self.failures)
         return self
 
-    def seen_dead(self, why: str, *, is_after_hang: bool = False) -> Circuit:
-        """Take it out until it is seen alive. `is_wary`: it hangs, which is worse than being gone."""
+    def record_death(self, why: str, *, is_after_hang: bool = False) -> Circuit:
+        """Take it out until it is seen alive. `is_after_hang`: it hangs, which is worse than being gone."""
         is_known = self.state is State.OPEN and self.until == math.inf
         if is_known and self.is_after_hang is is_after_hang:
             return self if self.reason == why else replace(self, reason=why)
@@ -188,7 +188,7 @@ class Circuit:
             State.OPEN, why, math.inf, 0, 0, 0, self.epoch + 1, is_after_hang=is_after_hang
         )
 
-    def seen_alive(self, *, share: int) -> Circuit:
+    def record_alive(self, *, share: int) -> Circuit:
         """Let lines through again, few at first; called with each look."""
         if self.state is State.OPEN and self.until == math.inf:
             return self._half_open(self.reason, failures=self.failures)
@@ -203,7 +203,7 @@ class Circuit:
             return self._half_open(self.reason, failures=self.failures)
         return self
 
-    def _answered(self, share: int) -> Circuit:
+    def _record_answer(self, share: int) -> Circuit:
         if self.state is State.CLOSED:
             return replace(self, errors=0) if self.errors else self
         if self.state is State.OPEN:

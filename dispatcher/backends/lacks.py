@@ -45,7 +45,7 @@ class _Entry:
     refusals: int = 0
     is_asked_for: bool = False
 
-    def refused(self, reason: str, now: float, *, longest_s: float) -> bool:
+    def record_refusal(self, reason: str, now: float, *, longest_s: float) -> bool:
         self.reason = reason
         if now < self.until and not self.is_asked_for:
             return False  # by a line from before: no news
@@ -77,24 +77,24 @@ class Lacks:
         if key not in self._entries and len(self._entries) >= _MOST_ENTRIES:
             self.forget(*next(iter(self._entries)))  # the oldest: it is found out again
         entry = self._entries.setdefault(key, _Entry(reason, now))
-        return entry.refused(reason, now, longest_s=self._longest_s)
+        return entry.record_refusal(reason, now, longest_s=self._longest_s)
 
     def allow(self, need: Need, now: float) -> bool:
         """Whether a line with this need may be sent, to see whether it is there again where it is time."""
         return all(entry.until <= now for entry in self._against(need))
 
-    def tried(self, need: Need, now: float) -> None:
+    def record_attempt(self, need: Need, now: float) -> None:
         """Take in that a line with this need was sent: no other one before its end is known."""
         for entry in self._against(need):
             entry.until, entry.is_asked_for = now + _LONGEST_S, True
 
-    def untried(self, need: Need, now: float) -> None:
+    def forget_attempt(self, need: Need, now: float) -> None:
         """Take in that such a line told nothing: another one may follow."""
         for entry in self._against(need):
             if entry.is_asked_for:
                 entry.until, entry.is_asked_for = now + _FIRST_S, False
 
-    def answered(self, need: Need) -> None:
+    def record_answer(self, need: Need) -> None:
         """Take in that a line with this need was answered: it lacks none of that any more."""
         for kind in Lacking:
             if kind is not Lacking.SIZE or need.size_bytes >= self.most_bytes:
@@ -118,7 +118,7 @@ class Lacks:
         """Return what is lacking of a kind."""
         return [name for found, name in self._entries if found is kind]
 
-    def told(self) -> str | None:
+    def in_words(self) -> str | None:
         """Say in words what is lacking: the first few reasons, and how many more; None of nothing."""
         reasons = list(self.reasons())
         more = len(reasons) - _MOST_TOLD

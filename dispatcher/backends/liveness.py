@@ -25,11 +25,11 @@ class Liveness:
     silent_since: float | None = None
     """Since when it has accepted connections and answered nothing; None while it answers."""
 
-    def answered(self) -> Liveness:
+    def record_answer(self) -> Liveness:
         """Note that it answered a question, whatever it said."""
         return self if self.silent_since is None else replace(self, silent_since=None)
 
-    def told(self, engine: int | None, *, now: float) -> Liveness:
+    def record_metrics(self, engine: int | None, *, now: float) -> Liveness:
         """Note what its metrics say; that is an answer, too."""
         moved_at = self.moved_at if engine == self.engine else now
         return Liveness(engine, moved_at, now)
@@ -38,7 +38,7 @@ class Liveness:
         """Whether only its answers to questions are late: it answered a line meanwhile."""
         return self.silent_since is not None and answered_at > self.silent_since
 
-    def unanswered(self, *, since: float) -> Liveness:
+    def record_silence(self, *, since: float) -> Liveness:
         """Note that nothing came to a question asked at `since`."""
         return self if self.silent_since is not None else replace(self, silent_since=since)
 

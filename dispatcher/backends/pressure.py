@@ -27,14 +27,14 @@ class Pressure:
     refusals: int = 0
     """In a row: told to be full while it held none of ours."""
 
-    def full(self, *, held: int, now: float) -> Pressure:
+    def record_full(self, *, held: int, now: float) -> Pressure:
         """Take in that it refused a line for lack of room while it `held` so many others of ours."""
         if held:
             return replace(self, cap=max(1.0, min(self.cap, held)), until=max(self.until, now))
         pause_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(self.refusals, 30))
         return Pressure(1.0, max(self.until, now + pause_s), self.refusals + 1)
 
-    def answered(self) -> Pressure:
+    def record_answer(self) -> Pressure:
         """Take in that it answered a line."""
         if self.cap == math.inf:
             return self

@@ -5,7 +5,9 @@ Known from the lists of models that the probe reads, and from refusals (`lacks`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+
+from batchline.clock import Clock
 
 from .backend import Backend
 from .lacks import Lacking, Need
@@ -24,13 +26,13 @@ class Serving:
         *,
         knows_models: bool,
         grace_s: float,
-        monotonic: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self._backends = backends
         self._knows_models = knows_models
         self._grace_s = grace_s
         self._unserved = Unserved(grace_s=grace_s)
-        self._monotonic = monotonic
+        self._clock = clock
 
     def asked(self, model: str | None) -> str | None:
         """Leave the model aside where models that nobody lists are served, too."""
@@ -46,7 +48,7 @@ class Serving:
 
     def has_other(self, need: Need, than: str) -> bool:
         """Whether another backend than this may take such a line: one in service, or expected back."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         return any(
             b.name != than and not (b.is_open and now >= b.out_since + self._grace_s)
             for b in self._suited(need)
@@ -65,7 +67,7 @@ class Serving:
         """Whether the grace of a model that nobody serves is over: its lines wait no longer."""
         if model is None or not self.is_unserved(model) or self.can_serve(model):
             return False
-        now = self._monotonic()
+        now = self._clock.monotonic()
         listing = [backend for backend in self._backends if backend.serves(self.asked(model))]
         if any(not backend.lacks.is_known(Lacking.MODEL, model, now) for backend in listing):
             return False  # one is asked again just now, or about to be

@@ -12,7 +12,7 @@ class Way:
         self.circuit = Circuit()
         self._fresh = 0
 
-    def took(self) -> int:
+    def take(self) -> int:
         """Take note that a line was sent; return the epoch in which it was."""
         self._fresh += 1
         return self.circuit.epoch
@@ -39,7 +39,7 @@ class Way:
     def record_probe(self, *, share: int, now: float) -> None:
         """Let more lines through with each look."""
         if self.circuit.state is not State.CLOSED:
-            self._set(self.circuit.at(now).seen_alive(share=share))
+            self._set(self.circuit.at(now).record_alive(share=share))
 
     @property
     def trouble(self) -> str | None:

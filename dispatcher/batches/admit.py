@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 from batchline.blobs import Blobs
+from batchline.clock import Clock
 from batchline.errors import NotFound
 from batchline.jsonl.body_rules import BodyRules
 from batchline.jsonl.input_file import DuplicateCheck, Faults, FileCheck, Limits, Report
@@ -48,7 +49,7 @@ class Admission:
         one_model: bool,
         body: BodyRules,
         served: Callable[[], Awaitable[frozenset[str] | None]],
-        clock: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -85,7 +86,7 @@ class Admission:
             message = f"Cannot find file {batch.input_file_id}: its bytes are gone."
             fault = Fault("invalid_request", message, None, "file_id")
             report, last = Report(0, None, (fault,)), []
-        now = int(self._clock())
+        now = int(self._clock.now())
         if report.faults:
             if await self._store.reject(batch, report.faults, now=now):
                 log.info("%s failed validation: %d faults", batch.id, len(report.faults))

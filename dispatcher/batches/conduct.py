@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
+from batchline.clock import Clock
 from batchline.errors import NewerStore, NotFound, StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Batch, Fault
@@ -30,7 +30,7 @@ from .windows import Windows
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.25
+LOOK_S = 0.25
 _PAUSE_S = 0.02  # where clients create batches without end there is always news
 _AGAIN_S = 1.0
 _MOST_CRASHES = 5
@@ -55,7 +55,8 @@ class Conductor:
         holder: str,
         gate: Gate,
         metrics: Metrics,
-        clock: Callable[[], float],
+        clock: Clock,
+        look_s: float = LOOK_S,
     ) -> None:
         self._store = store
         self._failures = failures
@@ -66,7 +67,8 @@ class Conductor:
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
-        self._began_at = time.monotonic()
+        self._look_s = look_s
+        self._began_at = self._clock.monotonic()
         self._open = OpenBatches(store)
         self._windows = Windows()
         self._crashing: dict[int, Batch] = {}
@@ -85,18 +87,18 @@ class Conductor:
             while True:
                 try:
                     await self._look(steps)
-                    await asyncio.sleep(_PAUSE_S)
-                    await self._store.wait_for_work(timeout_s=_LOOK_S)
+                    await self._clock.sleep(_PAUSE_S)
+                    await self._store.wait_for_work(timeout_s=self._look_s)
                 except StoreUnavailable as exc:  # steps under way go on
                     log.warning("conduct waits: %s", exc)
-                    await asyncio.sleep(_AGAIN_S)
+                    await self._clock.sleep(_AGAIN_S)
 
     async def _look(self, steps: asyncio.TaskGroup) -> None:
         await self._read()
         self._due |= self._pump.broken.keys() | self._without_patience
         self._without_patience.clear()
         # Past its deadline a batch sends nothing more, whenever the sweep comes to end it.
-        self._due |= self._windows.turned(self._clock())
+        self._due |= self._windows.look(self._clock.now())
         if not self._gate.has(Cause.DISK):
             self._due |= self._without_room
             self._without_room.clear()
@@ -165,7 +167,7 @@ class Conductor:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
         elif batch.status in PUBLISHABLE:  # it asks for room by itself
-            if time.monotonic() - self._began_at < crash_loops.patience_s(batch):
+            if self._clock.monotonic() - self._began_at < crash_loops.patience_s(batch):
                 self.waiting[batch.id] = f"The dispatcher died on it {batch.deaths} times in a row."
                 self._without_patience.add(batch.seq)
             else:
@@ -199,7 +201,7 @@ class Conductor:
             if self.waiting.get(batch.id) != str(exc):
                 log.warning("%s of %s waits: %s", step.__name__, batch.id, exc)
             self.waiting[batch.id] = str(exc)
-            await asyncio.sleep(_AGAIN_S)
+            await self._clock.sleep(_AGAIN_S)
         else:
             self.waiting.pop(batch.id, None)
 
@@ -217,7 +219,7 @@ class Conductor:
             if self._crashes[batch.id] >= _MOST_CRASHES:
                 del self._crashes[batch.id]
                 return f"{step.__name__} broke {_MOST_CRASHES} times: {exc}"
-            await asyncio.sleep(_AGAIN_S)
+            await self._clock.sleep(_AGAIN_S)
         else:
             self._crashes.pop(batch.id, None)
         return None
@@ -225,12 +227,12 @@ class Conductor:
     async def _fail(self, batch: Batch, reason: str) -> None:
         log.error("%s fails: %s", batch.id, reason)
         fault = Fault("internal_error", reason)
-        await self._store.break_batch(batch, fault, now=int(self._clock()))
+        await self._store.break_batch(batch, fault, now=int(self._clock.now()))
 
     async def _stop(self, batch: Batch, fault: Fault) -> None:
         """Work no more on a batch that does not get on; keep what there is of it."""
         log.error("%s is set aside: %s", batch.id, fault.message)
-        now = int(self._clock())
+        now = int(self._clock.now())
         if batch.status is BatchStatus.IN_PROGRESS:
             await self._store.set_aside(batch, fault, now=now)
         else:

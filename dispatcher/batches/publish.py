@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from batchline.blobs import Blobs, BlobWriter
 from batchline.blobs.keys import finish_index_key, result_key
+from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Batch, File, new_file_id
@@ -69,7 +69,7 @@ class Publisher:
         min_free_bytes: int,
         metrics: Metrics,
         file_ttl_s: int,
-        clock: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -105,7 +105,7 @@ class Publisher:
             except _OvertakenError:
                 log.info("%s was moved on by somebody else", batch.id)
                 return
-            ready = _Unclosed(batch.status, files, time.monotonic())
+            ready = _Unclosed(batch.status, files, self._clock.monotonic())
         try:
             await self._close(batch, ready.files)
         except StoreUnavailable:
@@ -117,7 +117,7 @@ class Publisher:
         kept = self._unclosed.pop(batch.id, None)
         if kept is None or kept.status is not batch.status:
             return None
-        if time.monotonic() - kept.written_at > _KEPT_S:
+        if self._clock.monotonic() - kept.written_at > _KEPT_S:
             return None
         for file in filter(None, kept.files):
             if await self._blobs.size(file.key) != file.size_bytes:
@@ -126,7 +126,7 @@ class Publisher:
 
     async def _close(self, batch: Batch, written: Files) -> None:
         end, unrun = ending(batch)
-        now = int(self._clock())
+        now = int(self._clock.now())
         output, error = (self._file(batch, w, now) if w else None for w in written)
         if await self._store.close(batch, end, output=output, error=error, now=now):
             failpoint("publish.closed")

@@ -29,7 +29,7 @@ class Windows:
         """Whether the deadline had passed when the clock was last looked at."""
         return seq in self._over
 
-    def turned(self, now: float) -> set[int]:
+    def look(self, now: float) -> set[int]:
         """Look at the clock; return the batches of which `is_over` says something else now."""
         back = {seq for seq, expires_at in self._over.items() if expires_at > now}
         for seq in back:

@@ -50,10 +50,11 @@ class Fleet:
     async def look(self) -> None:
         """Look at every backend once and act on it; takes a second or so at most."""
         seen = await self._probe.look()
-        for backend in self._balancer.record_probe(seen, self._probe.liveness_of):
+        due = self._balancer.record_probe(seen, self._probe.liveness_of)
+        for backend in due.hung:
             self._metrics.backend_hangs.labels(backend.name).inc()
             self._flight.abort(backend)
-        self._canaries.send(self._balancer.due_for_proof())
+        self._canaries.send(due.unproven)
         backends = [self._described(status) for status in seen]
         if trouble := self._balancer.trouble:
             self._gate.close(Cause.NO_BACKEND, f"No model server takes lines: {trouble}.")
@@ -112,7 +113,7 @@ class Fleet:
             status,
             circuit=str(backend.circuit.state),
             circuit_since=int(backend.since),
-            circuit_reason=backend.circuit.reason or backend.lacks.told(),
+            circuit_reason=backend.circuit.reason or backend.lacks.in_words(),
             in_flight=backend.in_flight,
         )
 

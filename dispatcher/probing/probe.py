@@ -6,8 +6,7 @@ import asyncio
 import errno
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import TracebackType
@@ -17,6 +16,7 @@ import aiohttp
 import msgspec
 
 from batchline.api.endpoints import MODELS
+from batchline.clock import Clock
 from batchline.config.server_url import server_name
 from batchline.errors import NoDescriptors
 from batchline.model import BackendStatus
@@ -27,7 +27,7 @@ from .gauges import Gauges, engine_mark, read_gauges
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0
 _PATIENCE_S = 1.0
 """One backend that is slow to answer does not delay the looks at the others."""
 _GONE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
@@ -81,14 +81,16 @@ class Probe:
         urls: Sequence[str],
         *,
         api_key: str | None,
-        clock: Callable[[], float],
+        clock: Clock,
         alarm: Alarm | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Begin without a look. `alarm` sounds when no file descriptor is left."""
         self._alarm = alarm or Alarm()
         self._urls = list(urls)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._clock = clock
+        self._timeout_s = timeout_s
         self._memory = {u: _Memory() for u in self._urls}
         self._asking = asyncio.Lock()
         self._served: frozenset[str] | None = None
@@ -97,7 +99,7 @@ class Probe:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(keepalive_timeout=4.0),
@@ -155,7 +157,7 @@ class Probe:
 
     def _unknown(self, url: str) -> BackendStatus:
         name = server_name(url)
-        since = int(self._clock())
+        since = int(self._clock.now())
         return BackendStatus(name, url, alive=False, since=since, reason="has not answered yet")
 
     async def served(self) -> frozenset[str] | None:
@@ -164,12 +166,12 @@ class Probe:
         None unless all of them are alive and list some model: then nobody knows what would be served.
         """
         async with self._asking:
-            if time.monotonic() - self._asked_at >= _ASK_AGAIN_S:
+            if self._clock.monotonic() - self._asked_at >= _ASK_AGAIN_S:
                 try:
                     self._served = await self._ask_all()
                 except NoDescriptors:
                     return None
-                self._asked_at = time.monotonic()
+                self._asked_at = self._clock.monotonic()
             return self._served
 
     async def _ask_all(self) -> frozenset[str] | None:
@@ -200,15 +202,15 @@ class Probe:
         return memory.status
 
     async def _see(self, url: str) -> BackendStatus:
-        memory, asked_at = self._memory[url], time.monotonic()
+        memory, asked_at = self._memory[url], self._clock.monotonic()
         heard = await self._ask_health(url)
         reason = _reason(heard)
         if heard.is_silent:
-            memory.liveness = memory.liveness.unanswered(since=asked_at)
+            memory.liveness = memory.liveness.record_silence(since=asked_at)
         else:
-            memory.liveness = memory.liveness.answered()
+            memory.liveness = memory.liveness.record_answer()
         if memory.alive is not (reason is None):
-            memory.alive, memory.since, memory.looks = reason is None, int(self._clock()), 0
+            memory.alive, memory.since, memory.looks = reason is None, int(self._clock.now()), 0
         if reason is not None:
             return self._dead(url, reason)
         memory.alive_status = await self._describe(url)
@@ -216,7 +218,7 @@ class Probe:
 
     def _dead(self, url: str, reason: str) -> BackendStatus:
         memory = self._memory[url]
-        since = memory.since or int(self._clock())
+        since = memory.since or int(self._clock.now())
         return BackendStatus(server_name(url), url, alive=False, since=since, reason=reason)
 
     async def _describe(self, url: str) -> BackendStatus:
@@ -225,7 +227,9 @@ class Probe:
         gauges, reason = memory.gauges, None
         if heard.status is not None:  # else it is late: what it said before still holds
             page = heard.text if heard.status == HTTPStatus.OK else ""
-            memory.liveness = memory.liveness.told(engine_mark(page), now=time.monotonic())
+            memory.liveness = memory.liveness.record_metrics(
+                engine_mark(page), now=self._clock.monotonic()
+            )
             try:
                 gauges = read_gauges(page)
             except ValueError as exc:
@@ -250,7 +254,7 @@ class Probe:
 
     def _take(self, memory: _Memory, gauges: Gauges) -> float | None:
         """Remember the gauges; return the tokens a second since the last ones."""
-        now, before = time.monotonic(), memory.gauges
+        now, before = self._clock.monotonic(), memory.gauges
         elapsed_s = now - memory.gauges_at
         memory.gauges, memory.gauges_at = gauges, now
         if gauges.tokens is None or before.tokens is None or elapsed_s <= 0:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
+from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.process.failpoints import failpoint
 from batchline.serving.request_log import REQUESTS
@@ -39,7 +39,7 @@ class Sender:
         bodies: Bodies,
         *,
         outcomes: Outcomes,
-        clock: Callable[[], float],
+        clock: Clock,
         list_again: Callable[[str], None],
     ) -> None:
         self._upstream = upstream
@@ -61,7 +61,7 @@ class Sender:
         if body is None:
             return None
         failpoint("send.before")
-        started = time.monotonic()
+        started = self._clock.monotonic()
         reply: Reply | Broken
         try:
             reply = await self._upstream.send(
@@ -76,7 +76,7 @@ class Sender:
             if slot.hung is None or task is None or task.uncancel():
                 raise
             # Where its backend hangs that is its end, as if the connection were lost.
-            seconds = time.monotonic() - started
+            seconds = self._clock.monotonic() - started
             reply = Broken(Break.HUNG, slot.hung, seconds, slot.backend.name)
         slot.has_answer = True
         failpoint("send.answered")
@@ -97,17 +97,15 @@ class Sender:
             why_of(reply, verdict.reason, endpoint=line.held.batch.endpoint, request=body),
             lacking=row.lacking,
             size_bytes=len(body),
+            is_lost_on_the_way=isinstance(reply, Broken) and reply.backend is None,
         )
-        if isinstance(reply, Broken) and reply.backend is None:
-            self._balancer.lost_way(slot, news)
-        else:
-            self._balancer.record_result(slot, news)
+        self._balancer.record_result(slot, news)
         if row.lacking is Lacking.MODEL:
             self._list_again(slot.backend.name)
 
     def _setting(self, line: ReadyLine, slot: Slot) -> Setting:
         return Setting(
-            now=self._clock(),
+            now=self._clock.now(),
             endpoint=line.held.batch.endpoint,
             request=line.body or b"",
             may_be_stale=not line.attempts.was_stale,

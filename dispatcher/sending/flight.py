@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.held import ReadyLine, UnderWay
@@ -71,7 +72,7 @@ class Flight:
         retry: RetryLimits,
         gate: Gate,
         metrics: Metrics,
-        clock: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self._sender = sender
         self._balancer = balancer
@@ -82,12 +83,17 @@ class Flight:
         self.isolated = IsolatedAttempts(
             balancer,
             metrics=metrics,
+            clock=clock,
             need_of=self._ready.need,
             on_free=self._ready.add_first,
             on_failed=self._fail,
         )
         self._refusals = Refusals(
-            balancer, metrics=metrics, on_free=self._ready.add_first, on_failed=self._fail
+            balancer,
+            metrics=metrics,
+            clock=clock,
+            on_free=self._ready.add_first,
+            on_failed=self._fail,
         )
         self._retrying = Retrying(
             retry,
@@ -171,7 +177,7 @@ class Flight:
 
     def record_canary(self, backend: Backend, fault: str | None) -> None:
         """Take in that a canary was answered by a backend that has to prove itself, or why it was not."""
-        self._balancer.proven(backend, fault)
+        self._balancer.record_canary(backend, fault)
         self.dispatch()
 
     def abort(self, backend: Backend) -> None:

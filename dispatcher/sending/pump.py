@@ -7,13 +7,12 @@ given back as soon as nothing of it is under way. Whose slice comes next is `sch
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.jsonl.input_file import SLICE_LINES
 from batchline.model import Batch, Claim, Lease, request_id
@@ -58,12 +57,14 @@ class Pump:
         settler: Settler,
         memory: Memory,
         limits: ClaimLimits,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._bodies = bodies
         self._flight = flight
         self._memory = memory
         self._limits = limits
+        self._clock = clock
         self._held: dict[tuple[int, int], Held] = {}
         self._held_lines: Counter[int] = Counter()
         self._leaving: dict[tuple[int, int], Held] = {}
@@ -161,7 +162,7 @@ class Pump:
     async def keep_leases(self) -> None:
         """Renew the leases held, drop those lost, look for those that others lost; never returns."""
         while True:
-            await asyncio.sleep(self._limits.lease_s * _RENEW_AFTER)
+            await self._clock.sleep(self._limits.lease_s * _RENEW_AFTER)
             await self._renew()
             self._ask_for_all()
 
@@ -273,7 +274,7 @@ class Pump:
         return list(picked.values())
 
     async def _claim(self, picked: Sequence[tuple[Batch, int]]) -> None:
-        asked_at = time.monotonic()
+        asked_at = self._clock.monotonic()
         try:
             claim = await self._store.claim_each(
                 picked, holder=self._limits.holder, ttl_s=self._limits.lease_s
@@ -371,7 +372,7 @@ class Pump:
     # -- leases
 
     async def _renew(self) -> None:
-        asked_at = time.monotonic()
+        asked_at = self._clock.monotonic()
         held = list(self._held.values())
         if not held:
             return
@@ -379,7 +380,7 @@ class Pump:
             lost = await self._store.renew([h.lease for h in held], ttl_s=self._limits.lease_s)
         except StoreUnavailable as exc:
             log.warning("leases are not renewed: %s", exc)
-            lost = {h.key for h in held if h.trusted_until < time.monotonic()}
+            lost = {h.key for h in held if h.trusted_until < self._clock.monotonic()}
         else:
             for item in held:
                 item.trusted_until = asked_at + self._limits.lease_s * _LEASE_MARGIN

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from batchline.blobs import Blobs
 from batchline.blobs.keys import segments_prefix
+from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Accepted, Batch, Lease, Outcome, Settlement
@@ -45,7 +45,9 @@ class Settler:
         memory: Memory,
         metrics: Metrics,
         flush_s: float,
-        clock: Callable[[], float],
+        clock: Clock,
+        retry_s: float = _RETRY_S,
+        max_pending: int = _MAX_PENDING,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -54,6 +56,8 @@ class Settler:
         self._metrics = metrics
         self._flush_s = flush_s
         self._clock = clock
+        self._retry_s = retry_s
+        self._max_pending = max_pending
         self._subscribers: list[Callable[[Sequence[Pending]], None]] = []
         self._pending: list[Pending] = []
         self._pending_bytes = 0
@@ -78,7 +82,7 @@ class Settler:
         self._pending.append((batch, lease, outcome))
         self._pending_bytes += len(outcome.record)
         self._arrived.set()
-        if len(self._pending) >= _MAX_PENDING or self._pending_bytes >= _MAX_PENDING_BYTES:
+        if len(self._pending) >= self._max_pending or self._pending_bytes >= _MAX_PENDING_BYTES:
             self._room.clear()
 
     def stop(self) -> None:
@@ -91,7 +95,7 @@ class Settler:
         while True:
             await self._arrived.wait()
             if not self._stopping:
-                await asyncio.sleep(self._flush_s)
+                await self._clock.sleep(self._flush_s)
             group, self._pending, self._pending_bytes = self._pending, [], 0
             self._arrived.clear()
             self._room.set()
@@ -119,7 +123,7 @@ class Settler:
                 if self._stopping:
                     log.error("%d results are given up and will be asked for again", len(group))  # noqa: TRY400
                     return
-                await asyncio.sleep(_RETRY_S)
+                await self._clock.sleep(self._retry_s)
             else:
                 if not self._pending:  # else it comes first: a claim could take its slices anew
                     self._gate.open(Cause.STORAGE)
@@ -131,7 +135,7 @@ class Settler:
         self, group: Sequence[Pending], settlements: list[Settlement], *, is_repeated: bool
     ) -> None:
         """Store the group. `settlements` keeps what is durable of it: trying again writes no byte twice."""
-        started = time.monotonic()
+        started = self._clock.monotonic()
         by_batch: dict[str, list[Pending]] = {}
         for item in group:
             by_batch.setdefault(item[0].id, []).append(item)
@@ -139,10 +143,10 @@ class Settler:
             settlements.append(await self._put_segment(items))  # noqa: PERF401 - each counts at once
         failpoint("settle.synced")
         accepted = await self._store.settle(
-            settlements, now=int(self._clock()), is_repeated=is_repeated
+            settlements, now=int(self._clock.now()), is_repeated=is_repeated
         )
         failpoint("settle.committed")
-        self._measure(group, accepted, time.monotonic() - started)
+        self._measure(group, accepted, self._clock.monotonic() - started)
 
     async def _put_segment(self, items: Sequence[Pending]) -> Settlement:
         batch = items[0][0]

@@ -22,8 +22,20 @@ _LOG_BYTES = 16 << 20
 class Compaction:
     """One small step after another. `is_idle`: nothing is in flight."""
 
-    def __init__(self, store: Upkeep, *, metrics: Metrics, is_idle: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Upkeep,
+        *,
+        metrics: Metrics,
+        is_idle: Callable[[], bool],
+        pages_at_once: int = _PAGES_AT_ONCE,
+        kept_pages: int = _KEPT_PAGES,
+        log_bytes: int = _LOG_BYTES,
+    ) -> None:
         self._store = store
+        self._pages_at_once = pages_at_once
+        self._kept_pages = kept_pages
+        self._log_bytes = log_bytes
         self._metrics = metrics
         self._is_idle = is_idle
         self._has_vacuumed = False
@@ -33,17 +45,17 @@ class Compaction:
         backlog = await self._store.backlog()
         self._show(backlog)
         if self._wants_vacuum(backlog):
-            vacuumed = await self._store.vacuum(pages=_PAGES_AT_ONCE)
+            vacuumed = await self._store.vacuum(pages=self._pages_at_once)
             self._metrics.vacuumed_pages.inc(vacuumed)
             self._has_vacuumed = True
             return _MORE_S if vacuumed else _EVERY_S
-        if self._has_vacuumed or backlog.log_bytes > _LOG_BYTES:
+        if self._has_vacuumed or backlog.log_bytes > self._log_bytes:
             # The file itself shrinks only when the log is moved into it.
             self._has_vacuumed = not await self._store.checkpoint()
         return _EVERY_S
 
     def _wants_vacuum(self, backlog: Backlog) -> bool:
-        if backlog.free_pages <= _KEPT_PAGES:
+        if backlog.free_pages <= self._kept_pages:
             return False
         return self._is_idle() or backlog.free_pages > backlog.pages / 2
 

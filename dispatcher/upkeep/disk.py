@@ -13,18 +13,27 @@ from batchline.blobs import Blobs
 from batchline.metrics import Metrics
 from dispatcher.sending.gate import Cause, Gate
 
-_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
 _ROOM_AGAIN = 1.05  # what was just freed must not be used up at once
 
 
 class DiskWatch:
     """Looks at the space left and moves the gate."""
 
-    def __init__(self, blobs: Blobs, *, gate: Gate, metrics: Metrics, min_free_bytes: int) -> None:
+    def __init__(
+        self,
+        blobs: Blobs,
+        *,
+        gate: Gate,
+        metrics: Metrics,
+        min_free_bytes: int,
+        every_s: float = LOOK_EVERY_S,
+    ) -> None:
         self._blobs = blobs
         self._gate = gate
         self._metrics = metrics
         self._min_free_bytes = min_free_bytes
+        self._every_s = every_s
         metrics.disk_min_free_bytes.set(min_free_bytes)
 
     async def step(self) -> float:
@@ -40,4 +49,4 @@ class DiskWatch:
             )
         elif free >= mark * _ROOM_AGAIN:
             self._gate.open(Cause.DISK)
-        return _EVERY_S
+        return self._every_s

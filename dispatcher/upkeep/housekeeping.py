@@ -11,24 +11,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from batchline.blobs import Blobs
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.settings import Settings
 from batchline.store import Upkeep, Work
 from dispatcher.sending.gate import Gate
 
 from .compact import Compaction
-from .disk import DiskWatch
+from .disk import LOOK_EVERY_S, DiskWatch
 from .orphans import Orphans
-from .sweep import Deadlines, Sweep
+from .sweep import CLEAN_EVERY_S, LAPSE_EVERY_S, Deadlines, Sweep
 
 
 class WorkAndUpkeep(Work, Upkeep, Protocol):
     """What the dispatcher needs of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rests:
+    """How long the duties that a test may wait for rest between two steps."""
+
+    deadlines_s: float = LAPSE_EVERY_S
+    sweep_s: float = CLEAN_EVERY_S
+    disk_s: float = LOOK_EVERY_S
+
+
+RESTS = Rests()
 
 
 class Duty(Protocol):
@@ -46,23 +59,33 @@ def duties(
     gate: Gate,
     metrics: Metrics,
     is_idle: Callable[[], bool],
-    clock: Callable[[], float],
+    clock: Clock,
+    rests: Rests = RESTS,
 ) -> Mapping[str, Duty]:
     """Make all duties, by name."""
     ttl_s = settings.batch_ttl_s
     mark = settings.min_free_bytes
     return {
-        "deadlines": Deadlines(store, clock=clock),
-        "sweep": Sweep(store, blobs, metrics=metrics, batch_ttl_s=ttl_s, clock=clock),
+        "deadlines": Deadlines(store, clock=clock, every_s=rests.deadlines_s),
+        "sweep": Sweep(
+            store,
+            blobs,
+            metrics=metrics,
+            batch_ttl_s=ttl_s,
+            clock=clock,
+            every_s=rests.sweep_s,
+        ),
         "orphans": Orphans(store, blobs, metrics=metrics, clock=clock),
-        "disk": DiskWatch(blobs, gate=gate, metrics=metrics, min_free_bytes=mark),
+        "disk": DiskWatch(
+            blobs, gate=gate, metrics=metrics, min_free_bytes=mark, every_s=rests.disk_s
+        ),
         "compaction": Compaction(store, metrics=metrics, is_idle=is_idle),
     }
 
 
-async def look_after(duty: Duty) -> None:
+async def look_after(duty: Duty, clock: Clock) -> None:
     """Do one step after another; never returns."""
     rest_s = 0.0
     while True:
-        await asyncio.sleep(rest_s)
+        await clock.sleep(rest_s)
         rest_s = await duty.step()

@@ -8,11 +8,12 @@ a database that they do not belong to, no bytes are touched at all.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from batchline.blobs import Blobs
 from batchline.blobs.keys import OWNER_KEY, PREFIXES
+from batchline.clock import Clock
 from batchline.errors import NotFound
 from batchline.metrics import Metrics
 from batchline.store import Upkeep
@@ -28,9 +29,7 @@ _TEMPORARY_AT_ONCE = 100
 class Orphans:
     """The pass under way. Memory is one piece of keys; what was noted lies in the store."""
 
-    def __init__(
-        self, store: Upkeep, blobs: Blobs, *, metrics: Metrics, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: Upkeep, blobs: Blobs, *, metrics: Metrics, clock: Clock) -> None:
         self._store = store
         self._blobs = blobs
         self._metrics = metrics
@@ -45,7 +44,7 @@ class Orphans:
                 return _PASS_EVERY_S
             await self._drop_abandoned()
             self._pass = self._list()
-            self._began_at = int(self._clock())
+            self._began_at = int(self._clock.now())
         try:
             keys = await anext(self._pass, None)
             if keys is not None:
@@ -92,7 +91,7 @@ class Orphans:
                 return
 
     async def _look_at(self, keys: list[str]) -> None:
-        now = int(self._clock())
+        now = int(self._clock.now())
         orphans = await self._store.suspect(keys, now=now, first_seen_before=now - PATIENCE_S)
         if not orphans:
             return

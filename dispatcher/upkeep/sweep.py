@@ -7,17 +7,17 @@ is the affair of `orphans`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from batchline.blobs import Blobs
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.process.failpoints import failpoint
 from batchline.store import Upkeep, Work
 
 log = logging.getLogger(__name__)
 
-_LAPSE_EVERY_S = 1.0
-_CLEAN_EVERY_S = 5.0
+LAPSE_EVERY_S = 1.0
+CLEAN_EVERY_S = 5.0
 _MORE_S = 0.1
 _KEYS_AT_ONCE = 100
 _FILES_AT_ONCE = 500
@@ -29,15 +29,16 @@ _ROWS_AT_ONCE = 20_000  # one short transaction: the gateway's writes wait for i
 class Deadlines:
     """Ends the batches whose completion window is over, whatever holds them up."""
 
-    def __init__(self, store: Work, *, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Work, *, clock: Clock, every_s: float = LAPSE_EVERY_S) -> None:
         self._store = store
         self._clock = clock
+        self._every_s = every_s
 
     async def step(self) -> float:
         """End all that are due."""
-        for batch_id in await self._store.lapse(now=int(self._clock())):
+        for batch_id in await self._store.lapse(now=int(self._clock.now())):
             log.info("%s reached its deadline", batch_id)
-        return _LAPSE_EVERY_S
+        return self._every_s
 
 
 class Sweep:
@@ -50,13 +51,17 @@ class Sweep:
         *,
         metrics: Metrics,
         batch_ttl_s: int,
-        clock: Callable[[], float],
+        clock: Clock,
+        every_s: float = CLEAN_EVERY_S,
+        files_at_once: int = _FILES_AT_ONCE,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._metrics = metrics
         self._batch_ttl_s = batch_ttl_s
         self._clock = clock
+        self._every_s = every_s
+        self._files_at_once = files_at_once
 
     async def step(self) -> float:
         """Do one piece of each; come back at once while a piece was full."""
@@ -69,17 +74,21 @@ class Sweep:
             ]
         finally:  # also where no row can be written, as on a full disk: this makes room
             has_garbage = await self._delete_garbage()
-        return _MORE_S if any(is_more) or has_garbage else _CLEAN_EVERY_S
+        return _MORE_S if any(is_more) or has_garbage else self._every_s
 
     async def _expire_files(self) -> bool:
-        expired = await self._store.expire_files(now=int(self._clock()), limit=_FILES_AT_ONCE)
+        expired = await self._store.expire_files(
+            now=int(self._clock.now()), limit=self._files_at_once
+        )
         if expired:
             self._metrics.expired_files.inc(expired)
             log.info("%d files expired", expired)
-        return expired >= _FILES_AT_ONCE
+        return expired >= self._files_at_once
 
     async def _expire_uploads(self) -> bool:
-        expired = await self._store.expire_uploads(now=int(self._clock()), limit=_UPLOADS_AT_ONCE)
+        expired = await self._store.expire_uploads(
+            now=int(self._clock.now()), limit=_UPLOADS_AT_ONCE
+        )
         if expired:
             self._metrics.expired_uploads.inc(expired)
             log.info("%d uploads expired before they were completed", expired)
@@ -93,7 +102,7 @@ class Sweep:
     async def _drop_batches(self) -> bool:
         if not self._batch_ttl_s:
             return False
-        before = int(self._clock()) - self._batch_ttl_s
+        before = int(self._clock.now()) - self._batch_ttl_s
         dropped = await self._store.drop_batches(ended_before=before, limit=_BATCHES_AT_ONCE)
         if dropped:
             self._metrics.dropped_batches.inc(dropped)

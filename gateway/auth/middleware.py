@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from urllib.parse import quote
 
 from aiohttp import web
@@ -12,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from batchline.errors import Forbidden, Unauthorized
 from batchline.serving.request_log import REQUESTS
+from gateway.keys import CLOCK
 
 from .credentials import TOKEN_HEADER, read
 from .entrances import Entrance, entrance
@@ -70,15 +69,15 @@ async def _refusal(request: web.Request, why: Refusal, at: Entrance) -> Exceptio
 
 async def slow_down(request: web.Request) -> None:
     """Take in a wrong key; come back when it may be answered."""
-    address = request.remote or "unknown"
-    delay_s, is_news = request.app[WRONG_KEYS].note(address, time.monotonic())
+    address, clock = request.remote or "unknown", request.app[CLOCK]
+    delay_s, is_news = request.app[WRONG_KEYS].note(address, clock.monotonic())
     if is_news:
         log.warning(
             "wrong API key from %s; more from there are answered later and later, and logged once an hour",
             address,
         )
     if delay_s:
-        await asyncio.sleep(delay_s)
+        await clock.sleep(delay_s)
 
 
 def _is_reader(request: web.Request, at: Entrance) -> bool:

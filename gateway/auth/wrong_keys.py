@@ -28,7 +28,8 @@ class _Tries:
 class WrongKeys:
     """What became of each address. Times are seconds of a clock that never jumps."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_s: float = _LONGEST_S) -> None:
+        self._longest_s = longest_s
         self._by_address: OrderedDict[str, _Tries] = OrderedDict()
 
     def note(self, address: str, now: float) -> tuple[float, bool]:
@@ -41,7 +42,9 @@ class WrongKeys:
         if is_news:
             tries.logged_at = now
         further = tries.count - _AT_ONCE
-        delay_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(further - 1, 10)) if further > 0 else 0.0
+        delay_s = (
+            min(self._longest_s, _FIRST_S * 2.0 ** min(further - 1, 10)) if further > 0 else 0.0
+        )
         return delay_s, is_news
 
     def _tries(self, address: str) -> _Tries:

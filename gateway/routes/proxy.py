@@ -41,7 +41,7 @@ from batchline.serving.request_log import REQUESTS
 from gateway.answers import write
 from gateway.connections.connection import Connection
 from gateway.exchange import request_id
-from gateway.keys import METRICS, SETTINGS
+from gateway.keys import METRICS, PATIENCE, SETTINGS
 from gateway.transfer.body import Body
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.held import HeldBody
@@ -51,7 +51,6 @@ PATHS = ENDPOINTS
 """Where interactive requests may go: whatever a batch may call."""
 
 _CONNECT_S = 10.0
-_TAKE_S = 120.0  # an upstream that takes no piece of a body for so long hangs
 _KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes idle connections
 _MAX_ERROR_BYTES = 1 << 20
 _EVENTS = "text/event-stream"
@@ -145,7 +144,7 @@ async def _send(request: web.Request, body: HeldBody) -> aiohttp.ClientResponse:
         async with asyncio.timeout(None) as writing:
             return await request.app[SESSION].post(
                 URL(request.app[SETTINGS].upstream_url + request.path),
-                data=_paced(body.pieces(), writing),
+                data=_paced(body.pieces(), writing, request.app[PATIENCE].stall_s),
                 headers=_onward(request, body),
                 allow_redirects=False,
             )
@@ -153,11 +152,13 @@ async def _send(request: web.Request, body: HeldBody) -> aiohttp.ClientResponse:
         raise _fault(exc) from exc
 
 
-async def _paced(pieces: AsyncIterator[bytes], writing: asyncio.Timeout) -> AsyncIterator[bytes]:
-    """Yield the pieces; `writing` runs while one is not taken."""
+async def _paced(
+    pieces: AsyncIterator[bytes], writing: asyncio.Timeout, stall_s: float
+) -> AsyncIterator[bytes]:
+    """Yield the pieces; `writing` runs while one is not taken, for `stall_s` at most."""
     loop = asyncio.get_running_loop()
     async for piece in pieces:
-        writing.reschedule(loop.time() + _TAKE_S)
+        writing.reschedule(loop.time() + stall_s)
         yield piece
         writing.reschedule(None)
 

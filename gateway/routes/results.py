@@ -7,8 +7,6 @@ they come in input order and `X-Last-Line` says up to which number.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,13 +22,12 @@ from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import TERMINAL, BatchStatus
 from gateway.answers import write
 from gateway.exchange import RUNNING
-from gateway.keys import BLOBS, CLOCK, STORE
+from gateway.keys import BLOBS, CLOCK, PATIENCE, STORE
 from gateway.transfer.downloads import DOWNLOADS, FOLLOWERS
 
 from .batches import named_batch
 
 _LOOK_S = 0.25  # how soon a finished line is seen by those who follow
-HEARTBEAT_S = 15.0  # below the idle limits of usual proxies (60 s)
 HEARTBEAT = b"\n"
 
 KNOWN_PLACES = web.AppKey("known", KnownPlaces)
@@ -82,7 +79,7 @@ def _reader(request: web.Request) -> Reader:
     return Reader(
         request.app[STORE],
         request.app[BLOBS],
-        clock=request.app[CLOCK],
+        clock=request.app[CLOCK].now,
         known=request.app[KNOWN_PLACES],
     )
 
@@ -129,7 +126,8 @@ async def _follow(request: web.Request, lines: _Lines) -> web.StreamResponse:
     await response.prepare(request)
     if request.method == HTTPMethod.HEAD:
         return response
-    sent_at = time.monotonic()
+    clock, heartbeat_s = request.app[CLOCK], request.app[PATIENCE].heartbeat_s
+    sent_at = clock.monotonic()
     while records is not None:
         if request.app[RUNNING].is_draining:
             raise ConnectionAbortedError("The gateway stops; whoever follows comes back.")
@@ -137,12 +135,12 @@ async def _follow(request: web.Request, lines: _Lines) -> web.StreamResponse:
             raise ConnectionResetError("Nobody follows any more.")
         if records:
             await write(response, b"".join(records))
-            sent_at = time.monotonic()
+            sent_at = clock.monotonic()
         else:
-            if time.monotonic() - sent_at >= HEARTBEAT_S:
+            if clock.monotonic() - sent_at >= heartbeat_s:
                 await write(response, HEARTBEAT)
-                sent_at = time.monotonic()
-            await asyncio.sleep(_LOOK_S)
+                sent_at = clock.monotonic()
+            await clock.sleep(_LOOK_S)
         records = await anext(lines, None)
     await response.write_eof()
     return response

@@ -7,16 +7,14 @@ reads past this module gets what was sent, compressed or not.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import HttpVersion11, web
 
 from batchline.jsonl.compression import Unpacker, coding_of
+from gateway.keys import CLOCK, PATIENCE
 
 CHUNK_BYTES = 1 << 18
-_STALL_S = 120.0  # a client that sends nothing for so long has gone
-_SLOWEST_BYTES_S = 500  # and one slower than this over all, beyond those, holds a place on purpose
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WAITS = web.RequestKey("waits_to_continue", bool)
 
@@ -35,6 +33,7 @@ class Body:
         self._too_large = too_large
         self._received_bytes = 0
         self._waited_s = 0.0
+        self._clock, self._patience = request.app[CLOCK], request.app[PATIENCE]
         self._unpacked_bytes = 0
         self._chunks = self._read_chunks()
         if (request.content_length or 0) > max_bytes:
@@ -58,17 +57,18 @@ class Body:
             self._unpacker.finish()
 
     async def _receive(self) -> bytes:
-        began = time.monotonic()
-        paced_s = _STALL_S + self._received_bytes / _SLOWEST_BYTES_S - self._waited_s
+        began = self._clock.monotonic()
+        stall_s, slowest_bytes_s = self._patience.stall_s, self._patience.slowest_bytes_s
+        paced_s = stall_s + self._received_bytes / slowest_bytes_s - self._waited_s
         try:
-            async with asyncio.timeout(min(_STALL_S, paced_s)):
+            async with asyncio.timeout(min(stall_s, paced_s)):
                 chunk = await self._request.content.read(CHUNK_BYTES)
         except TimeoutError as exc:
             raise web.HTTPRequestTimeout(
                 reason=f"The request's body stopped arriving or came too slowly: nothing for "
-                f"{_STALL_S:.0f} s, or less than {_SLOWEST_BYTES_S} bytes/s. Send it again."
+                f"{stall_s:.0f} s, or less than {slowest_bytes_s} bytes/s. Send it again."
             ) from exc
-        self._waited_s += time.monotonic() - began
+        self._waited_s += self._clock.monotonic() - began
         self._received_bytes += len(chunk)
         if self._received_bytes > self._max_bytes:
             raise self._too_large()

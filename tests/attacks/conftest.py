@@ -20,6 +20,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 from ports import free_port
+from waiting import wait_until
 
 PATIENCE_S = 120
 
@@ -112,12 +113,9 @@ def target(tmp_path_factory):
 
 
 def _wait_for(target, running, log):
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", target.port)):
-                return
-        except OSError:
-            assert running.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+    def is_listening():
+        assert running.poll() is None, log.read_text()
+        with socket.create_connection(("127.0.0.1", target.port)):
+            return True
+
+    wait_until(is_listening, within_s=PATIENCE_S, not_yet=OSError, saw=log.read_text)

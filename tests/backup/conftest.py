@@ -8,7 +8,7 @@ import json
 import pytest
 from aiohttp import web
 from processes import System
-from scripted import Scripted, completion
+from scripted import Scripted, completion, taking
 from typer.testing import CliRunner
 
 from batchline.cli.main import app
@@ -16,11 +16,10 @@ from batchline.cli.main import app
 
 @pytest.fixture
 async def upstream():
-    async def answer(body, attempt):
-        await asyncio.sleep(0.03)
+    def answer(body, attempt):
         return web.json_response(completion(body["tag"]))
 
-    async with Scripted(answer) as server:
+    async with Scripted(taking(0.03, answer)) as server:
         yield server
 
 

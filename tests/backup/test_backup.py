@@ -13,7 +13,7 @@ from contextlib import closing
 import pytest
 from inputs import requests
 from processes import System
-from scripted import Share
+from scripted import Share, taking
 
 from batchline.blobs.keys import file_key
 from batchline.cli.failure import ExitCode
@@ -28,12 +28,7 @@ async def test_each_backup_made_under_load_goes_on_and_ends_with_each_line_once(
     """While lines are settled, batches end and files are uploaded and deleted all the time."""
     stop = threading.Event()
     share = Share(LINES - 10)
-
-    async def slowly(body, attempt):
-        await asyncio.sleep(0.03)
-        return await share(body, attempt)
-
-    upstream.script = slowly
+    upstream.script = taking(0.03, share)
 
     def churn():
         """Make garbage: files, and small batches with their results."""

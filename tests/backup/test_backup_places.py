@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
-from batchline import backup
 from batchline.blobs.keys import file_key
 from batchline.cli.failure import ExitCode
 from batchline.model import File
@@ -91,7 +91,7 @@ async def test_two_backups_into_one_place_are_refused(run, tmp_path):
 async def test_too_little_room_is_told_before_anything_is_copied(run, data, tmp_path, monkeypatch):
     """The space that batchline keeps free is not used up either."""
     usage = SimpleNamespace(free=10**9)
-    monkeypatch.setattr(backup.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
     code, _, errors = await in_thread(run, tmp_path / "there")
 

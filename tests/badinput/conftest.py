@@ -6,24 +6,23 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from waiting import wait_until
 from wire import IDLE_S, PATIENCE_S, STALL_S, Server, form, json_request, part
 
 MAX_FILE_BYTES = 100_000
 MAX_LINE_BYTES = 50_000
 PROCESS = f"""
-import gateway.app, gateway.transfer.body
+import gateway.app
 from batchline.process.service import run_service, set_up_logging
 from batchline.settings import load_settings
-gateway.transfer.body._STALL_S = {STALL_S}
-gateway.transfer.body._SLOWEST_BYTES_S = 50_000
-gateway.app._IDLE_S = {IDLE_S}
+from gateway.keys import Patience
+patience = Patience(idle_s={IDLE_S}, stall_s={STALL_S}, slowest_bytes_s=50_000)
 set_up_logging()
-raise SystemExit(run_service(lambda stop: gateway.app.serve(load_settings(), stop)))
+raise SystemExit(run_service(lambda stop: gateway.app.serve(load_settings(), stop, patience=patience)))
 """
 
 
@@ -59,12 +58,12 @@ def locked(tmp_path_factory):
 
 
 def _address(log, running):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and running.poll() is None:
-        if found := re.search(r"listens on http://([\d.]+):(\d+)", log.read_text()):
-            return found[1], int(found[2])
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())
+    def told():
+        assert running.poll() is None, log.read_text()
+        return re.search(r"listens on http://([\d.]+):(\d+)", log.read_text())
+
+    found = wait_until(told, saw=log.read_text)
+    return found[1], int(found[2])
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+from waiting import wait_until
 from wire import (
     IDLE_S,
     PATIENCE_S,
@@ -82,7 +83,7 @@ def test_chunks_that_break_later_end_the_request_too(server, head):
     """Also when the handler is already waiting for the next one."""
     with server.connect() as connection:
         connection.sendall(head)
-        time.sleep(STALL_S / 12)  # much shorter than the server's patience
+        time.sleep(STALL_S / 12)  # nothing tells that the handler waits; its patience is longer
         connection.sendall(b"zz\r\n")
         stream = connection.makefile("rb")
 
@@ -125,9 +126,7 @@ def test_a_head_that_trickles_is_cut_off(server):
 
 def trickle(connection, piece, *, every_s, for_s):
     end = time.monotonic() + for_s
-    while time.monotonic() < end:
-        connection.sendall(piece)
-        time.sleep(every_s)
+    wait_until(lambda: connection.sendall(piece) or time.monotonic() > end, every_s=every_s)
 
 
 STALLS = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 import urllib.request
 from dataclasses import dataclass, field
+
+from waiting import wait_until
 
 PATIENCE_S = 60
 STALL_S = 0.6  # the server's patience with a body
@@ -111,10 +112,11 @@ class Server:
 
     def settles_at(self, expected):
         """Wait until exactly `expected` is stored (an upload that was cut off is dropped soon)."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.kept() != expected:
-            assert time.monotonic() < deadline, f"left behind: {self.kept()}, not {expected}"
-            time.sleep(0.02)
+        wait_until(
+            lambda: self.kept() == expected,
+            within_s=PATIENCE_S,
+            saw=lambda: f"left behind: {self.kept()}, not {expected}",
+        )
 
     def _listed(self, path):
         with urllib.request.urlopen(self.url + path, timeout=PATIENCE_S) as answer:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from types import SimpleNamespace
 
 import aiohttp
@@ -12,11 +10,14 @@ import pytest
 from aiohttp.test_utils import TestServer
 from bench import Bench, opened
 from scripted import Scripted
+from waiting import until
 
 from batchline.blobs import open_blobs
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.settings import Settings
 from gateway.app import create_app
+from gateway.keys import Patience
 
 
 class House(Bench):
@@ -41,10 +42,12 @@ class House(Bench):
 
     async def reached(self, batch, condition, within_s=60):
         """Wait until the batch object (as stored) meets the condition; return it."""
-        async with asyncio.timeout(within_s):
-            while not condition(found := await self.store.get_batch(batch.id)):
-                await asyncio.sleep(0.01)
-        return found
+
+        async def found():
+            batch_now = await self.store.get_batch(batch.id)
+            return batch_now if condition(batch_now) else None
+
+        return await until(found, within_s=within_s)
 
     async def finished(self, batch, count):
         return await self.reached(batch, lambda b: b.counts.finished >= count)
@@ -60,14 +63,21 @@ async def upstream():
 
 
 @pytest.fixture
-async def house(tmp_path, upstream):
+def patience():
+    """How long the gateway waits for others; a test may give another one."""
+    return Patience()
+
+
+@pytest.fixture
+async def house(tmp_path, upstream, patience):
     async with opened(tmp_path) as store:
         app = create_app(
             settings=Settings(data_dir=tmp_path, _env_file=None),
             store=store,
             blobs=open_blobs(tmp_path / "blobs"),
             metrics=Metrics(),
-            clock=time.time,
+            clock=Clock(),
+            patience=patience,
         )
         async with TestServer(app) as server, aiohttp.ClientSession() as http:
             yield House(tmp_path, upstream, store, http, server)

@@ -11,13 +11,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 from claims import claim_one
-from scripted import HANG, completion, error
+from scripted import HANG, completion, error, taking
 
 from batchline.blobs.keys import finish_index_key, segments_prefix
 from batchline.jsonl.lines import error_record
 from batchline.model import Outcome, Settlement, Slice, request_id
 from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import BatchStatus, OutcomeKind
+from gateway.keys import Patience
 
 
 def numbers(body):
@@ -164,13 +165,12 @@ async def test_a_client_cut_off_anywhere_gets_each_line_exactly_once(house, upst
     """Cut at random bytes, before, across and after the end: count the lines, go on, miss nothing."""
     chance = random.Random(seed)
 
-    async def any_time(body, attempt):
-        await asyncio.sleep(chance.random() * 0.03)
+    def any_answer(body, attempt):
         if chance.random() < 0.1:
             return error(400, "no")
         return web.json_response(completion("x" * chance.randrange(400)))
 
-    upstream.script = any_time
+    upstream.script = taking(lambda: chance.random() * 0.03, any_answer)
     batch = await house.submit(400)
     got, cuts = [], 0
     async with house.running(), asyncio.timeout(60):
@@ -315,9 +315,9 @@ async def test_a_batch_that_waits_answers_with_what_there_is(house):
     assert (head.status, head.body, head.headers["X-Last-Line"]) == (200, b"", "0")
 
 
-async def test_silence_is_filled_with_blank_lines(house, upstream, monkeypatch):
+@pytest.mark.parametrize("patience", [Patience(heartbeat_s=0.0)])
+async def test_silence_is_filled_with_blank_lines(house):
     """While nothing finishes a blank line comes now and then; it is no line of the batch."""
-    monkeypatch.setattr("gateway.routes.results.HEARTBEAT_S", 0.0)
     batch = await house.submit(1)
     async with asyncio.timeout(60):
         async with house.http.get(

@@ -6,14 +6,10 @@ import asyncio
 
 import pytest
 from aiohttp import web
-from scripted import HANG, completion, error
+from scripted import HANG, completion, error, taking
+from waiting import until
 
 from batchline.states import BatchStatus
-
-
-async def slowly(body, attempt):
-    await asyncio.sleep(0.01)
-    return web.json_response(completion())
 
 
 async def pause(house, batch):
@@ -34,6 +30,10 @@ async def leased(house, batch):
     return row["n"]
 
 
+async def leases(house, batch, condition):
+    return condition(await leased(house, batch))
+
+
 @pytest.mark.spec("beyond-pause", "beyond-resume")
 async def test_a_paused_batch_settles_what_flies_and_goes_on_after_resume(house, upstream):
     """In-flight lines end and count; the rest is given back and waits; each line is sent once."""
@@ -48,16 +48,15 @@ async def test_a_paused_batch_settles_what_flies_and_goes_on_after_resume(house,
     batch = await house.submit(300)
     async with house.running(), asyncio.timeout(60):
         await house.finished(batch, 40)
-        while upstream.in_flight < 16 or await leased(house, batch) < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: upstream.in_flight == 16)
+        await until(lambda: leases(house, batch, lambda held: held >= 2))
         held = await leased(house, batch)
         paused = (await pause(house, batch)).json
-        while await leased(house, batch) == held:  # slices of which nothing flies go back at once
-            await asyncio.sleep(0.01)
+        # slices of which nothing flies go back at once
+        await until(lambda: leases(house, batch, lambda now: now != held))
         sent = sum(upstream.seen.values())
         go.set()
-        while await leased(house, batch):
-            await asyncio.sleep(0.01)
+        await until(lambda: leases(house, batch, lambda held: not held))
         halted = await house.show(batch)
 
         assert sum(upstream.seen.values()) == sent
@@ -79,13 +78,9 @@ async def test_a_line_waiting_for_its_retry_does_not_hold_a_paused_slice(house, 
     )
     batch = await house.submit(5)
     async with house.running():
-        async with asyncio.timeout(60):
-            while sum(upstream.seen.values()) < 5:
-                await asyncio.sleep(0.01)
+        await until(lambda: sum(upstream.seen.values()) == 5)
         await pause(house, batch)
-        async with asyncio.timeout(60):
-            while await leased(house, batch):
-                await asyncio.sleep(0.01)
+        await until(lambda: leases(house, batch, lambda held: not held))
         await resume(house, batch)
         ended = await house.ended(batch)
 
@@ -94,7 +89,7 @@ async def test_a_line_waiting_for_its_retry_does_not_hold_a_paused_slice(house, 
 
 async def test_other_batches_take_the_room_of_a_paused_one(house, upstream):
     """A paused batch takes no place among those that may run at once."""
-    upstream.script = slowly
+    upstream.script = taking(0.01)
     first = await house.submit(50)
     await pause(house, first)
     second = await house.submit(50)

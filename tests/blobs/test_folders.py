@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_a_file_swept_before_it_is_claimed_is_made_again(tmp_path, monkeypatch):
             swept.append(True)
             target.unlink()
 
-    monkeypatch.setattr("batchline.blobs.folders.fcntl.flock", sweep_first)
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
 
     with create_claimed(target) as file:
         file.write(b"whole")
@@ -149,7 +150,7 @@ async def test_a_folder_is_not_deleted_while_a_segment_is_appended(tmp_path, blo
         was_waiting.append(deleting.is_alive())
         sync(descriptor)
 
-    monkeypatch.setattr("batchline.blobs.local.os.fdatasync", sync_while_deleting)
+    monkeypatch.setattr(os, "fdatasync", sync_while_deleting)
     await blobs.put_segment("segments/b/", [(0, b"{}\n")])
     deleting.join()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import time
+
+from waiting import pass_time, until
 
 from . import audit, front
 from .crew import fired, run_command
@@ -63,8 +66,11 @@ async def _let_failpoints_happen(stage):
     """Wait a little for the failpoint that this seed is about, or a death would disarm it."""
     point, action = stage.schedule.pair
     due = time.monotonic() + _FAILPOINT_S * stage.slowness
-    while (point, action) not in fired(stage.logs()) and time.monotonic() < due:
-        await asyncio.sleep(_TICK_S)
+    await until(
+        lambda: (point, action) in fired(stage.logs()) or time.monotonic() > due,
+        within_s=math.inf,
+        every_s=_TICK_S,
+    )
 
 
 async def _act_on_process(stage, act, kept):
@@ -96,7 +102,7 @@ async def _act_on_upstream(stage, act, upstream):
         case Verb.SICKEN:
             upstream.sick = act.form
     try:
-        await asyncio.sleep(act.seconds)
+        await pass_time(act.seconds)
     finally:
         if act.verb is Verb.VANISH:
             await upstream.listen()
@@ -115,7 +121,7 @@ async def _act_on_disk(stage, act):
     try:
         if act.verb is Verb.FULL:
             await asyncio.to_thread(stage.disk.fill, int(act.latest_s * 1000) % 3000)
-            await asyncio.sleep(act.seconds)
+            await pass_time(act.seconds)
         else:
             await _make_read_only(stage, act.seconds)
     finally:
@@ -133,7 +139,7 @@ async def _make_read_only(stage, seconds):
     if not is_read_only:
         stage.history.played_without.append("a read-only disk (it was busy)")
     try:
-        await asyncio.sleep(seconds)
+        await pass_time(seconds)
     finally:
         await stage.disk.remount("rw")
 

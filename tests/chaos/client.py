@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 
 import aiohttp
+from waiting import pass_time, until
 
 from .history import Call, Result
 from .schedule import BatchPlan, Step, tag
@@ -63,7 +65,7 @@ class Client:
             status, text = await self.ask(method, path, **again)
             if status is not None and status < 500:
                 return status, text
-            await asyncio.sleep(_AGAIN_S)
+            await pass_time(_AGAIN_S)
 
 
 def _object(text):
@@ -174,10 +176,11 @@ class Owner:
 
     async def _until_share(self, share):
         lines = max(1, round(share * self.plan.lines))
-        while len(self._witness.arrived.get(self.plan.name, ())) < lines * (share > 0):
-            if self.is_over:
-                return
-            await asyncio.sleep(0.01)
+        arrived = self._witness.arrived
+        await until(
+            lambda: self.is_over or len(arrived.get(self.plan.name, ())) >= lines * (share > 0),
+            within_s=math.inf,
+        )
 
     async def _take(self, step):
         path, route = f"/v1/batches/{self.result.batch_id}", "/v1/batches/{id}"
@@ -190,7 +193,7 @@ class Owner:
                     self.result.cancelled_at = time.monotonic()
             case Step.PAUSE | Step.RESUME:
                 if step is Step.RESUME:
-                    await asyncio.sleep(0.3)
+                    await pass_time(0.3)
                 await self._client.insist("POST", f"{path}/{step}", route=f"{route}/{step}")
             case Step.DELETE:
                 status, _ = await self._client.insist("DELETE", path, route=route)
@@ -261,7 +264,7 @@ async def look_at_everything(client, owners, over):
                 await owner.look()
         await client.ask("GET", _OTHER_PAGES[turn % len(_OTHER_PAGES)])
         turn += 1
-        await asyncio.sleep(_LOOK_S)
+        await pass_time(_LOOK_S)
 
 
 async def list_all(client):

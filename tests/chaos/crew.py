@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import math
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from waiting import pass_time, until
 
 from .history import Disturbance
 
@@ -103,8 +105,11 @@ class Kept:
         """Kill it and keep it down until `let_up`."""
         self._may_start.clear()
         self.take_down(signal.SIGKILL)
-        while self._process is not None and self._process.returncode is None:
-            await asyncio.sleep(_LOOK_S)
+        await until(
+            lambda: self._process is None or self._process.returncode is not None,
+            within_s=math.inf,
+            every_s=_LOOK_S,
+        )
 
     def let_up(self):
         """Let it be started again."""
@@ -118,7 +123,7 @@ class Kept:
         self._disturbances.append(frozen)
         self.end_with(signal.SIGSTOP)
         try:
-            await asyncio.sleep(seconds)
+            await pass_time(seconds)
         finally:
             self.end_with(signal.SIGCONT)
             frozen.ended_at = time.monotonic()
@@ -167,7 +172,7 @@ class Kept:
             wait_s = self._wanted_down_s
             is_short = wait_s is None and self._process.returncode == 1
             self._wanted_down_s = None
-            await asyncio.sleep(_AGAIN_S if is_short else (wait_s or 0.0))
+            await pass_time(_AGAIN_S if is_short else (wait_s or 0.0))
 
     async def _run_once(self):
         environment = self.role.environment | {"BATCHLINE_TEST_FAILPOINTS": self.failpoints}
@@ -194,14 +199,13 @@ class Kept:
 
     async def _until_up(self):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
-            while True:
-                try:
-                    async with client.get(self.role.health_url) as answer:
-                        if answer.status == 200:
-                            break
-                except (aiohttp.ClientError, OSError, TimeoutError):
-                    pass
-                await asyncio.sleep(_LOOK_S)
+
+            async def is_serving():
+                async with client.get(self.role.health_url) as answer:
+                    return answer.status == 200
+
+            refusals = (aiohttp.ClientError, OSError, TimeoutError)
+            await until(is_serving, within_s=math.inf, every_s=_LOOK_S, not_yet=refusals)
         if self._is_going:
             return
         if self._down is not None:

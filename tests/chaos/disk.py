@@ -5,13 +5,13 @@ Mounting needs root and a kernel that permits it; without, a history is played w
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import psutil
+from waiting import pass_time
 
 _FILLER = "filler"
 
@@ -69,7 +69,7 @@ class Disk:
         for _ in range(50):
             if not subprocess.run(argv, check=False, capture_output=True).returncode:
                 return True
-            await asyncio.sleep(0.05)
+            await pass_time(0.05)
         return False
 
 

@@ -10,6 +10,8 @@ import traceback
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from waiting import pass_time
+
 from . import audit
 from .acts import back_up, perform
 from .client import Owner, list_all, look_at_everything
@@ -141,14 +143,14 @@ class Play:
     async def _look_at_rows(self):
         while not self.stage.over.is_set():
             await self.stage.look()
-            await asyncio.sleep(_LOOK_S)
+            await pass_time(_LOOK_S)
 
     async def _notice_being_busy(self):
         """Record when we, or a process of the system, waited long for a processor."""
         waited = dict.fromkeys(self.stage.kept, 0.0)
         while not self.stage.over.is_set():
             before = time.monotonic()
-            await asyncio.sleep(_BUSY_TICK_S)
+            await pass_time(_BUSY_TICK_S)
             late_s = time.monotonic() - before - _BUSY_TICK_S
             for name, kept in self.stage.kept.items():
                 since, waited[name] = waited[name], kept.waited_s()
@@ -170,7 +172,7 @@ class Play:
         dispatcher = self.stage.kept["dispatcher"]
         await dispatcher.is_up.wait()
         dispatcher.take_down(signal.SIGTERM, 0.0, self.schedule.last_failpoints)
-        await asyncio.sleep(_TICK_S)
+        await pass_time(_TICK_S)
         await self._until_nothing_is_left(audit.housekeeping_left)
         if self.stage.clock is not None:
             await self._collect_orphans()
@@ -186,7 +188,7 @@ class Play:
             await self.stage.kept["dispatcher"].is_up.wait()
             if not await asyncio.to_thread(of, self.stage.data):
                 return
-            await asyncio.sleep(_TICK_S)
+            await pass_time(_TICK_S)
 
     async def _collect_orphans(self):
         """Start the dispatcher again hours later: what looked orphaned is, and goes."""
@@ -194,7 +196,7 @@ class Play:
         self.stage.clock.jump(_HOURS_S - self.stage.clock.offset_s)
         dispatcher = self.stage.kept["dispatcher"]
         dispatcher.take_down(signal.SIGTERM)
-        await asyncio.sleep(_TICK_S)
+        await pass_time(_TICK_S)
         await self._until_nothing_is_left(audit.unnamed)
         self.history.orphans_were_due = True
 

@@ -6,25 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from chaos.draw import schedule
 
 pytestmark = pytest.mark.chaos
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def started_by(process):
@@ -59,7 +51,7 @@ def test_ctrl_c_leaves_no_process_no_mount_and_no_folder(tmp_path):
         start_new_session=True,
     )
     try:
-        wait_for(lambda: has_nginx_workers(started_by(harness)) and data_of(started_by(harness)))
+        wait_until(lambda: has_nginx_workers(started_by(harness)) and data_of(started_by(harness)))
         started, data = started_by(harness), data_of(started_by(harness))
 
         os.killpg(harness.pid, signal.SIGINT)
@@ -70,7 +62,7 @@ def test_ctrl_c_leaves_no_process_no_mount_and_no_folder(tmp_path):
     assert harness.returncode == 130
     assert "stopped after 0 of 2 histories" in said
     assert "failing seeds  none" in said
-    wait_for(lambda: not any(map(is_alive, started)))
+    wait_until(lambda: not any(map(is_alive, started)))
     assert not data.parents[1].exists()
     mounted = [Path(partition.mountpoint) for partition in psutil.disk_partitions(all=True)]
     assert data not in mounted

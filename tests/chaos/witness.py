@@ -11,6 +11,7 @@ import time
 from collections import Counter
 
 from aiohttp import web
+from waiting import pass_time
 
 from .faults import REFUSAL, SICK, Fate, Fault
 from .history import Send
@@ -172,7 +173,7 @@ class Upstream:
         if send.dealt in SICK:
             send.end = "broken"
             return _sick(send.dealt)
-        await asyncio.sleep(self.witness.latency_s)
+        await pass_time(self.witness.latency_s)
         self.tokens += 3
         send.end = "broken"
         match send.dealt:
@@ -200,7 +201,7 @@ class Upstream:
         else:
             for at in range(0, len(whole), _DRIP_BYTES):
                 await response.write(whole[at : at + _DRIP_BYTES])
-                await asyncio.sleep(_DRIP_S if send.dealt == Fault.LORIS else _SLOW_S)
+                await pass_time(_DRIP_S if send.dealt == Fault.LORIS else _SLOW_S)
             send.end = "delivered"
             return response
         request.transport.abort()

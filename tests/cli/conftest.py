@@ -8,14 +8,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from aiohttp import web
 from scripted_api import REQUEST, ROOT, Script, application
 from typer.testing import CliRunner
 
-from batchline.cli.api import download
-from batchline.cli.batches import watch
 from batchline.cli.main import app
 
 
@@ -55,9 +54,9 @@ def api(serve_app):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Look and retry without delay."""
-    monkeypatch.setitem(watch.follow.__kwdefaults__, "interval_s", 0.01)
-    monkeypatch.setattr(download, "_RETRY_S", 0.01)
+    """Look and retry without delay: commands run in this process, and sleep by the standard library."""
+    wait = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: wait(min(seconds, 0.01)))
 
 
 @pytest.fixture

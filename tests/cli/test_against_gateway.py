@@ -6,6 +6,7 @@ import json
 import subprocess
 
 import pytest
+from clocks import MovedDay
 from typer.testing import CliRunner
 
 from batchline.blobs import open_blobs
@@ -28,7 +29,7 @@ def gateway(serve_app, tmp_path):
             store=await opened.__aenter__(),
             blobs=open_blobs(settings.blobs_dir),
             metrics=Metrics(),
-            clock=lambda: 1_800_000_000.0,
+            clock=MovedDay(),
         )
 
         async def close(_):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 import urllib.request
 from contextlib import contextmanager
 
@@ -18,6 +17,7 @@ from installed import KEY, client_python, node_with_packages
 from ports import free_port
 from processes import System
 from scripted import Scripted
+from waiting import wait_until
 
 from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
 
@@ -46,11 +46,12 @@ def nginx(model_server, tmp_path_factory):
     )
     process = subprocess.Popen(nginx_argv(find_nginx(), config, error_log=log))
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
-    while not answers(f"{url}/nginx-health"):
+
+    def is_up():
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+        return answers(f"{url}/nginx-health")
+
+    wait_until(is_up, saw=log.read_text)
     yield url
     process.terminate()
     process.wait(30)

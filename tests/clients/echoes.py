@@ -7,7 +7,6 @@ starts with WAIT is never answered.
 from __future__ import annotations
 
 import json
-import time
 
 from aiohttp import web
 from scripted import HANG, completion
@@ -83,15 +82,6 @@ def odd_lines():
         chat_line(custom_id, prompt, seed=2**62 + n, chat_template_kwargs={"thinking": None})
         for n, (custom_id, prompt) in enumerate(ODD.items())
     ]
-
-
-def wait_until(condition, within_s=60):
-    """Ask again and again until the answer is true; return it."""
-    deadline = time.monotonic() + within_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
-    return answer
 
 
 def compare(lines, requests):

@@ -63,6 +63,7 @@ def node_with_packages(python: Path) -> Path:
 def run_client(*argv, cwd, within_s=240, **variables) -> subprocess.CompletedProcess:
     """Run a client's script to its end, bounded; what it printed is in the result."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "NO_PROXY": "*"} | variables
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])  # how our tests wait
     return subprocess.run(
         [str(word) for word in argv],
         cwd=cwd,

@@ -8,7 +8,8 @@ import re
 import urllib.request
 
 import pytest
-from echoes import CHAT, TERMINAL, chat_line, compare, jsonl, odd_lines, wait_until
+from echoes import CHAT, TERMINAL, chat_line, compare, jsonl, odd_lines
+from waiting import wait_until
 
 STATUSES = {"validating", "in_progress", "finalizing", "cancelling"} | TERMINAL
 

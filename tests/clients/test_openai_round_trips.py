@@ -16,9 +16,9 @@ from echoes import (
     compare,
     jsonl,
     odd_lines,
-    wait_until,
 )
 from installed import KEY
+from waiting import until, wait_until
 
 
 def create(client, file, endpoint=CHAT, **fields):
@@ -35,6 +35,16 @@ def ended(client, batch):
         return found if found.status in TERMINAL else None
 
     return wait_until(poll)
+
+
+async def ended_async(client, batch):
+    """Do the same with the asynchronous client."""
+
+    async def poll():
+        found = await client.batches.retrieve(batch.id)
+        return found if found.status in TERMINAL else None
+
+    return await until(poll)
 
 
 def lines_of(client, file_id):
@@ -219,9 +229,7 @@ async def test_the_asynchronous_client_goes_round(aclient):
         batch = await aclient.batches.create(
             input_file_id=file.id, endpoint=CHAT, completion_window="24h"
         )
-        while batch.status not in TERMINAL:
-            await asyncio.sleep(0.05)
-            batch = await aclient.batches.retrieve(batch.id)
+        batch = await ended_async(aclient, batch)
         content = await aclient.files.content(batch.output_file_id)
         return batch, [json.loads(line) async for line in await content.aiter_lines()]
 
@@ -246,10 +254,7 @@ async def test_the_asynchronous_client_cancels_and_sees_failures(aclient):
         if cancel:
             batch = await aclient.batches.cancel(batch.id)
             assert batch.cancelling_at is not None
-        while batch.status not in TERMINAL:
-            await asyncio.sleep(0.05)
-            batch = await aclient.batches.retrieve(batch.id)
-        return batch
+        return await ended_async(aclient, batch)
 
     async with asyncio.timeout(60):
         cancelled, failed = await asyncio.gather(ends(waiting, cancel=True), ends(bad))

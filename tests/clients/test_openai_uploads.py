@@ -8,7 +8,8 @@ import json
 
 import openai
 import pytest
-from echoes import CHAT, TERMINAL, chat_line, compare, jsonl, wait_until
+from echoes import CHAT, TERMINAL, chat_line, compare, jsonl
+from waiting import wait_until
 
 REQUESTS = [chat_line(f"r{n}", f"q{n}") for n in range(60)]
 CONTENT = jsonl(REQUESTS)

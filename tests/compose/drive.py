@@ -154,7 +154,7 @@ def wait_for(what: str, look: Callable[[], T | None], *, limit_s: float) -> T:
                 return seen
         except (openai.APIConnectionError, openai.InternalServerError):
             pass
-        time.sleep(0.3)
+        time.sleep(0.3)  # the services are containers, and this program finds no other module
     raise Failed(f"waited {limit_s:.0f} s in vain for {what}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
 
 import aiohttp
@@ -14,12 +14,12 @@ import pytest
 from inputs import requests
 from ports import free_port
 from scripted import Scripted
+from waiting import until
 
 import dispatcher.app
-import dispatcher.batches.conduct
-import dispatcher.upkeep.sweep
 import gateway.app
 from batchline.settings import Settings
+from dispatcher.upkeep.housekeeping import Rests
 
 FAST = {
     "min_completion_window_s": 1,
@@ -33,6 +33,7 @@ FAST = {
 }
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 _PATIENCE_S = 60
+EAGER = Rests(deadlines_s=0.1, sweep_s=0.2)
 
 
 class Upstream(Scripted):
@@ -61,8 +62,9 @@ class Api:
 
     @asynccontextmanager
     async def dispatching(self, **changes):
-        """Run the dispatcher while the body runs."""
-        async with serving(dispatcher.app.serve, self.settings.model_copy(update=changes)):
+        """Run the dispatcher while the body runs; it looks around more often than it would."""
+        serve = partial(dispatcher.app.serve, rests=EAGER, look_s=0.02)
+        async with serving(serve, self.settings.model_copy(update=changes)):
             yield
 
     async def call(self, method, path, **kwargs):
@@ -116,21 +118,18 @@ class Api:
     async def watch(self, batch):
         """Ask again and again until the batch has ended; return every answer."""
         seen = [await self.show(batch)]
-        async with asyncio.timeout(_PATIENCE_S):
-            while seen[-1]["status"] not in TERMINAL:
-                await asyncio.sleep(0.002)
+
+        async def has_ended():
+            if seen[-1]["status"] not in TERMINAL:
                 seen.append(await self.show(batch))
+            return seen[-1]["status"] in TERMINAL
+
+        await until(has_ended, within_s=_PATIENCE_S, every_s=0.002, saw=lambda: seen[-1])
         return seen
 
     async def ended(self, batch):
         """Wait until the batch has ended; return its JSON."""
         return (await self.watch(batch))[-1]
-
-    async def until(self, condition):
-        """Wait until `condition()` is true."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while not await condition():
-                await asyncio.sleep(0.005)
 
     async def shows(self, batch, status):
         """Wait until the batch has this status."""
@@ -138,7 +137,7 @@ class Api:
         async def has():
             return (await self.show(batch))["status"] == status
 
-        await self.until(has)
+        await until(has)
 
     async def raw(self, file_id):
         """Return the bytes of a file; none where there is no file."""
@@ -167,13 +166,6 @@ async def serving(serve, settings):
         await task
 
 
-@pytest.fixture(autouse=True)
-def eager(monkeypatch):
-    """Let the dispatcher look around more often than it would: tests do little but wait for it."""
-    monkeypatch.setattr(dispatcher.batches.conduct, "_LOOK_S", 0.02)
-    monkeypatch.setattr(dispatcher.upkeep.sweep, "_LAPSE_EVERY_S", 0.1)
-
-
 @pytest.fixture
 async def upstream():
     async with Upstream() as server:
@@ -196,7 +188,7 @@ def open_api(tmp_path, upstream):
         )
         async with aiohttp.ClientSession() as http, serving(gateway.app.serve, settings) as task:
             api = Api(f"http://127.0.0.1:{settings.port}", http, upstream, settings)
-            await api.until(lambda: _listens(api, task))
+            await until(lambda: _listens(api, task))
             try:
                 yield api
             finally:

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from inputs import requests
 from scripted import HANG, completion, error
+from waiting import until
 
 ENDPOINTS = [
     "/v1/chat/completions",
@@ -118,7 +119,7 @@ async def both_results(api, **fields):
     api.upstream.script = script
     batch = await api.create(requests(2), **fields)
     async with api.dispatching():
-        await api.until(a_second_later)
+        await until(a_second_later)
         api.upstream.release.set()
         ended = await api.ended(batch)
     assert ended["completed_at"] > batch["created_at"]
@@ -184,7 +185,7 @@ async def test_file_ids_are_null_until_the_end(api):
         async def nearly_done():
             return (await api.show(batch))["request_counts"]["completed"] == 9
 
-        await api.until(nearly_done)
+        await until(nearly_done)
         running = await api.show(batch)
         api.upstream.release.set()
         ended = await api.ended(batch)

@@ -7,8 +7,8 @@ import openai
 import pytest
 from inputs import requests
 from scripted import HANG
+from waiting import until
 
-import dispatcher.upkeep.sweep
 from batchline.settings import Settings
 from gateway.paging import FILES, page_query
 
@@ -206,9 +206,8 @@ async def test_a_deleted_file_starts_no_batch(api):
 
 
 @pytest.mark.spec("2.4-delete-in-use")
-async def test_a_running_batch_keeps_its_input(api, tmp_path, monkeypatch):
+async def test_a_running_batch_keeps_its_input(api, tmp_path):
     """Deleted in the middle, and housekeeping came by: every line is still read and answered."""
-    monkeypatch.setattr(dispatcher.upkeep.sweep, "_CLEAN_EVERY_S", 0.05)
     api.upstream.script = lambda *_: HANG
     batch, unused = await api.create(requests(300)), await api.store(requests(1))
     async with api.dispatching(max_in_flight=4):
@@ -219,7 +218,7 @@ async def test_a_running_batch_keeps_its_input(api, tmp_path, monkeypatch):
         async def swept():
             return unused not in {path.name for path in (tmp_path / "blobs").rglob("*")}
 
-        await api.until(swept)
+        await until(swept)
         api.upstream.release.set()
         ended = await api.ended(batch)
 

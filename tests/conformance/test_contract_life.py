@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from inputs import requests
 from scripted import HANG, completion, error
+from waiting import until
 
 ENDS = {"completed", "failed", "expired", "cancelled"}
 STAGES = {"validating": 0, "in_progress": 1, "finalizing": 2, "cancelling": 3}
@@ -51,7 +52,7 @@ async def live(api, end):
             return counts["completed"] + counts["failed"] == LINES // 2
 
         if end in {"cancelled", "expired"}:
-            await api.until(half_done)
+            await until(half_done)
         if end == "expired":
             await execute(api, DEADLINE_NOW)
         if end == "cancelled":
@@ -205,7 +206,7 @@ async def test_running_and_drained_batches_say_since_when(api):
             seen.append(await api.show(batch))
             return seen[-1]["status"] == "in_progress"
 
-        await api.until(runs)
+        await until(runs)
         api.upstream.release.set()
         seen += await api.watch(batch)
 
@@ -246,7 +247,7 @@ async def test_a_cancel_aborts_what_hangs(api):
         async def gone():
             return api.upstream.in_flight == 0
 
-        await api.until(gone)
+        await until(gone)
         _, errors = await api.results(ended)
 
     assert len(errors) == 30
@@ -270,7 +271,7 @@ async def test_at_the_deadline_everything_stops(api):
         async def gone():
             return api.upstream.in_flight == 0
 
-        await api.until(gone)
+        await until(gone)
         raw = await api.raw(ended["error_file_id"])
 
     assert ended["status"] == "expired"

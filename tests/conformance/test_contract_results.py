@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from inputs import line, requests
 from scripted import HANG, RESET, TRUNCATE, completion, error
+from waiting import until
 
 HOSTILE = 'a\u2028b\u2029c\x85d"e\\f\x1cg\x1dh\x1ei\x0bj\x0ck\r\nl\t\x00m\x7f😀'
 
@@ -172,7 +173,7 @@ async def test_results_stand_in_input_order(api):
     async def script(given, _):
         number = int(given["tag"][1:])
         if number % 5 == 0:  # every fifth waits until its four successors were answered
-            await api.until(lambda: has_all(range(number + 1, min(number + 5, 60))))
+            await until(lambda: has_all(range(number + 1, min(number + 5, 60))))
         released.append(number)
         return web.json_response(completion())
 

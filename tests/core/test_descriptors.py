@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
@@ -11,6 +10,7 @@ import socket
 
 import pytest
 from shortage import none_left
+from waiting import until
 
 from batchline.process.descriptors import Alarm, are_out, is_one_left, told, watched
 from batchline.process.disk_errors import disk_refusal
@@ -89,8 +89,7 @@ def test_the_alarm_sounds_once_a_minute(clock, caplog):
 async def test_a_watch_finds_out_by_itself(caplog):
     """A client that the kernel turned away is told to nobody."""
     with none_left():
-        async with watched(Alarm()), asyncio.timeout(60):
-            while not caplog.records:
-                await asyncio.sleep(0.01)
+        async with watched(Alarm()):
+            await until(lambda: caplog.records)
 
     assert "run out of file descriptors" in caplog.text

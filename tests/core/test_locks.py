@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from waiting import turn, until
 
 from batchline.errors import Conflict
 from batchline.process.locks import at_work, only_dispatcher, present, to_oneself
@@ -41,8 +42,7 @@ async def test_a_gateway_waits_for_whoever_has_the_directory_to_himself(tmp_path
 
     with to_oneself(tmp_path):
         task = asyncio.ensure_future(gateway())
-        while "fsck --repair' works on" not in caplog.text:
-            await asyncio.sleep(0)
+        await until(lambda: "fsck --repair' works on" in caplog.text)
         assert not begun.is_set()
     await asyncio.wait_for(task, 60)
 
@@ -61,16 +61,16 @@ async def test_a_second_dispatcher_waits_until_the_first_is_gone(tmp_path):
     order = []
     first_in, leave = asyncio.Event(), asyncio.Event()
 
-    async def hold(name, until):
+    async def hold(name, end):
         async with only_dispatcher(tmp_path, asyncio.Event()) as mine:
             order.append((name, mine))
             first_in.set()
-            await until.wait()
+            await end.wait()
 
     first = asyncio.ensure_future(hold("first", leave))
     await first_in.wait()
     second = asyncio.ensure_future(hold("second", leave))
-    await asyncio.sleep(0)
+    await turn()
     assert order == [("first", True)]
     leave.set()
     await asyncio.wait_for(asyncio.gather(first, second), 60)

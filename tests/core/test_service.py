@@ -18,7 +18,7 @@ async def serve(stop):
 sys.exit(run_service(serve))
 """
 WAITS = "print('up', flush=True); await stop.wait(); print('drained', flush=True)"
-HANGS = WAITS + "; await asyncio.sleep(100)"
+HANGS = WAITS + "; await asyncio.Event().wait()"
 
 
 def start(body, *, json=False):
@@ -54,25 +54,31 @@ def test_the_second_signal_ends_it_at_once():
 def test_the_death_of_a_parent_with_many_threads_is_one_signal():
     """The kernel sends it for each thread; what is in flight is finished all the same."""
     child = SCRIPT.format(
-        body=WAITS + "; await asyncio.sleep(2); print('whole', flush=True)", json=False
+        body=WAITS + "; await asyncio.to_thread(input); print('whole', flush=True)", json=False
     )
     parent = f"""
-import signal, subprocess, sys, threading, time
+import signal, subprocess, sys, threading
 from batchline.process.service import die_with_parent
 for _ in range(50):
-    threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+    threading.Thread(target=signal.pause, daemon=True).start()
 subprocess.Popen(
     [sys.executable, "-c", {child!r}], preexec_fn=lambda: die_with_parent(signal.SIGTERM)
 )
-time.sleep(100)
+signal.pause()
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", parent],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "up\n"
     process.kill()
+    process.wait(30)  # all its threads are gone then, and the signals sent
+    assert process.stdout.readline() == "drained\n"
 
-    assert process.communicate(timeout=30)[0] == "drained\nwhole\n"
+    assert process.communicate("\n", timeout=30)[0] == "whole\n"
 
 
 def test_a_domain_error_is_told_without_a_traceback():

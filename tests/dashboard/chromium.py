@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+from waiting import until
 
 PROGRAM = shutil.which("chromium")
 _FLAGS = [
@@ -93,9 +94,7 @@ class Page:
 
     async def until(self, expression):
         """Wait until the expression is true; the page's own clock decides, the bound is generous."""
-        async with asyncio.timeout(_WAIT_S):
-            while not await self.evaluate(expression):
-                await asyncio.sleep(0.05)
+        await until(lambda: self.evaluate(expression), within_s=_WAIT_S, every_s=0.05)
 
     async def picture(self, path: Path):
         """Save the whole page as PNG."""
@@ -140,8 +139,8 @@ async def open_page(*flags):
 
 
 async def _port(path: Path, process) -> int:
-    async with asyncio.timeout(_WAIT_S):
-        while not (path.exists() and path.read_text().strip()):
-            assert process.returncode is None, "chromium ended at once"
-            await asyncio.sleep(0.05)
-    return int(path.read_text().split()[0])
+    def told():
+        assert process.returncode is None, "chromium ended at once"
+        return path.exists() and path.read_text().split()
+
+    return int((await until(told, within_s=_WAIT_S))[0])

@@ -13,7 +13,7 @@ from dashboard.app import add_dashboard
 
 @pytest.fixture
 def clock(clock):
-    clock.now = NOW
+    clock.at = NOW
     return clock
 
 

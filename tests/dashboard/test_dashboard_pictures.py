@@ -32,13 +32,13 @@ VIEWS = {
 @pytest.fixture
 def hour_ago(stage, clock):
     """The state that the dashboard starts with."""
-    clock.now, stage.seen = NOW - 3610, night(3610)
+    clock.at, stage.seen = NOW - 3610, night(3610)
 
 
 async def _live_through(client, stage, clock):
     """Let the dashboard see the last hour, a look each ten seconds."""
     for age_s in range(3600, -1, -10):
-        clock.now, stage.seen = NOW - age_s, night(age_s)
+        clock.at, stage.seen = NOW - age_s, night(age_s)
         assert (await client.get("/ui/part/storage")).status == 200
 
 

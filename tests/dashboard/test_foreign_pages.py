@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from chromium import PROGRAM, open_page
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.settings import Settings
 from dashboard.app import add_dashboard
@@ -148,7 +149,7 @@ def serve(store, blobs, tmp_path):
             store=store,
             blobs=blobs,
             metrics=metrics,
-            clock=time.time,
+            clock=Clock(),
         )
         add_dashboard(
             app,

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from scene import Disk, batch, overview, report
+from waiting import until
 
 from batchline.errors import StoreUnavailable
 from batchline.model import Counts
@@ -144,8 +145,7 @@ async def test_closing_ends_the_streams(live):
 
     async with asyncio.TaskGroup() as group:
         group.create_task(watch())
-        while not seen:
-            await asyncio.sleep(0)
+        await until(lambda: seen)
         await live.close()
 
 
@@ -154,13 +154,9 @@ async def test_the_poller_looks_without_viewers_and_at_once_with_one(stage, metr
     live = Live(view=stage, blobs=Disk(), metrics=metrics, clock=clock)
     poller = asyncio.create_task(live.run())
     try:
-        async with asyncio.timeout(60):
-            while not stage.looks:
-                await asyncio.sleep(0)
-            looks = stage.looks
-            async with live.watching():
-                while stage.looks == looks:
-                    await asyncio.sleep(0.01)
+        looks = await until(lambda: stage.looks)
+        async with live.watching():
+            await until(lambda: stage.looks > looks)
     finally:
         poller.cancel()
     assert stage.looks >= 2
@@ -168,7 +164,7 @@ async def test_the_poller_looks_without_viewers_and_at_once_with_one(stage, metr
 
 async def test_a_silent_dispatcher_is_asked_for_with_a_write(live, stage, clock):
     """It may be silent because nothing can be written: then the page says so."""
-    stage.seen = overview(report=report(at=clock.now - 30))
+    stage.seen = overview(report=report(at=clock.at - 30))
     stage.refusal = StoreUnavailable("The database cannot grow: the disk is full.")
 
     refused = (await live.refresh()).shown.figures
@@ -182,7 +178,7 @@ async def test_a_silent_dispatcher_is_asked_for_with_a_write(live, stage, clock)
 
 async def test_a_locked_database_does_not_hold_the_page(live, stage, clock):
     """A dispatcher that was stopped in the middle of a write keeps the lock: the page loads all the same."""
-    stage.seen = overview(report=report(at=clock.now - 30))
+    stage.seen = overview(report=report(at=clock.at - 30))
     stage.refusal = StoreUnavailable("The database is held by another process for too long.")
     stage.lock.clear()
 

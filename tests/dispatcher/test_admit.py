@@ -7,6 +7,7 @@ import json
 
 import pytest
 from inputs import line, requests
+from waiting import until
 
 from batchline.jsonl.body_rules import NO_RULES
 from batchline.jsonl.input_file import Limits
@@ -99,7 +100,7 @@ async def test_while_the_fleet_is_down_no_model_is_refused(bench, upstream):
         async def accepted():
             return (await bench.store.get_batch(batch.id)).status is BatchStatus.IN_PROGRESS
 
-        await bench.until(accepted)
+        await until(accepted)
         upstream.models = ["loads-later"]
         upstream.health = 200
         ended = await bench.ended(batch)

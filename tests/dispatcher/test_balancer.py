@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from clocks import MovedClock
 
 from batchline.model import BackendStatus
 from dispatcher.backends.backend import Avoids, News
@@ -21,15 +22,14 @@ class Scene:
     """A balancer over some backends and what is seen of them."""
 
     def __init__(self, *names, limit=12, **options):
-        self.now = 1000.0
+        self.clock = MovedClock(1000.0)
         self.statuses = {name: self.status(name, models=("m",)) for name in names}
         self.liveness_of = {}
         self.balancer = Balancer(
             NGINX,
             [f"http://{name}" for name in names],
             hang=HangLimits(300.0),
-            clock=lambda: self.now,
-            monotonic=lambda: self.now,
+            clock=self.clock,
             **options,
         )
         self.look()
@@ -43,7 +43,8 @@ class Scene:
         """Let the probe look; changes: a name's status."""
         for name, values in changes.items():
             self.statuses[name] = self.status(name, **values)
-        return self.balancer.record_probe(list(self.statuses.values()), self.liveness_of)
+        self.due = self.balancer.record_probe(list(self.statuses.values()), self.liveness_of)
+        return self.due.hung
 
     def place(self, count=1, model="m", avoid=None):
         """Place lines while there is room; return their slots."""
@@ -78,7 +79,7 @@ def test_lines_go_where_the_fewest_are():
 
 def test_nothing_is_sent_before_the_first_look():
     """Which models they serve is not known until then."""
-    balancer = Balancer(NGINX, ["http://a"], hang=HangLimits(None), clock=lambda: 0.0)
+    balancer = Balancer(NGINX, ["http://a"], hang=HangLimits(None), clock=MovedClock())
     balancer.set_limit(5)
 
     assert balancer.place() is None
@@ -102,13 +103,13 @@ def test_a_refused_line_waits_for_another_backend_that_is_expected_back():
     for slot in scene.place(2):
         scene.end(slot, Signal.OK)
     scene.look(b={"alive": False})
-    scene.now += 59
+    scene.clock.advance(59)
     place = scene.balancer.place
     assert place(Need("m"), a, Avoids.NOW).backend is a
     assert place(Need("m"), a, Avoids.AWHILE) is None
     assert "refused it" in scene.balancer.serving.lacking(Need("m"), but=a)
 
-    scene.now += 1
+    scene.clock.advance(1)
     assert place(Need("m"), a, Avoids.AWHILE).backend is a
     assert place(Need("m"), a, Avoids.ALWAYS) is None
     scene.look(b={"models": ("m",)})
@@ -140,7 +141,7 @@ def test_a_backend_that_refuses_is_out_at_once_and_tried_again_soon():
     scene.end(slot, Signal.REFUSED, backend=None)
     assert scene.where(scene.place(4)) == {"b": 4}
     assert scene.balancer.opens_in_s() == 0.25
-    scene.now += 0.25
+    scene.clock.advance(0.25)
     sent = scene.place(3)
 
     assert scene.where(sent) == {"a": 1, "b": 1}
@@ -177,7 +178,7 @@ def test_backends_are_tried_again_although_no_line_asks_for_them():
         scene.end(slot, Signal.REFUSED)
     assert scene.balancer.trouble
 
-    scene.now += 5
+    scene.clock.advance(5)
     scene.look()
 
     assert scene.balancer.trouble is None
@@ -199,13 +200,14 @@ def test_nginx_gone_is_blamed_on_no_backend():
     scene = Scene("a", "b", limit=40)
     slots = scene.place(40)
     for slot in slots:
-        scene.balancer.lost_way(slot, News(Signal.REFUSED, None, "takes no connections"))
+        news = News(Signal.REFUSED, None, "takes no connections", is_lost_on_the_way=True)
+        scene.balancer.record_result(slot, news)
         scene.balancer.release(slot)
 
     assert {scene.state("a"), scene.state("b")} == {State.CLOSED}
     assert scene.place(5) == []
     assert scene.balancer.trouble == "nginx takes no connections"
-    scene.now += 0.25
+    scene.clock.advance(0.25)
     (sent,) = scene.place(5)
     scene.end(sent, Signal.OK)
     assert len(scene.place(5)) == 2
@@ -252,10 +254,12 @@ def test_when_all_answer_errors_only_no_line_is_spent_on_them():
 
     assert scene.place(8) == []
     assert scene.balancer.trouble is not None
-    assert scene.balancer.due_for_proof() == list(scene.balancer.backends)
-    scene.balancer.proven(scene.backends["a"], "500")
-    scene.balancer.proven(scene.backends["b"])
-    assert scene.balancer.due_for_proof() == []
+    scene.look()
+    assert scene.due.unproven == list(scene.balancer.backends)
+    scene.balancer.record_canary(scene.backends["a"], "500")
+    scene.balancer.record_canary(scene.backends["b"])
+    scene.look()
+    assert scene.due.unproven == []
     assert scene.where(scene.place(8)) == {"b": 8}
     assert scene.balancer.trouble is None
 
@@ -297,7 +301,7 @@ def test_a_backend_that_is_full_without_any_line_of_ours_rests_for_a_moment():
         scene.end(slot, Signal.FULL)
         assert scene.place() == []
         rests.append(scene.balancer.opens_in_s())
-        scene.now += rests[-1]
+        scene.clock.advance(rests[-1])
 
     assert rests == sorted(rests)
     assert rests[-1] == 3.0
@@ -314,7 +318,7 @@ def test_what_a_backend_lacks_concerns_only_lines_that_need_it():
     assert scene.balancer.place(chat) is not None
     assert scene.balancer.serving.lacking(rerank) == "a broke off."
     assert scene.balancer.serving.lacking(chat) is None
-    scene.now += 1
+    scene.clock.advance(1)
     asked = scene.balancer.place(rerank)
     assert asked.is_question
     assert scene.balancer.place(rerank) is None
@@ -334,7 +338,7 @@ def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
     assert scene.balancer.place(fits) is not None
     assert scene.balancer.place(large) is None
     assert scene.balancer.serving.lacking(fits) is None
-    scene.now += 31
+    scene.clock.advance(31)
     asked = scene.balancer.place(large)
     scene.end(asked, Signal.OK)
     assert scene.balancer.need("m", "/v1/x", 10**9).size_bytes == 0
@@ -343,14 +347,14 @@ def test_requests_that_a_proxy_refuses_as_too_large_wait_and_smaller_ones_go():
 def test_an_engine_that_stands_still_loses_its_lines():
     """Taken out and told once; one line tries it when it moves again, and only its answer counts."""
     scene = Scene("a", "b", limit=8)
-    scene.liveness_of["a"] = Liveness(7, moved_at=scene.now)
+    scene.liveness_of["a"] = Liveness(7, moved_at=scene.clock.at)
     slots = scene.place(4)
-    scene.now += 299.0
-    scene.liveness_of["a"] = scene.liveness_of["a"].told(7, now=scene.now)
+    scene.clock.advance(299.0)
+    scene.liveness_of["a"] = scene.liveness_of["a"].record_metrics(7, now=scene.clock.at)
     assert scene.look() == []
 
-    scene.now += 2.0
-    scene.liveness_of["a"] = scene.liveness_of["a"].told(7, now=scene.now)
+    scene.clock.advance(2.0)
+    scene.liveness_of["a"] = scene.liveness_of["a"].record_metrics(7, now=scene.clock.at)
     assert scene.look() == [scene.backends["a"]]
     assert scene.backends["a"].circuit.reason.startswith("hangs: its engine has done nothing")
     assert scene.look() == []
@@ -359,8 +363,8 @@ def test_an_engine_that_stands_still_loses_its_lines():
     scene.look()
     assert scene.where(scene.place(4)) == {"b": 4}
 
-    scene.liveness_of["a"] = Liveness(8, moved_at=scene.now + 1)
-    scene.now += 1
+    scene.liveness_of["a"] = Liveness(8, moved_at=scene.clock.at + 1)
+    scene.clock.advance(1)
     for _ in range(3):
         scene.look()
         assert scene.backends["a"].circuit.allowance == 1
@@ -373,13 +377,13 @@ def test_a_silent_backend_gets_nothing_new_and_loses_its_lines_later():
     """After one look without an answer, and after a fifth of the hang time."""
     scene = Scene("a", "b", limit=4)
     scene.place(4)
-    scene.now += 5
-    scene.liveness_of["a"] = Liveness(silent_since=scene.now)
+    scene.clock.advance(5)
+    scene.liveness_of["a"] = Liveness(silent_since=scene.clock.at)
     dead = {"alive": False, "reason": "does not answer"}
 
     assert scene.look(a=dead) == []
     assert scene.state("a") is State.OPEN
-    scene.now += 60
+    scene.clock.advance(60)
     assert scene.look(a=dead) == [scene.backends["a"]]
     assert scene.look(a=dead) == []
 
@@ -388,21 +392,21 @@ def test_a_busy_backend_that_still_answers_lines_is_not_taken_for_silent():
     """On a small machine the probe's question waits behind the work."""
     scene = Scene("a", limit=4)
     slots = scene.place(4)
-    scene.liveness_of["a"] = Liveness(silent_since=scene.now)
-    scene.now += 3
+    scene.liveness_of["a"] = Liveness(silent_since=scene.clock.at)
+    scene.clock.advance(3)
     scene.end(slots[0], Signal.OK)
-    scene.now += 2
+    scene.clock.advance(2)
 
     scene.look(a={"alive": False, "reason": "does not answer"})
 
     assert scene.state("a") is State.CLOSED
     for _ in range(20):  # for as long as it answers lines, and a fifth of the hang time longer
-        scene.now += 10
+        scene.clock.advance(10)
         scene.end(slots.pop(), Signal.OK)
         slots += scene.place()
         assert scene.look() == []
     assert scene.state("a") is State.CLOSED
-    scene.now += 60
+    scene.clock.advance(60)
     assert scene.look() == [scene.backends["a"]]
 
 
@@ -410,12 +414,12 @@ def test_a_backend_that_answers_a_line_after_it_fell_silent_is_filled_again():
     """It was taken out before its first answer came: only its answers to questions are late."""
     scene = Scene("a", limit=4)
     (slot, *_) = scene.place(4)
-    scene.liveness_of["a"] = Liveness(silent_since=scene.now)
-    scene.now += 5
+    scene.liveness_of["a"] = Liveness(silent_since=scene.clock.at)
+    scene.clock.advance(5)
     scene.look(a={"alive": False, "reason": "does not answer"})
     assert scene.state("a") is State.OPEN
 
-    scene.now += 1
+    scene.clock.advance(1)
     scene.end(slot, Signal.OK)
     for _ in range(4):
         scene.look()
@@ -462,11 +466,11 @@ def test_a_backend_that_denies_a_model_that_it_lists_is_asked_again_with_one_lin
 
     slots = scene.place(9)
     assert scene.where(slots) == {"b": 8}
-    scene.now += 1
+    scene.clock.advance(1)
     (sent,) = scene.place(9)
     scene.end(sent, Signal.NONE, lacking=Lacking.MODEL)
     scene.look(a={"models": ("other",)})
-    scene.now += 31
+    scene.clock.advance(31)
     assert scene.place(9) == []
     scene.look(a={"models": ("m",)})
     assert scene.where(scene.place(9)) == {"a": 4}
@@ -481,15 +485,15 @@ def test_a_model_that_the_last_backend_denies_waits_for_its_grace():
         scene.look(a={"models": ("other",)})
         assert not scene.balancer.serving.is_gone("m")
         assert scene.balancer.serving.lacking(Need("m")) == "No backend in service serves m."
-        scene.now += 59
+        scene.clock.advance(59)
         assert not scene.balancer.serving.is_gone("m")
         scene.look(a={"models": ("m",)})
         assert not scene.balancer.serving.is_gone("m")
-        scene.now += 2
+        scene.clock.advance(2)
 
     scene.look(a={"models": ("other",)})
     assert not scene.balancer.serving.is_gone("m")
-    scene.now += 60
+    scene.clock.advance(60)
     assert scene.balancer.serving.is_gone("m")
     assert scene.balancer.serving.models == ["other"]
 
@@ -500,15 +504,15 @@ def test_a_model_is_not_gone_while_a_server_that_lists_it_is_asked_once_more():
     asked = []
     for _ in range(200):
         if slots := scene.place():
-            asked.append(scene.now)
+            asked.append(scene.clock.at)
             assert not scene.balancer.serving.is_gone("m")
-            scene.now += 0.4
+            scene.clock.advance(0.4)
             scene.end(slots[0], Signal.NONE, lacking=Lacking.MODEL)
         if scene.balancer.serving.is_gone("m"):
             break
-        scene.now += 0.5
+        scene.clock.advance(0.5)
 
-    assert 60 < scene.now - asked[0] < 75
+    assert 60 < scene.clock.at - asked[0] < 75
     assert max(later - before for before, later in pairwise(asked)) <= 12
 
 
@@ -516,14 +520,14 @@ def test_a_model_is_not_gone_while_a_server_that_had_it_is_down():
     """It comes back with it, however long that takes; nor while nobody is there."""
     scene = Scene("a", "b", grace_s=60.0)
     scene.look(a={"models": ("other",)}, b={"models": ("m",), "alive": False})
-    scene.now += 600
+    scene.clock.advance(600)
     assert not scene.balancer.serving.is_gone("m")
 
     scene.look(b={"models": ("other",)})
     assert not scene.balancer.serving.is_gone("m")
-    scene.now += 50
+    scene.clock.advance(50)
     scene.look(a={"alive": False}, b={"alive": False})
-    scene.now += 600
+    scene.clock.advance(600)
     scene.look(a={"models": ("other",)}, b={"models": ("other",)})
     assert not scene.balancer.serving.is_gone("m")
 
@@ -531,7 +535,7 @@ def test_a_model_is_not_gone_while_a_server_that_had_it_is_down():
 @pytest.mark.parametrize("urls", [(), ("http://127.0.0.1:8000",)])
 def test_without_nginx_there_is_one_place_and_no_name_to_send(urls):
     """An upstream that is the model server itself."""
-    balancer = Balancer(NGINX, urls, hang=HangLimits(None), clock=lambda: 0.0)
+    balancer = Balancer(NGINX, urls, hang=HangLimits(None), clock=MovedClock())
 
     assert [(b.name, b.pin) for b in balancer.backends] == [("127.0.0.1:8000", None)]
 

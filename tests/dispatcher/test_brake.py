@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 from scripted import Share, completion, error
+from waiting import until
 
 from batchline.model import Batch, Counts
 from batchline.states import BatchStatus, OnFailures
@@ -129,7 +130,7 @@ async def test_a_batch_pauses_with_the_reason_and_goes_on_when_resumed(bench, up
     upstream.script = lambda *_: error(400)
     made = await bench.submit(LINES, on_failures=OnFailures.PAUSE)
     async with bench.running(max_in_flight=8):
-        await bench.until(lambda: bench.is_paused(made))
+        await until(lambda: bench.is_paused(made))
         paused = await bench.store.get_batch(made.id)
         upstream.script = lambda *_: web.json_response(completion())
         resumed = await bench.store.resume_batch(made.id)
@@ -151,10 +152,10 @@ async def test_it_pauses_again_after_fifty_more(bench, upstream):
     upstream.script = lambda *_: error(400)
     made = await bench.submit(LINES, on_failures=OnFailures.PAUSE)
     async with bench.running(max_in_flight=8):
-        await bench.until(lambda: bench.is_paused(made))
+        await until(lambda: bench.is_paused(made))
     first = await bench.store.resume_batch(made.id)
     async with bench.running(max_in_flight=8):
-        await bench.until(lambda: bench.is_paused(made))
+        await until(lambda: bench.is_paused(made))
 
     second = await bench.store.get_batch(made.id)
     assert second.counts.failed - first.counts.failed >= brake.PAUSE_FROM
@@ -172,11 +173,11 @@ async def test_a_running_batch_of_which_most_lines_fail_is_reported(bench, upstr
         return report is not None and [*report.failing] == [*batch_ids] and count == len(batch_ids)
 
     async with bench.running(max_in_flight=8, probe_interval_s=0.01):
-        await bench.until(lambda: is_told(made.id))
+        await until(lambda: is_told(made.id))
         report = await bench.store.fleet_report()
         upstream.script.many = 300
         await bench.ended(made)
-        await bench.until(is_told)
+        await until(is_told)
 
     assert report.failing[made.id].startswith("400 ")
 
@@ -209,7 +210,7 @@ async def test_a_reason_to_pause_is_no_error_of_a_batch_that_has_ended(bench, up
             found = await bench.store.get_batch(batch.id)
             return found.paused_at is not None or found.status is not BatchStatus.IN_PROGRESS
 
-        await bench.until(has_stopped)
+        await until(has_stopped)
         await bench.store.cancel_batch(batch.id, now=NOW)
         ended = await bench.ended(batch)
 

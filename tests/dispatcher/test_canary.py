@@ -10,6 +10,7 @@ from aiohttp import web
 from bench import request_line
 from scripted import completion, error
 from shortage import none_left
+from waiting import until
 
 from batchline.api.endpoints import ENDPOINTS
 from batchline.metrics import Metrics
@@ -63,11 +64,8 @@ async def test_a_canary_that_could_not_be_sent_proves_nothing(upstream, caplog):
         canaries = Canaries(session, on_proven=lambda *told: proven.append(told), metrics=metrics)
         with none_left():
             canaries.send([backend])
-            while "run out of file descriptors" not in caplog.text:
-                await asyncio.sleep(0.01)
-        while not proven:
-            canaries.send([backend])
-            await asyncio.sleep(0.01)
+            await until(lambda: "run out of file descriptors" in caplog.text)
+        await until(lambda: canaries.send([backend]) or proven)
 
     assert proven[0] == (backend, None)
 
@@ -97,9 +95,9 @@ async def test_a_sick_server_costs_no_line_and_is_used_again_when_it_is_well(ben
             reason = (report and report.paused) or ""
             return len(upstream.canaries) >= 2 and "engine is sad" in reason
 
-        await bench.until(waits)
+        await until(waits)
         sent = sum(upstream.seen.values())
-        await bench.until(lambda: bench.holds(len(upstream.canaries) >= 4))
+        await until(lambda: len(upstream.canaries) >= 4)
         assert sum(upstream.seen.values()) == sent
         upstream.is_sick = False
         ended = await bench.ended(batch)

@@ -7,6 +7,7 @@ import time
 import pytest
 from bench import finalizing
 
+from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.states import BatchStatus
 from dispatcher.batches.publish import Publisher
@@ -35,7 +36,7 @@ async def test_a_publish_under_way_loses_to_a_cancel_and_leaves_no_trace(bench, 
     batch = await finalizing(bench)
     await bench.store.cancel_batch(batch.id, now=batch.finalizing_at)
     publisher = Publisher(
-        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=time.time
+        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=Clock()
     )
 
     await publisher.publish(batch)

@@ -9,9 +9,9 @@ import time
 import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
+from waiting import until
 
 from batchline.states import BatchStatus
-from dispatcher.probing import probe
 
 LINES = 150
 
@@ -32,11 +32,11 @@ async def test_lines_in_flight_are_aborted_and_what_is_done_is_kept(bench, upstr
     made = await bench.submit(LINES)
 
     async with bench.running(max_in_flight=100):
-        await bench.until(lambda: bench.holds(upstream.in_flight == 100))
-        await bench.until(lambda: bench.has_finished(made, 20))
+        await until(lambda: upstream.in_flight == 100)
+        await until(lambda: bench.has_finished(made, 20))
         await cancel(bench, made)
         ended = await bench.ended(made)
-        await bench.until(lambda: bench.holds(upstream.disconnects == 100))
+        await until(lambda: upstream.disconnects == 100)
         output, errors = await bench.results(ended)
 
     assert ended.status is BatchStatus.CANCELLED
@@ -51,7 +51,7 @@ async def test_lines_in_a_long_back_off_do_not_hold_it(bench, upstream):
     made = await bench.submit(LINES)
 
     async with bench.running():
-        await bench.until(lambda: bench.holds(len(upstream.seen) >= 16))
+        await until(lambda: len(upstream.seen) >= 16)
         await cancel(bench, made)
         ended = await bench.ended(made)
         output, errors = await bench.results(ended)
@@ -66,7 +66,7 @@ async def test_no_server_alive_does_not_hold_it(bench, upstream):
     made = await bench.submit(LINES)
 
     async with bench.running(refuse_unknown_models=False):
-        await bench.until(lambda: bench.is_in(made, BatchStatus.IN_PROGRESS))
+        await until(lambda: bench.is_in(made, BatchStatus.IN_PROGRESS))
         await cancel(bench, made)
         ended = await bench.ended(made)
 
@@ -74,14 +74,14 @@ async def test_no_server_alive_does_not_hold_it(bench, upstream):
     assert ended.error_file_id is not None
 
 
-async def test_validation_under_way_is_broken_off(bench, upstream, monkeypatch):
+async def test_validation_under_way_is_broken_off(bench, upstream):
     """It waits for servers to say what they serve: a cancel does not."""
-    monkeypatch.setattr(probe, "_TIMEOUT_S", 3600)
+    bench.probe_timeout_s = 3600
     upstream.models = HANG
     made = await bench.submit(LINES)
 
     async with bench.running():  # asked once by whoever watches the fleet, once by validation
-        await bench.until(lambda: bench.holds(upstream.models_asked == 2))
+        await until(lambda: upstream.models_asked == 2)
         await cancel(bench, made)
         ended = await bench.ended(made)
 
@@ -96,8 +96,8 @@ async def test_a_cancel_that_races_with_the_end_loses_or_wins_whole(bench, upstr
     batches = [await bench.submit(20) for _ in range(10)]
 
     async def at_some_moment(made):
-        await bench.until(lambda: bench.has_finished(made, 1))
-        await asyncio.sleep(dice.random() * 0.1)
+        lines = dice.randint(1, 20)
+        await until(lambda: bench.has_finished(made, lines))
         await cancel(bench, made)
 
     async with bench.running(max_in_flight=100, max_concurrent_batches=10):

@@ -23,9 +23,9 @@ def after(circuit, *signals, now=0.0):
 CLOSED = Circuit()
 LOST_ONCE = after(CLOSED, Signal.LOST)
 REFUSED = after(CLOSED, Signal.REFUSED)
-DEAD = CLOSED.seen_dead("is gone")
-BACK = DEAD.seen_alive(share=SHARE)
-HUNG = CLOSED.hung("hangs", until=300.0)
+DEAD = CLOSED.record_death("is gone")
+BACK = DEAD.record_alive(share=SHARE)
+HUNG = CLOSED.record_hang("hangs", until=300.0)
 ERRORS = after(CLOSED, *[Signal.ERROR] * 5)
 
 MOVES = {
@@ -82,7 +82,7 @@ def test_a_backend_that_comes_back_gets_one_line_then_more():
     circuit, allowances = BACK, []
     while circuit.state is not State.CLOSED:
         allowances.append(circuit.allowance)
-        circuit = circuit.seen_alive(share=SHARE)
+        circuit = circuit.record_alive(share=SHARE)
     assert allowances == [1, 2, 4, 8]
 
     assert [after(BACK, *[Signal.OK] * n).allowance for n in (0, 1, 2, 3)] == [1, 2, 3, 4]
@@ -100,29 +100,29 @@ def test_one_that_answers_errors_only_is_open_until_a_canary_is_answered():
     """Neither time nor being alive closes it; a canary is due at once, then less and less often."""
     assert (ERRORS.state, ERRORS.needs_proof, ERRORS.is_due(0.0)) == (State.OPEN, True, True)
     assert ERRORS.at(9e9) is ERRORS
-    assert ERRORS.seen_alive(share=SHARE) is ERRORS
+    assert ERRORS.record_alive(share=SHARE) is ERRORS
     assert "errors (why)" in ERRORS.reason
     dues, circuit = [], ERRORS
     for _ in range(8):
-        circuit = circuit.disproven("500", 100.0)
+        circuit = circuit.record_failed_proof("500", 100.0)
         dues.append(circuit.until - 100.0)
     assert (dues[0], dues[-1]) == (0.25, LONGEST_S)
-    assert circuit.proven(200.0).state is State.HALF_OPEN
+    assert circuit.record_proof(200.0).state is State.HALF_OPEN
 
 
 def test_what_fails_right_after_a_canary_was_answered_is_the_lines_fault():
     """For a while, and longer each time that the alarm was false; a canary that fails ends that."""
-    proven = ERRORS.proven(100.0)
+    proven = ERRORS.record_proof(100.0)
     assert after(proven, *[Signal.ERROR] * 9, now=101.0).state is State.HALF_OPEN
     assert after(proven, Signal.UNUSABLE, now=101.0).state is State.HALF_OPEN
     again = after(proven, *[Signal.ERROR] * 9, now=102.0)
     assert (again.state, again.needs_proof) == (State.OPEN, True)
 
-    assert again.proven(200.0).trusted_until == 204.0
-    assert again.disproven("500", 200.0).proven(300.0).trusted_until == 302.0
+    assert again.record_proof(200.0).trusted_until == 204.0
+    assert again.record_failed_proof("500", 200.0).record_proof(300.0).trusted_until == 302.0
     late = proven
     for now in range(1000, 1900, 100):
-        late = after(late, *[Signal.ERROR] * 9, now=now).proven(now)
+        late = after(late, *[Signal.ERROR] * 9, now=now).record_proof(now)
     assert late.trusted_until == 1810.0
 
 
@@ -142,35 +142,35 @@ def test_what_proves_nothing_moves_nothing(signal):
 
 def test_one_whose_proof_is_due_may_die():
     """What is started in its place is a new server."""
-    dead = ERRORS.seen_dead("is gone")
+    dead = ERRORS.record_death("is gone")
 
     assert not dead.needs_proof
-    assert dead.seen_alive(share=SHARE).state is State.HALF_OPEN
-    assert DEAD.proven(1.0) is DEAD
-    assert DEAD.disproven("500", 1.0) is DEAD
+    assert dead.record_alive(share=SHARE).state is State.HALF_OPEN
+    assert DEAD.record_proof(1.0) is DEAD
+    assert DEAD.record_failed_proof("500", 1.0) is DEAD
 
 
 def test_being_alive_is_not_enough_after_a_hang():
     """It answered the probe while it hung; only an answered line shows that it works."""
-    moved = HUNG.moved()
+    moved = HUNG.record_movement()
     again = HUNG.at(300.0)
 
-    assert HUNG.seen_alive(share=SHARE).state is State.OPEN
+    assert HUNG.record_alive(share=SHARE).state is State.OPEN
     for back in (moved, again):
         assert (back.state, back.allowance) == (State.HALF_OPEN, 1)
-        assert back.seen_alive(share=SHARE) is back
+        assert back.record_alive(share=SHARE) is back
         assert not after(back, Signal.OK).is_after_hang
-    assert HUNG.hung("hangs", until=9e9) is HUNG
-    assert REFUSED.moved() is REFUSED
+    assert HUNG.record_hang("hangs", until=9e9) is HUNG
+    assert REFUSED.record_movement() is REFUSED
 
 
 def test_one_that_was_silent_and_then_gone_is_a_new_server_when_it_is_back():
     """Killed after its hang and started again: trusted like any other."""
-    silent = CLOSED.seen_dead("hangs: no answer", is_after_hang=True)
+    silent = CLOSED.record_death("hangs: no answer", is_after_hang=True)
 
-    assert silent.seen_alive(share=SHARE).is_after_hang
-    assert not silent.seen_dead("does not accept connections").is_after_hang
-    assert silent.seen_dead("hangs: for longer", is_after_hang=True).epoch == silent.epoch
+    assert silent.record_alive(share=SHARE).is_after_hang
+    assert not silent.record_death("does not accept connections").is_after_hang
+    assert silent.record_death("hangs: for longer", is_after_hang=True).epoch == silent.epoch
     assert DEAD.until == math.inf
 
 
@@ -179,5 +179,5 @@ def test_one_that_hung_and_then_gives_errors_needs_a_proof_however_it_moves():
     back = HUNG.at(300.0)
     unproven = after(back, Signal.UNUSABLE, now=300.0)
 
-    assert unproven.moved() is unproven
+    assert unproven.record_movement() is unproven
     assert unproven.is_due(300.0)

@@ -8,7 +8,6 @@ from claims import claim_one
 from batchline.metrics import Metrics
 from batchline.model import Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
-from dispatcher.upkeep import compact
 from dispatcher.upkeep.compact import Compaction
 
 LINES = 40_000
@@ -30,16 +29,13 @@ async def pruned(tmp_path, store, make_batch):
     return tmp_path / "batchline.sqlite3"
 
 
-@pytest.fixture(autouse=True)
-def small_steps(monkeypatch):
-    monkeypatch.setattr(compact, "_PAGES_AT_ONCE", 5)
-    monkeypatch.setattr(compact, "_KEPT_PAGES", 10)
+SMALL_STEPS = {"pages_at_once": 5, "kept_pages": 10}
 
 
 async def test_an_idle_database_gives_its_unused_pages_back(pruned, store):
     """Piece by piece down to a small reserve, then the file itself is cut."""
     metrics = Metrics()
-    compaction = Compaction(store, metrics=metrics, is_idle=lambda: True)
+    compaction = Compaction(store, metrics=metrics, is_idle=lambda: True, **SMALL_STEPS)
     before = await store.backlog()
     full_bytes = pruned.stat().st_size
 
@@ -61,7 +57,7 @@ async def test_an_idle_database_gives_its_unused_pages_back(pruned, store):
 
 async def test_under_load_pages_are_left_for_the_next_lines(pruned, store, make_batch):
     """Unless more than half of the file is unused."""
-    compaction = Compaction(store, metrics=Metrics(), is_idle=lambda: False)
+    compaction = Compaction(store, metrics=Metrics(), is_idle=lambda: False, **SMALL_STEPS)
 
     while await compaction.step() < 1:
         pass
@@ -70,12 +66,12 @@ async def test_under_load_pages_are_left_for_the_next_lines(pruned, store, make_
     assert backlog.pages / 2 - 5 <= backlog.free_pages <= backlog.pages / 2
 
 
-async def test_a_long_log_is_emptied(tmp_path, store, make_batch, monkeypatch):
+async def test_a_long_log_is_emptied(store, make_batch):
     """Even without anything to vacuum."""
-    monkeypatch.setattr(compact, "_LOG_BYTES", 10_000)
     await make_batch(lines=1000)
     assert (await store.backlog()).log_bytes > 10_000
 
-    await Compaction(store, metrics=Metrics(), is_idle=lambda: False).step()
+    compaction = Compaction(store, metrics=Metrics(), is_idle=lambda: False, log_bytes=10_000)
+    await compaction.step()
 
     assert (await store.backlog()).log_bytes == 0

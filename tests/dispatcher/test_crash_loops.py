@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from claims import claim_one
 from scripted import HANG, completion
+from waiting import until
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
@@ -62,7 +63,7 @@ async def admitted(bench, lines):
     bench.upstream.health = 503
     made = await bench.submit(lines)
     async with bench.running():
-        await bench.until(lambda: bench.is_in(made, BatchStatus.IN_PROGRESS))
+        await until(lambda: bench.is_in(made, BatchStatus.IN_PROGRESS))
     bench.upstream.health = 200
     return await bench.store.get_batch(made.id)
 
@@ -73,7 +74,7 @@ async def test_a_batch_that_kills_its_dispatcher_is_paused_with_the_reason(bench
     await die(bench, made, 25)
 
     async with bench.running():
-        await bench.until(lambda: bench.is_paused(made))
+        await until(lambda: bench.is_paused(made))
         found = await bench.store.get_batch(made.id)
         sent = dict(upstream.seen)
         await bench.store.resume_batch(made.id)
@@ -94,7 +95,7 @@ async def test_200_deaths_of_a_batch_that_gets_on_are_no_reason_to_stop_it(bench
         upstream.script = answer_once()
         before = (await bench.store.get_batch(made.id)).counts.finished
         async with bench.running(grace_s=0):
-            await bench.until(lambda n=before + 1: bench.has_finished(made, n))
+            await until(lambda n=before + 1: bench.has_finished(made, n))
         assert not (await bench.store.get_batch(made.id)).faults
     upstream.script = lambda body, attempt: web.json_response(completion())
     async with bench.running():
@@ -131,7 +132,7 @@ async def test_crashing_batches_run_one_after_the_other_until_they_are_cleared(b
 
     upstream.script = script
     async with bench.running():
-        await bench.until(lambda: bench.holds(len(sent) == 3))
+        await until(lambda: len(sent) == 3)
         before = {name[10:34] for name in sent}
         upstream.release.set()
         ends = [await bench.ended(made) for made in (first, second)]
@@ -145,7 +146,7 @@ async def test_a_dispatcher_that_is_stopped_has_not_died(bench, upstream):
     upstream.script = lambda body, attempt: HANG
     made = await bench.submit(3)
     async with bench.running(grace_s=0):
-        await bench.until(lambda: bench.holds(upstream.in_flight == 3))
+        await until(lambda: upstream.in_flight == 3)
     await bench.store.recover("local/", died=True)
 
     assert (await bench.store.get_batch(made.id)).deaths == 0
@@ -192,7 +193,7 @@ async def test_a_batch_whose_publisher_died_often_waits_and_says_so(bench):
         await bench.store.recover("local/", died=True)
 
     async with bench.running():
-        await bench.until(lambda: says(bench, made, "died on it 20 times"))
+        await until(lambda: says(bench, made, "died on it 20 times"))
 
     assert (await bench.store.get_batch(made.id)).status is BatchStatus.CANCELLING
 

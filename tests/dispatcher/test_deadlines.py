@@ -5,19 +5,18 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
+from waiting import until
 
-from batchline.blobs import LocalBlobs
 from batchline.states import BatchStatus
+from dispatcher.upkeep.housekeeping import Rests
 
 WINDOW_S = 3600
 
 
 @pytest.fixture(autouse=True)
-def prompt(monkeypatch, bench, clock):
+def prompt(bench, clock):
     """Look at deadlines often, by the clock that the test moves."""
-    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 0.02)
-    monkeypatch.setattr("dispatcher.upkeep.disk._EVERY_S", 0.02)
-    bench.clock = clock
+    bench.rests, bench.clock = Rests(deadlines_s=0.02, disk_s=0.02), clock
 
 
 def answer_only(count):
@@ -31,7 +30,7 @@ async def done(bench, batch, count):
     async def is_done():
         return (await bench.store.get_batch(batch.id)).counts.completed >= count
 
-    await bench.until(is_done)
+    await until(is_done)
 
 
 async def check_expired(bench, batch, *, completed):
@@ -71,14 +70,14 @@ async def test_lines_done_in_flight_in_back_off_and_pending_end_exactly_once(
         async def is_full():
             return upstream.in_flight == 16 and len(upstream.seen) == 26
 
-        await bench.until(is_full)
+        await until(is_full)
         clock.advance(WINDOW_S)
         await check_expired(bench, batch, completed=5)
 
         async def is_aborted():
             return upstream.in_flight == 0
 
-        await bench.until(is_aborted)
+        await until(is_aborted)
 
     assert upstream.disconnects == 16
     assert set(upstream.seen.values()) == {1}
@@ -86,21 +85,21 @@ async def test_lines_done_in_flight_in_back_off_and_pending_end_exactly_once(
 
 @pytest.mark.spec("7-stops")
 async def test_nothing_is_sent_after_the_deadline_even_before_anyone_ended_the_batch(
-    bench, upstream, clock, monkeypatch
+    bench, upstream, clock
 ):
     """The pump drops the batch by its own look at the clock."""
-    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 3600)
+    bench.rests = Rests(deadlines_s=3600)
     upstream.script = answer_only(5)
     batch = await bench.submit(100, expires_in_s=WINDOW_S)
     async with bench.running():
         await done(bench, batch, 5)
-        await bench.until(lambda: bench.holds(upstream.in_flight == 16))
+        await until(lambda: upstream.in_flight == 16)
         clock.advance(WINDOW_S)
 
         async def is_aborted():
             return upstream.in_flight == 0
 
-        await bench.until(is_aborted)
+        await until(is_aborted)
         status = (await bench.store.get_batch(batch.id)).status
 
     assert status is BatchStatus.IN_PROGRESS
@@ -120,19 +119,17 @@ async def test_a_batch_that_waited_for_validation_past_its_deadline_expires_unse
     assert not upstream.seen
 
 
-async def test_a_batch_expires_while_its_validation_waits_for_room(
-    bench, upstream, clock, monkeypatch
-):
+async def test_a_batch_expires_while_its_validation_waits_for_room(bench, upstream, clock):
     """The disk is full for longer than the window: no line is lost, none is sent."""
     free = [0]
-    monkeypatch.setattr(LocalBlobs, "free_bytes", lambda self: free[0])
+    bench.instead("blobs", free_bytes=lambda _: free[0])
     async with bench.running(min_free_bytes=10_000_000):
 
         async def is_paused():
             report = await bench.store.fleet_report()
             return report is not None and "disk space" in (report.paused or "")
 
-        await bench.until(is_paused)
+        await until(is_paused)
         batch = await bench.submit(20, expires_in_s=WINDOW_S)
         clock.advance(WINDOW_S)
         free[0] = 20_000_000
@@ -164,7 +161,7 @@ async def test_a_batch_expires_while_no_backend_answers(bench, upstream, clock):
         async def is_paused():
             return (await bench.store.fleet_report()).paused is not None
 
-        await bench.until(is_paused)
+        await until(is_paused)
         clock.advance(WINDOW_S)
         await check_expired(bench, batch, completed=5)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 from scripted import completion
+from waiting import until
 
-from batchline.blobs import LocalBlobs
 from batchline.errors import DiskFull
 from batchline.metrics import Metrics
 from batchline.model import Counts, SegmentRef
@@ -17,6 +17,7 @@ from batchline.states import BatchStatus
 from dispatcher.batches.disk_space import DiskSpace, needed_bytes
 from dispatcher.sending.gate import Cause, Gate
 from dispatcher.upkeep.disk import DiskWatch
+from dispatcher.upkeep.housekeeping import Rests
 
 MARK = 1_000_000
 
@@ -32,10 +33,10 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch):
+def disk(bench):
     made = Disk()
-    monkeypatch.setattr(LocalBlobs, "free_bytes", lambda self: made.free)
-    monkeypatch.setattr("dispatcher.upkeep.disk._EVERY_S", 0.02)
+    bench.instead("blobs", free_bytes=lambda _: made.free)
+    bench.rests = Rests(disk_s=0.02)
     return made
 
 
@@ -112,20 +113,20 @@ async def test_dispatch_pauses_stores_what_was_in_flight_and_goes_on(bench, upst
         async def is_full():
             return upstream.in_flight == 16
 
-        await bench.until(is_full)
+        await until(is_full)
         disk.free = MARK - 1
-        await bench.until(lambda: paused(bench))
+        await until(lambda: paused(bench))
         release.set()
 
         async def is_settled():
             return (await bench.store.get_batch(batch.id)).counts.completed == 16
 
-        await bench.until(is_settled)
+        await until(is_settled)
         sent_while_paused = len(upstream.seen)
         metric = bench.metrics.registry.get_sample_value
         shown = metric("batchline_dispatch_paused", {"cause": "disk"})
         disk.free = 2 * MARK
-        await bench.until(lambda: running_again(bench))
+        await until(lambda: running_again(bench))
         ended = await bench.ended(batch)
 
     assert sent_while_paused == 16
@@ -145,13 +146,13 @@ async def test_validation_waits_for_room_and_a_cancel_does_not(bench, upstream, 
         return all(value("batchline_batches", {"status": s}) == n for s, n in numbers.items())
 
     async with bench.running(min_free_bytes=MARK):
-        await bench.until(lambda: paused(bench))
+        await until(lambda: paused(bench))
         cancelled, new = await bench.submit(3), await bench.submit(3)
-        await bench.store.cancel_batch(cancelled.id, now=int(bench.clock()))
+        await bench.store.cancel_batch(cancelled.id, now=int(bench.clock.now()))
         ended = [(await bench.ended(cancelled)).status]
-        await bench.until(lambda: are_open(validating=1, cancelling=0))
+        await until(lambda: are_open(validating=1, cancelling=0))
         another = await bench.submit(3)  # seen in a later look: the other has not moved since
-        await bench.until(lambda: are_open(validating=2))
+        await until(lambda: are_open(validating=2))
         disk.free = 4 * MARK
         ended += [(await bench.ended(b)).status for b in (new, another)]
 
@@ -175,7 +176,7 @@ async def test_publishing_asks_for_room_and_says_that_it_waits(bench, upstream, 
     disk.free = 2 * mark
     batch = await bench.submit(3)
     async with bench.running(min_free_bytes=mark):
-        await bench.until(waits)
+        await until(waits)
         reason = (await bench.store.fleet_report()).waiting[batch.id]
         begun = [key async for keys in bench.blobs.keys("results/") for key in keys]
         disk.free = mark // 2 + 2 * MARK  # below the mark still
@@ -184,7 +185,7 @@ async def test_publishing_asks_for_room_and_says_that_it_waits(bench, upstream, 
         async def waits_no_more():
             return not (await bench.store.fleet_report()).waiting
 
-        await bench.until(waits_no_more)
+        await until(waits_no_more)
 
     assert reason == (
         "Its result files need up to 1.0 MB of disk space, and 500 kB may be used for them. Delete "
@@ -194,11 +195,9 @@ async def test_publishing_asks_for_room_and_says_that_it_waits(bench, upstream, 
     assert ended.counts.completed == 3
 
 
-async def test_two_that_publish_at_once_do_not_count_on_the_same_room(
-    bench, make_batch, disk, blobs
-):
+async def test_two_that_publish_at_once_do_not_count_on_the_same_room(make_batch, disk):
     """Each would fit alone."""
-    disk_space = DiskSpace(blobs, min_free_bytes=0)
+    disk_space = DiskSpace(disk, min_free_bytes=0)
     one, other = await make_batch(lines=4), await make_batch(lines=4)
     needed = needed_bytes(one, [])
     disk.free = needed * 3 // 2

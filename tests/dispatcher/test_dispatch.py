@@ -8,9 +8,9 @@ import json
 import pytest
 from aiohttp import web
 from scripted import HANG, RESET, TRUNCATE, Share, completion, error
+from waiting import until
 
 from batchline.states import BatchStatus
-from dispatcher.replies.upstream import Upstream
 
 
 def line(index, **body):
@@ -65,7 +65,6 @@ async def test_concurrency_stays_below_the_bound(bench, upstream):
         if upstream.in_flight == 7:
             full.set()
         await full.wait()
-        await asyncio.sleep(0.01)
         return web.json_response(completion())
 
     upstream.script = held_until_full
@@ -162,7 +161,7 @@ async def test_an_endpoint_the_fleet_lacks_waits_with_the_reason_and_holds_up_no
             reason = "" if report is None else report.waiting.get(lacking.id, "")
             return "has no /v1/score (404)" in reason
 
-        await bench.until(says_why)
+        await until(says_why)
         other = await bench.ended(await bench.submit(20))
         has_score = True
         ended = await bench.ended(lacking)
@@ -212,7 +211,7 @@ async def test_no_backend_pauses_visibly_and_burns_no_attempt(bench, upstream):
             report = await bench.store.fleet_report()
             return report is not None and report.paused is not None
 
-        await bench.until(paused)
+        await until(paused)
         report = await bench.store.fleet_report()
         assert "No model server" in report.paused
         await upstream.listen()
@@ -234,8 +233,8 @@ async def test_cancel_aborts_what_is_in_flight_and_names_every_unrun_line(bench,
         async def ten_done():
             return (await bench.store.get_batch(batch.id)).counts.completed == 10
 
-        await bench.until(ten_done)
-        await bench.until(lambda: bench.holds(upstream.in_flight == 16))
+        await until(ten_done)
+        await until(lambda: upstream.in_flight == 16)
         await bench.store.cancel_batch(batch.id, now=1)
         ended = await bench.ended(batch)
         output, errors = await bench.results(ended)
@@ -243,7 +242,7 @@ async def test_cancel_aborts_what_is_in_flight_and_names_every_unrun_line(bench,
         async def all_gone():
             return upstream.in_flight == 0
 
-        await bench.until(all_gone)
+        await until(all_gone)
 
     assert ended.status is BatchStatus.CANCELLED
     assert (len(output), len(errors)) == (10, 90)
@@ -257,9 +256,9 @@ async def test_a_small_batch_does_not_wait_behind_a_big_one(bench, upstream):
     share = upstream.script = Share(50)
     big = await bench.submit(3000)
     async with bench.running(max_in_flight=8):
-        await bench.until(lambda: bench.has_finished(big, 50))
+        await until(lambda: bench.has_finished(big, 50))
         small = await bench.submit("\n".join(line(i, tag=f"small{i}") for i in range(10)))
-        await bench.until(lambda: bench.is_in(small, BatchStatus.IN_PROGRESS))
+        await until(lambda: bench.is_in(small, BatchStatus.IN_PROGRESS))
         share.many = 3010
         await bench.ended(small)
         await bench.ended(big)
@@ -278,8 +277,8 @@ async def test_a_graceful_stop_loses_and_repeats_nothing(bench, upstream):
     upstream.script = answered_when_stopping
     batch = await bench.submit(300)
     async with bench.running(grace_s=20):
-        await bench.until(lambda: bench.has_finished(batch, 100))
-        await bench.until(lambda: bench.holds(upstream.in_flight == 16))
+        await until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: upstream.in_flight == 16)
     middle = await bench.store.get_batch(batch.id)
     upstream.script = lambda body, attempt: web.json_response(completion())
     async with bench.running():
@@ -340,18 +339,15 @@ async def test_bodies_reach_the_upstream_byte_for_byte(bench, upstream):
     assert output[0]["response"]["body"]["s"] == "a\u2028b\x85c"
 
 
-async def test_a_line_that_breaks_the_dispatcher_itself_ends_as_failed(
-    bench, upstream, monkeypatch
-):
+async def test_a_line_that_breaks_the_dispatcher_itself_ends_as_failed(bench, upstream):
     """A fault of our own costs that line its attempts, and no batch its end."""
-    send = Upstream.send
 
-    async def breaking(self, path, body, **given):
+    async def breaking(real, path, body, **given):
         if b't1"' in body:
             raise ValueError("a fault of our own")
-        return await send(self, path, body, **given)
+        return await real.send(path, body, **given)
 
-    monkeypatch.setattr(Upstream, "send", breaking)
+    bench.instead("upstream", send=breaking)
     batch = await bench.submit(3)
     async with bench.running(max_attempts=2):
         ended = await bench.ended(batch)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from contextlib import AsyncExitStack
 from itertools import count
 from types import SimpleNamespace
@@ -17,10 +16,10 @@ from bench import request_line
 from ports import free_port
 from real_nginx import behind_nginx
 from scripted import HANG, RESET, Scripted, completion, error
+from waiting import until
 
 from batchline.fleet import nginx
 from dispatcher.replies import upstream as dispatcher_upstream
-from dispatcher.sending.bodies import Bodies
 
 
 @pytest.fixture
@@ -100,9 +99,9 @@ async def test_a_stuck_engine_loses_its_lines_to_the_other_backend(bench, fleet)
     stuck.script = lambda body, attempt: HANG
     batch = await bench.submit(40)
     async with bench.running(**fleet.settings, hang_after_s=1):
-        await bench.until(lambda: _are(bench, ["open", "closed"]))
+        await until(lambda: _are(bench, ["open", "closed"]))
         ended = await bench.ended(batch)
-        await bench.until(lambda: asyncio.sleep(0, stuck.in_flight == 0))
+        await until(lambda: stuck.in_flight == 0)
 
     assert ended.counts.completed == 40
     assert stuck.disconnects == sum(stuck.seen.values()) >= 8
@@ -121,8 +120,10 @@ async def test_an_engine_that_works_slowly_is_left_alone(bench, fleet):
         backend.metrics = lambda: f"vllm:kv_cache_usage_perc {next(looks) / 1000}\n"
     async with bench.running(**fleet.settings, hang_after_s=0.5):
         await asyncio.gather(*(backend.arrived.wait() for backend in fleet.backends))
-        began = time.monotonic()
-        await bench.until(lambda: bench.holds(time.monotonic() > began + 1))
+        asked = fleet.backends[0].health_asked
+        await until(
+            lambda: fleet.backends[0].health_asked > asked + 20
+        )  # a second: twice that time
         for backend in fleet.backends:
             backend.release.set()
         ended = await bench.ended(batch)
@@ -145,7 +146,7 @@ async def test_a_frozen_server_loses_its_lines_to_the_other_backend(bench, tmp_p
                 behind_nginx(bench, tmp_path / "nginx", *urls) as settings,
                 bench.running(**settings, hang_after_s=1, refuse_unknown_models=False),
             ):
-                await bench.until(lambda: _are(bench, ["closed", "closed"]))
+                await until(lambda: _are(bench, ["closed", "closed"]))
                 os.kill(frozen.pid, signal.SIGSTOP)
                 batch = await bench.submit(100)
                 ended = await bench.ended(batch)
@@ -167,10 +168,10 @@ async def test_a_draining_backend_ends_its_lines_in_peace(bench, fleet):
     draining.script = lambda body, attempt: HANG
     batch = await bench.submit(60)
     async with bench.running(**fleet.settings):
-        await bench.until(lambda: asyncio.sleep(0, draining.in_flight == 8))
+        await until(lambda: draining.in_flight == 8)
         draining.health = 503
-        await bench.until(lambda: _are(bench, ["open", "closed"]))
-        await bench.until(lambda: asyncio.sleep(0, len(other.seen) == 52))
+        await until(lambda: _are(bench, ["open", "closed"]))
+        await until(lambda: len(other.seen) == 52)
         draining.release.set()
         ended = await bench.ended(batch)
 
@@ -201,7 +202,7 @@ async def test_all_backends_gone_and_back_burn_no_attempt(bench, fleet):
             report = await bench.store.fleet_report()
             return report is not None and "does not accept" in (report.paused or "")
 
-        await bench.until(is_paused)
+        await until(is_paused)
         for backend in fleet.backends:
             await backend.listen()
         ended = await bench.ended(batch)
@@ -240,7 +241,7 @@ async def test_lines_whose_model_went_away_wait_and_others_go_on(bench, fleet):
         await fleet.backends[0].begun.wait()
         fleet.backends[0].models = ["n"]
         fleet.backends[0].health = 503
-        await bench.until(lambda: _are(bench, ["open", "closed"]))
+        await until(lambda: _are(bench, ["open", "closed"]))
         fleet.backends[0].health = 200
         gate.set()
 
@@ -248,14 +249,14 @@ async def test_lines_whose_model_went_away_wait_and_others_go_on(bench, fleet):
             waiting = (await bench.store.fleet_report()).waiting
             return waiting == {first.id: "No backend in service serves m."}
 
-        await bench.until(is_named)
+        await until(is_named)
         lines = [request_line(i, model="n") for i in range(30)]
         second = await bench.submit("\n".join(lines))
         assert (await bench.ended(second)).counts.completed == 30
         assert (await bench.store.get_batch(first.id)).counts.failed == 0
         fleet.backends[1].models = ["m", "n"]
         fleet.backends[1].health = 503
-        await bench.until(lambda: _are(bench, ["closed", "open"]))
+        await until(lambda: _are(bench, ["closed", "open"]))
         fleet.backends[1].health = 200
         ended = await bench.ended(first)
 
@@ -285,25 +286,24 @@ async def test_each_line_of_a_mixed_batch_finds_its_backend(bench, fleet):
     assert [len(backend.seen) for backend in fleet.backends] == [20, 20]
 
 
-async def test_a_line_that_waits_for_its_body_is_not_lost_with_a_stuck_engine(
-    bench, fleet, monkeypatch
-):
+async def test_a_line_that_waits_for_its_body_is_not_lost_with_a_stuck_engine(bench, fleet):
     """It has a place there and was not sent yet: it is ready again."""
     stuck, well = fleet.backends
     stuck.metrics = 'vllm:num_requests_running{engine="0"} 8\nvllm:generation_tokens_total 5\n'
     stuck.script = lambda body, attempt: error(409) if attempt == 1 else HANG
     well.script = lambda body, attempt: error(409) if attempt == 1 else ok(body, attempt)
-    of, disk = Bodies.of, asyncio.Event()
+    disk, reads = asyncio.Event(), count()
 
-    async def held_up(self, line):
-        await disk.wait()
-        return await of(self, line)
+    async def held_up(blobs, ranges):
+        if next(reads):  # what is read when they are claimed is no wait of theirs
+            await disk.wait()
+        return await blobs.read_many(ranges)
 
-    monkeypatch.setattr(Bodies, "of", held_up)
+    bench.instead("blobs", read_many=held_up)
     lines = "\n".join(request_line(i, pad="x" * 50_000) for i in range(12))
     batch = await bench.submit(lines)
     async with bench.running(**fleet.settings, hang_after_s=1, max_held_bytes=120_000):
-        await bench.until(lambda: _are(bench, ["open", "closed"]))
+        await until(lambda: _are(bench, ["open", "closed"]))
         disk.set()
         ended = await bench.ended(batch)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+from clocks import MovedClock
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus
@@ -31,17 +32,16 @@ class Line:
 
 
 class Scene:
-    """Isolated attempts before a balancer of three backends; `now` is moved by hand."""
+    """Isolated attempts before a balancer of three backends; `clock` is moved by hand."""
 
     def __init__(self):
-        self.now = 1000.0
+        self.clock = MovedClock(1000.0)
         self.freed, self.failed = [], []
         self.balancer = Balancer(
             "http://nginx:80",
             URLS,
             hang=HangLimits(None),
-            clock=lambda: 0.0,
-            monotonic=lambda: self.now,
+            clock=self.clock,
         )
         self.balancer.set_limit(12)
         self.isolated = IsolatedAttempts(
@@ -50,12 +50,12 @@ class Scene:
             need_of=lambda line: Need(line.model),
             on_free=self.freed.append,
             on_failed=lambda line, result: self.failed.append((line, result)),
-            monotonic=lambda: self.now,
+            clock=self.clock,
         )
         self.look()
 
     def look(self, *, dead=()):
-        self.now += 1
+        self.clock.advance(1)
         self.balancer.record_probe(
             [
                 BackendStatus(
@@ -186,10 +186,10 @@ def test_a_server_that_stays_away_is_replaced_after_five_minutes(scene):
     scene.lose(line, slot)
     scene.look(dead=[slot.backend.name])
     scene.next()
-    scene.now += 250
+    scene.clock.advance(250)
     scene.look(dead=[slot.backend.name])
     assert scene.next() == []
-    scene.now += 60
+    scene.clock.advance(60)
 
     ((_, other),) = scene.next()
     assert other.backend is not slot.backend

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 
 import pytest
+from clocks import MovedClock
+from waiting import until
 
 from batchline.metrics import Metrics
 from dispatcher.attempts.line_history import Attempts
@@ -54,7 +55,7 @@ class Scene:
         self.retrying = Retrying(
             RetryLimits(max_attempts, base_s=0.0, max_s=0.0),
             metrics=Metrics(),
-            clock=lambda: 1000.0,
+            clock=MovedClock(1000.0),
             looks=lambda: self.looks,
             on_due=lambda: None,
             on_suspect=self.suspects.append,
@@ -69,8 +70,7 @@ class Scene:
         """Let the line end like this, and its back-off be over."""
         verdict = Retry(NoAnswer("x", "y"), reason)
         taken = self.retrying.take(self.line, verdict, backend=self.backend, seconds=0.5)
-        while self.line.held.timers:
-            await asyncio.sleep(0)
+        await until(lambda: not self.line.held.timers)
         return taken
 
     def look(self):

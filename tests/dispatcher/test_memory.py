@@ -9,12 +9,11 @@ import pytest
 from aiohttp import web
 from bench import request_line
 from scripted import HANG, completion
+from waiting import turn, until
 
-from batchline.blobs.local import LocalBlobs
 from batchline.errors import StoreUnavailable
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from batchline.store.sqlite.work import SqliteWork
 from dispatcher.attempts.held import Held, ReadyLine
 from dispatcher.sending.memory import Memory
 
@@ -102,7 +101,7 @@ async def test_lines_wait_for_room_in_turn():
     memory.pin(flying)
     large = asyncio.ensure_future(memory.take(80))
     small = asyncio.ensure_future(memory.take(10))
-    await asyncio.sleep(0)
+    await turn()
     assert not large.done()
     assert not small.done()
 
@@ -176,7 +175,7 @@ async def test_what_is_in_flight_is_bounded_in_bytes(bench, upstream):
     upstream.script = lambda body, attempt: HANG
     batch = await bench.submit(long_lines(20, 100 * KB))
     async with bench.running(max_held_bytes=450 * KB):
-        await bench.until(lambda: bench.holds(upstream.in_flight == 4))
+        await until(lambda: upstream.in_flight == 4)
         assert bench.metrics.registry.get_sample_value("batchline_held_bytes") <= 450 * KB
         upstream.release.set()
         ended = await bench.ended(batch)
@@ -208,7 +207,7 @@ async def test_lines_that_wait_for_their_retry_leave_room_for_others(bench, upst
     slow = "\n".join(request_line(i, pad="y" * size, tag=f"slow{i}") for i in range(4))
     async with bench.running(max_held_bytes=5 * (size + 200), max_attempts=99):
         waiting = await bench.submit(slow)
-        await bench.until(lambda: bench.holds(len(upstream.seen) == 4))
+        await until(lambda: len(upstream.seen) == 4)
         ended = await bench.ended(await bench.submit(long_lines(20, size)))
         upstream.release.set()
         other = await bench.ended(waiting)
@@ -244,7 +243,7 @@ async def test_an_input_that_is_gone_when_a_body_is_read_again_fails_its_batch(b
     batch = await bench.submit(long_lines(6, 50 * KB))
 
     async with bench.running(max_held_bytes=120 * KB, retry_base_s=0.5, retry_max_s=0.5):
-        await bench.until(lambda: bench.holds(len(upstream.seen) == 6))
+        await until(lambda: len(upstream.seen) == 6)
         await bench.blobs.delete(batch.input_key)
         ended = await bench.ended(batch)
 
@@ -253,17 +252,17 @@ async def test_an_input_that_is_gone_when_a_body_is_read_again_fails_its_batch(b
         assert "input file cannot be read any more" in ended.faults[0].message
 
 
-async def test_a_disk_that_refuses_a_body_costs_no_try(bench, upstream, monkeypatch):
+async def test_a_disk_that_refuses_a_body_costs_no_try(bench, upstream):
     """It waits and asks again, however few tries a line has."""
-    read_many, refused = LocalBlobs.read_many, []
+    refused = []
 
-    async def refuses(self, ranges):
+    async def refuses(blobs, ranges):
         if len(upstream.seen) == 6 and len(refused) < 20:
             refused.append(ranges)
             raise StoreUnavailable("Too many open files.")
-        return await read_many(self, ranges)
+        return await blobs.read_many(ranges)
 
-    monkeypatch.setattr(LocalBlobs, "read_many", refuses)
+    bench.instead("blobs", read_many=refuses)
     upstream.script = lambda body, attempt: (
         web.Response(status=503) if attempt == 1 else web.json_response(completion())
     )
@@ -274,27 +273,25 @@ async def test_a_disk_that_refuses_a_body_costs_no_try(bench, upstream, monkeypa
     assert (ended.counts.completed, len(refused)) == (6, 20)
 
 
-async def test_short_lines_that_do_not_fit_are_not_claimed_again_and_again(
-    bench, upstream, monkeypatch
-):
+async def test_short_lines_that_do_not_fit_are_not_claimed_again_and_again(bench, upstream):
     """They wait until there is room for a slice of them."""
-    claims, claim_each = [], SqliteWork.claim_each
+    claims = []
 
-    async def counted(self, picked, **wanted):
+    async def counted(store, picked, **wanted):
         claims.append(picked)
-        return await claim_each(self, picked, **wanted)
+        return await store.claim_each(picked, **wanted)
 
-    monkeypatch.setattr(SqliteWork, "claim_each", counted)
+    bench.instead("store", claim_each=counted)
     upstream.script = lambda body, attempt: (
         HANG if len(body["pad"]) > 100 * KB else web.json_response(completion())
     )
     async with bench.running(max_held_bytes=1100 * KB):
         long = await bench.submit(long_lines(5, 200 * KB))
-        await bench.until(lambda: bench.holds(upstream.in_flight == 5))
+        await until(lambda: upstream.in_flight == 5)
         short = await bench.submit(long_lines(200, 4 * KB))
-        await bench.until(lambda: bench.is_in(short, BatchStatus.IN_PROGRESS))
+        await until(lambda: bench.is_in(short, BatchStatus.IN_PROGRESS))
         asked = upstream.health_asked
-        await bench.until(lambda: bench.holds(upstream.health_asked > asked + 20))
+        await until(lambda: upstream.health_asked > asked + 20)
         while_full = len(claims)
         upstream.release.set()
         ends = [await bench.ended(batch) for batch in (long, short)]

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from functools import partial
 
 from aiohttp import web
+from bench import opened
+from clocks import MovedDay
 from scripted import HANG, completion
 
 from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
-from batchline.store import open_store
-from batchline.store.sqlite.work import SqliteWork
+from dispatcher.upkeep.housekeeping import Rests
 
 
-async def test_a_clock_that_jumps_ahead_has_no_line_sent_twice(bench, upstream, monkeypatch):
+async def test_a_clock_that_jumps_ahead_has_no_line_sent_twice(bench, upstream):
     """Every lease looks lapsed: its holder knows better, and the answers count."""
-    ahead_s = 0
-    monkeypatch.setattr(
-        "bench.opened",
-        lambda folder: open_store(
-            folder / "batchline.sqlite3", clock_ms=lambda: int((time.time() + ahead_s) * 1000)
-        ),
-    )
+    day = MovedDay()
+    bench.opened = partial(opened, clock=day)
     upstream.script = lambda body, attempt: HANG  # until it is released
     batch = await bench.submit(200)
 
     async with bench.running():
         await upstream.arrived.wait()
-        ahead_s = 3600
+        day.advance(3600)
         upstream.release.set()
         ended = await bench.ended(batch)
 
@@ -37,12 +33,10 @@ async def test_a_clock_that_jumps_ahead_has_no_line_sent_twice(bench, upstream, 
 
 
 async def test_a_clock_that_jumps_past_the_deadline_and_back_leaves_nothing_behind(
-    bench, upstream, monkeypatch
+    bench, upstream, clock
 ):
     """For a moment the batch seemed over and was dropped: its slices are claimed again."""
-    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 3600)
-    ahead_s = 0
-    bench.clock = lambda: time.time() + ahead_s
+    bench.rests, bench.clock = Rests(deadlines_s=3600), clock
     upstream.script = lambda body, attempt: (
         HANG if attempt == 1 else web.json_response(completion())
     )
@@ -50,62 +44,57 @@ async def test_a_clock_that_jumps_past_the_deadline_and_back_leaves_nothing_behi
 
     async with bench.running():
         await upstream.arrived.wait()
-        ahead_s = 2 * 86_400
+        clock.advance(2 * 86_400)
         await upstream.left.wait()
-        ahead_s = 0
+        clock.advance(-2 * 86_400)
         ended = await bench.ended(batch)
 
     assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 3)
 
 
-async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(
-    bench, upstream, monkeypatch
-):
+async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(bench, upstream, clock):
     """The claim of another batch ends well after it: that says nothing of what was dropped."""
-    monkeypatch.setattr("dispatcher.upkeep.sweep._LAPSE_EVERY_S", 3600)
-    ahead_s = 0
-    bench.clock = lambda: time.time() + ahead_s
+    bench.rests, bench.clock = Rests(deadlines_s=3600), clock
     upstream.script = lambda body, attempt: (
         HANG if attempt == 1 else web.json_response(completion())
     )
-    claim, under_way, go_on = SqliteWork.claim_each, asyncio.Event(), asyncio.Event()
+    under_way, go_on = asyncio.Event(), asyncio.Event()
 
-    async def claim_slowly(self, picked, **wanted):
-        found = await claim(self, picked, **wanted)
+    async def claim_slowly(store, picked, **wanted):
+        found = await store.claim_each(picked, **wanted)
         if batch.id not in {claimed.id for claimed, _ in picked}:
             under_way.set()
             await go_on.wait()
         return found
 
-    monkeypatch.setattr(SqliteWork, "claim_each", claim_slowly)
+    bench.instead("store", claim_each=claim_slowly)
     batch = await bench.submit(3)
 
     async with bench.running():
         await upstream.arrived.wait()
         await bench.submit(3, expires_in_s=10 * 86_400)
         await under_way.wait()
-        ahead_s = 2 * 86_400
+        clock.advance(2 * 86_400)
         await upstream.left.wait()
-        ahead_s = 0
+        clock.advance(-2 * 86_400)
         go_on.set()
         ended = await bench.ended(batch)
 
     assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 3)
 
 
-async def test_leases_that_could_not_be_renewed_are_claimed_again(bench, upstream, monkeypatch):
+async def test_leases_that_could_not_be_renewed_are_claimed_again(bench, upstream):
     """The database refuses for as long as a lease lasts: its lines are given up, then sent again."""
-    renew = SqliteWork.renew
     refusals = 0
 
-    async def refuse(self, leases, *, ttl_s):
+    async def refuse(store, leases, *, ttl_s):
         nonlocal refusals
         if refusals < 4:
             refusals += 1
             raise StoreUnavailable("The database is busy.")
-        return await renew(self, leases, ttl_s=ttl_s)
+        return await store.renew(leases, ttl_s=ttl_s)
 
-    monkeypatch.setattr(SqliteWork, "renew", refuse)
+    bench.instead("store", renew=refuse)
     upstream.script = lambda body, attempt: (
         HANG if attempt == 1 else web.json_response(completion())
     )

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from real_nginx import running_nginx
 from scripted import RESET, Scripted, completion
+from waiting import pass_time
 
 from batchline.states import BatchStatus
 
@@ -40,7 +41,7 @@ class Mortal(Scripted):
         rising.add_done_callback(self.rising.discard)
 
     async def rise(self):
-        await asyncio.sleep(self.down_s)
+        await pass_time(self.down_s)
         await self.listen()
         self.is_down = False
 
@@ -62,7 +63,7 @@ def killing(servers, poison, *, by_hand=None, takes_s=0.02):
             if is_poison(body, poison) or (by_hand and by_hand.is_due()):
                 await server.die()
                 return RESET  # also one that came while the port was being closed
-            await asyncio.sleep(takes_s * random.uniform(0.2, 1))
+            await pass_time(takes_s * random.uniform(0.2, 1))
             return web.json_response(completion())
 
         return script

@@ -11,7 +11,7 @@ def test_it_gets_what_it_holds():
     """The smallest number that it held when it refused."""
     pressure = Pressure()
     for held in (9, 7, 8):
-        pressure = pressure.full(held=held, now=1.0)
+        pressure = pressure.record_full(held=held, now=1.0)
 
     assert pressure.lets(held=6, now=1.0)
     assert not pressure.lets(held=7, now=1.0)
@@ -19,23 +19,23 @@ def test_it_gets_what_it_holds():
 
 def test_a_round_of_answers_lets_an_eighth_more_in():
     """So that a share that was cut by chance grows back."""
-    pressure = Pressure().full(held=16, now=0.0)
+    pressure = Pressure().record_full(held=16, now=0.0)
     for _ in range(16):
-        pressure = pressure.answered()
+        pressure = pressure.record_answer()
 
     assert pressure.cap == 18
-    assert Pressure().answered().cap == math.inf
+    assert Pressure().record_answer().cap == math.inf
 
 
 def test_one_that_holds_nothing_rests_longer_each_time_and_never_for_long():
     """It is full of others' requests: asking at once again would be refused again."""
     pressure, rests = Pressure(), []
     for _ in range(9):
-        pressure = pressure.full(held=0, now=0.0)
+        pressure = pressure.record_full(held=0, now=0.0)
         rests.append(pressure.until - 0.0)
         assert not pressure.lets(held=0, now=0.0)
         assert pressure.lets(held=0, now=pressure.until)
 
     assert rests == sorted(rests)
     assert (rests[0], rests[-1]) == (0.05, 3.0)
-    assert pressure.answered().lets(held=0, now=0.0)
+    assert pressure.record_answer().lets(held=0, now=0.0)

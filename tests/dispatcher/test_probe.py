@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
 from aiohttp import web
 from scripted import HANG, Scripted
 from shortage import none_left
 
+from batchline.clock import Clock
 from dispatcher.probing.probe import Probe
 
 
 async def test_a_backend_is_alive_while_it_is_healthy(upstream):
     """Health decides; the reason is in words; models are read."""
-    async with Probe([upstream.url, "http://127.0.0.1:9"], api_key=None, clock=time.time) as probe:
+    async with Probe([upstream.url, "http://127.0.0.1:9"], api_key=None, clock=Clock()) as probe:
         good, dead = await probe.look()
         upstream.health = 503
         sick, _ = await probe.look()
@@ -31,7 +31,7 @@ async def test_served_is_known_only_when_every_backend_is_alive_and_lists_models
         one.models, other.models = ["m"], ["n", "adapter"]
 
         async def served():
-            async with Probe([one.url, other.url], api_key=None, clock=time.time) as probe:
+            async with Probe([one.url, other.url], api_key=None, clock=Clock()) as probe:
                 return await probe.served()
 
         assert await served() == {"m", "n", "adapter"}
@@ -47,7 +47,7 @@ async def test_served_is_known_only_when_every_backend_is_alive_and_lists_models
 
 async def test_a_backend_last_seen_dead_is_not_asked_again():
     """Admission does not wait for a server that hangs; the next look tells when it is back."""
-    async with Scripted() as server, Probe([server.url], api_key=None, clock=time.time) as probe:
+    async with Scripted() as server, Probe([server.url], api_key=None, clock=Clock()) as probe:
         server.health = 503
         await probe.look()
         server.health = 200
@@ -57,7 +57,7 @@ async def test_a_backend_last_seen_dead_is_not_asked_again():
 
 async def test_a_shortage_of_our_own_changes_nothing_that_was_seen(upstream):
     """Without a file descriptor nobody can be asked: that is no server's death."""
-    async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
+    async with Probe([upstream.url], api_key=None, clock=Clock()) as probe:
         await probe.look()
         await upstream.die()
         await upstream.listen()
@@ -97,7 +97,7 @@ async def until(probe, is_seen):
 async def test_an_answer_about_its_health_ends_a_silence(upstream):
     """Also where its metrics never come: of its engine nothing is known then, neither good nor bad."""
     upstream.metrics = _RUNNING
-    async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
+    async with Probe([upstream.url], api_key=None, clock=Clock()) as probe:
         told = await until(probe, lambda liveness: liveness.engine is not None)
         upstream.health = HANG
         await until(probe, lambda liveness: liveness.silent_since is not None)
@@ -110,7 +110,7 @@ async def test_an_answer_about_its_health_ends_a_silence(upstream):
 async def test_what_is_late_is_told_as_it_was_and_as_stale(upstream):
     """Late metrics, and late health: the figures are those that came last."""
     upstream.metrics = _RUNNING
-    async with Probe([upstream.url], api_key=None, clock=time.time) as probe:
+    async with Probe([upstream.url], api_key=None, clock=Clock()) as probe:
         (fresh,) = await probe.look()
         upstream.metrics = broken_off
         (late,) = await probe.look()
@@ -131,7 +131,7 @@ async def test_a_server_below_a_path_is_asked_there():
     """Health, models and metrics, under a name that tells it from others of its host."""
     async with Scripted(path="/team/llm") as server:
         server.metrics = _RUNNING
-        async with Probe([server.url], api_key=None, clock=time.time) as probe:
+        async with Probe([server.url], api_key=None, clock=Clock()) as probe:
             (seen,) = await probe.look()
 
     assert (seen.alive, seen.models, seen.running) == (True, ("m",), 3)

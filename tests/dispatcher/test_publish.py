@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from bench import finalizing
 
 from batchline.blobs.keys import result_key
+from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.process import failpoints
@@ -19,7 +18,7 @@ async def refused(bench, **lines):
     """Return a finalizing batch whose files are written and whose closing was refused, and its publisher."""
     batch = await finalizing(bench, **lines)
     publisher = Publisher(
-        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=time.time
+        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=Clock()
     )
     failpoints.arm("publish.rows=error")
     try:
@@ -78,10 +77,10 @@ async def test_a_publisher_that_comes_late_leaves_what_another_one_published(ben
     batch = await finalizing(bench)
     metrics = Metrics()
     late = Publisher(
-        bench.store, bench.blobs, metrics=metrics, min_free_bytes=0, file_ttl_s=0, clock=time.time
+        bench.store, bench.blobs, metrics=metrics, min_free_bytes=0, file_ttl_s=0, clock=Clock()
     )
     first = Publisher(
-        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=time.time
+        bench.store, bench.blobs, metrics=Metrics(), min_free_bytes=0, file_ttl_s=0, clock=Clock()
     )
     await closed(bench, batch, first)
     published = output_of(bench, batch).read_bytes()

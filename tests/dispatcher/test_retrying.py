@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from dataclasses import replace
@@ -12,10 +11,10 @@ import pytest
 from aiohttp import web
 from bench import request_line
 from scripted import HANG, RESET, completion, error
+from waiting import pass_time, until
 
 from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
-from batchline.store.sqlite.work import SqliteWork
 from dispatcher.attempts.budget import CAPACITY, EARNED_PER_FIRST_TRY, EARNED_PER_S
 from dispatcher.replies.upstream import Break, Broken, Upstream
 
@@ -29,21 +28,20 @@ def is_odd(body):
 
 
 @pytest.mark.parametrize(("claim_s", "refuses"), [(0, ()), (0.1, ()), (0, (12, 16))])
-async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch, claim_s, refuses):
+async def test_retries_do_not_crowd_out_first_tries(bench, upstream, claim_s, refuses):
     """Half of the lines fail again and again: until all were tried once, few retries are sent.
 
     Also where the disk is so slow, or refuses, that places are idle while lines are claimed.
     """
-    claim = SqliteWork.claim_each
     calls = count(1)
 
-    async def claim_hardly(self, batch, **wanted):
-        await asyncio.sleep(claim_s)
+    async def claim_hardly(store, picked, **wanted):
+        await pass_time(claim_s)
         if next(calls) in refuses:
             raise StoreUnavailable("The database is busy.")
-        return await claim(self, batch, **wanted)
+        return await store.claim_each(picked, **wanted)
 
-    monkeypatch.setattr(SqliteWork, "claim_each", claim_hardly)
+    bench.instead("store", claim_each=claim_hardly)
     sent = Counter()
     began = time.monotonic()
 
@@ -144,7 +142,7 @@ async def test_no_backend_is_no_attempt_however_many_lines_it_meets(bench, upstr
             report = await bench.store.fleet_report()
             return report is not None and report.paused is not None
 
-        await bench.until(paused)
+        await until(paused)
         await upstream.listen()
         ended = await bench.ended(batch)
 
@@ -153,15 +151,14 @@ async def test_no_backend_is_no_attempt_however_many_lines_it_meets(bench, upstr
     assert sends[0] == 1
 
 
-async def test_a_connection_that_was_stale_costs_no_attempt(bench, upstream, monkeypatch):
+async def test_a_connection_that_was_stale_costs_no_attempt(bench, upstream):
     """A reset at once, before any byte: sent again although there is only one attempt."""
-    send = Upstream.send
 
-    async def send_at_once(self, path, body, **given):
-        got = await send(self, path, body, **given)
+    async def send_at_once(real, path, body, **given):
+        got = await real.send(path, body, **given)
         return replace(got, seconds=0.0) if isinstance(got, Broken) else got
 
-    monkeypatch.setattr(Upstream, "send", send_at_once)
+    bench.instead("upstream", send=send_at_once)
     upstream.script = lambda body, attempt: RESET if attempt == 1 else good()
     batch = await bench.submit(3)
     async with bench.running(max_attempts=1, max_in_flight=1):  # alone each is reset at once
@@ -176,13 +173,15 @@ async def test_many_lines_that_wait_are_not_all_held_in_memory(bench, upstream):
     upstream.script = lambda body, attempt: error(429, **{"Retry-After": "500"})
     batch = await bench.submit(6000)
     async with bench.running() as worker:
+        seen, looks = 0, 0
 
-        async def settled_down():
-            before = sum(upstream.seen.values())
-            await asyncio.sleep(0.3)
-            return sum(upstream.seen.values()) == before > 0
+        def has_settled_down():
+            nonlocal seen, looks
+            if (now := sum(upstream.seen.values())) != seen:
+                seen, looks = now, upstream.health_asked
+            return seen and upstream.health_asked > looks + 6
 
-        await bench.until(settled_down)
+        await until(has_settled_down)
         held = sum(item.left for item in worker._pump._held.values())
         await bench.store.cancel_batch(batch.id, now=1)
         await bench.ended(batch)

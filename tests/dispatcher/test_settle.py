@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 from claims import claim_one
+from waiting import turn, until
 
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.process import failpoints
 from batchline.states import OutcomeKind
-from dispatcher.sending import settle
 from dispatcher.sending.gate import Gate
 from dispatcher.sending.memory import Memory
 from dispatcher.sending.settle import Settler
@@ -40,7 +40,7 @@ def _disarmed():
 
 @pytest.fixture
 def make_settler(store, clock):
-    def make(blobs):
+    def make(blobs, **options):
         gate, settled = Gate(), []
         settler = Settler(
             store,
@@ -50,6 +50,8 @@ def make_settler(store, clock):
             metrics=Metrics(),
             flush_s=0.01,
             clock=clock,
+            retry_s=0.01,
+            **options,
         )
         settler.subscribe(settled.extend)
         return settler, gate, settled
@@ -82,10 +84,9 @@ async def test_a_group_is_one_segment_and_stopping_flushes(store, blobs, make_ba
 
 
 async def test_what_the_disk_refuses_is_kept_and_stored_later(
-    store, blobs, make_batch, make_settler, monkeypatch
+    store, blobs, make_batch, make_settler
 ):
     """Dispatch pauses with the reason; nothing is lost."""
-    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
     settler, gate, settled = make_settler(FullDisk(blobs, 3))
     batch = await make_batch(lines=4)
     (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
@@ -93,10 +94,7 @@ async def test_what_the_disk_refuses_is_kept_and_stored_later(
     await settler.put(batch, lease, outcome(0))
 
     reasons = []
-    async with asyncio.timeout(60):
-        while not settled:
-            reasons.append(gate.reason)
-            await asyncio.sleep(0.002)
+    await until(lambda: reasons.append(gate.reason) or settled, every_s=0.002)
     settler.stop()
     await running
 
@@ -106,10 +104,9 @@ async def test_what_the_disk_refuses_is_kept_and_stored_later(
 
 
 async def test_an_error_after_the_commit_settles_nothing_twice(
-    store, blobs, make_batch, make_settler, monkeypatch
+    store, blobs, make_batch, make_settler
 ):
     """The group is tried again, as after any error; part of a slice stays leased meanwhile."""
-    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
     failpoints.arm("settle.committed=error")
     settler, _, settled = make_settler(blobs)
     batch = await make_batch(lines=4)
@@ -117,20 +114,15 @@ async def test_an_error_after_the_commit_settles_nothing_twice(
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
 
-    async with asyncio.timeout(60):
-        while not settled and not running.done():
-            await asyncio.sleep(0.002)
+    await until(lambda: settled or running.done())
     settler.stop()
     await running
 
     assert (await store.get_batch(batch.id)).counts.completed == 1
 
 
-async def test_bytes_that_are_durable_are_not_written_again(
-    store, blobs, make_batch, make_settler, monkeypatch
-):
+async def test_bytes_that_are_durable_are_not_written_again(store, blobs, make_batch, make_settler):
     """A database that refuses for an hour must not fill the disk with copies of the same results."""
-    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
     counting = FullDisk(blobs, 0)
     settler, _, settled = make_settler(counting)
     batch = await make_batch(lines=4)
@@ -139,14 +131,10 @@ async def test_bytes_that_are_durable_are_not_written_again(
     try:
         running = asyncio.ensure_future(settler.run())
         await settler.put(batch, lease, outcome(0))
-        async with asyncio.timeout(60):
-            while failpoints._armed["settle.rows"].passes < 3:
-                await asyncio.sleep(0.002)
+        await until(lambda: failpoints._armed["settle.rows"].passes >= 3)
     finally:
         failpoints.arm("")
-    async with asyncio.timeout(60):
-        while not settled:
-            await asyncio.sleep(0.002)
+    await until(lambda: settled)
     settler.stop()
     await running
 
@@ -155,10 +143,9 @@ async def test_bytes_that_are_durable_are_not_written_again(
 
 
 async def test_dispatch_goes_on_only_once_all_that_waited_is_stored(
-    store, blobs, make_batch, make_settler, monkeypatch
+    store, blobs, make_batch, make_settler
 ):
     """A lease may have lapsed meanwhile: whoever claims first has the line."""
-    monkeypatch.setattr(settle, "_RETRY_S", 0.01)
     disk = FullDisk(blobs, 1_000_000)
     settler, gate, settled = make_settler(disk)
     opened = []
@@ -168,32 +155,26 @@ async def test_dispatch_goes_on_only_once_all_that_waited_is_stored(
     (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     running = asyncio.ensure_future(settler.run())
     await settler.put(batch, lease, outcome(0))
-    async with asyncio.timeout(60):
-        while gate.is_open:
-            await asyncio.sleep(0.002)
-        await settler.put(batch, lease, outcome(1))
-        disk.refusals = 0
-        while len(settled) < 2:
-            await asyncio.sleep(0.002)
+    await until(lambda: not gate.is_open)
+    await settler.put(batch, lease, outcome(1))
+    disk.refusals = 0
+    await until(lambda: len(settled) == 2)
     settler.stop()
     await running
 
     assert opened == [False, True]
 
 
-async def test_a_full_queue_holds_the_caller_back(
-    store, blobs, make_batch, make_settler, monkeypatch
-):
+async def test_a_full_queue_holds_the_caller_back(store, blobs, make_batch, make_settler):
     """Back-pressure instead of buffering."""
-    monkeypatch.setattr(settle, "_MAX_PENDING", 2)
-    settler, _, _ = make_settler(blobs)
+    settler, _, _ = make_settler(blobs, max_pending=2)
     batch = await make_batch(lines=4)
     (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
     await settler.put(batch, lease, outcome(0))
     await settler.put(batch, lease, outcome(1))
 
     third = asyncio.ensure_future(settler.put(batch, lease, outcome(2)))
-    await asyncio.sleep(0)
+    await turn()
     assert not third.done()
     running = asyncio.ensure_future(settler.run())
     await asyncio.wait_for(third, 60)

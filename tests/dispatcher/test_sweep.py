@@ -5,20 +5,21 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 from scripted import completion, error
+from waiting import until
 
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, result_key
 from batchline.metrics import Metrics
 from batchline.model import File
 from batchline.store.sqlite.custody import bytes_kept
+from dispatcher.upkeep.housekeeping import Rests
 from dispatcher.upkeep.sweep import Sweep
 
 DAY = 86400
 
 
 @pytest.fixture(autouse=True)
-def prompt(monkeypatch, bench, clock):
-    monkeypatch.setattr("dispatcher.upkeep.sweep._CLEAN_EVERY_S", 0.02)
-    bench.clock = clock
+def prompt(bench, clock):
+    bench.rests, bench.clock = Rests(sweep_s=0.02), clock
 
 
 def half(body, attempt):
@@ -54,7 +55,7 @@ async def test_results_expire_so_long_after_they_were_made(bench, upstream, cloc
         async def is_swept():
             return stored(bench) == [batch.input_key]
 
-        await bench.until(is_swept)
+        await until(is_swept)
 
     assert [f.created_at for f in files] == [ended.completed_at] * 2
     assert [f.expires_at for f in files] == [ended.completed_at + 3600] * 2
@@ -88,7 +89,7 @@ async def test_an_input_that_expires_while_its_batch_runs_is_read_to_the_end(
             return metric("batchline_files_expired_total") == 1
 
         clock.advance(100)
-        await bench.until(is_expired)
+        await until(is_expired)
         kept = stored(bench)
         upstream.health = 200
         output, errors = await bench.results(await bench.ended(batch))
@@ -96,7 +97,7 @@ async def test_an_input_that_expires_while_its_batch_runs_is_read_to_the_end(
         async def is_swept():
             return batch.input_key not in stored(bench)
 
-        await bench.until(is_swept)
+        await until(is_swept)
 
     assert batch.input_key in kept
     assert (len(output), errors) == (50, [])
@@ -114,7 +115,7 @@ async def test_an_ended_batch_is_forgotten_at_its_age_and_leaves_no_byte(bench, 
             left = [batch.input_key, finish_index_key(batch.id), result_key(batch.id, "output")]
             return not await bench.store.slices(batch) and stored(bench) == sorted(left)
 
-        await bench.until(is_pruned)
+        await until(is_pruned)
         kept = await bench.store.get_batch(batch.id)
         clock.advance(1)
 
@@ -122,7 +123,7 @@ async def test_an_ended_batch_is_forgotten_at_its_age_and_leaves_no_byte(bench, 
             gone = await bench.store.get_batch(batch.id) is None
             return gone and stored(bench) == [batch.input_key]
 
-        await bench.until(is_forgotten)
+        await until(is_forgotten)
 
     assert kept == ended
     assert await bench.store.get_file(ended.output_file_id, now=int(clock())) is None
@@ -143,16 +144,15 @@ async def test_ended_batches_are_kept_unless_an_age_is_set(store, blobs, make_ba
     assert await store.get_batch(batch.id) is not None
 
 
-async def test_a_full_piece_is_followed_by_the_next_at_once(store, blobs, clock, monkeypatch):
+async def test_a_full_piece_is_followed_by_the_next_at_once(store, blobs, clock):
     """A backlog is worked off in small steps without the usual rest."""
-    monkeypatch.setattr("dispatcher.upkeep.sweep._FILES_AT_ONCE", 2)
     for number in range(3):
         await store.add_file(File(f"file-{number}", 1, 1, 2, "x", "batch", f"files/{number}"))
-    sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock)
+    sweep = Sweep(store, blobs, metrics=Metrics(), batch_ttl_s=0, clock=clock, files_at_once=2)
 
     rests = [await sweep.step() for _ in range(2)]
 
-    assert rests == [0.1, 0.02]
+    assert rests == [0.1, 5.0]
     assert await store.garbage(limit=9) == []
 
 

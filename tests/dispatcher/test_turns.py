@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from bench import request_line
 from scripted import HANG, completion
+from waiting import until
 
 from batchline.states import BatchStatus
 
@@ -17,15 +18,15 @@ async def test_batches_for_a_model_that_went_away_delay_nobody(bench, upstream):
     """Their lines wait, whether they were claimed or not; a new batch ends, theirs go on later."""
     upstream.models = ["m", "gone"]
     async with bench.running():
-        await bench.until(lambda: bench.holds(upstream.models_asked > 1))
+        await until(lambda: upstream.models_asked > 1)
         upstream.script = lambda body, attempt: HANG
         waiting = [await bench.submit(lines(200, "gone")) for _ in range(12)]
         await upstream.arrived.wait()
         for one in waiting:
-            await bench.until(lambda one=one: bench.is_in(one, BatchStatus.IN_PROGRESS))
+            await until(lambda one=one: bench.is_in(one, BatchStatus.IN_PROGRESS))
         upstream.models = ["m"]
         asked = upstream.models_asked
-        await bench.until(lambda: bench.holds(upstream.models_asked > asked + 1))
+        await until(lambda: upstream.models_asked > asked + 1)
         upstream.script = lambda body, attempt: web.json_response(completion())
         upstream.release.set()
         ended = await bench.ended(await bench.submit(lines(20)))
@@ -46,7 +47,7 @@ async def test_a_long_last_line_takes_nobody_s_turn(bench, upstream):
     async with bench.running(max_concurrent_batches=8):
         long = [await bench.submit(3) for _ in range(8)]
         for one in long:
-            await bench.until(lambda one=one: bench.has_finished(one, 2))
+            await until(lambda one=one: bench.has_finished(one, 2))
         ended = await bench.ended(await bench.submit(lines(20, first=1)))
         upstream.release.set()
         ends = [await bench.ended(one) for one in long]
@@ -65,7 +66,7 @@ async def test_lines_that_wait_for_their_retry_take_nobody_s_turn(bench, upstrea
     upstream.models = ["m", "slow"]
     async with bench.running(max_concurrent_batches=1):
         waiting = await bench.submit(lines(5, "slow"))
-        await bench.until(lambda: bench.holds(len(upstream.seen) == 5))
+        await until(lambda: len(upstream.seen) == 5)
         ended = await bench.ended(await bench.submit(lines(20, first=10)))
 
         assert ended.counts.completed == 20
@@ -77,7 +78,7 @@ async def test_as_many_batches_run_as_have_room(bench, upstream):
     upstream.script = lambda body, attempt: HANG
     async with bench.running(max_in_flight=30):
         batches = [await bench.submit(1) for _ in range(30)]
-        await bench.until(lambda: bench.holds(upstream.in_flight == 30))
+        await until(lambda: upstream.in_flight == 30)
         upstream.release.set()
         ends = [await bench.ended(one) for one in batches]
 

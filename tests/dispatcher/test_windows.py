@@ -11,9 +11,9 @@ def test_a_deadline_that_passes_is_told_once():
     windows.add(1, 100)
     windows.add(2, 200)
 
-    assert windows.turned(99) == set()
-    assert windows.turned(100) == {1}
-    assert windows.turned(150) == set()
+    assert windows.look(99) == set()
+    assert windows.look(100) == {1}
+    assert windows.look(150) == set()
     assert (windows.is_over(1), windows.is_over(2)) == (True, False)
 
 
@@ -21,11 +21,11 @@ def test_a_clock_that_goes_back_takes_it_back():
     """The batch runs on, and its deadline passes again."""
     windows = Windows()
     windows.add(1, 100)
-    windows.turned(500)
+    windows.look(500)
 
-    assert windows.turned(50) == {1}
+    assert windows.look(50) == {1}
     assert not windows.is_over(1)
-    assert windows.turned(100) == {1}
+    assert windows.look(100) == {1}
 
 
 def test_what_is_removed_is_not_told_of():
@@ -37,6 +37,6 @@ def test_what_is_removed_is_not_told_of():
     windows.remove(1)
     windows.remove(9)
 
-    assert windows.turned(100) == {2}
+    assert windows.look(100) == {2}
     windows.remove(2)
-    assert (windows.is_over(2), windows.turned(0)) == (False, set())
+    assert (windows.is_over(2), windows.look(0)) == (False, set())

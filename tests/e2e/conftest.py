@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -20,6 +19,7 @@ import openai
 import psutil
 import pytest
 from ports import free_port
+from waiting import wait_until
 
 from batchline.errors import BatchlineError
 from batchline.fleet.cpu import install_cpu_build
@@ -82,11 +82,12 @@ class Fleet:
 
     def wait_for(self, condition, *, what: str, within_s: float = _LOAD_S) -> None:
         """Wait until `condition()` is true, while `up` runs; bounded."""
-        deadline = time.monotonic() + within_s
-        while not condition():
+
+        def is_so():
             assert self.process.poll() is None, f"up ended: {self.story()}"
-            assert time.monotonic() < deadline, f"waited too long for {what}: {self.story()}"
-            time.sleep(0.2)
+            return condition()
+
+        wait_until(is_so, within_s=within_s, every_s=0.2, saw=lambda: f"no {what}: {self.story()}")
 
     def wait_ready(self) -> None:
         """Wait until every model server and the API answer."""

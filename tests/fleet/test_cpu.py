@@ -134,11 +134,10 @@ sys.stdin.read()
 """
 
 
-def test_a_full_disk_is_noticed_before_the_download(tmp_path, monkeypatch):
+def test_a_full_disk_is_noticed_before_the_download(tmp_path):
     """The message says how much is needed and how to move the cache."""
     build = cpu_build(tmp_path)
     build.root.mkdir(parents=True)
-    monkeypatch.setattr(cpu, "_NEEDED_BYTES", 1 << 60)
 
     with pytest.raises(Unavailable, match="BATCHLINE_FLEET_CACHE_DIR"):
-        cpu._check_room(build)
+        cpu.check_room(build, needed_bytes=1 << 60)

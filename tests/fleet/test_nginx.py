@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from waiting import turn, until
 
 from batchline.errors import Invalid
 from batchline.fleet.nginx import (
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 async def reset(request: web.Request, body: bytes) -> web.StreamResponse:
     """Break the connection off after the request was read."""
     request.transport.abort()
-    await asyncio.sleep(0)
+    await turn()
     return web.Response()
 
 
@@ -209,10 +210,11 @@ async def test_a_server_that_comes_back_is_used_again(backends, start_proxy):
     await proxy.post()
     await backends[0].start()
 
-    async with asyncio.timeout(60):
-        while not backends[0].bodies:
-            assert (await proxy.post()).status == 200
-            await asyncio.sleep(0.1)
+    async def gets_one():
+        assert (await proxy.post()).status == 200
+        return backends[0].bodies
+
+    await until(gets_one, every_s=0.1)
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 501])

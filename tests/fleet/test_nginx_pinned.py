@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from waiting import turn
 
 from batchline.fleet.nginx import BACKEND_HEADER, FAULT_BACKEND_FAILED, FAULT_NO_BACKEND, GROUP
 
@@ -22,7 +23,7 @@ def to(server):
 async def reset(request, body):
     """Break the connection off after the request was read."""
     request.transport.abort()
-    await asyncio.sleep(0)
+    await turn()
     return web.Response()
 
 

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from ports import free_port
 from real_nginx import nginx_command
+from waiting import until
 
 from batchline.errors import Unavailable
 from batchline.fleet.plan import Program
@@ -42,7 +43,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER
 WITH_HELPER = (
     "import subprocess, sys\n"
-    "helper = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    "helper = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
     "print('helper', helper.pid, flush=True)\n" + SERVER
 )
 
@@ -138,7 +139,7 @@ async def test_ready_means_that_the_health_path_answers(make_program, supervise)
 
 
 OURS = """
-import http.server, json, os, sys, time
+import http.server, json, os, sys, threading
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         told = json.dumps({"service": "batchline gateway", "pid": os.getpid()}).encode()
@@ -148,7 +149,7 @@ while True:
     try:
         http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
     except OSError:
-        time.sleep(0.05)
+        threading.Event().wait(0.05)
 """
 
 
@@ -331,13 +332,16 @@ async def test_nginx_finishes_what_passes_through_it_when_its_supervisor_is_kill
 
 async def _until_refused(port):
     """Wait until nginx has had its signal: it listens no more."""
-    while True:
+
+    async def is_refused():
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
-            return
+            return True
         writer.close()
-        await asyncio.sleep(0.02)
+        return False
+
+    await until(is_refused)
 
 
 NGINX_PARENT = textwrap.dedent("""

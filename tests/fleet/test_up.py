@@ -7,17 +7,16 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 from ports import free_port
+from waiting import wait_until
 
 from batchline.cli.host.demo import answers_of, prompts_of, use_model
 from batchline.errors import Invalid
-from batchline.fleet import nginx as nginx_module
 from batchline.fleet.nginx import find_nginx
 
 ROOT = Path(__file__).parents[2]
@@ -89,10 +88,9 @@ def test_gpus_that_stay_idle_are_told_before_anything_is_started(batchline, tmp_
 def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):
     """The message is a command."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(nginx_module, "_SBIN", str(tmp_path))
 
     with pytest.raises(Invalid, match="apt-get install"):
-        find_nginx()
+        find_nginx(beside=str(tmp_path))
 
 
 @pytest.mark.parametrize("command", ["up", "serve", "gateway"])
@@ -203,16 +201,12 @@ def listening(family: list[psutil.Process]) -> dict[int, str]:
 
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
+    def is_up():
         assert process.poll() is None, "serve ended"
-        assert time.monotonic() < deadline, url
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                assert answer.status == 200
-                return
-        except OSError:
-            time.sleep(0.1)
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+
+    wait_until(is_up, every_s=0.1, not_yet=OSError, saw=lambda: url)
 
 
 def test_the_demonstration_fits_the_model_that_is_served():

@@ -20,7 +20,7 @@ def test_groups_that_ended_are_forgotten():
 def test_what_is_still_listed_is_ended_when_its_time_is_over(grace_s):
     """End of input means that the supervisor is gone."""
     child = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+        [sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True
     )
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", watchdog.__file__, grace_s],

@@ -167,7 +167,13 @@ def start(store, blobs, clock, tmp_path):
     started = []
 
     async def begin(
-        *, with_store=store, with_blobs=blobs, with_pages=False, limits=LIMITS, **settings
+        *,
+        with_store=store,
+        with_blobs=blobs,
+        with_pages=False,
+        limits=LIMITS,
+        patience=None,
+        **settings,
     ):
         metrics = Metrics()
         app = create_app(
@@ -176,6 +182,7 @@ def start(store, blobs, clock, tmp_path):
             blobs=with_blobs,
             metrics=metrics,
             clock=clock,
+            patience=patience,
         )
         if with_pages:
             add_pages(app, view=with_store)

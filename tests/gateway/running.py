@@ -8,6 +8,8 @@ import re
 import sys
 from contextlib import asynccontextmanager
 
+from waiting import until
+
 PROCESS = """
 import resource
 if {open_files}:
@@ -18,7 +20,6 @@ from gateway.app import serve
 set_up_logging()
 raise SystemExit(run_service(lambda stop: serve(load_settings(), stop)))
 """
-_PATIENCE_S = 60
 
 
 @asynccontextmanager
@@ -47,10 +48,5 @@ async def gateway_process(folder, *, open_files=0, **settings):
 
 async def until_logged(log, pattern):
     """Wait until the log has what is looked for; return its first group."""
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            while not (found := re.search(pattern, log.read_text())):
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"{pattern!r} was never logged:\n{log.read_text()}") from None
+    found = await until(lambda: re.search(pattern, log.read_text()), saw=log.read_text)
     return found[1] if found.groups() else found[0]

@@ -13,6 +13,7 @@ from gateway.auth.sessions import LASTS_S, Sessions
 from gateway.auth.sign_in import local
 from gateway.auth.who import Caller, Lock, Means, Refusal
 from gateway.auth.wrong_keys import WrongKeys
+from gateway.keys import Patience
 
 KEY = "sk-of-this-server"
 OPEN = {"/health", "/sign-in", "/static/{name}", "/favicon.svg"}
@@ -86,9 +87,10 @@ async def answer_of(gateway, method, template, headers):
         return answer.status
 
 
-async def test_every_route_asks_for_the_key(locked, sessions, monkeypatch):
+async def test_every_route_asks_for_the_key(starts, sessions):
     """Each way that a request may say who asks, at each route: let in, or 401, or 403 without a token."""
-    monkeypatch.setattr("gateway.auth.wrong_keys._LONGEST_S", 0.0)  # hundreds of wrong ones
+    patience = Patience(wrong_key_s=0.0)  # there are hundreds of wrong ones
+    locked = await starts(api_key=KEY, with_pages=True, patience=patience)
     wrong = []
     for way, headers in ways(sessions).items():
         for method, template in routes(locked):
@@ -229,7 +231,7 @@ def test_a_session_ends_after_twelve_hours_or_with_the_key(sessions, clock):
 
     assert sessions.read(cookie) is not None
     assert Sessions("another", clock=clock).read(cookie) is None
-    clock.now += LASTS_S + 1
+    clock.advance(LASTS_S + 1)
     assert sessions.read(cookie) is None
 
 

@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 from ports import free_port
 from scripted import Scripted
+from waiting import until
 
 from batchline.fleet.nginx import find_nginx
 
@@ -122,15 +123,13 @@ async def outside(request, starts, upstream, tmp_path):
         ) as http,
         asyncio.timeout(120),
     ):
-        while True:
+
+        async def is_up():
             assert process.returncode is None, "the proxy refused its configuration"
-            try:
-                async with http.get("/health") as answer:
-                    if answer.status == 200:
-                        break
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
+            async with http.get("/health") as answer:
+                return answer.status == 200
+
+        await until(is_up, not_yet=aiohttp.ClientError)
         http.port, http.gateway = port, gateway
         yield http
 

@@ -8,6 +8,7 @@ import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from waiting import pass_time, until
 
 from batchline.metrics import Metrics
 from gateway.connections.bound import SURPLUS, Connections, Entry, Limits
@@ -129,16 +130,12 @@ async def answer_of(reader, *, whole=True):
     return int(head.split()[1]), head.decode().lower(), body
 
 
-async def until(gateway, name, expected, **labels):
+async def until_it_is(gateway, name, expected, **labels):
     """Wait until a gauge or a counter is so high."""
     instrument = getattr(gateway.metrics, name)
     instrument = instrument.labels(**labels) if labels else instrument
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            while instrument._value.get() != expected:
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"{name} is {instrument._value.get()}, not {expected}") from None
+    told = instrument._value.get
+    await until(lambda: told() == expected, saw=lambda: f"{name} is {told()}, not {expected}")
 
 
 HURRIED = Limits(head_s=0.2)
@@ -163,7 +160,7 @@ async def test_a_head_that_trickles_is_late_all_the_same(starts):
         writer.write(HEAD[:-4] + b"\r\n")
         while True:
             writer.write(b"X: y\r\n")
-            await asyncio.sleep(0.01)
+            await pass_time(0.01)
 
     async with connected(gateway) as (reader, writer):
         trickling = asyncio.create_task(trickle(writer))
@@ -180,8 +177,8 @@ async def test_who_says_nothing_is_left(starts):
     async with connected(gateway) as (reader, _), asyncio.timeout(_PATIENCE_S):
         assert await reader.read() == b""
 
-    await until(gateway, "connections", 0)
-    await until(gateway, "connections_cut", 1, why="late_head")
+    await until_it_is(gateway, "connections", 0)
+    await until_it_is(gateway, "connections_cut", 1, why="late_head")
 
 
 async def test_an_idle_connection_outlives_the_time_for_a_head(starts):
@@ -191,7 +188,7 @@ async def test_an_idle_connection_outlives_the_time_for_a_head(starts):
     async with connected(gateway, HEAD) as (reader, writer):
         await answer_of(reader, whole=False)
         async with connected(gateway):
-            await until(gateway, "connections_cut", 1, why="late_head")
+            await until_it_is(gateway, "connections_cut", 1, why="late_head")
         writer.write(HEAD)
         assert (await answer_of(reader, whole=False))[0] == 200
 
@@ -205,10 +202,10 @@ async def test_a_body_has_its_own_time(starts):
 
     async with connected(gateway, HALF_AN_UPLOAD) as (reader, _):
         async with connected(gateway):
-            await until(gateway, "connections_cut", 1, why="late_head")
+            await until_it_is(gateway, "connections_cut", 1, why="late_head")
 
         assert not reader.at_eof()
-        await until(gateway, "connections", 1)
+        await until_it_is(gateway, "connections", 1)
 
 
 async def test_beyond_the_bound_a_client_is_told_to_come_back(starts):
@@ -217,7 +214,7 @@ async def test_beyond_the_bound_a_client_is_told_to_come_back(starts):
     async with AsyncExitStack() as stack:
         for _ in range(3):
             await stack.enter_async_context(connected(gateway, HALF_AN_UPLOAD))
-        await until(gateway, "connections", 3)
+        await until_it_is(gateway, "connections", 3)
 
         async with connected(gateway, HEAD.replace(b"/health", b"/v1/files")) as (reader, _):
             status, head, body = await answer_of(reader)
@@ -229,7 +226,7 @@ async def test_beyond_the_bound_a_client_is_told_to_come_back(starts):
     assert body["error"]["type"] == "server_error"
     assert "BATCHLINE_MAX_CONNECTIONS" in body["error"]["message"]
     assert alive[0] == 200
-    await until(gateway, "connections", 0)
+    await until_it_is(gateway, "connections", 0)
     assert (await gateway.call("GET", "/v1/files")).status == 200
 
 

@@ -186,19 +186,21 @@ async def test_the_mark_can_be_turned_off(starts, disk):
 @pytest.mark.parametrize("size", [len(LINE), 5_000_000], ids=["at the end", "half way"])
 async def test_a_disk_that_is_full_all_the_same_is_a_507(starts, blobs, monkeypatch, size):
     """The kernel's own refusal (ENOSPC) is answered the same way, and nothing stays."""
-    monkeypatch.setattr("batchline.blobs.local._write_all", write_to_full)
+    really_open = Path.open
+
+    def open_full(path, mode="r", *given, **options):
+        if "x" in mode:  # what is written to the new file goes where the kernel never has room
+            path.touch()
+            path, mode = Path("/dev/full"), "wb"
+        return really_open(path, mode, *given, **options)
+
+    monkeypatch.setattr(Path, "open", open_full)
     gateway = await starts()
 
     answer = await upload(gateway, b"x" * size)
 
     assert_full(answer, "is full", "Delete files")
     assert gateway.stored() == []
-
-
-def write_to_full(file, data):
-    """Write where the kernel never has room."""
-    with Path("/dev/full").open("wb", buffering=0) as full:
-        full.write(data)
 
 
 async def test_a_database_that_cannot_grow_is_a_507_and_leaves_no_bytes(starts, store):

@@ -6,6 +6,8 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager, contextmanager
 
+from waiting import until
+
 from batchline.settings import Settings
 from batchline.states import OutcomeKind
 from gateway.app import limits_of
@@ -14,17 +16,11 @@ from gateway.transfer.downloads import PIECE_BYTES
 
 LARGE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n' * 150_000
 IMPATIENT = Limits(patience_s=0.05, slowest_bytes_s=10**9)
-_PATIENCE_S = 60
 
 
-async def until(told, expected):
+async def until_it_is(told, expected):
     """Wait until `told()` is what is expected."""
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            while told() != expected:
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"{told()} instead of {expected}") from None
+    await until(lambda: told() == expected, saw=lambda: f"{told()} instead of {expected}")
 
 
 def under_way(gateway, kind="download"):
@@ -47,7 +43,7 @@ def asking(gateway, path):
 async def unread(gateway, path, *, many=1):
     """Hold a download of which nothing is read."""
     with asking(gateway, path) as reader:
-        await until(lambda: under_way(gateway), many)
+        await until_it_is(lambda: under_way(gateway), many)
         yield reader
 
 
@@ -66,7 +62,7 @@ async def test_what_a_client_does_not_read_is_a_piece(starts):
         return max(transport.get_write_buffer_size() for transport in found)
 
     async with unread(gateway, path):
-        await until(lambda: waits() > 0, expected=True)
+        await until(lambda: waits() > 0)
 
         assert waits() <= PIECE_BYTES
 
@@ -76,8 +72,8 @@ async def test_a_client_that_takes_too_little_is_cut_off(starts):
     gateway = await starts(limits=IMPATIENT)
 
     with asking(gateway, await large(gateway)) as reader:
-        await until(lambda: cut(gateway, "slow_reader"), 1)
-        await until(lambda: under_way(gateway), 0)
+        await until_it_is(lambda: cut(gateway, "slow_reader"), 1)
+        await until_it_is(lambda: under_way(gateway), 0)
         got = await asyncio.to_thread(read_all, reader)
 
     assert got < len(LARGE)
@@ -118,9 +114,9 @@ async def test_a_quiet_time_is_not_the_clients(starts):
     path = f"{gateway.url}/v1/batches/{batch.id}/results?follow=true"
 
     async with gateway.http.get(path) as following:
-        await until(lambda: under_way(gateway, "follow"), 1)
+        await until_it_is(lambda: under_way(gateway, "follow"), 1)
         with asking(gateway, await large(gateway)):
-            await until(lambda: cut(gateway, "slow_reader"), 1)
+            await until_it_is(lambda: cut(gateway, "slow_reader"), 1)
 
         assert under_way(gateway, "follow") == 1
         assert following.status == 200
@@ -135,7 +131,7 @@ async def test_more_downloads_than_places_are_told_to_come_back(starts):
         refused = await gateway.call("GET", path)
         assert (await gateway.call("GET", "/v1/files")).status == 200
         assert (await gateway.call("HEAD", path)).status == 200
-    await until(lambda: under_way(gateway), 0)
+    await until_it_is(lambda: under_way(gateway), 0)
 
     assert refused.status == 503
     assert int(refused.headers["Retry-After"]) > 0
@@ -167,7 +163,7 @@ async def test_a_place_is_given_back_when_the_answer_breaks(gateway):
         got = await asyncio.to_thread(read_all, reader)
 
     assert got < len(LARGE)
-    await until(lambda: under_way(gateway), 0)
+    await until_it_is(lambda: under_way(gateway), 0)
 
 
 async def test_places_are_shown_as_metrics(gateway):

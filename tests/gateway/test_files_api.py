@@ -8,6 +8,7 @@ import io
 import aiohttp
 import openai
 import pytest
+from waiting import until
 
 FILE_FIELDS = {
     "id",
@@ -437,13 +438,11 @@ async def test_a_client_that_goes_away_leaves_nothing(gateway):
         * 3_000_000
     )
     await writer.drain()
-    while not gateway.stored():
-        await asyncio.sleep(0.01)
+    await until(gateway.stored)
 
     writer.transport.abort()
 
-    while gateway.stored():
-        await asyncio.sleep(0.01)
+    await until(lambda: not gateway.stored())
     assert (await gateway.client.files.list()).data == []
 
 

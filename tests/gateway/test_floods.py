@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from running import gateway_process
+from waiting import until
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 LARGE = LINE * 400_000
@@ -79,7 +80,7 @@ async def test_a_flood_stops_nobody_and_leaves_nothing(tmp_path, request_bytes, 
             await asyncio.to_thread(read_some, clients, read_bytes)
             p99_s = await asyncio.to_thread(server.best_p99_s, clients, read_bytes)
             during = server.resident_bytes()
-        await until(lambda: server.resident_bytes() < before + 50e6)
+        await until(lambda: server.resident_bytes() < before + 50e6, saw=server.resident_bytes)
 
     assert p99_s < 0.1
     assert during < before + 200e6
@@ -151,9 +152,3 @@ def read_some(clients, size_bytes):
             client.recv(size_bytes)
         except (BlockingIOError, ConnectionResetError):
             continue
-
-
-async def until(is_so):
-    async with asyncio.timeout(_PATIENCE_S):
-        while not is_so():
-            await asyncio.sleep(0.05)

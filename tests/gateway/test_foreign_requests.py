@@ -8,6 +8,7 @@ import logging
 import re
 
 import pytest
+from waiting import until
 
 from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.settings import Settings
@@ -302,8 +303,7 @@ async def test_a_star_is_warned_of_at_the_start(tmp_path, caplog, hosts, is_warn
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(settings, stop))
-        while "listens on" not in caplog.text:
-            await asyncio.sleep(0.01)
+        await until(lambda: "listens on" in caplog.text)
         stop.set()
 
     assert (EVERY_HOST_WARNING in caplog.text) is is_warned

@@ -12,6 +12,7 @@ import requests
 import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import turn
 
 from batchline.cli.api.client import _multipart
 from batchline.errors import Invalid
@@ -161,7 +162,7 @@ async def test_between_two_parts_others_get_their_turn():
         nonlocal turns
         while True:
             turns += 1
-            await asyncio.sleep(0)
+            await turn()
 
     task = asyncio.create_task(others())
     seen = [turns async for _ in parts_of(coming([TINY * 100 + b"--b--"]), "b")]

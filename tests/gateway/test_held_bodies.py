@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import tempfile
 import threading
 
 import pytest
+from waiting import turn
 
-from gateway.transfer import held
 from gateway.transfer.disk_space import DiskSpace
 from gateway.transfer.held import SHORT_BYTES, HeldBody
 
@@ -20,21 +22,24 @@ async def test_the_file_of_a_client_that_leaves_is_open_until_its_thread_is_done
     """Closed sooner, its number might be another connection's when the thread writes."""
     begun, go_on, was_closed = threading.Event(), threading.Event(), []
 
-    def write_slowly(file, data):
-        begun.set()
-        assert go_on.wait(60)
-        was_closed.append(file.closed)
+    class SlowFile(io.FileIO):
+        def write(self, data):
+            begun.set()
+            assert go_on.wait(60)
+            was_closed.append(self.closed)
+            return len(data)
 
-    monkeypatch.setattr(held, "_write_all", write_slowly)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: SlowFile(tmp_path / "held", "w+"))
 
     async def receive():
         async with HeldBody(tmp_path, disk_space=DiskSpace(blobs, 0)) as body:
+            await body.add(b"short")
             await body.add(LONG)
 
     task = asyncio.create_task(receive())
     assert await asyncio.to_thread(begun.wait, 60)
     task.cancel()
-    await asyncio.sleep(0)  # the cancellation arrives
+    await turn()  # the cancellation arrives
     go_on.set()
 
     with pytest.raises(asyncio.CancelledError):

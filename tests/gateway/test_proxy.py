@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+from functools import partial
 
 import aiohttp
 import httpx
@@ -15,12 +16,12 @@ from aiohttp import web
 from ports import free_port
 from real_nginx import running_nginx
 from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
+from waiting import until
 
 from batchline.api.endpoints import ENDPOINTS
 from batchline.settings import Settings
 from gateway.app import serve
-from gateway.routes import proxy
-from gateway.transfer import body
+from gateway.keys import Patience
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "hé?"}]
@@ -236,8 +237,7 @@ class TestWhatPasses:
             tasks = [
                 asyncio.ensure_future(http.post(gateway.url + CHAT, json=ASK)) for _ in range(120)
             ]
-            while upstream.most_in_flight < 120:
-                await asyncio.sleep(0.01)
+            await until(lambda: upstream.most_in_flight == 120, saw=lambda: upstream.most_in_flight)
             upstream.release.set()
 
             answers = await asyncio.gather(*tasks)
@@ -519,14 +519,14 @@ class TestBreaks:
 
         await upstream.left.wait()
 
-    async def test_an_upstream_that_takes_nothing_is_a_504(self, starts, monkeypatch):
+    async def test_an_upstream_that_takes_nothing_is_a_504(self, starts):
         """A large body cannot wait for ever for a server that hangs."""
-        monkeypatch.setattr(proxy, "_TAKE_S", 0.2)
         server = await asyncio.start_server(
             lambda reader, writer: asyncio.Event().wait(), "127.0.0.1", 0, limit=1
         )
         port = server.sockets[0].getsockname()[1]
-        gateway = await starts(upstream_url=f"http://127.0.0.1:{port}")
+        url = f"http://127.0.0.1:{port}"
+        gateway = await starts(upstream_url=url, patience=Patience(stall_s=0.2))
 
         answer = await gateway.call("POST", CHAT, data=b"{" + b" " * (15 << 20) + b"}")
 
@@ -568,13 +568,11 @@ class TestClientsThatLeave:
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"
         )
         writer.write(b'{"a": 1}')
-        while not gauge.get():
-            await asyncio.sleep(0.01)
+        await until(gauge.get)
 
         writer.transport.abort()
 
-        while gauge.get():
-            await asyncio.sleep(0.01)
+        await until(lambda: not gauge.get())
         assert not upstream.begun.is_set()
 
     async def test_the_gauge_goes_back(self, gateway, upstream):
@@ -587,8 +585,7 @@ class TestClientsThatLeave:
 
         call.cancel()
 
-        while gauge.get():
-            await asyncio.sleep(0.01)
+        await until(lambda: not gauge.get())
 
 
 class TestBodies:
@@ -631,9 +628,9 @@ class TestBodies:
 
         assert answer.status == 200
 
-    async def test_a_body_that_stops_is_a_408(self, gateway, upstream, monkeypatch):
+    async def test_a_body_that_stops_is_a_408(self, starts, upstream):
         """A slow sender cannot hold a connection for ever."""
-        monkeypatch.setattr(body, "_STALL_S", 0.1)
+        gateway = await starts(upstream_url=upstream.url, patience=Patience(stall_s=0.1))
         reader, writer = await asyncio.open_connection(*gateway.address)
         writer.write(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
@@ -653,8 +650,7 @@ class TestBodies:
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"2\r\n{}\r\n"
         )
-        while not gauge.get():
-            await asyncio.sleep(0.01)
+        await until(gauge.get)
         writer.write(b"zz\r\n")
 
         head = await reader.readuntil(b"\r\n\r\n")
@@ -698,8 +694,7 @@ async def test_a_stop_lets_a_stream_finish(tmp_path, upstream):
         answer = await answered(http, f"http://127.0.0.1:{port}{CHAT}")
         first = await answer.content.readany()
         stop.set()
-        while await listening(port):
-            await asyncio.sleep(0.01)
+        await until(partial(refuses, port))
         gate.set()
 
         rest = await answer.content.read()
@@ -709,20 +704,16 @@ async def test_a_stop_lets_a_stream_finish(tmp_path, upstream):
 
 
 async def answered(http, url):
-    while True:
-        try:
-            return await http.post(url, json=ASK)
-        except aiohttp.ClientConnectionError:
-            await asyncio.sleep(0.02)
+    return await until(lambda: http.post(url, json=ASK), not_yet=aiohttp.ClientConnectionError)
 
 
-async def listening(port):
+async def refuses(port):
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        return False
+        return True
     writer.close()
-    return True
+    return False
 
 
 class TestWithNginxBetween:

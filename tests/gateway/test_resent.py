@@ -11,12 +11,12 @@ import openai
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from waiting import until
 
 from batchline.store import open_store
 from gateway.idempotency.by_retry import CREATING
 
 REPLAYED = "x-batchline-replayed"
-_PATIENCE_S = 30
 
 
 async def body_for(gateway, **changes):
@@ -183,9 +183,7 @@ async def test_a_retry_waits_for_the_attempt_that_is_under_way(starts, tmp_path,
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             first = asyncio.create_task(post(gateway, body))
-            async with asyncio.timeout(_PATIENCE_S):
-                while not gateway.app[CREATING]._locks:
-                    await asyncio.sleep(0.01)
+            await until(lambda: gateway.app[CREATING]._locks)
             retries = [asyncio.create_task(post(gateway, body, retry=n)) for n in (1, 2)]
             done, _ = await asyncio.wait([first, *retries], timeout=0.2)
             assert not done

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from ports import free_port
 from running import gateway_process
+from waiting import until
 
 from batchline.errors import Unavailable
 from batchline.settings import Settings
@@ -66,13 +67,11 @@ async def test_it_serves_the_api_and_the_dashboard_until_stopped(tmp_path):
 
 
 async def answering(http, url):
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            try:
-                async with http.get(url) as answer:
-                    return answer.status
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.02)
+    async def status():
+        async with http.get(url) as answer:
+            return answer.status
+
+    return await until(status, not_yet=aiohttp.ClientConnectionError)
 
 
 async def test_sigterm_lets_running_requests_finish(tmp_path):
@@ -88,8 +87,7 @@ async def test_sigterm_lets_running_requests_finish(tmp_path):
         upload = asyncio.create_task(post(http, f"{url}/v1/files", slow_body()))
         await uploading(tmp_path)
         process.send_signal(signal.SIGTERM)
-        while any(c.status == "LISTEN" for c in connections(process)):
-            await asyncio.sleep(0.01)
+        await until(lambda: not any(c.status == "LISTEN" for c in connections(process)))
         with pytest.raises(aiohttp.ClientConnectionError):
             async with aiohttp.ClientSession() as other, other.get(f"{url}/health"):
                 pass
@@ -127,8 +125,7 @@ async def test_a_stop_waits_no_longer_than_its_grace(tmp_path):
 
 async def uploading(folder):
     """Wait until bytes of the upload have reached the disk."""
-    while not stored(folder):
-        await asyncio.sleep(0.01)
+    await until(lambda: stored(folder))
 
 
 def stored(folder):

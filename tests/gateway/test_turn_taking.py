@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from waiting import turn
 
 from gateway.connections.turns import _PIECE_BYTES, TurnTaker
 
@@ -39,7 +40,7 @@ async def received(sent):
 
     async def count_turns():
         while True:
-            await asyncio.sleep(0)
+            await turn()
             Recorder.turns.append(None)
 
     counting = asyncio.create_task(count_turns())

@@ -11,9 +11,9 @@ import threading
 from contextlib import closing
 
 import pytest
+from waiting import pass_time
 
 from batchline.errors import StoreUnavailable
-from batchline.store.database import direct
 from batchline.store.database.connection import open_database
 
 
@@ -38,13 +38,12 @@ async def test_who_opens_a_new_database_waits_for_who_makes_it(tmp_path):
     assert waits
 
 
-async def test_a_database_that_cannot_be_opened_leaves_no_thread(tmp_path, monkeypatch):
+async def test_a_database_that_cannot_be_opened_leaves_no_thread(tmp_path):
     """A thread that is left keeps the process from ending, and so from being started again."""
-    monkeypatch.setattr(direct, "BUSY_S", 0.0)
     path = tmp_path / "db.sqlite3"
     before = set(threading.enumerate())
     with in_the_way(path), pytest.raises(StoreUnavailable, match="another process"):
-        await open_database(path)
+        await open_database(path, busy_s=0.0)
 
     left = {thread for thread in threading.enumerate() if "connection" in thread.name} - before
     for thread in left:
@@ -64,7 +63,7 @@ async def test_a_transaction_cancelled_while_it_begins_does_not_block_the_next(t
             await tx.run("INSERT INTO garbage (key) VALUES (?)", ("x",))
 
     waiting = asyncio.ensure_future(write())
-    await asyncio.sleep(0.05)  # it is inside BEGIN now, in the connection's thread
+    await pass_time(0.05)  # it is inside BEGIN now, in the connection's thread
     waiting.cancel()
     other.execute("COMMIT")
     with pytest.raises(asyncio.CancelledError):

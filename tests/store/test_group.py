@@ -6,9 +6,9 @@ import asyncio
 import sqlite3
 
 import pytest
+from waiting import turn, until
 
 from batchline.errors import StoreUnavailable
-from batchline.store.database import connection
 from batchline.store.database.connection import open_database
 
 
@@ -47,31 +47,25 @@ def held_up(path):
 
 
 @pytest.fixture
-def begun(monkeypatch):
-    """What grows by one with each transaction that is begun."""
-    found, begin = [], connection.begin
-
-    def counted(writer):
-        found.append(writer)
-        begin(writer)
-
-    monkeypatch.setattr(connection, "begin", counted)
+async def told(database):
+    """The statements that the writing connection was given so far."""
+    found = []
+    await database._writer.set_trace_callback(found.append)
     return found
 
 
-async def until_begun(begun):
+async def until_begun(told):
     """Wait until a transaction waits for the lock, in the connection's thread."""
-    while not begun:
-        await asyncio.sleep(0)
+    await until(lambda: "BEGIN IMMEDIATE" in told)
 
 
-async def together(database, path, begun, *works):
+async def together(database, path, told, *works):
     """Have these works wait while another one is under way; return what became of each."""
     other = held_up(path)
     first = asyncio.ensure_future(database.at_once(note("first")))
-    await until_begun(begun)
+    await until_begun(told)
     waiting = [asyncio.ensure_future(database.at_once(work)) for work in works]
-    await asyncio.sleep(0)
+    await turn()
     other.execute("ROLLBACK")
     other.close()
     ends = await asyncio.gather(first, *waiting, return_exceptions=True)
@@ -79,48 +73,48 @@ async def together(database, path, begun, *works):
 
 
 async def test_what_waits_together_is_one_transaction_with_a_result_for_each(
-    database, tmp_path, begun
+    database, tmp_path, told
 ):
     """And all are durable."""
-    ends = await together(database, tmp_path / "db.sqlite3", begun, *map(note, "abc"))
+    ends = await together(database, tmp_path / "db.sqlite3", told, *map(note, "abc"))
 
     assert ends == ["a", "b", "c"]
-    assert len(begun) == 2
+    assert told.count("COMMIT") == 2
     assert await keys(database) == {"first", "a", "b", "c"}
 
 
 @pytest.mark.parametrize("then", [fail, lambda tx: tx.run("SELECT nonsense")])
-async def test_a_piece_that_fails_takes_nothing_back_but_its_own(database, tmp_path, begun, then):
+async def test_a_piece_that_fails_takes_nothing_back_but_its_own(database, tmp_path, told, then):
     """Those before and after it are done."""
     works = [note("a"), note("b", then), note("c")]
-    ends = await together(database, tmp_path / "db.sqlite3", begun, *works)
+    ends = await together(database, tmp_path / "db.sqlite3", told, *works)
 
     assert (ends[0], ends[2]) == ("a", "c")
     assert isinstance(ends[1], StoreUnavailable)
     assert await keys(database) == {"first", "a", "c"}
 
 
-async def test_where_the_transaction_is_lost_every_piece_fails(database, tmp_path, begun):
+async def test_where_the_transaction_is_lost_every_piece_fails(database, tmp_path, told):
     """SQLite rolls back by itself when the disk is full: nobody is told that his rows are there."""
     works = [note("a"), note("b", lambda tx: tx.run("ROLLBACK")), note("c")]
-    ends = await together(database, tmp_path / "db.sqlite3", begun, *works)
+    ends = await together(database, tmp_path / "db.sqlite3", told, *works)
 
     assert [isinstance(end, StoreUnavailable) for end in ends] == [True] * 3
     assert await keys(database) == {"first"}
     assert await database.at_once(note("d")) == "d"
 
 
-async def test_a_caller_that_is_cancelled_takes_nobody_along(database, tmp_path, begun):
+async def test_a_caller_that_is_cancelled_takes_nobody_along(database, tmp_path, told):
     """One that waits is not done; one whose transaction has begun is, with all others in it."""
     other = held_up(tmp_path / "db.sqlite3")
     first = asyncio.ensure_future(database.at_once(note("first")))
-    await until_begun(begun)
+    await until_begun(told)
     waiting = asyncio.ensure_future(database.at_once(note("waiting")))
     third = asyncio.ensure_future(database.at_once(note("third")))
-    await asyncio.sleep(0)
+    await turn()
     first.cancel()
     waiting.cancel()
-    await asyncio.sleep(0)
+    await turn()
     other.execute("ROLLBACK")
     other.close()
 
@@ -130,11 +124,11 @@ async def test_a_caller_that_is_cancelled_takes_nobody_along(database, tmp_path,
     assert await keys(database) == {"first", "third"}
 
 
-async def test_more_pieces_than_one_transaction_takes_are_all_done(database, tmp_path, begun):
+async def test_more_pieces_than_one_transaction_takes_are_all_done(database, tmp_path, told):
     """In the order in which they came."""
     works = [note(f"k{n}") for n in range(100)]
-    ends = await together(database, tmp_path / "db.sqlite3", begun, *works)
+    ends = await together(database, tmp_path / "db.sqlite3", told, *works)
 
     assert ends == [f"k{n}" for n in range(100)]
     assert len(await keys(database)) == 101
-    assert len(begun) == 5
+    assert told.count("COMMIT") == 5

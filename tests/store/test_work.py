@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from claims import claim_one
+from waiting import until
 
 from batchline.model import (
     Accepted,
@@ -409,9 +410,7 @@ async def test_a_wait_for_work_can_be_cancelled_when_work_comes(store, make_batc
     batch = await make_batch()
     await store.wait_for_work(timeout_s=0)
     waiting = asyncio.ensure_future(store.wait_for_work(timeout_s=60))
-    async with asyncio.timeout(10):
-        while not store._moved._waiters:
-            await asyncio.sleep(0)
+    await until(lambda: store._moved._waiters)
     store._moved.set()
     waiting.cancel()
 

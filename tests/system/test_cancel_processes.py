@@ -10,16 +10,11 @@ from aiohttp import web
 from inputs import requests
 from real_nginx import running_nginx
 from scripted import HANG, completion
+from waiting import until
 
 LINES = 20_000
 DONE = 500
 IN_FLIGHT = 300
-
-
-async def until(condition, within_s=60):
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def some_answered(body, attempt):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
 from inputs import requests
 from processes import System
 from scripted import Scripted, Share
+from waiting import wait_until
 
 from batchline.process.failpoints import POINTS
 
@@ -100,13 +100,6 @@ def test_slices_whose_bodies_cannot_be_read_are_given_back(upstream, tmp_path):
         system.end()
 
 
-def until(condition, within_s=60):
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-
-
 def check(system, upstream, process, failpoints, *, dies, steps=(LINES,)):
     """Cut it once; the lines are answered in steps, each when those before are settled."""
     share = upstream.script = Share(0)
@@ -130,7 +123,7 @@ def check(system, upstream, process, failpoints, *, dies, steps=(LINES,)):
         output, errors = system.results(batch)
         system.until_logged(f"failpoint {failpoints.partition('=')[0]}")
         if dies:  # it may have been the last thing it did
-            until(lambda: codes)
+            wait_until(lambda: codes)
     system.kill(process)
 
     assert batch.status == "completed"

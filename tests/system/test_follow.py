@@ -8,7 +8,7 @@ import threading
 
 from aiohttp import web
 from inputs import requests
-from scripted import completion
+from scripted import completion, taking
 
 from batchline.cli.api.client import Client
 from batchline.cli.batches.partial import follow_lines
@@ -23,10 +23,9 @@ async def test_whoever_follows_gets_each_line_once_though_everything_is_killed(
     async def script(body, attempt):
         if int(body["tag"][1:]) >= 200:
             await resumed.wait()
-        await asyncio.sleep(0.02)
         return web.json_response(completion())
 
-    upstream.script = script
+    upstream.script = taking(0.02, script)
     system = make_system(max_in_flight=32)
     got = []
 

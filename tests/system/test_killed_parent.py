@@ -14,6 +14,7 @@ import pytest
 from inputs import requests
 from ports import free_port
 from scripted import HANG
+from waiting import until
 
 _PATIENCE_S = 60
 READY = "Everything is up"
@@ -30,10 +31,12 @@ class Serve:
         return self.log.read_text()
 
     async def until_said(self, words):
-        async with asyncio.timeout(_PATIENCE_S):
-            while words not in self.said:
-                assert self.process.poll() is None, self.said
-                await asyncio.sleep(0.05)
+        def is_said():
+            is_there = words in self.said
+            assert is_there or self.process.poll() is None, self.said
+            return is_there
+
+        await until(is_said, within_s=_PATIENCE_S, saw=lambda: self.said)
 
     async def ended(self):
         """Return its exit code."""
@@ -111,9 +114,12 @@ async def test_the_next_run_waits_until_the_killed_ones_children_have_finished(s
     await second.until_said(READY)
 
     async with openai.AsyncOpenAI(base_url=f"{start.url}/v1", api_key="any") as client:
-        async with asyncio.timeout(_PATIENCE_S):
-            while (ended := await client.batches.retrieve(batch.id)).status != "completed":
-                await asyncio.sleep(0.05)
+
+        async def completed():
+            found = await client.batches.retrieve(batch.id)
+            return found if found.status == "completed" else None
+
+        ended = await until(completed, within_s=_PATIENCE_S)
     assert ended.request_counts.completed == 1
     assert sum(upstream.seen.values()) == 1
     assert family.keys() > {"gateway", "dispatcher"}

@@ -13,6 +13,7 @@ import psutil
 from aiohttp import web
 from bench import Bench
 from scripted import HANG, completion
+from waiting import until
 
 from batchline.blobs import open_blobs
 from batchline.states import BatchStatus
@@ -35,12 +36,6 @@ async def freeze(process, path):
         db.execute("BEGIN IMMEDIATE")
         process.send_signal(signal.SIGSTOP)
         await until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
-
-
-async def until(condition, within_s=60):
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_a_dispatcher_that_wakes_after_its_lease_settles_nothing_and_aborts(

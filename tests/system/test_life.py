@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
+from waiting import until
 
 ENDS = {
     "completed": "completed_at",
@@ -162,9 +163,7 @@ async def test_no_answer_ever_contradicts_the_one_before_it(make_system, upstrea
 
         async def stop():
             watch = watches["stopped"]
-            async with asyncio.timeout(60):
-                while watch.last["request_counts"]["completed"] < 20:
-                    await asyncio.sleep(0.01)
+            await until(lambda: watch.last["request_counts"]["completed"] >= 20)
             shown = await post(f"/v1/batches/{watch.last['id']}/cancel")
             assert shown["status"] in {"cancelling", "cancelled"}
             assert shown["cancelling_at"] is not None

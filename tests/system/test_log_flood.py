@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 from processes import System
+from waiting import wait_until
 
 from batchline.serving.request_log import LINE_BYTES, LINES_A_SECOND
 
@@ -88,13 +89,7 @@ def system(tmp_path_factory):
 
 
 def until_answering(port):
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return ask(port)
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    return wait_until(lambda: ask(port), not_yet=OSError)
 
 
 def ask(port, path="/health"):
@@ -110,9 +105,12 @@ def ask(port, path="/health"):
 def health_ms(port, seconds):
     """Ask for /health over and over; return the 99th percentile in milliseconds."""
     took, began = [], time.monotonic()
-    while time.monotonic() - began < seconds:
+
+    def is_over():
         took.append(ask(port)[0] * 1000)
-        time.sleep(0.005)
+        return time.monotonic() - began > seconds
+
+    wait_until(is_over, every_s=0.005)
     return statistics.quantiles(took, n=100)[98]
 
 

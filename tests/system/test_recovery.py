@@ -10,8 +10,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from aiohttp import web
-from scripted import completion
+from scripted import taking
+from waiting import until
 
 from benchmarks.half_done import make_half_done
 
@@ -30,12 +30,6 @@ def settled(path):
         return {line for (line,) in db.execute("SELECT line FROM outcomes")}
 
 
-async def until(condition, within_s=60):
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.002)
-
-
 def lines_of(request_ids):
     return [int(name[-8:], 16) for name in request_ids]
 
@@ -45,11 +39,7 @@ async def test_a_successor_sends_again_only_what_was_in_flight(make_system, upst
     data = tmp_path / "data"
     made = await make_half_done(data, lines=LINES, done=LINES // 2, kilobytes=2)
 
-    async def slowly(body, attempt):
-        await asyncio.sleep(0.02)
-        return web.json_response(completion())
-
-    upstream.script, upstream.models = slowly, ["instant"]
+    upstream.script, upstream.models = taking(0.02), ["instant"]
     system = make_system(started=("dispatcher",), max_in_flight=IN_FLIGHT, lease_s=600, grace_s=0)
     await until(lambda: len(upstream.request_ids) > 600)
     await asyncio.to_thread(system.kill, "dispatcher")

@@ -8,6 +8,7 @@ import json
 from aiohttp import web
 from bench import request_line
 from scripted import completion
+from waiting import until
 
 LINES = 2000
 
@@ -53,9 +54,8 @@ async def test_a_refused_key_costs_no_line(make_system, upstream):
 
 
 async def _until_not_ready(system):
-    async with asyncio.timeout(60):
-        while True:
-            status, text = await asyncio.to_thread(system.get, "/ready")
-            if status != 200 and "refuses" in text:
-                return status, text
-            await asyncio.sleep(0.05)
+    async def refused():
+        status, text = await asyncio.to_thread(system.get, "/ready")
+        return (status, text) if status != 200 and "refuses" in text else None
+
+    return await until(refused)

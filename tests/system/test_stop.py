@@ -9,15 +9,10 @@ import aiohttp
 from aiohttp import web
 from inputs import requests
 from scripted import HANG, completion
+from waiting import until
 
 LINES = 100
 IN_FLIGHT = 16
-
-
-async def until(condition, within_s=60):
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def hanging(make_system, upstream, **settings):

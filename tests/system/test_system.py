@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
 from inputs import BROKEN, requests
 from scripted import Share
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,16 +98,12 @@ async def test_ready_says_what_is_missing(make_system, upstream):
     system = make_system()
 
     def drive():
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                seen = [system.get("/health")[0], *system.get("/ready")]
-            except OSError:
-                seen = [0, 0, ""]
-            if "answers 503" in seen[2] or "no model server" in seen[2].lower():
-                return seen
-            time.sleep(0.1)
-        return seen
+        def seen():
+            health, ready, text = system.get("/health")[0], *system.get("/ready")
+            is_told = "answers 503" in text or "no model server" in text.lower()
+            return (health, ready, text) if is_told else None
+
+        return wait_until(seen, not_yet=OSError)
 
     health, ready, text = await in_thread(drive)
 

@@ -220,11 +220,13 @@ class Database:
             await self._writer.execute("ROLLBACK")
 
 
-async def open_database(path: Path, *, may_migrate: bool = True) -> Database:
+async def open_database(
+    path: Path, *, may_migrate: bool = True, busy_s: float = BUSY_S
+) -> Database:
     """Open (or create) the database at `path` and bring its schema up to date.
 
-    Without `may_migrate` it is taken as it is, and must exist. Raises NewerStore if a newer version wrote
-    it, StoreUnavailable if it cannot be opened.
+    Without `may_migrate` it is taken as it is, and must exist. Another process in the way is waited for,
+    for `busy_s`. Raises NewerStore if a newer version wrote it, StoreUnavailable if it cannot be opened.
     """
     with _translated(path):
         if may_migrate:
@@ -233,11 +235,12 @@ async def open_database(path: Path, *, may_migrate: bool = True) -> Database:
             await asyncio.to_thread(path.stat)
         found = await asyncio.to_thread(_schema_before, path)
         refuse_newer(found, path)  # before any change
-        writer = await _connect(path, *([] if found else [_BEFORE_THE_FIRST_TABLE]))
+        first = () if found else (_BEFORE_THE_FIRST_TABLE,)
+        writer = await _connect(path, *first, busy_s=busy_s)
         try:
             await _set(writer, f"PRAGMA busy_timeout = {ASKS_EVERY_MS}")
             if may_migrate:
-                await writer.call(lambda connection: migrate(connection, path))
+                await writer.call(lambda connection: migrate(connection, path, busy_s=busy_s))
             return Database(path, writer, await _connect(path))
         except BaseException:
             await writer.close()
@@ -279,13 +282,13 @@ def _schema_before(path: Path) -> int:
     return found_schema(path) if path.exists() else 0
 
 
-async def _connect(path: Path, *more: str) -> _Connection:
+async def _connect(path: Path, *more: str, busy_s: float = BUSY_S) -> _Connection:
     connection = _connection(str(path))
     await connection
     try:
         connection.row_factory = sqlite3.Row
         for pragma in (*more, *_PRAGMAS):
-            await _set(connection, pragma)
+            await _set(connection, pragma, busy_s=busy_s)
     except BaseException:
         await connection.close()  # else its thread keeps the process alive for ever
         raise
@@ -304,13 +307,13 @@ def _connection(name: str, *, uri: bool = False) -> _Connection:
     return _Connection(connect, iter_chunk_size=64)
 
 
-async def _set(connection: aiosqlite.Connection, pragma: str) -> None:
+async def _set(connection: aiosqlite.Connection, pragma: str, *, busy_s: float = BUSY_S) -> None:
     """Run a pragma, again and again while another process is in the way.
 
     The first change to WAL needs the file alone. Where two processes want it in the same moment SQLite
     refuses one at once, whatever the busy timeout says: waiting could be a deadlock.
     """
-    deadline = time.monotonic() + BUSY_S
+    deadline = time.monotonic() + busy_s
     while True:
         try:
             await connection.execute_fetchall(pragma)

@@ -19,9 +19,9 @@ Params = Mapping[str, Any] | Sequence[Any]
 T = TypeVar("T")
 
 
-def when_free(work: Callable[[], T]) -> T:
+def when_free(work: Callable[[], T], *, busy_s: float = BUSY_S) -> T:
     """Do what needs the write lock, as soon as no other process has it."""
-    deadline = time.monotonic() + BUSY_S
+    deadline = time.monotonic() + busy_s
     while True:
         try:
             return work()
@@ -30,9 +30,9 @@ def when_free(work: Callable[[], T]) -> T:
                 raise
 
 
-def begin(connection: sqlite3.Connection) -> None:
+def begin(connection: sqlite3.Connection, *, busy_s: float = BUSY_S) -> None:
     """Begin a write transaction."""
-    when_free(lambda: connection.execute("BEGIN IMMEDIATE"))
+    when_free(lambda: connection.execute("BEGIN IMMEDIATE"), busy_s=busy_s)
 
 
 class Direct:

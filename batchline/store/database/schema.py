@@ -9,7 +9,7 @@ from pathlib import Path
 from batchline.errors import NewerStore
 from batchline.process.failpoints import failpoint
 
-from .direct import begin
+from .direct import BUSY_S, begin
 from .look import look
 
 
@@ -49,12 +49,12 @@ def refuse_newer(found: int, path: Path) -> None:
         )
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
+def migrate(connection: sqlite3.Connection, path: Path, *, busy_s: float = BUSY_S) -> None:
     """Bring the database up to date. Raises NewerStore; other processes may do the same meanwhile."""
     known = migrations()
     if schema_of(connection) < known[-1][0]:
         for number, text in known:
-            _migrate_to(connection, number, text)
+            _migrate_to(connection, number, text, busy_s=busy_s)
     refuse_newer(schema_of(connection), path)
 
 
@@ -69,9 +69,9 @@ def statements(script: str) -> list[str]:
     return found
 
 
-def _migrate_to(connection: sqlite3.Connection, number: int, text: str) -> None:
+def _migrate_to(connection: sqlite3.Connection, number: int, text: str, *, busy_s: float) -> None:
     """Do one migration whole or not at all, unless another process has done it."""
-    begin(connection)
+    begin(connection, busy_s=busy_s)
     try:
         if schema_of(connection) < number:
             for statement in statements(text):

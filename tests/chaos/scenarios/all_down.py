@@ -61,7 +61,11 @@ def run(folder: Path, *, count: int = 20_000, servers: int = 2, down_s: float = 
         killed_at = time.time()
         until(lambda: system.get("/ready")[0] == 503, within_s=30, what="/ready as 503")
         until(lambda: "answer" in notices(system), within_s=30, what="a notice")
-        time.sleep(max(0.0, down_s - (time.time() - killed_at)))
+        until(
+            lambda: time.time() - killed_at > down_s,
+            within_s=down_s + 60,
+            what="the end of the outage",
+        )
         ready, dashboard = system.get("/ready")[1], notices(system)
         sent_before = fleet.sends().total()
         fleet.start()

@@ -11,6 +11,7 @@ The data directory is a small file system of its own, filled up by a file beside
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import sqlite3
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import openai
+from waiting import wait_until
 
 from .small_disks import MIB, Filler, small_disk
 from .stage import Stage, lines, notices, staged, until
@@ -131,10 +133,13 @@ class _Full:
         self._until(lambda: _WORDS.search(notices(system)), what="a notice on the dashboard")
         measured.dashboard = notices(system)
         measured.upload = _try_upload(system)
-        while time.monotonic() - filled_at < full_s:
+
+        def has_been_full() -> bool:
             self._fill()
             self._is_named()
-            time.sleep(0.2)
+            return time.monotonic() - filled_at > full_s
+
+        wait_until(has_been_full, within_s=math.inf, every_s=0.2)
         measured.full_s = time.monotonic() - filled_at
         measured.left_behind = sorted(self._uploads() - before)
         measured.counted.append(self._finished())

@@ -85,7 +85,7 @@ def _kill_all(stage: Stage, kills: int, count: int, chance: random.Random) -> Co
         work_s = min(5.0, left / (kills - n) / speed)
         moment = chance.random()
         wait_s = _START_S * moment * 4 if moment < 0.25 else _START_S + chance.random() * 2 * work_s
-        time.sleep(wait_s)
+        time.sleep(wait_s)  # kills come at random moments
         name = chance.choices(("dispatcher", "gateway", "nginx"), (8, 1, 1))[0]
         stage.kill(name)
         killed[name] += 1

@@ -66,6 +66,7 @@ class ModelServer:
         try:
             if tag == self._poison:
                 os._exit(137)
+            # what an answer takes; this program finds no other module of the tests
             await asyncio.sleep(latency_of(tag, self._latency_s))
             return web.json_response(completion(tag) | {"padding": body.get("padding", "")})
         finally:

@@ -23,17 +23,14 @@ from pathlib import Path
 from ports import free_port
 from processes import System
 from real_nginx import nginx_command
+from waiting import wait_until
 
 SERVER = Path(__file__).with_name("model_server.py")
 
 
 def until(condition: Callable[[], object], *, within_s: float, what: str) -> None:
-    """Wait for the condition. Raises TimeoutError, saying what never came."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come within {within_s:g} s")
-        time.sleep(0.02)
+    """Wait for the condition. Raises AssertionError, saying what never came."""
+    wait_until(condition, within_s=within_s, saw=lambda: f"{what} did not come")
 
 
 def notices(system: System) -> str:

@@ -4,11 +4,10 @@ import { createReadStream } from 'node:fs';
 import { openAsBlob } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import OpenAI, { toFile } from 'openai';
 
-import { client, compare, createBatch, ended, expected, input, linesOf } from './service.mjs';
+import { client, compare, createBatch, ended, expected, input, linesOf, until } from './service.mjs';
 
 const WAYS = {
   'a stream': [() => createReadStream(input('odd')), 'odd.jsonl'],
@@ -62,10 +61,7 @@ test('refused lines keep the answer of the server', async () => {
 test('a cancelled batch keeps what was done', async () => {
   const file = await client.files.create({ file: createReadStream(input('waiting')), purpose: 'batch' });
   const batch = await createBatch(file.id);
-  for (const deadline = Date.now() + 60_000; ; await sleep(50)) {
-    if ((await client.batches.retrieve(batch.id)).request_counts.completed) break;
-    assert.ok(Date.now() < deadline);
-  }
+  await until(batch, (found) => found.request_counts.completed);
 
   const answer = await client.batches.cancel(batch.id);
   const last = await ended(batch);

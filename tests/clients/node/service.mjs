@@ -22,13 +22,17 @@ export const expected = async (name) => JSON.parse(await readFile(`${FOLDER}/${n
 export const createBatch = (fileId, more = {}) =>
   client.batches.create({ input_file_id: fileId, endpoint: CHAT, completion_window: '24h', ...more });
 
-export async function ended(batch) {
+// Looks until the batch is as it is waited for.
+export async function until(batch, condition) {
+  // its state is asked for: there is nothing that would tell of it
   for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(50)) {
     const found = await client.batches.retrieve(batch.id);
-    if (TERMINAL.has(found.status)) return found;
+    if (condition(found)) return found;
   }
-  throw new Error(`${batch.id} has not ended`);
+  throw new Error(`${batch.id} was waited for in vain`);
 }
+
+export const ended = (batch) => until(batch, (found) => TERMINAL.has(found.status));
 
 export async function linesOf(fileId) {
   const text = await (await client.files.content(fileId)).text();

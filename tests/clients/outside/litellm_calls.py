@@ -10,12 +10,12 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import litellm
+from waiting import until, wait_until
 
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 CHAT = "/v1/chat/completions"
@@ -36,13 +36,11 @@ def shown(thing: Any) -> Any:
 
 
 async def until_ended(batch_id: str, where: dict[str, str]) -> Any:
-    deadline = time.monotonic() + 60
-    while True:
+    async def ended() -> Any:
         batch = await litellm.aretrieve_batch(batch_id=batch_id, **where)
-        if batch.status in TERMINAL:
-            return batch
-        assert time.monotonic() < deadline, batch
-        await asyncio.sleep(0.1)
+        return batch if batch.status in TERMINAL else None
+
+    return await until(ended, every_s=0.1)
 
 
 async def read(file_id: str | None, where: dict[str, str]) -> str | None:
@@ -140,10 +138,12 @@ def use_blocking(url: str, path: Path) -> Any:
     batch = litellm.create_batch(
         completion_window="24h", endpoint=CHAT, input_file_id=file.id, **where
     )
-    deadline = time.monotonic() + 60
-    while (ended := litellm.retrieve_batch(batch_id=batch.id, **where)).status not in TERMINAL:
-        assert time.monotonic() < deadline, ended
-        time.sleep(0.1)
+
+    def found() -> Any:
+        shown = litellm.retrieve_batch(batch_id=batch.id, **where)
+        return shown if shown.status in TERMINAL else None
+
+    ended = wait_until(found, every_s=0.1)
     endless = litellm.create_file(file=path.with_name("cancel.jsonl"), purpose="batch", **where)
     waiting = litellm.create_batch(
         completion_window="24h", endpoint=CHAT, input_file_id=endless.id, **where

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import sys
-import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import openai_batch
 from openai_batch.batch import FINISHED_STATES
 from openai_batch.providers import Provider
 from openai_batch.run import main as run
+from waiting import wait_until
 
 
 def provider(url: str) -> Provider:
@@ -89,11 +89,11 @@ def command(url: str, place: Path) -> Any:
 
 
 def until_ended(batch: openai_batch.Batch) -> Any:
-    deadline = time.monotonic() + 60
-    while (found := batch.status()).status not in FINISHED_STATES:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-    return found
+    def found() -> Any:
+        shown = batch.status()
+        return shown if shown.status in FINISHED_STATES else None
+
+    return wait_until(found, every_s=0.1)
 
 
 SCENARIOS = {

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from aiohttp import web
 from real_nginx import behind_nginx
 from scripted import Scripted, error
+from waiting import until
 
 from benchmarks import sickness
 
@@ -90,6 +91,6 @@ async def until_said(bench, *words):
         return all(word in text for word in words)
 
     try:
-        await bench.until(is_said)
+        await until(is_said)
     except TimeoutError:
         raise AssertionError(f"{words} was never said, but: {await said(bench)!r}") from None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
-from scripted import HANG
+from scripted import HANG, taking
 from sickbed import backend, lines, sends, well
+from waiting import until
 
 from dispatcher.probing.governor import BLIND_PER_BACKEND
 
@@ -19,13 +18,7 @@ _MORE = 100
 
 def at_work(seconds=_ANSWER_S):
     """Return a script of a server that works: each answer takes a moment."""
-    answer = well()
-
-    async def script(body, attempt):
-        await asyncio.sleep(seconds)
-        return answer(body, attempt)
-
-    return script
+    return taking(seconds, well())
 
 
 async def test_a_busy_server_whose_health_is_late_goes_on(bench, upstream):
@@ -35,9 +28,9 @@ async def test_a_busy_server_whose_health_is_late_goes_on(bench, upstream):
     async with bench.running(hang_after_s=0.5):
         await upstream.begun.wait()
         upstream.health, asked = HANG, upstream.health_asked
-        await bench.until(lambda: bench.holds(upstream.health_asked > asked + 1))
+        await until(lambda: upstream.health_asked > asked + 1)
         answered = (await bench.store.get_batch(batch.id)).counts.finished
-        await bench.until(lambda: bench.has_finished(batch, answered + _MORE))
+        await until(lambda: bench.has_finished(batch, answered + _MORE))
         found, report = await backend(bench, upstream), await bench.store.fleet_report()
         left = await bench.store.get_batch(batch.id)
 
@@ -79,11 +72,11 @@ async def test_a_late_health_leaves_the_limit_as_it_is(bench, upstream):
     upstream.metrics = lambda: f'vllm:num_requests_running{{engine="0"}} {upstream.in_flight}\n'
     await bench.submit(lines(_MANY))
     async with bench.running(max_in_flight=None):
-        await bench.until(grown)
+        await until(grown)
         upstream.health, asked = HANG, upstream.health_asked
-        await bench.until(is_late)
+        await until(is_late)
         report = await bench.store.fleet_report()
-        await bench.until(lambda: bench.holds(upstream.health_asked > asked + 1))
+        await until(lambda: upstream.health_asked > asked + 1)
         later = await bench.store.fleet_report()
 
     assert report.limit == later.limit > BLIND_PER_BACKEND * 1.5

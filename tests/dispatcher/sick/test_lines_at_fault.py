@@ -7,6 +7,7 @@ import json
 from aiohttp import web
 from scripted import error
 from sickbed import LINES, lines, sends, sick, until_said, well
+from waiting import until
 
 from benchmarks.sickness import CHAT, FORMS
 
@@ -77,10 +78,10 @@ async def test_canaries_and_no_lines_find_out_whether_it_is_well(bench, upstream
     batch = await bench.submit(lines())
     async with bench.running(max_attempts=2):
         await until_said(bench, "answers nothing but errors")
-        await bench.until(lambda: bench.holds(upstream.in_flight == 0))
+        await until(lambda: upstream.in_flight == 0)
         spent = sends(upstream)
         known = len(upstream.canaries)
-        await bench.until(lambda: bench.holds(len(upstream.canaries) >= known + 2))
+        await until(lambda: len(upstream.canaries) >= known + 2)
 
         assert sends(upstream) == spent
         upstream.script = well()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripted import error
 from sickbed import LINES, lines, sends, until_said, well
+from waiting import until
 
 _SHORT = {"model_grace_s": 0.001}
 """The shortest: no test waits for a grace to be over."""
@@ -27,7 +28,7 @@ async def test_lines_wait_while_an_adapter_is_unloaded(bench, upstream):
     upstream.script = serving(upstream)
     batch = await bench.submit(lines(2000, model="adapter"))
     async with bench.running():
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         upstream.models = ["m"]
         await until_said(bench, "serves adapter")
         waiting = await bench.store.get_batch(batch.id)
@@ -44,7 +45,7 @@ async def test_others_go_on_while_an_adapter_is_unloaded(bench, upstream):
     upstream.script = serving(upstream)
     batch = await bench.submit(lines(2000, model="adapter"))
     async with bench.running():
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         upstream.models = ["m"]
         await until_said(bench, "serves adapter")
         other = await bench.ended(await bench.submit(lines()))
@@ -61,7 +62,7 @@ async def test_lines_go_where_the_model_still_is(bench, fleet):
         server.script = serving(server)
     batch = await bench.submit(lines(2000, model="adapter"))
     async with bench.running(**fleet.settings, max_attempts=1):
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         fleet.sick.models = ["m"]
         before = sends(fleet.sick)
         ended = await bench.ended(batch)
@@ -76,10 +77,10 @@ async def test_a_list_of_models_is_read_again_at_once(bench, upstream):
     upstream.script = serving(upstream)
     batch = await bench.submit(lines(2000, model="adapter"))
     async with bench.running(probe_interval_s=0.2):
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         looks, asked = upstream.health_asked, upstream.models_asked
         upstream.models = ["m"]
-        await bench.until(lambda: bench.holds(upstream.models_asked > asked))
+        await until(lambda: upstream.models_asked > asked)
 
         assert upstream.health_asked - looks <= 3
         upstream.models = ["m", "adapter"]
@@ -92,7 +93,7 @@ async def test_a_model_that_stays_away_fails_its_lines(bench, upstream):
     upstream.script = serving(upstream)
     batch = await bench.submit(lines(2000, model="adapter"))
     async with bench.running(**_SHORT):
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         upstream.models = ["m", "n"]
         ended = await bench.ended(batch)
 
@@ -105,7 +106,7 @@ async def test_a_server_that_came_back_with_another_model_fails_lines_too(bench,
     upstream.script = well()
     batch = await bench.submit(lines(2000, model="adapter"))
     async with bench.running(**_SHORT):
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         await upstream.die()
         await until_said(bench, "does not accept")
         upstream.models = ["m", "n"]
@@ -134,7 +135,7 @@ async def test_no_grace_runs_while_no_server_lives(bench, upstream):
     upstream.script = serving(upstream)
     batch = await bench.submit(lines(2000, model="adapter"))
     async with bench.running(**_SHORT):
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         await upstream.die()
         await until_said(bench, "does not accept")
         await upstream.listen()
@@ -150,9 +151,9 @@ async def test_a_mixed_batch_waits_only_with_the_lines_concerned(bench, upstream
     mixed = [*lines(500).split("\n"), *lines(500, first=500, model="adapter").split("\n")]
     batch = await bench.submit("\n".join(mixed))
     async with bench.running():
-        await bench.until(lambda: bench.has_finished(batch, 50))
+        await until(lambda: bench.has_finished(batch, 50))
         upstream.models = ["m"]
-        await bench.until(lambda: bench.has_finished(batch, 500))
+        await until(lambda: bench.has_finished(batch, 500))
         upstream.models = ["m", "adapter"]
         ended = await bench.ended(batch)
 

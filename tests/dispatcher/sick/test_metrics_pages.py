@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 from sickbed import LINES, backend, lines, sends, well
+from waiting import until
 
 from batchline.states import BatchStatus
 
@@ -94,7 +95,7 @@ async def test_a_page_that_cannot_be_read_is_its_servers_reason(bench, fleet, na
     """It stays in service, and the other one has no reason."""
     fleet.sick.metrics = PAGES[name]
     async with bench.running(**fleet.settings):
-        await bench.until(lambda: _has_reason(bench, fleet.sick, "/metrics"))
+        await until(lambda: _has_reason(bench, fleet.sick, "/metrics"))
         broken = await backend(bench, fleet.sick)
         other = await backend(bench, fleet.well)
 
@@ -113,7 +114,7 @@ async def test_engines_behind_one_address_are_summed(bench, upstream):
         f'vllm:num_requests_running{{engine="{n}",model_name="m"}} {n + 2}.0\n' for n in range(3)
     )
     async with bench.running():
-        await bench.until(lambda: _has_gauge(bench, upstream))
+        await until(lambda: _has_gauge(bench, upstream))
         found = await backend(bench, upstream)
 
     assert found.running == 9
@@ -128,7 +129,7 @@ async def test_only_what_waits_for_capacity_waits(bench, upstream):
         f'{by_reason}{{engine="0",reason="deferred"}} 7\n'
     )
     async with bench.running():
-        await bench.until(lambda: _has_gauge(bench, upstream))
+        await until(lambda: _has_gauge(bench, upstream))
         found = await backend(bench, upstream)
 
     assert found.waiting == 2

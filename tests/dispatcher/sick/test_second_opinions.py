@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scripted import HANG, error
 from sickbed import FEW, LINES, lines, sends, until_said, well
+from waiting import until
 
 FEW_OPINIONS = 10
 """Second sends of one kind of refusal, however many lines are refused."""
@@ -120,7 +121,7 @@ async def test_what_another_server_answers_waits_for_it_while_it_is_gone(bench, 
     fleet.well.script = answers_some
     batch = await bench.submit(lines())
     async with bench.running(**fleet.settings, max_attempts=1, max_in_flight=8):
-        await bench.until(lambda: bench.holds(len(numbers) >= 5))
+        await until(lambda: len(numbers) >= 5)
         await fleet.well.die()
         await until_said(bench, "refused it, and no other backend is in service")
         fleet.well.script = answer

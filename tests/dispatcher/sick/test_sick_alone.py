@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sickbed import FEW, LINES, lines, sends, sick, until_said, well
+from waiting import until
 
 from benchmarks import sickness
 
@@ -37,7 +38,7 @@ async def test_lines_wait_for_a_full_server_and_cost_nothing(bench, upstream, fo
     upstream.script = sick(form)
     batch = await bench.submit(lines())
     async with bench.running(max_attempts=1):
-        await bench.until(lambda: bench.holds(sends(upstream) >= _OFTEN))
+        await until(lambda: sends(upstream) >= _OFTEN)
         upstream.script = well()
         ended = await bench.ended(batch)
 

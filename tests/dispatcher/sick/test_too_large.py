@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 from sickbed import LINES, lines, sends, until_said, well
+from waiting import until
 
 _BOUND_BYTES = 2000
 _LONG = "x" * 3000
@@ -49,7 +50,7 @@ async def test_long_lines_wait_and_short_ones_are_answered(bench, upstream):
     proxy = upstream.script = Proxy(upstream)
     batch = await bench.submit(mixed(100))
     async with bench.running(max_attempts=1):
-        await bench.until(lambda: bench.has_finished(batch, 100))
+        await until(lambda: bench.has_finished(batch, 100))
         await until_said(bench, "as too large (413)")
         waiting = await bench.store.get_batch(batch.id)
         other = await bench.ended(await bench.submit(lines()))
