@@ -11,7 +11,6 @@ them, so whatever the copied database names was there when it was copied.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from batchline.blobs.keys import OWNER_KEY, finish_index_key, part_key
 from batchline.errors import Conflict, DiskFull, Invalid, NotFound, StoreUnavailable
 from batchline.model import Batch
 from batchline.process.failpoints import failpoint
+from batchline.process.locks import try_lock
 from batchline.settings import Settings
 from batchline.states import TERMINAL
 from batchline.store.audit import Audit
@@ -265,10 +265,8 @@ def _building(directory: Path) -> Iterator[Path]:
     partial = directory.with_name(f".{directory.name}.partial")
     lock = directory.with_name(f".{directory.name}.lock")
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"Another backup into {directory} is under way.") from None
+        if not try_lock(file):
+            raise Conflict(f"Another backup into {directory} is under way.")
         try:
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
             partial.mkdir()

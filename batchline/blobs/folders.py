@@ -6,7 +6,6 @@ process, however it ends, so that nobody has to guess from names or times what i
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,13 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from batchline.process.locks import lock, try_lock
+
 
 def create_claimed(path: Path) -> BinaryIO:
     """Create a file that is this process's own until it is closed."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("xb", buffering=0)
-        fcntl.flock(file, fcntl.LOCK_EX)  # waits for nobody but a sweep that looks at it right now
+        lock(file)  # waits for nobody but a sweep that looks at it right now
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # swept away between its creation and the claim
@@ -40,8 +41,9 @@ def drop_abandoned(folder: Path, *, at_most: int) -> tuple[int, int]:
 
 def _size_if_abandoned(path: str, *, drop: bool) -> int:
     """Return the size of a file that was left over, or -1."""
-    with suppress(FileNotFoundError, BlockingIOError), Path(path).open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(FileNotFoundError), Path(path).open("rb") as file:
+        if not try_lock(file):
+            return -1
         size_bytes = os.fstat(file.fileno()).st_size
         if drop:
             os.unlink(path)  # noqa: PTH108 - no longer there if it was committed just now

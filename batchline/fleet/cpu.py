@@ -7,7 +7,6 @@ the event loop starts; starting the servers is the supervisor's.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from batchline.environment import child_environment
 from batchline.errors import Unavailable
+from batchline.process.locks import try_lock
 
 VERSION = "0.32.0"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -231,7 +231,7 @@ def _only_installer(build: CpuBuild, say: Say) -> Iterator[None]:
     with (build.root / ".lock").open("w") as lock:
         deadline = time.monotonic() + _STEP_TIMEOUT_S
         waiting = False
-        while not _try_lock(lock.fileno()):
+        while not try_lock(lock):
             if not waiting:
                 say("Another process is installing the CPU build; waiting for it")
                 waiting = True
@@ -239,14 +239,6 @@ def _only_installer(build: CpuBuild, say: Say) -> Iterator[None]:
                 raise Unavailable(f"Another process holds {lock.name} for too long. End it first.")
             time.sleep(_LOCK_POLL_S)
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _has_stamp(build: CpuBuild, step: str, value: str) -> bool:

@@ -1,8 +1,9 @@
-"""The locks on a data directory: who works on it on this host. The kernel frees them with their process.
+"""Locks between processes of this host. The kernel frees them when their process ends, however it ends.
 
-One dispatcher holds `dispatcher.lock`, gateways share `gateway.lock`. Whoever
+One dispatcher holds a data directory's `dispatcher.lock`, gateways share its `gateway.lock`. Whoever
 must have the directory to himself takes both. Supervisors share `supervisor.lock`, in two ways: as a
 record lock, which goes with their process, and as a file lock, which their watchdog inherits.
+Other locks are taken with `lock` and `try_lock`: no other module asks the kernel for one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from batchline.errors import Conflict
 from batchline.process.disk_errors import disk_refusal
@@ -25,6 +26,22 @@ GATEWAY_LOCK = "gateway.lock"
 SUPERVISOR_LOCK = "supervisor.lock"
 _WHO = {DISPATCHER_LOCK: "a dispatcher", GATEWAY_LOCK: "a gateway"}
 _TRY_EVERY_S = 0.2
+
+
+def lock(file: IO[Any]) -> None:
+    """Lock an open file for this process alone; waits for whoever holds it. Closing the file unlocks it."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def try_lock(
+    file: IO[Any], how: int = fcntl.LOCK_EX, *, by: Callable[[IO[Any], int], None] = fcntl.flock
+) -> bool:
+    """Lock an open file if nobody holds it; return whether it is locked now."""
+    try:
+        by(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def present(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
@@ -52,7 +69,7 @@ async def _holding(path: Path, how: int, stop: asyncio.Event, *, news: str) -> A
     with _opened(path, "w") as file:
         is_told = False
         while not stop.is_set():
-            if _take(file, how):
+            if try_lock(file, how):
                 yield True
                 return
             if not is_told:
@@ -69,7 +86,7 @@ def at_work(data_dir: Path) -> list[str]:
         path = data_dir / name
         if path.exists():
             with _opened(path, "r") as file:
-                if not _take(file, fcntl.LOCK_EX):
+                if not try_lock(file):
                     found.append(who)
     return found
 
@@ -80,7 +97,7 @@ def to_oneself(data_dir: Path) -> Iterator[None]:
     with ExitStack() as stack:
         for name, who in _WHO.items():
             file = stack.enter_context(_opened(data_dir / name, "w"))
-            if not _take(file, fcntl.LOCK_EX):
+            if not try_lock(file):
                 raise Conflict(f"{who.capitalize()} works on {data_dir}: stop it first.")
         yield
 
@@ -89,8 +106,8 @@ def to_oneself(data_dir: Path) -> Iterator[None]:
 def supervising(data_dir: Path) -> Iterator[int]:
     """Be a supervisor on `data_dir` while the body runs; yields the descriptor for the watchdog."""
     with _opened(data_dir / SUPERVISOR_LOCK, "w+") as file:
-        for lock in (fcntl.flock, fcntl.lockf):
-            lock(file, fcntl.LOCK_SH)  # others look at them for a moment only
+        for take in (fcntl.flock, fcntl.lockf):
+            take(file, fcntl.LOCK_SH)  # others look at them for a moment only
         yield file.fileno()
 
 
@@ -100,15 +117,7 @@ def is_left_behind(data_dir: Path) -> bool:
     if not path.exists():
         return False
     with _opened(path, "r+") as file:
-        return not _take(file, fcntl.LOCK_EX) and _take(file, fcntl.LOCK_EX, lock=fcntl.lockf)
-
-
-def _take(file: IO[str], how: int, *, lock: Callable[[IO[str], int], None] = fcntl.flock) -> bool:
-    try:
-        lock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return not try_lock(file) and try_lock(file, by=fcntl.lockf)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ ONLY_IN = {
         "dispatcher/ops.py",
         "dispatcher/probing/gauges.py",
     },
+    "fcntl": {"batchline/process/locks.py"},
     "signal": {
         "batchline/process/failpoints.py",
         "batchline/process/service.py",
