@@ -22,6 +22,7 @@ from pathlib import Path
 
 from batchline import __version__, figures
 from batchline.blobs import LocalBlobs, open_blobs
+from batchline.blobs.folders import sync
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, part_key
 from batchline.errors import Conflict, DiskFull, Invalid, NotFound, StoreUnavailable
 from batchline.model import Batch
@@ -281,18 +282,10 @@ def _place(partial: Path, directory: Path) -> None:
     shutil.rmtree(partial / "blobs" / "tmp", ignore_errors=True)
     for folder, _, names in os.walk(partial):
         for name in names if Path(folder) == partial else ():  # blobs are synced one by one
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
+            sync(Path(folder) / name)
+        sync(Path(folder))
     partial.rename(directory)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(directory.parent)
 
 
 @contextmanager

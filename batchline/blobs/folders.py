@@ -1,4 +1,4 @@
-"""Folders of the local blob store: whose temporary files are whose, and what lies there.
+"""Folders of the local blob store: whose temporary files are whose, what lies there, what is durable.
 
 A temporary file belongs to the process that holds the kernel's lock on it: the lock goes with the
 process, however it ends, so that nobody has to guess from names or times what is left over.
@@ -80,3 +80,12 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or gone
         path.parent.rmdir()
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes durable, or what a folder lists."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

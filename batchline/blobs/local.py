@@ -26,7 +26,7 @@ from batchline.model import SegmentRef
 from batchline.process.disk_errors import disk_refusal
 from batchline.process.failpoints import crash_if_torn, failpoint, written
 
-from .folders import abandoned, create_claimed, drop_abandoned, move, remove, walk
+from .folders import abandoned, create_claimed, drop_abandoned, move, remove, sync, walk
 from .reading import read_on, read_whole
 
 _ENTRY = struct.Struct("<II")
@@ -96,7 +96,7 @@ class LocalWriter:
             failpoint("blob.written")
             move(self._temporary, self._target)
             self._file.close()  # not sooner: the open file says whose it is
-            _sync_folder(self._target.parent)
+            sync(self._target.parent)
             failpoint("blob.renamed")
 
     def _abort(self) -> None:
@@ -307,7 +307,7 @@ class _SegmentFile:
         self._size_bytes = 0
         self._failed = False
         try:
-            _sync_folder(path.parent)
+            sync(path.parent)
         except BaseException:
             self._file.close()
             path.unlink()
@@ -352,14 +352,6 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_blobs(root: Path) -> LocalBlobs:
