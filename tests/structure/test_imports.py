@@ -46,7 +46,7 @@ AIOHTTP_CLIENT = {
     "dispatcher/probing/probe.py",
     "gateway/routes/proxy.py",
 }
-HTTPX = "batchline/cli/"
+HTTPX = ("batchline/cli/", "batchline/fleet/health.py")
 ROOMS = {
     "backends": (),
     "replies": ("backends",),
