@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -263,7 +264,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the YAML file last, before the defaults."""
         del file_secret_settings
-        return (init_settings, env_settings, dotenv_settings, _YamlFile(settings_cls))
+        yaml_settings = InitSettingsSource(settings_cls, _yaml_content())
+        return (init_settings, env_settings, dotenv_settings, yaml_settings)
 
     @property
     def known(self) -> Known:
@@ -287,15 +289,6 @@ class Settings(BaseSettings):
     def blobs_dir(self) -> Path:
         """The folder of file contents and result segments."""
         return self.data_dir / "blobs"
-
-
-class _YamlFile(PydanticBaseSettingsSource):
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        del field
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return _yaml_content()
 
 
 def config_path() -> Path | None:
