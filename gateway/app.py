@@ -28,6 +28,7 @@ from batchline.store.base import View
 from dashboard.app import add_dashboard
 from gateway.connections.bound import Limits
 from gateway.connections.connection import Runner
+from gateway.connections.internals import check_aiohttp
 from gateway.idempotency.by_retry import CREATING, Creating
 from gateway.routes import (
     batches,
@@ -153,8 +154,9 @@ def _routes() -> list[web.RouteDef]:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`, then finish running requests within `grace_s`.
 
-    Raises StoreUnavailable, NewerStore; Unavailable if the port is taken.
+    Raises StoreUnavailable, NewerStore; Unavailable if the port is taken, or aiohttp is another one.
     """
+    await check_aiohttp()
     async with AsyncExitStack() as stack:
         if not await stack.enter_async_context(present(settings.data_dir, stop)):
             return

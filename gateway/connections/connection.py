@@ -16,10 +16,9 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_protocol
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import _ErrInfo
 
 from batchline.metrics import Metrics
 from batchline.process.service import give_back_memory
@@ -150,7 +149,9 @@ class Connection(TurnTaker):
             self.force_close()
             return
         message = f"The request's head did not arrive within {self._all.limits.head_s:g} s. Send it again."
-        late = _ErrInfo(status=HTTPStatus.REQUEST_TIMEOUT, exc=TimeoutError(), message=message)
+        late = web_protocol._ErrInfo(  # noqa: SLF001
+            status=HTTPStatus.REQUEST_TIMEOUT, exc=TimeoutError(), message=message
+        )
         self._messages.append((late, EMPTY_PAYLOAD))
         waiter.set_result(None)
 
