@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from batchline import figures
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.complete import BatchRef
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.patience import PATIENCE_S, Patience
 from batchline.cli.api.resolve import LAST, resolve
 from batchline.cli.failure import ExitCode, Failure

@@ -14,8 +14,9 @@ import typer
 
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
+from batchline.cli.api.complete import BatchRef
 from batchline.cli.api.download import download, pour
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.resolve import LAST, resolve
 from batchline.cli.failure import ExitCode, Failure
 from batchline.cli.render import clean, put_json, say

@@ -14,7 +14,8 @@ import typer
 from batchline import figures
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, FailOnErrors, Url
+from batchline.cli.api.complete import BatchRef
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
 from batchline.cli.api.pace import Pace
 from batchline.cli.api.patience import PATIENCE_S, Patience
 from batchline.cli.api.resolve import LAST, resolve
