@@ -1,4 +1,4 @@
-"""How commands name a batch. The shell completes names and ids: it asks the server, silently where that fails."""
+"""How commands name a batch. The shell completes names and ids as the server tells them, if it does."""
 
 from __future__ import annotations
 

@@ -48,32 +48,38 @@ class FirstLine:
     looked_at: bytes
 
 
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE", help="JSON Lines file, also .gz or .zst; - reads standard input"
+    ),
+]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Such as /v1/chat/completions [default: the first line's url]")
+]
+Meta = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; may be repeated")
+]
+WhenFailing = Annotated[
+    OnFailures | None,
+    typer.Option(help="When most lines fail: go on, or pause [default: the server's setting]"),
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Wait, and store the results here")
+]
+
+
 def submit(
     *,
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE", help="JSON Lines file, also .gz or .zst; - reads standard input"
-        ),
-    ],
-    endpoint: Annotated[
-        str | None,
-        typer.Option(help="Such as /v1/chat/completions [default: the first line's url]"),
-    ] = None,
+    file: File,
+    endpoint: Endpoint = None,
     name: Annotated[str | None, typer.Option(help="A name to find it by (metadata 'name')")] = None,
     window: Annotated[str, typer.Option(help="Time until it expires")] = "24h",
-    meta: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; may be repeated")
-    ] = None,
-    on_failures: Annotated[
-        OnFailures | None,
-        typer.Option(help="When most lines fail: go on, or pause [default: the server's setting]"),
-    ] = None,
+    meta: Meta = None,
+    on_failures: WhenFailing = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it has ended")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Wait, and store the results here")
-    ] = None,
+    output: Output = None,
     fail_on_errors: FailOnErrors = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
