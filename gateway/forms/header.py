@@ -1,7 +1,9 @@
 """Header values with parameters, such as `form-data; name="file"; filename="a.jsonl"`. Pure.
 
 Reads what clients send, which is more than the grammar has (RFC 9110 §5.6.6, RFC 7578 §4.2): names in raw
-UTF-8 or as RFC 8187 writes them, quotes that are missing, backslashes that escape nothing.
+UTF-8 or as RFC 8187 writes them, quotes that are missing, backslashes that escape nothing. The readers of
+aiohttp and of Python's e-mail package misread some of these, and take up to seconds for a hostile header
+(docs/decisions/025-libraries-or-by-hand.md).
 """
 
 from __future__ import annotations
