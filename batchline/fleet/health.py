@@ -1,4 +1,4 @@
-"""One bounded question to a local server: does this path answer 200, and does the one who was meant?"""
+"""Asks a local server once, for a bounded time, whether a path answers 200 and which process answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 from batchline.serving.identity import Part, is_process
 from batchline.serving.listening import shown_address
 
-_TIMEOUT_S = 5.0  # a CPU server that is generating answers late
+_TIMEOUT_S = 5.0  # a CPU server answers late while it generates
 _MOST_BYTES = 64 * 1024
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 
@@ -27,7 +27,7 @@ async def is_healthy(
 ) -> bool:
     """Return whether `GET path` answers 200 within `timeout_s`; where `part` is given, from process `pid`."""
     url = f"http://{shown_address(host, port)}{path}"
-    # Loading certificates for TLS, which is not used here, takes 80 ms of work for each look (measured).
+    # Loading certificates for TLS, which is not used here, would take 80 ms of work each time (measured).
     client = httpx.AsyncClient(verify=False, trust_env=False, timeout=timeout_s)  # noqa: S501
     try:
         async with (
@@ -43,7 +43,7 @@ async def is_healthy(
 
 
 async def _beginning(answer: httpx.Response) -> bytes:
-    """Return the body, or as much of it as is looked at."""
+    """Return the body, of a long one about the first 64 KiB."""
     body = bytearray()
     async for piece in answer.aiter_raw():
         body += piece
