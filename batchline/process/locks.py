@@ -1,9 +1,9 @@
-"""Locks between processes of this host. The kernel frees them when their process ends, however it ends.
+"""Locks between processes of this host. The kernel frees them when their process ends, even if it is killed.
 
-One dispatcher holds a data directory's `dispatcher.lock`, gateways share its `gateway.lock`. Whoever
-must have the directory to himself takes both. Supervisors share `supervisor.lock`, in two ways: as a
-record lock, which goes with their process, and as a file lock, which their watchdog inherits.
-Other locks are taken with `lock` and `try_lock`: no other module asks the kernel for one.
+One dispatcher holds a data directory's `dispatcher.lock`, gateways share its `gateway.lock`; a command that
+needs the directory to itself takes both. Supervisors share `supervisor.lock` in two ways: as a record lock,
+which ends with their process, and as a file lock, which their watchdog inherits. Other modules use `lock`
+and `try_lock`; none but this one asks the kernel for a lock.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def try_lock(
 
 
 def present(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
-    """Be a gateway of `data_dir` while the body runs; waits while somebody has it to himself.
+    """Hold the lock of a gateway of `data_dir` while the body runs; waits while `to_oneself` holds it.
 
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
@@ -54,9 +54,9 @@ def present(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[
 
 
 def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
-    """Be the dispatcher of `data_dir` while the body runs; waits while another one is (a standby).
+    """Hold the lock of the dispatcher of `data_dir` while the body runs; waits as a standby for another one.
 
-    Who is it knows that every lease of this cell belongs to a dead process, and takes it back at once.
+    Its holder knows that every lease of this cell belongs to a dead process, and takes it back at once.
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
     news = f"another dispatcher works on {data_dir}; standing by"
@@ -80,7 +80,7 @@ async def _holding(path: Path, how: int, stop: asyncio.Event, *, news: str) -> A
 
 
 def at_work(data_dir: Path) -> list[str]:
-    """Say who works on `data_dir` at present."""
+    """Name the processes that work on `data_dir` at present."""
     found = []
     for name, who in _WHO.items():
         path = data_dir / name
@@ -93,7 +93,7 @@ def at_work(data_dir: Path) -> list[str]:
 
 @contextmanager
 def to_oneself(data_dir: Path) -> Iterator[None]:
-    """Have `data_dir` to oneself while the body runs; who starts meanwhile waits. Raises Conflict."""
+    """Hold both locks while the body runs; processes that start meanwhile wait. Raises Conflict."""
     with ExitStack() as stack:
         for name, who in _WHO.items():
             file = stack.enter_context(_opened(data_dir / name, "w"))
@@ -104,15 +104,15 @@ def to_oneself(data_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def supervising(data_dir: Path) -> Iterator[int]:
-    """Be a supervisor on `data_dir` while the body runs; yields the descriptor for the watchdog."""
+    """Hold the lock of a supervisor while the body runs; yields the descriptor for the watchdog."""
     with _opened(data_dir / SUPERVISOR_LOCK, "w+") as file:
         for take in (fcntl.flock, fcntl.lockf):
-            take(file, fcntl.LOCK_SH)  # others look at them for a moment only
+            take(file, fcntl.LOCK_SH)  # waits a moment at most, while another process checks them
         yield file.fileno()
 
 
 def is_left_behind(data_dir: Path) -> bool:
-    """Whether children of a supervisor that was killed still end on `data_dir`."""
+    """Whether children of a killed supervisor of `data_dir` are still ending."""
     path = data_dir / SUPERVISOR_LOCK
     if not path.exists():
         return False
