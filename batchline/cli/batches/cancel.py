@@ -1,4 +1,4 @@
-"""`batchline cancel`: stop a batch, after saying what is kept and what is stopped."""
+"""`batchline cancel`: stops a batch, after saying what is kept and what is stopped."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def described(batch: ApiBatch) -> Iterator[tuple[str, str]]:
 
 
 def _told(batch: ApiBatch) -> Iterator[tuple[str, str]]:
-    """Yield (label, value) of how it gets on."""
+    """Yield (label, value) of its progress."""
     if batch.total:
         done = figures.percent(batch.finished, batch.total)
         yield "lines", f"{figures.count(batch.finished)} of {figures.count(batch.total)} ({done})"
@@ -201,7 +201,7 @@ def _table(rows: Sequence[Sequence[str]], colors: Sequence[str]) -> Table:
             justify="right" if name in _RIGHT else "left",
             no_wrap=True,
             overflow="ellipsis",
-            # A narrow terminal costs letters of the name, never a figure.
+            # A narrow terminal cuts names, never figures.
             min_width=None if name == "NAME" else width,
         )
     for row, color in zip(rows, colors, strict=True):

@@ -1,4 +1,4 @@
-"""`batchline pause`, `resume` and `rm`: what is done to a batch beyond cancelling it."""
+"""`batchline pause`, `resume` and `rm`."""
 
 from __future__ import annotations
 
