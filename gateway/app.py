@@ -1,4 +1,4 @@
-"""The gateway as a whole: its parts, its routes, its life from start to stop."""
+"""The gateway as a whole: its parts, its routes, its start and stop."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def create_app(
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> web.Application:
-    """Put the HTTP API together; the caller owns what is passed in."""
+    """Build the application of the HTTP API; the caller owns what is passed in."""
     app = web.Application(
         middlewares=[count_running, measure, answer_errors, refuse_foreign, identify],
         client_max_size=_MAX_JSON_BYTES,
@@ -99,7 +99,7 @@ def create_app(
 
 
 def add_pages(app: web.Application, *, view: View) -> None:
-    """Add what people look at: the dashboard, and signing in to it."""
+    """Add the pages: the dashboard, and signing in to it."""
     pages = add_dashboard(
         app,
         view=view,
@@ -195,7 +195,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def limits_of(settings: Settings, *, open_files: int) -> Limits:
-    """Return what clients may take of connections and time, where so many files may be open."""
+    """Return the limits of connections and time, given how many files may be open."""
     fitting = max(1, (open_files - OTHERS) // _FILES_EACH)
     if fitting < settings.max_connections:
         log.warning(
