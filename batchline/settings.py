@@ -1,9 +1,9 @@
 """All configuration: one frozen `Settings`, read from the environment, `.env` and a YAML file.
 
-The only reader of our environment; `environment.py` decides what children inherit. Precedence: arguments, then
-`BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then defaults. Unknown
-names and bad values in any of them stop the start, and all are listed. The table in docs/settings.md is
-generated from the fields below.
+The only reader of our environment; `environment.py` decides what children inherit. Precedence: arguments,
+then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then defaults.
+Unknown names and bad values in any of them stop the start, and all are listed. The table in
+docs/settings.md is generated from the fields below.
 """
 
 from __future__ import annotations

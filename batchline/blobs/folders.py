@@ -1,7 +1,7 @@
-"""Folders of the local blob store: whose temporary files are whose, what lies there, what is durable.
+"""Folders of the local blob store: the owners of temporary files, walking, moving, syncing.
 
-A temporary file belongs to the process that holds the kernel's lock on it: the lock goes with the
-process, however it ends, so that nobody has to guess from names or times what is left over.
+A temporary file belongs to the process that holds the kernel's lock on it. The lock ends with the process,
+even if that is killed, so that names and times need not tell which files are left over.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from batchline.process.locks import lock, try_lock
 
 
 def create_claimed(path: Path) -> BinaryIO:
-    """Create a file that is this process's own until it is closed."""
+    """Create a file that this process owns until it is closed."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("xb", buffering=0)
-        lock(file)  # waits for nobody but a sweep that looks at it right now
+        lock(file)  # waits at most for a sweep that checks the file right now
         if os.fstat(file.fileno()).st_nlink:
             return file
-        file.close()  # swept away between its creation and the claim
+        file.close()  # a sweep deleted it between its creation and the lock
 
 
 def abandoned(folder: Path) -> Iterator[int]:
