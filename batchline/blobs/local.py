@@ -100,7 +100,9 @@ class LocalWriter:
             failpoint("blob.renamed")
 
     def _abort(self) -> None:
-        with suppress(OSError):  # not there, or the disk has failed: swept after this process has ended
+        with suppress(
+            OSError
+        ):  # not there, or the disk has failed: swept after this process has ended
             self._temporary.unlink()
         if self._file is not None:
             self._file.close()
@@ -325,7 +327,9 @@ class _SegmentFile:
             failpoint("segment.appended")
             os.fdatasync(self._file.fileno())
         except BaseException:
-            self._failed = True  # until the append is cut off: the bytes after a torn write are unknown
+            self._failed = (
+                True  # until the append is cut off: the bytes after a torn write are unknown
+            )
             self._take_back(offset)
             raise
         self._size_bytes += len(data)
