@@ -11,8 +11,12 @@ LONG := $(ALONE) or browser or clients or slow
 SEEDS ?= 40
 FROM ?= 0
 JOBS ?=
-# A file's tests stay together; tests/conftest.py says which files come first.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Two processes a core, since half of a test is waiting. A file's tests stay together; tests/conftest.py
+# says which files come first.
+PARALLEL = -n $$((2 * $$(nproc))) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# The tests start hundreds of processes: none shall compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install system run test steady check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean
@@ -66,7 +70,7 @@ compose-test: install ## Run the compose files for real (needs a Docker engine)
 bench: install system ## Measure lines per second and memory beside an ideal loop
 	@$(BIN)/python -m benchmarks.throughput
 
-docs: install ## Regenerate the tables of settings, metrics and conformance, and the nginx files
+docs: install ## Regenerate the tables of docs/ that are made from code, and the nginx files
 	@$(BIN)/python -m batchline.cli.main docs
 	@$(BIN)/python tests/conformance/table.py
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from dispatcher.attempts.opinions import Kind, Opinion, Opinions
 from dispatcher.replies.policy import POLICIES, Counts, Reason, Then
 from dispatcher.replies.signatures import signature_of
-from dispatcher.tables import BODIES, STATUSES, fates, reason_of, retry_table, status_table
+from dispatcher.tables import BODIES, STATUSES, fates, reason_of, status_table
 
-DOC = Path(__file__).parents[2] / "docs" / "retries.md"
 OPERATORS = {401, 402, 403, 407, 511, *range(300, 400)}
 WHATEVER_IT_SAYS = {410, 421, 426, 431, 501}
 OWN_ROWS = {408, 409, 425}
@@ -19,17 +16,11 @@ OBJECTS = {"OpenAI's error object", "a flat one", "FastAPI's list"}
 JSON = {*OBJECTS, "FastAPI's detail"}
 
 
-@pytest.mark.parametrize("table", [retry_table, status_table])
-def test_the_document_shows_what_is_done(table):
-    """`dispatcher/tables.py` says how to print it."""
-    assert table() in DOC.read_text("utf-8")
-
-
 @pytest.mark.spec("6-about-the-line")
-@pytest.mark.parametrize("status", STATUSES)
-def test_what_each_error_answer_costs_a_line(status):
+@pytest.mark.parametrize(("name", "body"), BODIES.items(), ids=BODIES)
+def test_what_each_error_answer_costs_a_line(name, body):
     """Whatever its body; nothing where it is about the server, the key, the route, or lack of room."""
-    for name, body in BODIES.items():
+    for status in STATUSES:
         row = POLICIES[reason_of(status, body)]
         is_bare, is_client = name not in OBJECTS, status < 500 or status == 501
         is_text_of_its_own = status == 422 and name == "a text"
@@ -39,19 +30,19 @@ def test_what_each_error_answer_costs_a_line(status):
             or (status in WHATEVER_IT_SAYS and name not in JSON)
             or status in {429, 503, 529}
         )
-        assert (row.counts is Counts.NOTHING and row.then is Then.RETRY) is about_server
+        assert (row.counts is Counts.NOTHING and row.then is Then.RETRY) is about_server, status
         assert (row.then is Then.FAIL) is (
             not about_server
             and is_client
             and status not in OWN_ROWS
             and (name in JSON or is_text_of_its_own)
-        )
+        ), status
 
 
-@pytest.mark.parametrize("status", STATUSES)
-def test_what_becomes_of_a_line_in_each_fleet(status):
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_what_becomes_of_a_line_in_each_fleet(body):
     """One backend; two that say the same; one that is the only one to say so."""
-    for body in BODIES.values():
+    for status in STATUSES:
         reason = reason_of(status, body)
         alone, agreed, answered = fates(reason)
         if POLICIES[reason].then is not Then.FAIL:
