@@ -27,7 +27,7 @@ from batchline.blobs.keys import OWNER_KEY, finish_index_key, part_key
 from batchline.errors import Conflict, DiskFull, Invalid, NotFound, StoreUnavailable
 from batchline.model import Batch
 from batchline.process.failpoints import failpoint
-from batchline.process.locks import try_lock
+from batchline.process.file_lock import try_lock
 from batchline.settings import Settings
 from batchline.states import TERMINAL
 from batchline.store.audit import Audit

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from batchline.process.locks import lock, try_lock
+from batchline.process.file_lock import lock, try_lock
 
 
 def create_claimed(path: Path) -> BinaryIO:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from batchline.environment import child_environment
 from batchline.errors import Unavailable
-from batchline.process.locks import try_lock
+from batchline.process.file_lock import try_lock
 
 VERSION = "0.32.0"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -1,23 +1,23 @@
-"""Locks between processes of this host. The kernel frees them when their process ends, even if it is killed.
+"""The locks on a data directory: they tell which processes work on it on this host.
 
 One dispatcher holds a data directory's `dispatcher.lock`, gateways share its `gateway.lock`; a command that
 needs the directory to itself takes both. Supervisors share `supervisor.lock` in two ways: as a record lock,
-which ends with their process, and as a file lock, which their watchdog inherits. Other modules use `lock`
-and `try_lock`; none but this one asks the kernel for a lock.
+which ends with their process, and as a file lock, which their watchdog inherits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from batchline.errors import Conflict
 from batchline.process.disk_errors import disk_refusal
+
+from .file_lock import lock, try_lock
 
 log = logging.getLogger(__name__)
 
@@ -28,29 +28,13 @@ _WHO = {DISPATCHER_LOCK: "a dispatcher", GATEWAY_LOCK: "a gateway"}
 _TRY_EVERY_S = 0.2
 
 
-def lock(file: IO[Any]) -> None:
-    """Lock an open file for this process alone; waits for whoever holds it. Closing the file unlocks it."""
-    fcntl.flock(file, fcntl.LOCK_EX)
-
-
-def try_lock(
-    file: IO[Any], how: int = fcntl.LOCK_EX, *, by: Callable[[IO[Any], int], None] = fcntl.flock
-) -> bool:
-    """Lock an open file if nobody holds it; return whether it is locked now."""
-    try:
-        by(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def present(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
     """Hold the lock of a gateway of `data_dir` while the body runs; waits while `to_oneself` holds it.
 
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
     news = f"'batchline fsck --repair' works on {data_dir}; waiting"
-    return _holding(data_dir / GATEWAY_LOCK, fcntl.LOCK_SH, stop, news=news)
+    return _holding(data_dir / GATEWAY_LOCK, stop, is_shared=True, news=news)
 
 
 def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
@@ -60,16 +44,18 @@ def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContext
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
     news = f"another dispatcher works on {data_dir}; standing by"
-    return _holding(data_dir / DISPATCHER_LOCK, fcntl.LOCK_EX, stop, news=news)
+    return _holding(data_dir / DISPATCHER_LOCK, stop, is_shared=False, news=news)
 
 
 @asynccontextmanager
-async def _holding(path: Path, how: int, stop: asyncio.Event, *, news: str) -> AsyncIterator[bool]:
+async def _holding(
+    path: Path, stop: asyncio.Event, *, is_shared: bool, news: str
+) -> AsyncIterator[bool]:
     """Hold a lock while the body runs; `news` is logged once if it has to be waited for."""
     with _opened(path, "w") as file:
         is_told = False
         while not stop.is_set():
-            if try_lock(file, how):
+            if try_lock(file, is_shared=is_shared):
                 yield True
                 return
             if not is_told:
@@ -106,8 +92,8 @@ def to_oneself(data_dir: Path) -> Iterator[None]:
 def supervising(data_dir: Path) -> Iterator[int]:
     """Hold the lock of a supervisor while the body runs; yields the descriptor for the watchdog."""
     with _opened(data_dir / SUPERVISOR_LOCK, "w+") as file:
-        for take in (fcntl.flock, fcntl.lockf):
-            take(file, fcntl.LOCK_SH)  # waits a moment at most, while another process checks them
+        for is_record in (False, True):  # waits a moment at most, while another process checks them
+            lock(file, is_shared=True, is_record=is_record)
         yield file.fileno()
 
 
@@ -117,7 +103,7 @@ def is_left_behind(data_dir: Path) -> bool:
     if not path.exists():
         return False
     with _opened(path, "r+") as file:
-        return not try_lock(file) and try_lock(file, by=fcntl.lockf)
+        return not try_lock(file) and try_lock(file, is_record=True)
 
 
 @contextmanager

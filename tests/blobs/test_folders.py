@@ -79,7 +79,7 @@ def test_a_file_swept_before_it_is_claimed_is_made_again(tmp_path, monkeypatch):
             swept.append(True)
             target.unlink()
 
-    monkeypatch.setattr("batchline.process.locks.fcntl.flock", sweep_first)
+    monkeypatch.setattr("batchline.process.file_lock.fcntl.flock", sweep_first)
 
     with create_claimed(target) as file:
         file.write(b"whole")

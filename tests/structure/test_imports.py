@@ -27,7 +27,7 @@ ONLY_IN = {
         "dispatcher/ops.py",
         "dispatcher/probing/gauges.py",
     },
-    "fcntl": {"batchline/process/locks.py"},
+    "fcntl": {"batchline/process/file_lock.py"},
     "signal": {
         "batchline/process/failpoints.py",
         "batchline/process/service.py",
