@@ -68,6 +68,7 @@ ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY batchline/environment.py batchline/errors.py batchline/
+COPY batchline/process/file_lock.py batchline/process/
 COPY batchline/fleet batchline/fleet
 RUN /opt/batchline/bin/python -c "from pathlib import Path; from batchline.fleet.cpu import install_cpu_build; \
 install_cpu_build(Path('/cache'), say=print)" \

@@ -11,7 +11,6 @@ them, so whatever the copied database names was there when it was copied.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -23,10 +22,12 @@ from pathlib import Path
 
 from batchline import __version__, figures
 from batchline.blobs import LocalBlobs, open_blobs
+from batchline.blobs.folders import sync
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, part_key
 from batchline.errors import Conflict, DiskFull, Invalid, NotFound, StoreUnavailable
 from batchline.model import Batch
 from batchline.process.failpoints import failpoint
+from batchline.process.file_lock import try_lock
 from batchline.settings import Settings
 from batchline.states import TERMINAL
 from batchline.store.audit import Audit
@@ -265,10 +266,8 @@ def _building(directory: Path) -> Iterator[Path]:
     partial = directory.with_name(f".{directory.name}.partial")
     lock = directory.with_name(f".{directory.name}.lock")
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"Another backup into {directory} is under way.") from None
+        if not try_lock(file):
+            raise Conflict(f"Another backup into {directory} is under way.")
         try:
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
             partial.mkdir()
@@ -283,18 +282,10 @@ def _place(partial: Path, directory: Path) -> None:
     shutil.rmtree(partial / "blobs" / "tmp", ignore_errors=True)
     for folder, _, names in os.walk(partial):
         for name in names if Path(folder) == partial else ():  # blobs are synced one by one
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
+            sync(Path(folder) / name)
+        sync(Path(folder))
     partial.rename(directory)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(directory.parent)
 
 
 @contextmanager

@@ -20,11 +20,13 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self.cell = cell
         self._declare_service(self.registry)
+        self._declare_connections(self.registry)
         self._declare_work(self.registry)
         self._declare_backends(self.registry)
         self._declare_tries(self.registry)
         self._declare_storage(self.registry)
         self._declare_housekeeping(self.registry)
+        self._declare_database(self.registry)
 
     def _declare_service(self, r: CollectorRegistry) -> None:
         self.build_info = Gauge(
@@ -64,6 +66,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=r,
         )
+
+    def _declare_connections(self, r: CollectorRegistry) -> None:
         self.connections = Gauge(
             "batchline_connections", "Connections of clients to the gateway", registry=r
         )
@@ -277,6 +281,8 @@ class Metrics:
         for kind in ("unnamed", "temporary"):
             self.orphan_blobs.labels(kind)
             self.orphan_bytes.labels(kind)
+
+    def _declare_database(self, r: CollectorRegistry) -> None:
         self.pruned_rows = Counter(
             "batchline_pruned_rows_total", "Rows of lines of ended batches deleted", registry=r
         )

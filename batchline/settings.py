@@ -1,8 +1,8 @@
 """All configuration: one frozen `Settings`, read from the environment, `.env` and a YAML file.
 
-The only reader of our environment; what children get of it is the matter of `environment.py`. Precedence:
-arguments, then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then
-defaults. Unknown names and bad values, wherever they stand, stop the start and are all listed. The table in
+The only reader of our environment; `environment.py` decides what children inherit. Precedence: arguments,
+then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then defaults.
+Unknown names and bad values in any of them stop the start, and all are listed. The table in
 docs/settings.md is generated from the fields below.
 """
 
@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -50,12 +51,12 @@ from batchline.serving.origins import Known, known
 from .errors import Invalid
 from .states import OnFailures
 
-_ENCODING = "utf-8-sig"  # editors on Windows begin files with a mark
+_ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 _SECRETS = frozenset({"api_key", "upstream_api_key"})
 
 
 class Settings(BaseSettings):
-    """Every knob, with its unit in its name. Frozen after the start."""
+    """Every setting, with its unit in its name. Frozen after the start."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -263,11 +264,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the YAML file last, before the defaults."""
         del file_secret_settings
-        return (init_settings, env_settings, dotenv_settings, _YamlFile(settings_cls))
+        yaml_settings = InitSettingsSource(settings_cls, _yaml_content())
+        return (init_settings, env_settings, dotenv_settings, yaml_settings)
 
     @property
     def known(self) -> Known:
-        """The host names that this server goes by, and the origins that may use it."""
+        """The host names of this server, and the origins that may use it."""
         return known(
             hosts=(self.host, self.dispatcher_host, *self.allowed_hosts),
             origins=self.allowed_origins,
@@ -289,17 +291,8 @@ class Settings(BaseSettings):
         return self.data_dir / "blobs"
 
 
-class _YamlFile(PydanticBaseSettingsSource):
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        del field
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return _yaml_content()
-
-
 def config_path() -> Path | None:
-    """Return where the YAML file is, if there is one."""
+    """Return the path of the YAML file, if one is named."""
     path = os.environ.get(CONFIG_VARIABLE)
     return Path(path) if path else None
 
@@ -347,7 +340,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _told(error: ErrorDetails) -> str:
-    """Say what was given, what is allowed and, where the fault does not show it, an example."""
+    """Say what was given, what is allowed and, if the message shows none, an example."""
     name, given = str(error["loc"][0]), error["input"]
     default = Settings.model_fields[name].default
     such_as = "" if error["type"] in TELLING or default in (None, ()) else f", such as {default}"

@@ -6,10 +6,12 @@ and no clock: the time comes with each overview.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 from batchline.estimate import POINTS_KEPT, RATE_WINDOW_S, STEP_S, Track, slope
 from batchline.model import Overview
@@ -185,19 +187,13 @@ def _gauges(
 
 def _at(points: Sequence[tuple[float, float]], when: float) -> float | None:
     """Read a series between its points; None outside of it and inside a gap."""
-    low, high = 0, len(points)
-    while low < high:  # the first point at or after `when`
-        middle = (low + high) // 2
-        if points[middle][0] < when - 1e-6:
-            low = middle + 1
-        else:
-            high = middle
-    if low == len(points):
+    first = bisect_left(points, when - 1e-6, key=itemgetter(0))  # at or after `when`
+    if first == len(points):
         return None
-    after_t, after_v = points[low]
-    if low == 0:
+    after_t, after_v = points[first]
+    if first == 0:
         return after_v if after_t - when < 1e-3 else None  # noqa: PLR2004
-    before_t, before_v = points[low - 1]
+    before_t, before_v = points[first - 1]
     if after_t - before_t > _GAP_S:
         return None
     part = (when - before_t) / (after_t - before_t)

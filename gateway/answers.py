@@ -1,4 +1,4 @@
-"""Building and sending of good answers. Errors are raised, never built: see `errors.py`."""
+"""Builds and sends good answers. Errors are raised, and `errors.py` builds their answers."""
 
 from __future__ import annotations
 

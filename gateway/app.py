@@ -1,4 +1,4 @@
-"""The gateway as a whole: its parts, its routes, its life from start to stop."""
+"""The gateway as a whole: its parts, its routes, its start and stop."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from batchline.store.base import View
 from dashboard.app import add_dashboard
 from gateway.connections.bound import Limits
 from gateway.connections.connection import Runner
+from gateway.connections.internals import check_aiohttp
 from gateway.idempotency.by_retry import CREATING, Creating
 from gateway.routes import (
     batches,
@@ -67,7 +68,7 @@ def create_app(
     clock: Clock,
     patience: Patience | None = None,
 ) -> web.Application:
-    """Put the HTTP API together; the caller owns what is passed in."""
+    """Build the application of the HTTP API; the caller owns what is passed in."""
     app = web.Application(
         middlewares=[count_running, measure, answer_errors, refuse_foreign, identify],
         client_max_size=_MAX_JSON_BYTES,
@@ -98,7 +99,7 @@ def create_app(
 
 
 def add_pages(app: web.Application, *, view: View) -> None:
-    """Add what people look at: the dashboard, and signing in to it."""
+    """Add the pages: the dashboard, and signing in to it."""
     pages = add_dashboard(
         app,
         view=view,
@@ -155,9 +156,10 @@ async def serve(
 ) -> None:
     """Serve until `stop`, then finish running requests within `grace_s`.
 
-    Raises StoreUnavailable, NewerStore; Unavailable if the port is taken.
+    Raises StoreUnavailable, NewerStore; Unavailable if the port is taken, or aiohttp is another one.
     """
     clock = Clock()
+    await check_aiohttp()
     async with AsyncExitStack() as stack:
         if not await stack.enter_async_context(present(settings.data_dir, stop)):
             return
@@ -201,7 +203,7 @@ async def serve(
 
 
 def limits_of(settings: Settings, *, open_files: int) -> Limits:
-    """Return what clients may take of connections and time, where so many files may be open."""
+    """Return the limits of connections and time, given how many files may be open."""
     fitting = max(1, (open_files - OTHERS) // _FILES_EACH)
     if fitting < settings.max_connections:
         log.warning(

@@ -1,7 +1,7 @@
 """The one place where errors become HTTP answers: a table of domain errors, and a middleware.
 
-Every 4xx and 5xx is OpenAI's error object as JSON, also for unknown routes, wrong methods and faults of
-our own. Handlers raise; they never build an error answer.
+Every 4xx and 5xx is OpenAI's error object as JSON, also for unknown routes, wrong methods and our own
+faults. Handlers raise; they never build an error answer.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ log = logging.getLogger(REQUESTS)
 
 _CLIENT, _SERVER = "invalid_request_error", "server_error"
 RETRY_AFTER: Mapping[str, str] = {"Retry-After": "2"}
-"""Of answers that say that something is lacking at present."""
+"""Header of answers that say that something is lacking at present."""
 _LOGGED_PATH = 60
 _KEPT_HEADERS = ("Allow", "Content-Range")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one kind of error is answered."""
+    """The answer to one kind of error."""
 
     status: HTTPStatus
     type: str = _CLIENT
@@ -65,11 +65,11 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     Invalid: Answer(HTTPStatus.BAD_REQUEST),
     TooLarge: Answer(HTTPStatus.BAD_REQUEST),
     RequestTooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    UnsupportedEncoding: Answer(  # the header is RFC 9110 §12.5.3's
+    UnsupportedEncoding: Answer(  # the header: RFC 9110 §12.5.3
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, headers={"Accept-Encoding": ", ".join(Coding)}
     ),
     NotFound: Answer(HTTPStatus.NOT_FOUND),
-    # The SDKs repeat a 409 unless told that it is final.
+    # The SDKs repeat a 409 unless it says that it is final.
     Conflict: Answer(HTTPStatus.CONFLICT, headers={"x-should-retry": "false"}),
     Unauthorized: Answer(
         HTTPStatus.UNAUTHORIZED, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
@@ -88,7 +88,7 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     NoDescriptors: Answer(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, headers=RETRY_AFTER),
     BackendFailed: Answer(HTTPStatus.BAD_GATEWAY, _SERVER, code="backend_failed"),
     BackendSilent: Answer(HTTPStatus.GATEWAY_TIMEOUT, _SERVER, code="request_timeout"),
-    # Room comes by deleting something, not by asking again at once.
+    # Deleting something makes room, asking again at once does not.
     DiskFull: Answer(
         HTTPStatus.INSUFFICIENT_STORAGE,
         _SERVER,
@@ -111,7 +111,7 @@ _UNEXPECTED_MESSAGE = (
 
 
 def answer_for(exc: BatchlineError) -> Answer:
-    """Look the error up along its classes, the nearest first."""
+    """Look up the error by its classes, the nearest first."""
     return next(ANSWERS[cls] for cls in type(exc).__mro__ if cls in ANSWERS)
 
 
@@ -133,7 +133,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         answer.force_close()
         return answer
     except ConnectionError:
-        raise  # the client went away: there is nobody to answer
+        raise  # the client has gone
     except Exception:
         if has_started(request):
             raise  # aiohttp logs it and cuts the connection, so that the client sees a torn answer
@@ -142,7 +142,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _path(request: web.Request) -> str:
-    """Return the beginning of the path as it was sent: unescaped, it could forge log lines."""
+    """Return the beginning of the path as it was sent: unescaped, it could add false log lines."""
     return request.rel_url.raw_path[:_LOGGED_PATH]
 
 

@@ -1,4 +1,4 @@
-"""What is known of requests and their answers: ids, whether the answer began, figures, what runs.
+"""Requests and their answers: ids, headers, whether an answer began, metrics, how many run.
 
 Everything that reaches a client passes `on_prepare`, streamed answers and errors included.
 """
@@ -25,12 +25,12 @@ REQUEST_ID = web.RequestKey("request_id", str)
 _STARTED = web.RequestKey("started", bool)
 _BEGAN = web.RequestKey("began", float)
 SERVER = "batchline"
-"""What every answer is signed with: no versions."""
+"""The `Server` header of every answer, without versions."""
 _METHODS = frozenset(HTTPMethod)
 
 
 class Running:
-    """The API requests being answered at present, and whether new connections are still wanted."""
+    """The API requests that run at present, and whether the gateway is stopping."""
 
     def __init__(self) -> None:
         self.is_draining = False
@@ -53,7 +53,7 @@ class Running:
     async def drain(self, *, grace_s: float) -> None:
         """Wait until none is left, at most `grace_s`; answers meanwhile close their connection.
 
-        aiohttp's own shutdown stops reading at once and so would starve an upload half through.
+        aiohttp's own shutdown stops reading at once, so that a running upload could never end.
         """
         self.is_draining = True
         with suppress(TimeoutError):
@@ -78,7 +78,7 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
 
 
 def stamp(response: web.StreamResponse, request_id: str) -> None:
-    """Set the headers that every answer has, whatever made it."""
+    """Set the headers that every answer has."""
     response.headers["x-request-id"] = request_id
     response.headers["Server"] = SERVER
     protect(response.headers)
@@ -97,13 +97,13 @@ def new_request_id() -> str:
 
 
 def has_started(request: web.Request) -> bool:
-    """Tell whether headers were sent already, so that no other answer is possible."""
+    """Whether headers were sent already, so that no other answer is possible."""
     return _STARTED in request
 
 
 @web.middleware
 async def count_running(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a stop wait for API requests; the dashboard's endless streams end by themselves."""
+    """Count API requests, for which a stop waits; the dashboard's endless streams end by themselves."""
     if not request.path.startswith("/v1/"):
         return await handler(request)
     with request.app[RUNNING].one():

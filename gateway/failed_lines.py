@@ -1,4 +1,4 @@
-"""Retrying a batch: what a client may say about it, and picking the lines that did not succeed.
+"""Retrying a batch: the body of the request, and the choice of the lines that did not succeed.
 
 Pure; bytes in, bytes out, in memory of one bit a line. Used by the gateway.
 """
@@ -42,7 +42,7 @@ def read_retry_request(body: bytes, *, min_window_s: int) -> RetryRequest:
 def merged_metadata(
     original: Mapping[str, str] | None, given: Mapping[str, str | None], *, batch_id: str
 ) -> dict[str, str]:
-    """Put what was given over the original's pairs (null takes one away), and the link.
+    """Return the original's metadata with the given changes (null removes a key), and the link.
 
     Raises Invalid if they are too many.
     """
@@ -88,7 +88,7 @@ class Picked:
 
 
 class Picker:
-    """Feed the input file's chunks in order, then `finish`: out come the picked lines, as they were."""
+    """Feed the input file's chunks in order, then `finish`; returns the picked lines unchanged."""
 
     def __init__(self, picked: Picked) -> None:
         self._picked = picked

@@ -1,4 +1,4 @@
-"""What handlers find on the application and on a request: typed keys, nothing else."""
+"""The typed keys of what handlers find on the application and on a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchline.store.base import Intake, Results, Steering, Uploads
 
 
 class GatewayStore(Intake, Uploads, Results, Steering, Protocol):
-    """All that the gateway asks of the store."""
+    """All methods of the store that the gateway uses."""
 
 
 @dataclass(frozen=True, slots=True)

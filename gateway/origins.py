@@ -1,7 +1,7 @@
-"""The middleware before all others that ask something: refuses hosts and pages that are not ours.
+"""The middleware that refuses unknown hosts and foreign pages, before keys are checked.
 
-`batchline.serving.origins` decides; this acts, and tells browsers about the pages that the operator
-named (CORS, Fetch Standard §3.3).
+`batchline.serving.origins` decides. This raises the errors, and tells browsers about the pages that the
+operator named (CORS, Fetch Standard §3.3).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(REQUESTS)
 
 @web.middleware
 async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse, or answer a preflight, or go on. Raises Invalid, UnknownHost, ForeignOrigin."""
+    """Answer a preflight, or pass the request on. Raises Invalid, UnknownHost, ForeignOrigin."""
     head, known = head_of(request), request.app[KNOWN]
     access = judge(head, known)
     match access:
@@ -56,7 +56,7 @@ async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def allow_named_origins(request: web.Request, headers: CIMultiDict[str]) -> None:
-    """Let the pages that the operator named read an answer; nothing is said to any other."""
+    """Allow the pages that the operator named to read an answer; others get no header."""
     named = request.app[KNOWN].origins
     if not named:
         return

@@ -13,7 +13,7 @@ from batchline.states import BatchStatus
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one list allows for `limit`."""
+    """The bounds and the default of `limit` for one list."""
 
     lowest: int
     highest: int
@@ -26,7 +26,7 @@ BATCHES = Bounds(lowest=1, highest=100, default=20)
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Which page a client asks for."""
+    """The page that a client asks for."""
 
     after: str | None
     limit: int
@@ -51,7 +51,7 @@ def page_query(query: Mapping[str, str], bounds: Bounds) -> PageQuery:
 
 
 def status_query(query: MultiMapping[str]) -> frozenset[BatchStatus]:
-    """Read the statuses that a list is wanted of: `status` as often as needed, none for all.
+    """Read the wanted statuses: `status` may be given several times; without it all are wanted.
 
     The openai clients write a list as `status[]`. Raises Invalid.
     """

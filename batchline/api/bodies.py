@@ -1,6 +1,6 @@
 """What clients send to create files and batches: decoded and checked with OpenAI's codes and messages.
 
-Pure; raises Invalid. The wording of each kind of fault is in `parameters.py`.
+Pure; raises Invalid. `parameters.py` words each kind of fault.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BatchRequest:
     metadata: Mapping[str, str] | None
     output_expires_after_s: int | None
     on_failures: OnFailures | None
-    """None where the setting decides."""
+    """None: the setting `on_failures` applies."""
 
 
 def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
@@ -101,7 +101,7 @@ def _lowest(seconds: int, units: str) -> str:
 
 
 def metadata(value: parameters.Json) -> Mapping[str, str] | None:
-    """Check the pairs that a batch carries for its owner. Raises Invalid."""
+    """Check the metadata of a batch. Raises Invalid."""
     if value is None:
         return None
     pairs = parameters.mapping(value, param="metadata")

@@ -1,4 +1,4 @@
-"""The paths under which model servers are asked: what a batch may call, and the list of models."""
+"""The paths of model servers: the endpoints that a batch may call, and the list of models."""
 
 from __future__ import annotations
 

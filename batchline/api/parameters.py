@@ -1,7 +1,7 @@
 """Checks of what clients send, with OpenAI's error codes and messages. Pure; raises Invalid.
 
-Owns the wording only: which fields exist and which values they may take is said by the callers
-(`bodies.py`, `gateway/paging.py`).
+Owns the wording only; the callers (`bodies.py`, `gateway/paging.py`) say which fields exist and which values
+they may have.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def json_object(body: bytes) -> JsonObject:
 
 
 def not_json(exc: Exception) -> Invalid:
-    """Say why a body is not a JSON object, given what its decoder raised."""
+    """Return the error for a body that is no JSON object, given what its decoder raised."""
     why = "it is nested too deeply" if isinstance(exc, RecursionError) else exc
     return Invalid(_NOT_JSON.format(why))
 
@@ -159,7 +159,7 @@ def _kind(value: Json) -> str:
 
 
 def shown(value: object) -> str:
-    """Return the value as a message may repeat it: cut where it is endless."""
+    """Return the value for a message, cut if it is long."""
     text = str(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 

@@ -1,10 +1,10 @@
-"""Uploads in parts: their records, their states, what clients send to make and to end them.
+"""Uploads in parts: their records, their states, the requests that create and complete them.
 
     pending ─complete─► completed      (the parts, in the order asked for, are one File)
        │ └──cancel────► cancelled
        └────expires_at► expired        (an hour after creation)
 
-Pure. The moves are compare-and-sets of the store; over HTTP they are `gateway/routes/uploads.py`.
+Pure. The store makes the moves as compare-and-sets; `gateway/routes/uploads.py` is their HTTP side.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Part:
 
 
 class Admission(Enum):
-    """What became of a part."""
+    """The result of adding a part."""
 
     TAKEN = auto()
     CLOSED = auto()

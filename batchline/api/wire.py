@@ -1,8 +1,8 @@
 """OpenAI's JSON for files, batches, lists, models and errors, as clients get it.
 
-Owns the shapes: every field is always present, null where it does not apply (OpenAI API reference); only
-extensions may be left out.
-Does not know HTTP, nor what clients send (`bodies.py`), nor the lines of files (`lines.py`).
+Owns the shapes: every field is always present, null if it does not apply (OpenAI API reference); only
+extensions may be left out. What clients send is in `bodies.py` and `uploads.py`, the lines of files in
+`batchline/jsonl/lines.py`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class FaultObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultList(msgspec.Struct, frozen=True, kw_only=True):
-    """All reasons: never a bare list."""
+    """All reasons, as OpenAI's list object."""
 
     object: Literal["list"] = "list"
     data: Sequence[FaultObject]
@@ -107,7 +107,7 @@ class UsageObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch, as clients see it. `paused_at` and what may be left out are ours, all else is OpenAI's."""
+    """A batch, as clients see it. `paused_at` and the fields that may be left out are extensions."""
 
     id: str
     object: Literal["batch"] = "batch"
@@ -137,7 +137,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that some live backend serves. `created`: since when it has been served."""
+    """A model that a live backend serves. `created`: when it was first served."""
 
     id: str
     object: Literal["model"] = "model"
@@ -164,7 +164,7 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left of a deleted file or batch."""
+    """The answer to the deletion of a file or batch."""
 
     id: str
     object: Literal["file", "batch"] = "file"
@@ -172,7 +172,7 @@ class DeletedObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorObject(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong; all four keys are always there."""
+    """The error itself; all four keys are always there."""
 
     message: str
     type: str
@@ -220,7 +220,7 @@ def part_object(part: Part) -> PartObject:
 def batch_object(batch: Batch, report: FleetReport | None = None) -> BatchObject:
     """Show a batch to a client. Usage is null while it runs and no line has succeeded.
 
-    `report`: where it is given, a batch of which most lines fail says what fails them.
+    `report`: if it is given, a batch of which most lines fail also tells why they fail.
     """
     return BatchObject(
         id=batch.id,
@@ -296,13 +296,13 @@ def _list(data: Sequence[FileObject] | Sequence[BatchObject], *, has_more: bool)
         data=data,
         first_id=data[0].id if data else None,
         last_id=data[-1].id if data else None,
-        # A client that is told of more after an empty page would ask for ever.
+        # A client that is told of more after an empty page would ask again and again.
         has_more=has_more and bool(data),
     )
 
 
 def model_list(report: FleetReport | None) -> ModelList:
-    """Show what the live backends serve, each since the first of them has been alive."""
+    """Show the models of the live backends, each with the time at which the first of these came up."""
     if report is None:
         return ModelList(data=[])
     since: dict[str, int] = {}

@@ -1,8 +1,8 @@
 """The contract for bytes: whole files written once, and result segments. Rows live in `store`.
 
-A key is relative ("files/ab/file-abc"), never a path of the host. Nobody may assume append, rename,
-modification times or listing order. All raise StoreUnavailable when the disk refuses; that is DiskFull
-when it has no room left.
+A key is relative ("files/ab/file-abc"), never a path of the host. Callers must not rely on append, rename,
+modification times or listing order. All methods raise StoreUnavailable when the disk fails, DiskFull when it
+is full.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Blobs(Protocol):
     def keys(self, prefix: str, *, at_once: int = 500) -> AsyncGenerator[list[str], None]:
         """Yield the keys of all blobs below `prefix` in pieces, in no order, in bounded memory.
 
-        What is written or deleted meanwhile may be missing or not.
+        Blobs that are written or deleted meanwhile may be missing or not.
         """
 
     async def abandoned(self) -> tuple[int, int]:

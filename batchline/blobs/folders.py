@@ -1,12 +1,11 @@
-"""Folders of the local blob store: whose temporary files are whose, and what lies there.
+"""Folders of the local blob store: the owners of temporary files, walking, moving, syncing.
 
-A temporary file belongs to the process that holds the kernel's lock on it: the lock goes with the
-process, however it ends, so that nobody has to guess from names or times what is left over.
+A temporary file belongs to the process that holds the kernel's lock on it. The lock ends with the process,
+even if that is killed, so that names and times need not tell which files are left over.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,16 +13,18 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from batchline.process.file_lock import lock, try_lock
+
 
 def create_claimed(path: Path) -> BinaryIO:
-    """Create a file that is this process's own until it is closed."""
+    """Create a file that this process owns until it is closed."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("xb", buffering=0)
-        fcntl.flock(file, fcntl.LOCK_EX)  # waits for nobody but a sweep that looks at it right now
+        lock(file)  # waits at most for a sweep that checks the file right now
         if os.fstat(file.fileno()).st_nlink:
             return file
-        file.close()  # swept away between its creation and the claim
+        file.close()  # a sweep deleted it between its creation and the lock
 
 
 def abandoned(folder: Path) -> Iterator[int]:
@@ -40,8 +41,9 @@ def drop_abandoned(folder: Path, *, at_most: int) -> tuple[int, int]:
 
 def _size_if_abandoned(path: str, *, drop: bool) -> int:
     """Return the size of a file that was left over, or -1."""
-    with suppress(FileNotFoundError, BlockingIOError), Path(path).open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(FileNotFoundError), Path(path).open("rb") as file:
+        if not try_lock(file):
+            return -1
         size_bytes = os.fstat(file.fileno()).st_size
         if drop:
             os.unlink(path)  # noqa: PTH108 - no longer there if it was committed just now
@@ -78,3 +80,12 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or gone
         path.parent.rmdir()
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes durable, or what a folder lists."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,11 +1,11 @@
-"""The names of blobs: relative keys derived from ids. Nobody else makes one up."""
+"""The names of blobs: relative keys derived from ids. No other module makes one."""
 
 from __future__ import annotations
 
 import hashlib
 
 PREFIXES = ("files/", "results/", "segments/", "uploads/")
-"""Below these lies everything that rows name."""
+"""All blobs that rows name are below these."""
 OWNER_KEY = "owner"
 """Says which database the bytes belong to: another one must not tell which of them are needed."""
 
@@ -20,7 +20,7 @@ def owner_of(key: str) -> str | None:
 
 
 def file_key(file_id: str) -> str:
-    """Name the bytes of an uploaded or published file; spread over 256 folders."""
+    """Name an uploaded or published file; its folder is one of 256."""
     return f"files/{hashlib.sha256(file_id.encode()).hexdigest()[:2]}/{file_id}"
 
 

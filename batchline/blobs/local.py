@@ -26,7 +26,7 @@ from batchline.model import SegmentRef
 from batchline.process.disk_errors import disk_refusal
 from batchline.process.failpoints import crash_if_torn, failpoint, written
 
-from .folders import abandoned, create_claimed, drop_abandoned, move, remove, walk
+from .folders import abandoned, create_claimed, drop_abandoned, move, remove, sync, walk
 from .reading import read_on, read_whole
 
 _ENTRY = struct.Struct("<II")
@@ -95,12 +95,14 @@ class LocalWriter:
             os.fsync(self._file.fileno())
             failpoint("blob.written")
             move(self._temporary, self._target)
-            self._file.close()  # not sooner: the open file says whose it is
-            _sync_folder(self._target.parent)
+            self._file.close()  # not sooner: the lock on the open file tells its owner
+            sync(self._target.parent)
             failpoint("blob.renamed")
 
     def _abort(self) -> None:
-        with suppress(OSError):  # not there, or on a disk that failed: swept once we are gone
+        with suppress(
+            OSError
+        ):  # not there, or the disk has failed: swept after this process has ended
             self._temporary.unlink()
         if self._file is not None:
             self._file.close()
@@ -179,7 +181,7 @@ class LocalBlobs:
             yield piece
 
     async def abandoned(self) -> tuple[int, int]:
-        """Look at the temporary files of processes that died."""
+        """Count the temporary files of processes that died."""
         return await asyncio.to_thread(self._abandoned)
 
     async def drop_abandoned(self, *, at_most: int) -> tuple[int, int]:
@@ -277,7 +279,7 @@ class LocalBlobs:
 
 
 def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
-    """Return a segment's index once all its bytes are known to be right; holds a piece at a time."""
+    """Return a segment's index if its checksum is right; holds a piece in memory at a time."""
     name = f"Segment {ref.key}@{ref.offset_bytes}"
     end = ref.offset_bytes + ref.length_bytes - _FOOTER.size
     file.seek(max(end, 0))
@@ -298,7 +300,7 @@ def _checked_index(file: BinaryIO, ref: SegmentRef) -> bytes:
 
 
 class _SegmentFile:
-    """An append-only file of this process. A failed append is taken back; if it cannot be, no other is."""
+    """An append-only file of this process. A failed append is cut off; if that fails, it takes no other."""
 
     def __init__(self, key: str, path: Path) -> None:
         self.key = key
@@ -307,7 +309,7 @@ class _SegmentFile:
         self._size_bytes = 0
         self._failed = False
         try:
-            _sync_folder(path.parent)
+            sync(path.parent)
         except BaseException:
             self._file.close()
             path.unlink()
@@ -325,14 +327,16 @@ class _SegmentFile:
             failpoint("segment.appended")
             os.fdatasync(self._file.fileno())
         except BaseException:
-            self._failed = True  # until proved otherwise: what lies behind a torn write is unknown
+            self._failed = (
+                True  # until the append is cut off: the bytes after a torn write are unknown
+            )
             self._take_back(offset)
             raise
         self._size_bytes += len(data)
         return offset
 
     def _take_back(self, offset: int) -> None:
-        """Cut off what a full disk left of an append, so that trying again takes no more room."""
+        """Cut off what a full disk left of an append, so that a repeated one needs no more space."""
         with suppress(OSError):
             os.ftruncate(self._file.fileno(), offset)
             self._file.seek(offset)
@@ -352,14 +356,6 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_blobs(root: Path) -> LocalBlobs:

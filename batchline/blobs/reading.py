@@ -1,4 +1,4 @@
-"""Reading from open files: whole pieces, and without a thread where the kernel has them in memory."""
+"""Reads whole pieces from open files, without a thread if the kernel has them in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def read_on(file: BinaryIO, length: int) -> bytes:
     """
     chunk = _read_cached(file, length) if _NO_WAIT and length <= _COPIED_BYTES else b""
     if len(chunk) == length:
-        await asyncio.sleep(0)  # a quick client must not keep the loop to itself
+        await asyncio.sleep(0)  # a fast client must leave time to other tasks
         return chunk
     return chunk + await asyncio.to_thread(read_whole, file, length - len(chunk))
 
@@ -26,14 +26,14 @@ def _read_cached(file: BinaryIO, length: int) -> bytes:
     buffer = bytearray(length)
     try:
         found = os.preadv(file.fileno(), [buffer], file.tell(), _NO_WAIT)
-    except OSError:  # it would have to wait, or the file system does not know how not to
+    except OSError:  # it would have to wait, or the file system cannot tell
         return b""
     file.seek(found, os.SEEK_CUR)
     return bytes(memoryview(buffer)[:found])
 
 
 def read_whole(file: BinaryIO, length: int) -> bytes:
-    """Read so many bytes, fewer only where the file ends: a read that came back short was no end."""
+    """Read so many bytes, fewer only at the end of the file: a single read may return less."""
     parts = []
     while length > 0 and (part := file.read(length)):
         parts.append(part)

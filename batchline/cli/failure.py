@@ -1,4 +1,4 @@
-"""How a command ends badly: the exit codes that scripts may rely on, and the error people read.
+"""How a command fails: the exit codes that scripts may rely on, and the error that people read.
 
 Every error says what happened, why, and what to do next. Printing it is `main`'s work.
 """

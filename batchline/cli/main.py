@@ -1,7 +1,7 @@
-"""The entry of the command line: the table of commands, loaded one at a time, and the last word on errors.
+"""The entry of the command line: the table of commands, loaded one at a time, and how errors end them.
 
-A command's module is imported when it is called or its help is asked for, so that every command starts
-fast; help of the whole reads only the table below.
+A command's module is imported only when the command or its help is called, so that every command starts
+fast; the general help reads only the table below.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class _Commands(TyperGroup):
             say_failure(Failure("Interrupted."))
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
-            # Nobody reads on (`batchline ls | head`). What is still buffered must not raise at exit.
+            # The reader has gone (`batchline ls | head`). What is still buffered must not raise at exit.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - closed with the process
             raise typer.Exit(_PIPE_CLOSED) from None
 
@@ -130,7 +130,9 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
-    os.umask(0o077)  # prompts, answers, keys: what we and our children write is its owner's alone
+    os.umask(
+        0o077
+    )  # prompts, answers, keys: only their owner may read what we and our children write
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     app(args=arguments, prog_name="batchline")

@@ -1,7 +1,7 @@
-"""How the command line writes: data to standard output, talk to standard error, nothing hostile.
+"""How the command line writes: data to standard output, messages to standard error.
 
-Text from the server or from files passes `clean` before it reaches a terminal. rich is imported only by
-those who draw (it costs as much as all the rest of a short command).
+Text from the server or from files passes `clean` before it reaches a terminal. rich is imported only where
+something is drawn (it costs as much as all the rest of a short command).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchline.cli.api.batch import ApiBatch
 
 _S = BatchStatus
-_WEEK_S = 6 * 86400  # from the seventh day on a weekday has two meanings
+_WEEK_S = 6 * 86400  # from the seventh day on, a weekday is ambiguous
 
 WORDS = {
     _S.VALIDATING: ("◎", "validating", "blue"),
@@ -39,8 +39,8 @@ WORDS = {
 PAUSED = ("‖", "paused", "yellow")
 """The same for a batch that is paused, whatever its status."""
 
-# Controls can drive a terminal, format characters (bidi marks) reorder what is read, the others
-# cannot be printed.
+# Controls act on the terminal, format characters (bidi marks) reorder the text, the others cannot be
+# printed.
 _INERT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -54,7 +54,7 @@ def clean(text: str, *, limit: int | None = None) -> str:
 
 
 def say(text: str, *, mark: str = "") -> None:
-    """Write one line of talk to standard error."""
+    """Write one message line to standard error."""
     sys.stderr.write(f"{mark} {text}\n" if mark else f"{text}\n")
     sys.stderr.flush()
 
@@ -84,7 +84,7 @@ def put_json(value: Any, *, lines: bool = False) -> None:
 
 
 def console(*, talk: bool = False) -> Console:
-    """Return a rich console on standard output, or on standard error for talk."""
+    """Return a rich console on standard output, or on standard error for messages."""
     from rich.console import Console
 
     return Console(stderr=talk, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What an API key may be: what every HTTP client can send, and nobody gets wrong unseen. Pure."""
+"""What an API key may be: characters that every HTTP client can send and that people can see. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ALLOWED = (
 
 
 def flaw_of(key: str) -> str | None:
-    """Say what makes it no key, or None. Never repeats any of it."""
+    """Say what makes it no key, or None. The text never repeats any part of it."""
     if not key:
         return "is empty"
     if key.isspace():

@@ -1,4 +1,4 @@
-"""Whether other machines reach the gateway without a key: then it does not start, unless told to. Pure."""
+"""Whether other machines reach the gateway without a key; then it starts only with `insecure`. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IN_A_CONTAINER = (
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raise Invalid if the gateway would be open to other machines and nobody said that it shall be."""
+    """Raise Invalid if the gateway would be open to other machines and `insecure` is not set."""
     if not is_open_to_others(settings) or settings.insecure:
         return
     if settings.published_on is not None:
@@ -34,5 +34,5 @@ def check_exposure(settings: Settings) -> None:
 
 
 def is_open_to_others(settings: Settings) -> bool:
-    """Whether other machines reach the gateway, and no key is asked."""
+    """Whether other machines reach the gateway without a key."""
     return settings.api_key is None and not is_loopback(settings.published_on or settings.host)

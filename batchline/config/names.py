@@ -1,6 +1,6 @@
-"""Names that look like settings and are none, wherever they stand, and what was meant by them. Pure.
+"""Finds names in the environment and the files that look like settings and are none. Pure.
 
-`settings` reads the environment and the files, and knows which names there are.
+`settings` reads both, and knows which names there are.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from dotenv.parser import parse_stream
 PREFIX = "BATCHLINE_"
 CONFIG_VARIABLE = "BATCHLINE_CONFIG"
 CLIENT_VARIABLES = frozenset({"BATCHLINE_URL"})
-"""Read by the client commands of the command line, not by the processes."""
+"""Variables that only the client commands read."""
 COMPOSE_ONLY = ("BATCHLINE_COMPOSE_", "BATCHLINE_TEST_")
-"""Prefixes read by the compose files and the tests; of them the processes know `FAILPOINTS` alone."""
+"""Prefixes of the compose files and the tests; of these variables the processes read only `FAILPOINTS`."""
 DOTENV = ".env"
 
 _BEGINNING = PREFIX[:2]
-"""Names that begin otherwise are not ours, however they go on."""
+"""Names that begin otherwise are not checked."""
 _ALIKE = 0.6
 _SAME_BUT_FOR_SLIPS = 0.9
-"""How alike a name without our prefix must be to one of ours: others' variables stop no start."""
+"""How alike a name without our prefix must be to a setting to count as one written wrongly."""
 
 
 def unknown_variables(names: Iterable[str], fields: Collection[str], where: str = "") -> list[str]:
-    """Say of each variable that no setting has its name; upper and lower case are the same.
+    """Name the variables that are no setting; upper and lower case are the same.
 
     `fields`: the names of the settings, as in the YAML file.
     """
@@ -48,13 +48,13 @@ def unknown_variables(names: Iterable[str], fields: Collection[str], where: str 
 
 
 def unknown_keys(names: Iterable[str], fields: Collection[str], where: str) -> list[str]:
-    """Say of each key of the YAML file that no setting has its name."""
+    """Name the keys of the YAML file that are no setting."""
     unknown = sorted(name for name in names if name not in fields)
     return [_no_such(name + where, _nearest(name.lower(), fields, _ALIKE)) for name in unknown]
 
 
 def dotenv_faults(text: str, fields: Collection[str]) -> Iterator[str]:
-    """Say what of `.env` would be left out unseen. Others may read the file, too: theirs is not looked at."""
+    """Name the lines of `.env` that would be ignored. Lines of other programs are not checked."""
     statements = list(parse_stream(StringIO(text)))
     for statement in statements:
         text = statement.original.string

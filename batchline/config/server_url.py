@@ -1,6 +1,6 @@
-"""The address of a server, as people write it → the one form that requests are put behind. Pure.
+"""The address of a server as people write it → the form to which paths of requests are added. Pure.
 
-Settings, doctor and the client commands read it here, so that `…/v1` means the same everywhere.
+Used by settings, doctor and the client commands, so that `…/v1` means the same everywhere.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _SCHEME = re.compile(r"\w+://")
 _QUERY = re.compile(r"([?#]).+", re.DOTALL)
 _VERSION = "/v1"
 _CUT = (*ENDPOINTS, MODELS, _VERSION)
-"""What requests bring along: at the end of an address it stands for nothing."""
+"""Paths that requests add themselves; at the end of an address they are cut off."""
 
 
 def server_url(text: str) -> str:
-    """Return the address without what requests bring along: a slash, `/v1`, an endpoint.
+    """Return the address without what requests add themselves: a slash, `/v1`, an endpoint.
 
     `http://host/team/v1/chat/completions` → `http://host/team`. Raises ValueError: what is wrong with
     it, and what to write; passwords and queries are not repeated.
@@ -56,7 +56,7 @@ def server_url(text: str) -> str:
 
 
 def server_name(url: str) -> str:
-    """Return how a server is called in metrics, logs and on the dashboard: its host, port and path.
+    """Return the name of a server in metrics, logs and on the dashboard: its host, port and path.
 
     `url`: as `server_url` returns it.
     """
@@ -64,14 +64,14 @@ def server_name(url: str) -> str:
 
 
 def without_endpoint(address: str) -> str:
-    """Return it without the slash, `/v1` or endpoint that it ends with."""
+    """Return the address without the slash, `/v1` or endpoint at its end."""
     address = address.rstrip("/")
     end = next(filter(address.endswith, _CUT), "")
     return address.removesuffix(end).rstrip("/")
 
 
 def without_secrets(address: str) -> str:
-    """Return it to be shown, however badly written: without what may be a password or a key in a query."""
+    """Return any text so that it can be shown: without what may be a password or a key in a query."""
     address = _QUERY.sub(r"\1…", address)
     before, at, after = address.rpartition("@")
     scheme = _SCHEME.match(before)
@@ -79,7 +79,7 @@ def without_secrets(address: str) -> str:
 
 
 def _or_like(proposal: str) -> str:
-    """Propose the address, if it would do."""
+    """Propose the address if it is a good one, else an example."""
     try:
         return f"write {server_url(proposal)}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""The types of the settings: how what was given becomes a value, and what is said of one that cannot work."""
+"""The types of the settings: how a text becomes a value, and the messages about bad ones."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .server_url import server_url
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _LONGEST_BOUND = 15  # digits
 TELLING = frozenset({"enum", "refused"})
-"""Kinds of faults whose message shows what to write."""
+"""Kinds of faults whose message already shows what to write."""
 
 
 class LogLevel(StrEnum):
-    """How much is logged: this and what is worse."""
+    """The lowest level that is logged."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -44,13 +44,13 @@ def _split(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",") if part.strip()]
-    # A comma in a password would cut it in two, and the half before it would be shown.
+    # A comma in a password would cut it in two, and the first half would be shown.
     is_cut = "@" in value and any("://" not in part for part in parts)
     return [value] if is_cut else parts
 
 
 def _refusing(read: Callable[[str], object]) -> Callable[[Any], Any]:
-    """Have what `read` says of a text, as ValueError, be the whole message."""
+    """Make the text of the ValueError that `read` raises the whole message."""
 
     def checked(value: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""On what the model servers run: GPUs or CPU, decided from the options and what the host has."""
+"""Decides whether model servers run on GPUs or on the CPU, from the options and what the host has."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class OnGpus:
 
 @dataclass(frozen=True, slots=True)
 class OnCpu:
-    """So many servers of the CPU build."""
+    """`count` servers of the CPU build."""
 
     count: int
 
 
 def choose(*, gpus: str, cpu: int | None, detect: Callable[[], tuple[Gpu, ...]]) -> OnGpus | OnCpu:
-    """Decide between GPUs and CPU; `detect` is asked only if the options leave it open.
+    """Decide between GPUs and CPU; `detect` is called only if the options leave it open.
 
     Raises Invalid: an option is no number, or asks for more GPUs than there are.
     """

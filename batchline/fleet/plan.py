@@ -22,11 +22,11 @@ CPU_MODEL_NAME = "smollm2-135m-instruct"
 DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
 
 _VLLM_DRAIN_S = 30
-_VLLM_GRACE_S = _VLLM_DRAIN_S + 15.0  # after the drain it still has to free its memory
+_VLLM_GRACE_S = _VLLM_DRAIN_S + 15.0  # after the drain it frees its memory
 _SERVICE_GRACE_S = 10.0
 _VLLM_ENVIRONMENT = {
-    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "65",  # uvicorn's 5 s loses races against client pools
-    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",  # else an allowed host leads to any other
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "65",  # uvicorn's 5 s are shorter than those of client pools
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",  # else an allowed host could redirect to any other
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
@@ -46,11 +46,11 @@ _VLLM_INHERITS = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
-"""What a model server may see of our environment; `*` stands for any end. Our keys, and whatever else an
-operator's shell holds, are not among it; nor is what belongs to our own virtual environment: without byte
-code, for one, each server compiles thousands of modules again (two minutes instead of 45 s, measured)."""
+"""Variables that a model server inherits from us; `*` stands for any end. Our keys and the other variables of
+an operator's shell are left out, and so are those of our own virtual environment: without byte code, for
+example, each server compiles thousands of modules again (two minutes instead of 45 s, measured)."""
 _NO_DOMAIN = "no-domain-is-allowed.invalid"
-"""vLLM takes an empty list for every domain; this name is nobody's (RFC 2606)."""
+"""vLLM reads an empty list as every domain; no host has this name (RFC 2606)."""
 
 # Measured on 2 cores: more than 32 sequences add no throughput, and eager mode starts in half the time.
 _CPU_FLAGS = (
@@ -78,10 +78,10 @@ class Program:
     inherits: tuple[str, ...] | None = None
     grace_s: float = _SERVICE_GRACE_S
     stop_signal: signal.Signals = signal.SIGTERM
-    """What tells it to finish what it has and to end."""
+    """The signal on which it finishes its requests and ends."""
     host: str = LOOPBACK
     part: Part | None = None
-    """Which of our processes it is: then nobody else who answers on its port is taken for it."""
+    """Which of our processes it is; then an answer of any other program on its port does not count."""
 
     @property
     def address(self) -> str:
@@ -106,11 +106,11 @@ class ModelOptions:
     tensor_parallel_size: int = 1
     vllm_args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    """Given to each server beyond what it needs by itself."""
+    """Variables for each server, beside those that it always gets."""
     api_key: str | None = None
-    """What the servers ask for; None: nothing."""
+    """The key that the servers ask for; None: none."""
     media_domains: tuple[str, ...] = ()
-    """From which they fetch what requests name by URL; `*`: from any."""
+    """Domains from which they fetch what requests name by URL; `*`: any."""
 
 
 def plan_gpu_servers(
@@ -177,7 +177,7 @@ def plan_cpu_servers(options: ModelOptions, count: int, *, python: Path) -> tupl
                 *(("--revision", options.revision) if options.revision else ()),
                 *_CPU_FLAGS,
             ),
-            # The packaged model lies in a folder: then nothing is looked up in the network.
+            # The packaged model is a folder: then nothing is looked up in the network.
             env=_CPU_ENVIRONMENT
             | ({"HF_HUB_OFFLINE": "1"} if Path(options.model).is_absolute() else {}),
         )
@@ -195,7 +195,7 @@ def _server(
 ) -> Program:
     name = f"vllm-{number}"
     domains = options.media_domains or (_NO_DOMAIN,)
-    # Ours alone: the dispatcher sends no other.
+    # Always set: a key of the operator's environment would be asked for, and the dispatcher sends this one.
     key = {"VLLM_API_KEY": options.api_key or ""}
     port = options.first_port + number
     return Program(
@@ -227,7 +227,7 @@ def plan_nginx(argv: tuple[str, ...], *, port: int, log: Path) -> Program:
         port=port,
         health_path="/nginx-health",
         log=log,
-        stop_signal=signal.SIGQUIT,  # SIGTERM breaks off what passes through it
+        stop_signal=signal.SIGQUIT,  # SIGTERM would cut the requests that pass through it
     )
 
 
@@ -243,7 +243,7 @@ def plan_services(
 ) -> tuple[Program, Program]:
     """Plan the gateway and the dispatcher; `env` holds their BATCHLINE_* settings.
 
-    Both finish what is under way for `grace_s` by themselves, so that they are given a little longer.
+    Both finish their requests for `grace_s` by themselves, so they get a little longer than that.
     """
     entry = (sys.executable, "-m", "batchline.cli.main")
     gateway = Program(

@@ -1,4 +1,4 @@
-"""Whether the ports that a plan needs are free. Asked before anything is started or installed."""
+"""Whether the ports that a plan needs are free. Checked before anything is started or installed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _OF_THIS_HOST = "Choose one of this host, such as 127.0.0.1, with --host (BATCHL
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the system lets nobody listen on a port."""
+    """Why the system refuses to listen on a port."""
 
     why: str
     code: int | None
     is_of_host: bool
-    """The address is none of this host's, whatever the port."""
+    """The address does not belong to this host: no port of it can be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port that a part of batchline is about to listen on, and how the user moves it."""
+    """A port on which a part of batchline will listen, and how the user chooses another one."""
 
     part: str
     host: str
@@ -41,7 +41,7 @@ def wait_for_ports(
     within_s: float,
     say: Callable[[str], None],
 ) -> None:
-    """Return when every port is free, or nobody who was left behind may free it, or after `within_s`."""
+    """Return when every port is free, or no process of a killed run is left, or after `within_s`."""
     deadline = time.monotonic() + within_s
     is_told = False
     while (problems := _problems(ports)) and is_left_behind() and time.monotonic() < deadline:
@@ -64,7 +64,7 @@ def check_ports(ports: Sequence[Port]) -> None:
 
 
 def _problems(ports: Sequence[Port]) -> list[str]:
-    problems: dict[str, None] = {}  # an address that is not ours is said once
+    problems: dict[str, None] = {}  # an address that is not ours is named once
     taken: dict[int, str] = {}
     for port in ports:
         which = f"port {port.number} for {port.part}"
@@ -81,7 +81,7 @@ def _problems(ports: Sequence[Port]) -> list[str]:
 
 
 def refusal_to_listen(host: str, number: int) -> Refusal | None:
-    """Return why nobody can listen on the port now, None if it is free on all that `host` stands for."""
+    """Return why the port cannot be listened on, None if it is free on every address of `host`."""
     for nth, one in enumerate(hosts_behind(host)):
         try:
             family, _, _, _, address = socket.getaddrinfo(

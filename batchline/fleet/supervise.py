@@ -1,9 +1,9 @@
 """Keeps the programs of this host running: start, watch, restart with back-off, stop, no orphans.
 
 Every child leads a process group of its own, so that Ctrl-C in the terminal reaches batchline only, and
-so that whatever a dead server left behind (vLLM's engine processes outlive their killed parent) goes
+so that the processes of a dead server (vLLM's engine processes outlive their killed parent) can be ended
 with it. If the supervisor itself is killed, the kernel sends each child its stop signal, and the
-watchdog ends what is left after its grace. Owns no port numbers and no flags: those are planned in `plan`.
+watchdog ends what is left after its grace. `plan` decides port numbers and flags.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .plan import Program
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
 STEADY_S = 60.0
-"""A child that was up this long starts again from the first delay."""
+"""After so long a run, the next start waits only the first delay."""
 
 _GIVE_UP_AFTER = 3
 _POLL_S = 0.25
@@ -66,7 +66,7 @@ def backoff_s(failures: int) -> float:
 
 
 def count_failures(failures: int, *, up_s: float) -> int:
-    """Return the failures in a row after one more death; a long steady run wipes the slate."""
+    """Return the failures in a row after one more death; a long run resets the count."""
     return 1 if up_s >= STEADY_S else failures + 1
 
 
@@ -131,7 +131,7 @@ class Supervisor:
 
 
 class _Groups:
-    """The process groups of the children, told to the watchdog."""
+    """The process groups of the children, which the watchdog is told of."""
 
     def __init__(self, *, grace_s: float, lock: int | None) -> None:
         self._grace_s = grace_s
@@ -203,7 +203,7 @@ class _Keeper:
             await asyncio.sleep(delay_s)
 
     async def _watch(self, child: Process, began: float) -> int:
-        """Wait for the child's end; report when it becomes ready on the way."""
+        """Wait until the child ends, and report when it becomes ready before that."""
         ended = asyncio.ensure_future(child.wait())
         try:
             while not ended.done():
@@ -227,7 +227,7 @@ class _Keeper:
         """End the child: its stop signal, `grace_s` to comply, then SIGKILL for it and all it started."""
         child = self._child
         if child is None or child.returncode is not None:
-            return  # never started, or dead: `keep` has seen to the rest of its group
+            return  # never started, or dead: `keep` has ended the rest of its group
         child.send_signal(self.program.stop_signal)
         try:
             await asyncio.wait_for(child.wait(), self.program.grace_s)

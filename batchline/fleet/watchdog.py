@@ -1,11 +1,11 @@
-"""A small process that outlives the supervisor, to end the supervisor's children if it is killed.
+"""A small process that ends the supervisor's children if the supervisor is killed.
 
-Run as a script, with the standard library only; its argument is how many seconds the children get.
+Runs as a script, with the standard library only; its argument is how many seconds the children get.
 Standard input carries one line per process group: "+PID" when a child was started, "-PID" when it and its
-group are gone. End of input means that the supervisor is gone too: the kernel has told each child to stop
-then (elsewhere than on Linux this script does, by SIGTERM), and its whole group gets SIGKILL when it has
-ended, or when its time is over. (The kernel's signal reaches a server, but not the engine processes that
-the server started; a second SIGTERM would cut short what the first one lets it finish.)
+group are gone. End of input means that the supervisor is gone: the kernel has sent each child its stop signal
+(on other systems than Linux this script sends SIGTERM), and its whole group gets SIGKILL when it has ended,
+or when its time is over. (The kernel's signal reaches a server, but not the engine processes that the server
+started; a second SIGTERM would end what the first one lets it finish.)
 """
 
 from __future__ import annotations

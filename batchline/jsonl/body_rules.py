@@ -1,8 +1,8 @@
-"""What a request may not ask of an engine: fields that are refused, and how high others may be. Pure.
+"""What a request may not ask of an engine: fields that are refused, and highest values of others. Pure.
 
-An engine obeys whoever reaches it: one field makes it keep 16,384 sequences for a line, another runs a
-template of the client's or opens tensors that it sent. Admission applies these rules to the lines of
-batches, the gateway to interactive requests.
+An engine does what a request says: one field makes it keep 16,384 sequences for a line, others make it run a
+template or open tensors that the client sent. Admission applies these rules to the lines of batches, the
+gateway to interactive requests.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from batchline.api.parameters import shown
 from batchline.model import Fault
 
 REFUSED_BY_DEFAULT = (
-    "chat_template",  # a program of the client's, run by the server
+    "chat_template",  # a program that the server would run for the client
     "ec_transfer_params",
-    "kv_transfer_params",  # names other hosts to fetch from, and memory to keep
+    "kv_transfer_params",  # names hosts to fetch from, and memory to keep
     "logits_processors",  # names code to import
     "media_io_kwargs",
     "mm_processor_kwargs",  # how much an image is blown up
@@ -29,25 +29,25 @@ REFUSED_BY_DEFAULT = (
 )
 HIGHEST_BY_DEFAULT = (("best_of", 128), ("n", 128))  # OpenAI's bound of n
 NEEDED = frozenset({"model", "messages", "prompt", "input", "stream"})
-"""Fields that no rule may be about."""
-_LONGEST_VALUE = 512  # bytes; a number that is written longer is over every bound
+"""Fields that no rule may name."""
+_LONGEST_VALUE = 512  # bytes; a longer number is over every bound
 _NULL = b"null"
 
 
 @dataclass(frozen=True, slots=True)
 class BodyRules:
-    """The rules of one server; both parts may be empty. Fields are those of the body itself, no deeper."""
+    """The rules of one server; both parts may be empty. They apply to fields of the body itself only."""
 
     refused: tuple[str, ...] = ()
     highest: tuple[tuple[str, int], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The fields that some rule is about, sorted."""
+        """The fields that have a rule, sorted."""
         return tuple(sorted({*self.refused, *(name for name, _ in self.highest)}))
 
     def faults(self, body: bytes | mmap | msgspec.Raw, *, prefix: str = "") -> Iterator[Fault]:
-        """Yield what breaks the rules, by name; `prefix` comes before the names in `param`.
+        """Yield the faults of a body, sorted by field; `prefix` comes before the names in `param`.
 
         Raises msgspec.DecodeError, RecursionError: the body is no JSON object.
         """
@@ -85,7 +85,7 @@ NO_RULES = BodyRules()
 
 @lru_cache(maxsize=4)
 def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
-    """Make a decoder that keeps these fields and passes over all others, however many there are."""
+    """Make a decoder that keeps these fields and skips all others."""
     kept = [
         (
             f"field_{number}",
@@ -98,7 +98,7 @@ def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
 
 
 def _is_above(value: bytes, highest: int) -> bool:
-    """Whether a server may read this as a higher number; texts that hold one count (Pydantic reads them)."""
+    """Whether a server may read this as a higher number; texts count too, since Pydantic reads them."""
     if len(value) > _LONGEST_VALUE:
         return True
     try:

@@ -1,8 +1,8 @@
 """Compressed input: which codings are taken, how they are named, and their bounded unpacking.
 
-Pure and synchronous: whoever unpacks much runs each step in a thread. Written for input that means
-harm: a step gives at most `PIECE_BYTES`, memory does not grow with the input, and whatever is
-cut short, damaged or followed by something else is Invalid.
+Pure and synchronous: callers that unpack much run each step in a thread. Hostile input is bounded: a step
+gives at most `PIECE_BYTES`, memory does not grow with the input, and input that is cut short, damaged or
+followed by something else is Invalid.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ else:
     from backports import zstd
 
 PIECE_BYTES = 1 << 18
-_SLICE_BYTES = 1 << 14  # what follows the end of a member is copied: small steps keep that cheap
+_SLICE_BYTES = 1 << 14  # what follows the end of a member is copied, which is cheap for small steps
 _GZIP_WINDOW = 31  # zlib: 15 bits of window, gzip's header and checksums
-_ZSTD_WINDOW_LOG = 23  # 8 MiB: what RFC 9659 §3 allows a sender; levels up to 19 keep to it
+_ZSTD_WINDOW_LOG = 23  # 8 MiB: the most that RFC 9659 §3 allows; levels up to 19 use no more
 _FREE_MEMBERS = 10_000
 _MEMBER_BYTES = 256  # on average at least, beyond those: a million empty members cost seconds
 CODE = "invalid_compressed_data"
@@ -76,7 +76,7 @@ class Unpacker:
             yield from self._unpack(view[start : start + _SLICE_BYTES])
 
     def finish(self) -> None:
-        """Check that the stream ended where the data did. Raises Invalid."""
+        """Check that the stream is complete. Raises Invalid."""
         if self._members == 0 or self._member is not None:
             raise self._invalid("is cut short: its end is missing")
 

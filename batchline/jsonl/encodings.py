@@ -1,7 +1,7 @@
-"""Telling text that is not UTF-8 by its first bytes, and byte order marks where none may stand. Pure.
+"""Recognizes text that is not UTF-8 by its first bytes, and byte order marks in wrong places. Pure.
 
-Windows programs write UTF-16 without being asked (`>` in PowerShell, "Unicode" in editors). Other encodings
-cannot be told for certain: their lines are judged one by one.
+Windows programs write UTF-16 by default (`>` in PowerShell, "Unicode" in editors). Other encodings cannot be
+recognized for certain: then each line is checked by itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 HEAD_BYTES = 4
-"""So many bytes decide."""
+"""How many bytes decide."""
 
 _MARKS = (  # the longer ones first: UTF-32's begins like UTF-16's
     (b"\xff\xfe\x00\x00", "UTF-32LE"),
@@ -26,7 +26,7 @@ _ZEROS: dict[tuple[bool, ...], str] = {
     (False, True, False, True): "UTF-16LE",
     (True, False, True, False): "UTF-16BE",
 }
-"""Where bytes are zero, as JSON begins with two ASCII characters (RFC 4627 §3); no UTF-8 JSON has any."""
+"""Which bytes are zero, since JSON begins with two ASCII characters (RFC 4627 §3); in UTF-8 none is."""
 
 
 def foreign_encoding(head: bytes | bytearray) -> str | None:
@@ -38,7 +38,7 @@ def foreign_encoding(head: bytes | bytearray) -> str | None:
 
 
 def misplaced_mark(line: bytes | bytearray) -> str | None:
-    """Say that a byte order mark stands where none may, in a line that is no JSON; None where none does."""
+    """Say that a line that is no JSON has a byte order mark in a wrong place; None if it has none."""
     text = line.lstrip(b" \t\r")
     if text.startswith(_UTF8_MARK):
         return (

@@ -1,6 +1,6 @@
-"""What a file that is no JSON Lines looks like by how it begins, and how to make JSON Lines of it. Pure.
+"""Recognizes files that are no JSON Lines by their first bytes, and says how to convert them. Pure.
 
-Asked once the first request of a file was found bad; a file that is fine is never looked at so.
+Used only after the first request of a file was found bad.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 HEAD_BYTES = 4096
-"""So much of a file decides."""
+"""How many bytes of a file decide."""
 
 _BOM = b"\xef\xbb\xbf"
 _CUT_CHARACTERS = 8  # what the end of the head may cut in two: `false`, `\u00e9`
@@ -20,7 +20,7 @@ _COLUMN = re.compile(r"\s*\"?[A-Za-z_][\w .-]{0,60}\"?\s*")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file, and the way from it to JSON Lines."""
+    """A kind of file, and how to convert it to JSON Lines."""
 
     name: str
     remedy: str
@@ -57,7 +57,7 @@ _TABLE = Kind(
 
 
 def file_kind(head: bytes) -> Kind | None:
-    """Say what begins so; None where it may be JSON Lines, or nobody knows."""
+    """Return the kind of file that begins so; None if it may be JSON Lines, or is of no known kind."""
     head = head.removeprefix(_BOM).lstrip()
     for magic, kind in _MAGIC:
         if head.startswith(magic):
@@ -84,7 +84,7 @@ def file_kind(head: bytes) -> Kind | None:
 
 
 def _end_of_json(text: str) -> int | None:
-    """Return where the JSON ends that `text` begins with, its end where it is cut; None if it is none."""
+    """Return where the JSON at the start of `text` ends, the length if it is cut; None if there is none."""
     try:
         return json.JSONDecoder().raw_decode(text)[1]
     except RecursionError:
@@ -99,7 +99,7 @@ def _is_beyond(end: int | None, first: str) -> bool:
 
 
 def _is_table(first: str, second: str) -> bool:
-    """Whether a line of names comes first, and a line with as many separators next."""
+    """Whether the first line holds names and the next one as many separators."""
     for separator in _SEPARATORS:
         columns = first.split(separator)
         if len(columns) > 1 and all(map(_COLUMN.fullmatch, columns)):

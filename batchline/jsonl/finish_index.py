@@ -1,7 +1,7 @@
 """Where each line of a published batch lies, in the order in which the lines finished.
 
-Written by the dispatcher beside the two result files, so that a client who follows a batch can go on
-after its end exactly where it was. One fixed entry a line: entry n belongs to the line numbered n + 1.
+Written by the dispatcher beside the two result files, so that a client that follows a batch can continue
+after its end where it was. Each line has an entry of fixed length: entry n is of the line numbered n + 1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checking an input file in one streaming pass: slices of its requests, or every fault by line.
 
-Pure and synchronous: bytes in, slices and faults out, in bounded memory (eight bytes a custom_id). What
-makes a line good is said by `line_check.py`. Used by admission; knows no store.
+Pure and synchronous: bytes in, slices and faults out, in bounded memory (eight bytes a custom_id).
+`line_check.py` checks the lines. Used by admission; knows no store.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the whole file came to: faults (if any) in line order; `model` if all share one.
+    """The result of the check: faults (if any) in line order; `model` if all lines share one.
 
     `total` counts the requests that were read, good and bad ones.
     """
@@ -128,7 +128,7 @@ class FileCheck:
         return found
 
     def report(self, duplicates: Faults | None = None) -> Report:
-        """Sum up. `duplicates` come from `DuplicateCheck`, where marks are shared."""
+        """Return the result. `duplicates` come from `DuplicateCheck`, where marks are shared."""
         lists = [self._faults, duplicates or Faults(0)]
         faults = sorted((f for found in lists for f in found.listed), key=lambda f: f.line or 0)
         dropped = sum(found.dropped for found in lists) + max(0, len(faults) - self._limits.faults)
@@ -150,14 +150,14 @@ class FileCheck:
         return Report(self._requests, model, tuple(faults))
 
     def _kind(self, first: Fault) -> Kind | None:
-        """Say what kind of file it is instead, where its first line as a whole is the fault."""
+        """Say what kind of file it is instead, if its whole first line is wrong."""
         is_whole_line = first.line == self._first_line and first.param is None
         return file_kind(self._head) if is_whole_line else None
 
     def _take(self, block: bytes) -> list[Slice]:
         """Check whole lines: the hot loop of validation."""
         full: list[Slice] = []
-        sound = is_utf8(block)  # once for all lines; else each is looked at
+        sound = is_utf8(block)  # once for all lines instead of for each
         most_lines, most_bytes = self._limits.lines, self._limits.line_bytes
         for line in block.split(b"\n"):
             self._number += 1
@@ -234,7 +234,7 @@ class FileCheck:
 
 
 class DuplicateCheck:
-    """A second pass, only when two marks were equal: names the custom_ids that really repeat."""
+    """A second pass, only if two marks were equal: finds the custom_ids that do repeat."""
 
     def __init__(self, marks: Iterable[int], rules: Rules, limits: Limits) -> None:
         self._marks = frozenset(marks)

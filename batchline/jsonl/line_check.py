@@ -1,7 +1,7 @@
-"""Checking one line of an input file: quickly where it is good, thoroughly where it is not.
+"""Checks one line of an input file, fast if it is good.
 
-Good lines are decoded in one go with types that refuse whatever is wrong; only a line that they refuse is
-looked at field by field, to name all its faults. Codes and texts are those of OpenAI's validation errors.
+A good line is decoded in one step with types that refuse every fault. Only a line that they refuse is
+checked field by field, to name all its faults. Codes and texts are those of OpenAI's validation errors.
 Pure; used by `input_file.py`.
 """
 
@@ -26,7 +26,7 @@ _NEEDED = {
     "/v1/embeddings": ("input", "messages"),
     "/v1/responses": ("input", "prompt"),
 }
-"""What a body must hold, any one of them: the first is OpenAI's, the others are vLLM's."""
+"""Fields of which a body must hold one: the first is OpenAI's, the others are vLLM's."""
 _STREAMING = {
     "/v1/chat/completions": "Chat Completions",
     "/v1/completions": "Completions",
@@ -61,7 +61,7 @@ _any_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the requests of one batch must agree to."""
+    """What all requests of one batch must fulfil."""
 
     endpoint: str
     served: frozenset[str] | None = None
@@ -72,7 +72,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A line looked at field by field. The faults bear no line number yet."""
+    """A line checked field by field. Its faults have no line number yet."""
 
     custom_id: str | None
     model: str | None
@@ -120,7 +120,7 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
 
 
 def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
-    """Name every fault of a line, or none."""
+    """Return every fault of a line; none if it is good."""
     whole = without_lone_surrogates(line)
     parsed = _parsed(whole)
     if isinstance(parsed, Fault):
@@ -203,7 +203,7 @@ def duplicate(custom_id: str) -> Fault:
 
 
 def is_utf8(text: bytes) -> bool:
-    """Tell whether the bytes are UTF-8; the decoders do not look inside what they skip."""
+    """Whether the bytes are UTF-8; the decoders do not check what they skip."""
     try:
         text.decode("utf-8")
     except UnicodeDecodeError:

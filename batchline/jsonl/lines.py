@@ -1,4 +1,4 @@
-"""The lines of batch files: decoding a request line, splicing a result line.
+"""The lines of batch files: decodes request lines, makes result lines.
 
 Request bodies and upstream answers stay raw bytes: nothing is decoded and encoded again. Result lines
 follow OpenAI's Batch guide and hold no byte at which `str.splitlines()` would cut them.
@@ -40,16 +40,16 @@ _ESCAPE = re.compile(
 _BOM = b"\xef\xbb\xbf"
 _REPLACEMENT = rb"\ufffd"
 
-# Strings are matched so that what stands inside them is left alone; one that is not closed, so that its
-# quotes are not tried one after another.
+# Strings are matched to leave their content alone; one that is not closed, so that its quotes are not tried
+# one after another.
 _STRAY = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?\bInfinity\b|-?\bNaN\b', re.DOTALL)
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 _SHOWN_BYTES = 500
-_MOST_TOKENS = 1 << 40  # beyond it a count is nonsense, and sums would not fit into the store
+_MOST_TOKENS = 1 << 40  # a greater count is nonsense, and sums would not fit into the store
 
 
 class RequestLine(msgspec.Struct):
-    """What dispatching needs of a line that admission has checked."""
+    """The parts of a checked line that dispatching needs."""
 
     custom_id: str
     body: msgspec.Raw
@@ -79,7 +79,7 @@ class _UsageBody(msgspec.Struct):
 
 
 class AnswerBody(msgspec.Struct):
-    """What judging needs of an upstream's JSON object."""
+    """The parts of an upstream's JSON object that its verdict needs."""
 
     usage: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
@@ -91,7 +91,7 @@ _usage_decoder = msgspec.json.Decoder(_UsageBody)
 
 
 def without_lone_surrogates(text: bytes) -> bytes:
-    """Put U+FFFD for each escaped half of a surrogate pair; the length stays.
+    """Replace each escaped half of a surrogate pair by U+FFFD; the length stays.
 
     JSON's grammar allows a half, so such a line is legal and goes out as it is; the decoder refuses it.
     """
@@ -140,8 +140,8 @@ class ReadAnswer(msgspec.Struct, frozen=True):
 def read_answer(body: bytes) -> ReadAnswer | None:
     """Read an upstream's answer; None where it is no JSON object or array. An array has no fields.
 
-    What JSON forbids but some servers write is mended: NaN and Infinity become null, raw control
-    characters inside strings become escapes.
+    Some servers write what JSON forbids: NaN and Infinity become null, raw control characters inside
+    strings become escapes.
     """
     if not _is_utf8(body):
         return None
@@ -153,7 +153,7 @@ def read_answer(body: bytes) -> ReadAnswer | None:
 
 
 def _is_utf8(text: bytes) -> bool:
-    """Look at every byte: msgspec does not look inside what it skips."""
+    """Check every byte: msgspec does not check what it skips."""
     if text.isascii():
         return True
     try:
@@ -208,7 +208,7 @@ def is_null(value: msgspec.Raw) -> bool:
 def answer_record(
     request_id: str, custom_id: str, *, status: int, upstream_id: str, body: bytes
 ) -> bytes:
-    """Splice the result line of a line the upstream answered. `body` must be valid JSON."""
+    """Make the result line of a line that the upstream answered. `body` must be valid JSON."""
     return b"".join(
         (
             b'{"id": "',
@@ -239,7 +239,7 @@ def error_record(request_id: str, custom_id: str, *, code: str, message: str) ->
     )
 
 
-@lru_cache(maxsize=16)  # a million unrun lines of one batch say the same
+@lru_cache(maxsize=16)  # a million unrun lines of one batch have the same one
 def _error(code: str, message: str) -> bytes:
     return _one_line(msgspec.json.encode({"code": code, "message": message}))
 
@@ -286,7 +286,7 @@ def quoted(body: bytes) -> str:
 def _one_line(text: bytes) -> bytes:
     if b"\n" in text or b"\r" in text:  # outside strings only: inside, JSON escapes them
         text = text.strip().replace(b"\r", b" ").replace(b"\n", b" ")
-    if text.isascii():  # most are, and that is known soonest
+    if text.isascii():  # most are, and this is the fastest check
         return text
     for raw, escaped in _SEPARATORS:
         if raw in text:

@@ -1,1 +1,1 @@
-"""What every long-running process shares: signals, locks, descriptors, a disk that refuses, failpoints."""
+"""What all long-running processes use: signals, locks, descriptors, errors of the disk, failpoints."""

@@ -1,7 +1,7 @@
 """File descriptors: how many this process may have, whether they have run out, and what to say then.
 
-Each connection takes one, each open file another. Running out is this machine's matter: it says nothing of
-model servers, disks or clients.
+Each connection and each open file takes one. When they have run out, the fault is this machine's, not that
+of a model server, a disk or a client.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 log = logging.getLogger("batchline")
 
 OTHERS = 64
-"""So many are open whatever the clients do: the database, locks, the ports, result segments."""
+"""Open files without any client: the database, locks, the ports, result segments."""
 _WANTED = 65_536
-_KEPT_BACK = 8  # so that we can still look at what is open
+_KEPT_BACK = 8  # needed to list what is open
 _OUT = frozenset({errno.EMFILE, errno.ENFILE})
 _OPEN = Path("/proc/self/fd")  # Linux
 _MOST_LOOKED_AT = 10_000
@@ -61,13 +61,13 @@ def are_out(exc: BaseException) -> bool:
         if getattr(found, "errno", None) in _OUT:
             return True
         if isinstance(getattr(found, "os_error", found), socket.gaierror):
-            return not is_one_left()  # a look at a name opens files, and does not say why it failed
+            return not is_one_left()  # resolving a name opens files; its error tells no cause
         found = found.__cause__ or found.__context__
     return False
 
 
 def is_one_left() -> bool:
-    """Try whether a file can be opened."""
+    """Whether one more file can be opened."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as exc:
@@ -76,7 +76,7 @@ def is_one_left() -> bool:
 
 
 def told() -> str:
-    """Say that they have run out, what is open, and what to do."""
+    """Return the message that they have run out, with what is open and what to do."""
     kinds = ", ".join(f"{many:,} {kind}" for kind, many in _open_kinds().most_common())
     shown = f" ({kinds})" if kinds else ""
     return (
@@ -86,7 +86,7 @@ def told() -> str:
 
 
 def _open_kinds() -> Counter[str]:
-    """Count what is open, as far as it can be seen."""
+    """Count what is open by kind, as far as /proc tells."""
     kinds: Counter[str] = Counter()
     with _a_few_more(), suppress(OSError), os.scandir(_OPEN) as found:
         for entry in islice(found, _MOST_LOOKED_AT):
@@ -104,7 +104,7 @@ def _kind(descriptor: Path) -> str:
 
 @contextmanager
 def _a_few_more() -> Iterator[None]:
-    """Use what was kept back while the body runs."""
+    """Raise the limit by what was kept back while the body runs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     more = soft + _KEPT_BACK
     if resource.RLIM_INFINITY in (soft, hard) or more > hard:
@@ -118,14 +118,14 @@ def _a_few_more() -> Iterator[None]:
 
 
 class Alarm:
-    """Says in the log that they have run out: at once, then once a minute at most."""
+    """Logs that they have run out: at once, then once a minute at most."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._tell_from = float("-inf")
 
     def sound(self) -> None:
-        """Say it, unless it was said just now."""
+        """Log it, unless that was done less than a minute ago."""
         now = self._monotonic()
         if now >= self._tell_from:
             self._tell_from = now + _TELL_AGAIN_S
@@ -134,7 +134,7 @@ class Alarm:
 
 @asynccontextmanager
 async def watched(alarm: Alarm) -> AsyncIterator[None]:
-    """Look whether one is left while the body runs: nobody is told of a client that could not get in."""
+    """Check regularly while the body runs: a connection that cannot be accepted raises no error."""
     watching = asyncio.create_task(_watch(alarm), name="descriptors")
     try:
         yield

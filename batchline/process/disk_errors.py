@@ -1,7 +1,7 @@
-"""What a disk that refuses means, in words: the thing, what is wrong with it, the remedy.
+"""Turns the operating system's error codes into StoreUnavailable or DiskFull, with the remedy.
 
-Turns the operating system's error codes into StoreUnavailable (DiskFull). Clients read these messages in a
-503 or 507, people on the dashboard, in `/ready` and in the log. For databases: `store/refusal.py`.
+Clients read these messages in a 503 or 507, people on the dashboard, in `/ready` and in the log.
+`store/database/database_errors.py` does the same for databases.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _DISK_REMEDIES = {
 
 
 def disk_refusal(exc: OSError, *, what: str = "") -> StoreUnavailable:
-    """Say why the disk of the data directory refuses; `what` names what was wanted of it."""
+    """Return the error for a failure of the data directory's disk; `what` names what was read or written."""
     if exc.errno in _FULL:
         return DiskFull(f"The disk of the data directory is full. {MAKE_ROOM}")
     known = _DISK_REMEDIES.get(exc.errno or 0)
@@ -59,11 +59,11 @@ def disk_refusal(exc: OSError, *, what: str = "") -> StoreUnavailable:
 
 
 def write_fault(folder: Path) -> OSError | None:
-    """Write a little in the folder and delete it again; return what the disk says to that."""
+    """Write a small file in the folder and delete it; return the error, None if there is none."""
     try:
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             left = _TRIAL_BYTES
-            while left:  # a disk with a little room takes a part first, and refuses then
+            while left:  # a nearly full disk writes a part first, and fails then
                 left -= file.write(bytes(left))
             os.fsync(file.fileno())
     except OSError as exc:

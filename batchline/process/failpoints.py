@@ -1,14 +1,14 @@
-"""Named points at which a test makes the process die, fail, stall or write only half.
+"""Named points at which a test makes the process die, fail, stall or write only half of its bytes.
 
     BATCHLINE_TEST_FAILPOINTS="settle.appended=crash@3; publish.renamed=error; segment.append=torn"
 
 An action is `crash` (as by kill -9), `error` (StoreUnavailable, as from a disk or a database that
-refuses), `sleep:SECONDS` (the thread stalls that passes the point) or `torn` (half of the bytes, then a
-crash; where a point writes). Where that is the event loop, the process stalls. `settle.rows`,
-`publish.rows` and `migrate.statement` lie in the thread of the database's connection, `blob.*` and
-`segment.*` in that of a write: others go on, but for who waits for it. `@N` lets it happen at the Nth
-pass only (the first, unless told), `@*` at every one. Not armed, a point is one look at an empty table.
-The one module with global state: points lie in every layer.
+refuses), `sleep:SECONDS` (the thread that passes the point stalls) or `torn` (half of the bytes, then a
+crash; for points that write). If that thread runs the event loop, the process stalls. `settle.rows`,
+`publish.rows` and `migrate.statement` are passed in the thread of the database's connection, `blob.*` and
+`segment.*` in that of a write: only what waits for these stalls. `@N` means at the Nth pass only (default:
+the first), `@*` at every pass. A point that is not armed costs one look at an empty table.
+The only module with global state, since points are in every layer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ POINTS = {
     "backup.snapshot": "a backup has its copy of the database, and no bytes yet",
     "backup.copied": "a backup is whole, and not yet in its place",
 }
-"""Every point, and what is true when the process passes it."""
+"""Every point, and what has happened when the process passes it."""
 
 
 class Action(StrEnum):
@@ -100,7 +100,7 @@ def failpoint(name: str) -> None:
 
 
 def written(name: str, data: bytes) -> bytes:
-    """Pass a point that writes: return what to write of `data`. `crash_if_torn` comes after it."""
+    """Pass a point that writes: return the bytes to write. Call `crash_if_torn` after the write."""
     if _armed and name in _armed and _armed[name].is_due():
         if _armed[name].action is Action.TORN:
             log.warning("failpoint %s: torn", name)
@@ -110,7 +110,7 @@ def written(name: str, data: bytes) -> bytes:
 
 
 def crash_if_torn(part: bytes, whole: bytes) -> None:
-    """Die if `written` cut the bytes: they are on their way to the disk, the rest never is."""
+    """Kill the process if `written` cut the bytes."""
     if part is not whole:
         _crash()
 
@@ -119,9 +119,7 @@ def _happen(name: str, armed: _Armed) -> None:
     log.warning("failpoint %s: %s", name, armed.action)
     match armed.action:
         case Action.SLEEP:
-            select.select(
-                [], [], [], armed.seconds
-            )  # unlike time.sleep, needs no clock that tests move
+            select.select([], [], [], armed.seconds)  # not time.sleep: tests move the clock
         case Action.ERROR:
             raise StoreUnavailable(f"The failpoint {name} is armed with an error.")
         case Action.CRASH | Action.TORN:
@@ -130,4 +128,4 @@ def _happen(name: str, armed: _Armed) -> None:
 
 def _crash() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)  # the signal comes before this ends
+    time.sleep(60)  # the signal arrives before this ends

@@ -1,22 +1,23 @@
-"""The locks on a data directory: who works on it on this host. The kernel frees them with their process.
+"""The locks on a data directory: they tell which processes work on it on this host.
 
-One dispatcher holds `dispatcher.lock`, gateways share `gateway.lock`. Whoever
-must have the directory to himself takes both. Supervisors share `supervisor.lock`, in two ways: as a
-record lock, which goes with their process, and as a file lock, which their watchdog inherits.
+One dispatcher holds a data directory's `dispatcher.lock`, gateways share its `gateway.lock`; a command that
+needs the directory to itself takes both. Supervisors share `supervisor.lock` in two ways: as a record lock,
+which ends with their process, and as a file lock, which their watchdog inherits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
 from batchline.errors import Conflict
 from batchline.process.disk_errors import disk_refusal
+
+from .file_lock import lock, try_lock
 
 log = logging.getLogger(__name__)
 
@@ -28,31 +29,33 @@ _TRY_EVERY_S = 0.2
 
 
 def present(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
-    """Be a gateway of `data_dir` while the body runs; waits while somebody has it to himself.
+    """Hold the lock of a gateway of `data_dir` while the body runs; waits while `to_oneself` holds it.
 
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
     news = f"'batchline fsck --repair' works on {data_dir}; waiting"
-    return _holding(data_dir / GATEWAY_LOCK, fcntl.LOCK_SH, stop, news=news)
+    return _holding(data_dir / GATEWAY_LOCK, stop, is_shared=True, news=news)
 
 
 def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
-    """Be the dispatcher of `data_dir` while the body runs; waits while another one is (a standby).
+    """Hold the lock of the dispatcher of `data_dir` while the body runs; waits as a standby for another one.
 
-    Who is it knows that every lease of this cell belongs to a dead process, and takes it back at once.
+    Its holder knows that every lease of this cell belongs to a dead process, and takes it back at once.
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
     news = f"another dispatcher works on {data_dir}; standing by"
-    return _holding(data_dir / DISPATCHER_LOCK, fcntl.LOCK_EX, stop, news=news)
+    return _holding(data_dir / DISPATCHER_LOCK, stop, is_shared=False, news=news)
 
 
 @asynccontextmanager
-async def _holding(path: Path, how: int, stop: asyncio.Event, *, news: str) -> AsyncIterator[bool]:
+async def _holding(
+    path: Path, stop: asyncio.Event, *, is_shared: bool, news: str
+) -> AsyncIterator[bool]:
     """Hold a lock while the body runs; `news` is logged once if it has to be waited for."""
     with _opened(path, "w") as file:
         is_told = False
         while not stop.is_set():
-            if _take(file, how):
+            if try_lock(file, is_shared=is_shared):
                 yield True
                 return
             if not is_told:
@@ -63,52 +66,44 @@ async def _holding(path: Path, how: int, stop: asyncio.Event, *, news: str) -> A
 
 
 def at_work(data_dir: Path) -> list[str]:
-    """Say who works on `data_dir` at present."""
+    """Name the processes that work on `data_dir` at present."""
     found = []
     for name, who in _WHO.items():
         path = data_dir / name
         if path.exists():
             with _opened(path, "r") as file:
-                if not _take(file, fcntl.LOCK_EX):
+                if not try_lock(file):
                     found.append(who)
     return found
 
 
 @contextmanager
 def to_oneself(data_dir: Path) -> Iterator[None]:
-    """Have `data_dir` to oneself while the body runs; who starts meanwhile waits. Raises Conflict."""
+    """Hold both locks while the body runs; processes that start meanwhile wait. Raises Conflict."""
     with ExitStack() as stack:
         for name, who in _WHO.items():
             file = stack.enter_context(_opened(data_dir / name, "w"))
-            if not _take(file, fcntl.LOCK_EX):
+            if not try_lock(file):
                 raise Conflict(f"{who.capitalize()} works on {data_dir}: stop it first.")
         yield
 
 
 @contextmanager
 def supervising(data_dir: Path) -> Iterator[int]:
-    """Be a supervisor on `data_dir` while the body runs; yields the descriptor for the watchdog."""
+    """Hold the lock of a supervisor while the body runs; yields the descriptor for the watchdog."""
     with _opened(data_dir / SUPERVISOR_LOCK, "w+") as file:
-        for lock in (fcntl.flock, fcntl.lockf):
-            lock(file, fcntl.LOCK_SH)  # others look at them for a moment only
+        for is_record in (False, True):  # waits a moment at most, while another process checks them
+            lock(file, is_shared=True, is_record=is_record)
         yield file.fileno()
 
 
 def is_left_behind(data_dir: Path) -> bool:
-    """Whether children of a supervisor that was killed still end on `data_dir`."""
+    """Whether children of a killed supervisor of `data_dir` are still ending."""
     path = data_dir / SUPERVISOR_LOCK
     if not path.exists():
         return False
     with _opened(path, "r+") as file:
-        return not _take(file, fcntl.LOCK_EX) and _take(file, fcntl.LOCK_EX, lock=fcntl.lockf)
-
-
-def _take(file: IO[str], how: int, *, lock: Callable[[IO[str], int], None] = fcntl.flock) -> bool:
-    try:
-        lock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return not try_lock(file) and try_lock(file, is_record=True)
 
 
 @contextmanager

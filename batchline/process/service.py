@@ -1,7 +1,7 @@
 """What every long-running process shares: uvloop, logging, signals to a stop event, exit code.
 
-A service is an async function of a stop event. The first SIGTERM or SIGINT sets the event (drain and
-leave); the second ends the process at once. Owns no business logic.
+A service is an async function that takes a stop event. The first SIGTERM or SIGINT sets the event; the second
+ends the process at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .descriptors import raise_limit
 _PR_SET_PDEATHSIG = 1
 _FORCED_EXIT = 130
 _ECHO_S = 1.0
-"""The kernel tells of a parent's death once for each thread that the parent had: nobody asked twice."""
+"""When a parent dies, the kernel sends its signal once for each thread of it: these count as one."""
 
 log = logging.getLogger("batchline")
 
@@ -58,24 +58,24 @@ def set_up_logging(level: str = "INFO", *, as_json: bool = False) -> None:
 
 
 def die_with_parent(by: signal.Signals) -> None:
-    """Ask the kernel for this signal when the parent dies (Linux; elsewhere a no-op): no orphans."""
+    """Have the kernel send this signal when the parent dies (on Linux; elsewhere nothing)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
 
 
 def _outlive_parent() -> None:
-    """Ask for that no more: its signal would cut short what a stopping process finishes."""
+    """Undo `die_with_parent`: the signal would end at once a process that finishes its work."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def _has_died(parent: int) -> bool:
-    """Whether the parent is gone, or is going: its first thread ends before or after the others."""
+    """Whether the parent is dead, or its first thread has ended while others have not yet."""
     if os.getppid() != parent:
         return True
     try:
         stat = Path(f"/proc/{parent}/stat").read_text()
-    except OSError:  # gone just now, or there is no /proc
+    except OSError:  # it ended just now, or there is no /proc
         return False
     return stat.rpartition(")")[2].split()[0] in "ZX"
 
@@ -97,9 +97,9 @@ def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> int:
 
 
 def _calm_the_collector() -> None:
-    """Collect cycles rarely: what lives long is frozen, what lives short is mostly freed by count.
+    """Collect cycles rarely: old objects are frozen, young ones are mostly freed by reference count.
 
-    Measured: a fifth of the dispatcher's time went into looking through requests in flight.
+    Measured: the collector took a fifth of the dispatcher's time to scan requests in flight.
     """
     gc.collect()
     gc.freeze()
@@ -107,7 +107,7 @@ def _calm_the_collector() -> None:
 
 
 def give_back_memory() -> None:
-    """Return to the system what is free: the allocator keeps what lies between things in use (glibc).
+    """Return free memory to the system, which glibc's allocator keeps.
 
     Takes some milliseconds for each 100 MB.
     """

@@ -1,6 +1,6 @@
-"""Who asks, and whether they may: keys, sessions of browsers, addresses that watch.
+"""Who sends a request, and whether they may: keys, sessions of browsers, addresses that may watch.
 
-`middleware.py` is the one place that answers "who" for every request; the rest decides, without HTTP.
+`middleware.py` answers both for every request; the other modules decide, without HTTP.
 """
 
 from .middleware import CALLER, LOCK, WRONG_KEYS, identify

@@ -1,4 +1,4 @@
-"""What a request carries to say who asks. Reads, and decides nothing; what it finds is secret."""
+"""Reads the credentials of a request, without checking them. They are secret."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 KEY_HEADERS = ("x-api-key", "api-key", "access_token")
-"""Where a key may stand beside `Authorization: Bearer`: Anthropic's, Azure's and others' clients."""
+"""Headers for a key beside `Authorization: Bearer`, as Anthropic's, Azure's and other clients send it."""
 TOKEN_HEADER = "x-csrf-token"  # noqa: S105 - a header's name
 COOKIE = "batchline_session"
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """All that was given, unchecked."""
+    """All credentials that a request gave, unchecked."""
 
     keys: tuple[bytes, ...] = ()
     password: bytes | None = None
-    """Of HTTP's Basic authentication; the user's name is of no interest."""
+    """Of HTTP's Basic authentication; the user's name is ignored."""
     session: str | None = None
     token: str | None = None
-    """Says that the browser's own page asks, where a session does (see `sessions.py`)."""
+    """Proves, beside a session, that the request comes from our own page (see `sessions.py`)."""
 
 
 def read(headers: Mapping[str, str]) -> Credentials:
-    """Collect what a request gave; what is empty or malformed was not given."""
+    """Collect the credentials of a request; empty or malformed ones are left out."""
     scheme, _, rest = headers.get("Authorization", "").partition(" ")
     bearer = rest.strip() if scheme.lower() == "bearer" else ""
     named = (headers.get(name, "").strip() for name in KEY_HEADERS)

@@ -1,4 +1,4 @@
-"""What each route asks of whoever calls it, where a key is set. What is not named here asks for the key."""
+"""The credentials that each route needs if a key is set. A route that is not named here needs the key."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Entrance(StrEnum):
-    """Kinds of routes, by what opens them."""
+    """Kinds of routes, by the credentials they need."""
 
     OPEN = "open"
-    """Nothing is asked: whether the process lives, and what the page to sign in with is made of."""
+    """None: the liveness check, and the parts of the page to sign in."""
     WATCH = "watch"
-    """The key, also as a Basic password, a session, or an address that may watch: what scrapers read."""
+    """The key, also as a Basic password, a session, or an address that may watch: pages for scrapers."""
     PAGE = "page"
-    """The key or a session; a browser without is sent to sign in."""
+    """The key or a session; a browser without either is sent to sign in."""
     API = "api"
     """The key or a session."""
 
@@ -33,5 +33,5 @@ _ENTRANCES: Mapping[str, Entrance] = {
 
 
 def entrance(route: str | None) -> Entrance:
-    """Return what a route asks for, by its template; None is a path that no route has."""
+    """Return the kind of a route by its template; None is a path without a route."""
     return _ENTRANCES.get(route or "", Entrance.API)

@@ -1,4 +1,4 @@
-"""The middleware that says who asks, and sends away whom nobody knows."""
+"""The middleware that identifies the caller, and refuses unknown ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .wrong_keys import WrongKeys
 
 CALLER = web.RequestKey("caller", Caller)
 LOCK = web.AppKey("lock", Lock)
-"""Absent where no key is set: everybody may do everything then."""
+"""Absent if no key is set; then everybody may do everything."""
 WRONG_KEYS = web.AppKey("wrong_keys", WrongKeys)
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -28,9 +28,9 @@ log = logging.getLogger(REQUESTS)
 
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Note who asks under `CALLER`. Never tells what was sent.
+    """Store the caller under `CALLER`. No message repeats what was sent.
 
-    Raises Unauthorized, Forbidden; HTTPSeeOther for a browser that shall sign in.
+    Raises Unauthorized, Forbidden; HTTPSeeOther for a browser that must sign in.
     """
     lock = request.app.get(LOCK)
     if lock is None:
@@ -42,7 +42,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
         read(request.headers),
         at,
         address=request.remote,
-        # The form to sign out with carries its token itself.
+        # The form to sign out holds its token itself.
         is_change=request.method not in _READING and request.path != "/sign-out",
     )
     if isinstance(found, Refusal):
@@ -68,7 +68,7 @@ async def _refusal(request: web.Request, why: Refusal, at: Entrance) -> Exceptio
 
 
 async def slow_down(request: web.Request) -> None:
-    """Take in a wrong key; come back when it may be answered."""
+    """Count a wrong key, and return when it may be answered."""
     address, clock = request.remote or "unknown", request.app[CLOCK]
     delay_s, is_news = request.app[WRONG_KEYS].note(address, clock.monotonic())
     if is_news:
@@ -81,7 +81,7 @@ async def slow_down(request: web.Request) -> None:
 
 
 def _is_reader(request: web.Request, at: Entrance) -> bool:
-    """Whether a person looks at the answer: a browser that goes to a page, or follows a link."""
+    """Whether a browser opens a page or follows a link, so that a person sees the answer."""
     if request.method != "GET":
         return False
     if mode := request.headers.get("Sec-Fetch-Mode"):

@@ -1,7 +1,7 @@
-"""The session of a browser whose reader gave the key once: a signed cookie, and nothing kept here.
+"""The session of a browser in which somebody gave the key: a signed cookie. The server stores nothing.
 
-The key is the secret, so that a new key ends all sessions. A session opens what may be read; whoever changes
-something must also give its token, which only a page of this server can know.
+The key is the secret, so that a new key ends all sessions. A session allows reading. A change also needs the
+session's token, which only a page of this server can know.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LASTS_S = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that is valid: what its cookie holds, and the token that goes with it."""
+    """A valid session: the value of its cookie, and its token."""
 
     cookie: str
     token: str
 
     def has_token(self, given: str | None) -> bool:
-        """Whether it was given, compared in constant time."""
+        """Whether `given` is the token, compared in constant time."""
         return given is not None and hmac.compare_digest(
             given.encode("utf-8", "surrogateescape"), self.token.encode()
         )
@@ -42,11 +42,11 @@ class Sessions:
         self._tokens = Signer(key, salt="batchline.token", **derived)
 
     def open(self) -> Session:
-        """Open one."""
+        """Open a session."""
         return self._session(self._signer.sign(secrets.token_hex(16)).decode())
 
     def read(self, cookie: str) -> Session | None:
-        """Return the session of a cookie; None if it was not signed with this key, or is over."""
+        """Return the session of a cookie; None if it was not signed with this key, or has expired."""
         if not cookie.isascii():
             return None
         try:
@@ -63,5 +63,5 @@ class _Signer(TimestampSigner):
     clock: Callable[[], float]
 
     def get_timestamp(self) -> int:
-        """Return the time of the clock that was given."""
+        """Return the time of the given clock."""
         return int(self.clock())

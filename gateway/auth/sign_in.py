@@ -1,4 +1,4 @@
-"""Signing in and out: the key becomes the cookie of a session. The page with the form is the dashboard's."""
+"""Signing in and out: exchanges the key for the cookie of a session. The dashboard draws the form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAGE: web.AppKey[Page] = web.AppKey("sign_in_page", Page)
 
 
 async def ask(request: web.Request) -> web.Response:
-    """GET /sign-in: the page with the form, for whoever is not signed in yet."""
+    """GET /sign-in: the page with the form, for people who are not signed in yet."""
     onward = local(request.query.get("next"))
     if LOCK not in request.app or request[CALLER].session is not None:
         raise web.HTTPSeeOther(onward)
@@ -40,13 +40,13 @@ async def ask(request: web.Request) -> web.Response:
         request,
         onward=onward,
         was_wrong="wrong" in request.query,
-        # A browser keeps the cookie back where a link of another site led here: the page asks again itself.
+        # After a link of another site the browser sends no cookie: the page asks again by itself.
         is_from_elsewhere=request.headers.get("Sec-Fetch-Site") == "cross-site",
     )
 
 
 async def sign_in(request: web.Request) -> web.Response:
-    """POST /sign-in: take the key of the form, answer with a cookie; go on where the reader wanted to."""
+    """POST /sign-in: check the key of the form, set a cookie, redirect to the page that was wanted."""
     lock = request.app.get(LOCK)
     fields = await _form(request)
     onward = local(fields.get("next"))
@@ -68,7 +68,7 @@ async def sign_in(request: web.Request) -> web.Response:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """POST /sign-out: take the cookie back. Raises Forbidden without the token of the session."""
+    """POST /sign-out: delete the cookie. Raises Forbidden without the token of the session."""
     session = request[CALLER].session
     given = (await _form(request)).get("token")
     if session is not None and not session.has_token(given):
@@ -79,7 +79,7 @@ async def sign_out(request: web.Request) -> web.Response:
 
 
 def local(path: str | None) -> str:
-    """Return a path of this server to go on to: the one given, unless it leads elsewhere."""
+    """Return the path to redirect to: the one given, unless it leads to another server."""
     if (
         path is None
         or not path.startswith("/")
@@ -103,5 +103,5 @@ async def _form(request: web.Request) -> dict[str, str]:
 
 
 def _came_by_tls(request: web.Request) -> bool:
-    """Whether the browser speaks TLS, with us or with a proxy that says so: wrong only to the liar's cost."""
+    """Whether the browser uses TLS, to us or to a proxy that says so. A false claim only harms its sender."""
     return request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"

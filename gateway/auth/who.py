@@ -1,6 +1,6 @@
-"""Who asks: the one decision, from what a request carries and where it goes. Pure but for the clock.
+"""Decides who sends a request, from its credentials and its route. Pure but for the clock.
 
-At present there is one key, and whoever has it may do everything.
+At present there is one key, and its holder may do everything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Network = IPv4Network | IPv6Network
 
 
 class Means(StrEnum):
-    """How a caller was known."""
+    """How a caller was identified."""
 
     UNASKED = "unasked"
     KEY = "key"
@@ -29,7 +29,7 @@ class Means(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why nobody was known."""
+    """Why no caller was identified."""
 
     NO_KEY = "no key"
     WRONG_KEY = "wrong key"
@@ -38,7 +38,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """The sender of a request."""
 
     means: Means
     session: Session | None = None
@@ -48,7 +48,7 @@ UNASKED = Caller(Means.UNASKED)
 
 
 class Lock:
-    """The key of a server, and what else opens it."""
+    """The key of a server, and what is accepted instead of it."""
 
     def __init__(
         self, key: str, *, watchers: Sequence[Network] = (), clock: Callable[[], float]
@@ -64,7 +64,7 @@ class Lock:
     def who(
         self, given: Credentials, at: Entrance, *, address: str | None, is_change: bool
     ) -> Caller | Refusal:
-        """Say who asks. `address` is that of the connection; `is_change` that more than reading is asked."""
+        """Identify the caller. `address` is that of the connection; `is_change`: it does not only read."""
         session = self.sessions.read(given.session) if given.session else None
         if at is Entrance.OPEN:
             return Caller(Means.SESSION, session) if session else UNASKED

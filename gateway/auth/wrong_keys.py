@@ -1,7 +1,7 @@
 """Wrong keys by address: each further one is answered later, and the first of a while is logged.
 
-Only wrong ones wait. Whoever has the key is served at once, from the same address too: all clients behind
-one proxy have one.
+Only wrong keys wait. A request with the right key is answered at once, also from the same address, since all
+clients behind one proxy share an address.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-_AT_ONCE = 3  # a client that is being set up is not slowed
+_AT_ONCE = 3  # a client that is being set up is not delayed
 _FIRST_S = 0.1
 _LONGEST_S = 2.0
 _FORGOTTEN_S = 600.0
@@ -26,14 +26,14 @@ class _Tries:
 
 
 class WrongKeys:
-    """What became of each address. Times are seconds of a clock that never jumps."""
+    """Wrong keys of each address. Times are seconds of a monotonic clock."""
 
     def __init__(self, *, longest_s: float = _LONGEST_S) -> None:
         self._longest_s = longest_s
         self._by_address: OrderedDict[str, _Tries] = OrderedDict()
 
     def note(self, address: str, now: float) -> tuple[float, bool]:
-        """Take in a wrong key; return the seconds to wait with the answer, and whether to log it."""
+        """Count a wrong key; return the seconds to wait before the answer, and whether to log it."""
         tries = self._tries(_of_one_owner(address))
         if now - tries.last_at > _FORGOTTEN_S:
             tries.count = 0
@@ -56,7 +56,7 @@ class WrongKeys:
 
 
 def _of_one_owner(address: str) -> str:
-    """Name the network that one owner has: of IPv6 it is a /64 at least."""
+    """Return the network of an address's owner: for IPv6 its /64."""
     try:
         if ip_address(address).version == 6:  # noqa: PLR2004
             return str(ip_network((address.partition("%")[0], 64), strict=False))

@@ -1,1 +1,1 @@
-"""The lowest layer: what only a connection knows, how many there may be, and whose turn it is."""
+"""Connections of clients: how many there may be, what ends them, and how they share the event loop."""

@@ -3,7 +3,7 @@
     a new one ─► there is room ─► served
                   └─ full ─► idle ones are closed, the oldest first ─► served
                               └─ all are busy ─► answered 503 ─ too many of these, too ─► cut off
-What a single connection may take its time for stands here, too (`Limits`); `protocol.py` sees to it.
+`Limits` also holds how long a single connection may take; `connection.py` enforces it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from batchline.metrics import Metrics
 log = logging.getLogger("gateway")
 
 SURPLUS = 128
-"""So many beyond the bound are answered that there is no room; a liveness check is answered as ever."""
+"""So many beyond the bound are answered 503; a liveness check is answered as usual."""
 _LOOK_AGAIN_S = (
-    0.05  # a flood finds nobody idle: looking for each new one would cost more than the flood
+    0.05  # in a flood none is idle: a search for each new one would cost more than the flood
 )
 _TELL_AGAIN_S = 60.0
 _FLOOD = 64
@@ -31,12 +31,12 @@ _FLOOD = 64
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What clients may take of connections and time."""
+    """How many connections clients may have, and how slow they may be."""
 
     most: int = 4096
     slowest_bytes_s: int = 1000
     patience_s: float = 30.0
-    """A client may be slower than that for so long."""
+    """How long a client may be slower than that."""
     head_s: float = 20.0
     """From the first byte of a request's head (of a first one: from the connection) to the last."""
 
@@ -46,7 +46,7 @@ class Limits:
 
 
 class Cut(StrEnum):
-    """Why a connection is ended or turned away by us."""
+    """Why we end or refuse a connection."""
 
     REFUSED = auto()
     """All are busy: answered 503."""
@@ -78,7 +78,7 @@ class Held(Protocol):
 
 
 class Connections:
-    """Those that are open, oldest first."""
+    """The open connections, oldest first."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Connections:
         on_ebb: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with none. `on_ebb` is told when half of many have gone."""
+        """Begin with none. `on_ebb` is called when half of many have closed."""
         self.limits = limits
         self._on_ebb = on_ebb
         self._most_seen = 0
@@ -101,7 +101,7 @@ class Connections:
             metrics.connections_cut.labels(why)
 
     def opened(self, one: Held) -> Entry:
-        """Take note of a new connection; say how it is served."""
+        """Add a new connection; return how it is served."""
         entry = Entry.SERVED
         if len(self._open) >= self.limits.most and not self._make_room():
             self._tell()
@@ -114,7 +114,7 @@ class Connections:
         return entry
 
     def closed(self, one: Held) -> None:
-        """Take note that a connection has ended; idempotent."""
+        """Remove a connection that has ended; idempotent."""
         self._open.pop(one, None)
         self._metrics.connections.set(len(self._open))
         if self._most_seen >= _FLOOD and len(self._open) <= self._most_seen // 2:
@@ -122,11 +122,11 @@ class Connections:
             self._on_ebb()
 
     def cut(self, why: Cut) -> None:
-        """Count a connection that we end or turn away."""
+        """Count a connection that we end or refuse."""
         self._metrics.connections_cut.labels(why).inc()
 
     def _make_room(self) -> bool:
-        """Close some idle ones, so that the next new ones need no look; tell whether there were any."""
+        """Close several idle ones, so that the next new ones need no search; return whether there is room."""
         now = self._monotonic()
         if now < self._look_from:
             return False

@@ -1,9 +1,9 @@
-"""The lowest layer: what only the connection knows, and no middleware sees.
+"""One connection: what aiohttp handles below all middleware, and what is changed there.
 
-Requests that are not proper HTTP are answered with OpenAI's error object (aiohttp: plain text); what runs
-for a client ends when it leaves, where that is asked for (aiohttp: for every handler or for none); bodies
-come through as they were sent: `body.py` unpacks them. Heads that do not arrive and clients that do not take
-their answers are not waited for without end, and connections are bounded (`connections.py`).
+A request that is not valid HTTP is answered with OpenAI's error object (aiohttp: plain text). Work for a
+client that leaves is cancelled, where a handler asks for it (aiohttp: for every handler or for none). Bodies
+are passed on as they were sent; `body.py` unpacks them. Waiting for a head, or for a client to take its
+answer, is bounded, and so is the number of connections (`bound.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_protocol
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import _ErrInfo
 
 from batchline.metrics import Metrics
 from batchline.process.service import give_back_memory
@@ -31,9 +30,11 @@ from gateway.keys import METRICS
 from .bound import Connections, Cut, Entry, Limits
 from .turns import TurnTaker
 
-_UNSENT_BYTES = 128 * 1024  # in the kernel, beyond what is on its way; it would take megabytes
+_UNSENT_BYTES = (
+    128 * 1024
+)  # in the kernel, beside what is on its way; without a limit it takes megabytes
 _ALIVE = "/health"
-_EBB_S = 1.0  # until what served those that have gone is free
+_EBB_S = 1.0  # until the memory of the closed ones is free
 
 
 log = logging.getLogger(REQUESTS)
@@ -93,7 +94,7 @@ class Connection(TurnTaker):
         self._presences: set[asyncio.Timeout] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a first request, if there is room for one more connection."""
+        """Wait for the first request, if there is room for one more connection."""
         super().connection_made(transport)
         _bound_what_waits(self.transport)
         self._head_timer = self._loop.call_later(self._all.limits.head_s, self._end_late_head)
@@ -114,22 +115,22 @@ class Connection(TurnTaker):
     # -- the head
 
     def parse(self, data: bytes) -> None:
-        """End the body that is arriving if it breaks: aiohttp would let its handler wait for more."""
+        """End a body that is arriving if it is malformed: aiohttp would let its handler wait for more."""
         super().parse(data)
         self._time_head()
         arriving = self._current_request.content if self._current_request else EMPTY_PAYLOAD
         if arriving.is_eof() or not self._messages:
             return
         if self._messages[-1][1] is EMPTY_PAYLOAD:
-            # Nothing follows a body without an end but the parser's word that it is broken.
+            # After a body without an end only the parser's error can follow.
             self._messages.clear()
             arriving.set_exception(web.RequestPayloadError("The body is broken."))
             arriving.feed_eof()
             self.close()
 
     def _time_head(self) -> None:
-        """Run the clock while a head is there in part."""
-        if self._waiter is None or self._waiter.done():  # it is whole, or something else arrives
+        """Run the timer while a head is incomplete."""
+        if self._waiter is None or self._waiter.done():  # it is complete, or something else arrives
             self._has_begun = False
             if self._head_timer is not None:
                 self._head_timer.cancel()
@@ -150,21 +151,23 @@ class Connection(TurnTaker):
             self.force_close()
             return
         message = f"The request's head did not arrive within {self._all.limits.head_s:g} s. Send it again."
-        late = _ErrInfo(status=HTTPStatus.REQUEST_TIMEOUT, exc=TimeoutError(), message=message)
+        late = web_protocol._ErrInfo(  # noqa: SLF001
+            status=HTTPStatus.REQUEST_TIMEOUT, exc=TimeoutError(), message=message
+        )
         self._messages.append((late, EMPTY_PAYLOAD))
         waiter.set_result(None)
 
     # -- what a client takes
 
     def pause_writing(self) -> None:
-        """Run the clock while bytes wait for the client to take them."""
+        """Start the timer: bytes wait for the client to take them."""
         super().pause_writing()
         if self.transport is not None:
             wait_s = self._all.limits.wait_s(self.transport.get_write_buffer_size())
             self._taking_timer = self._loop.call_later(wait_s, self._end_slow, self.transport)
 
     def resume_writing(self) -> None:
-        """Stop it: they are gone, all of them."""
+        """Stop the timer: the client has taken all of them."""
         super().resume_writing()
         self._stop_taking_timer()
 
@@ -181,7 +184,7 @@ class Connection(TurnTaker):
     # -- the end
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End what runs for this client only."""
+        """Cancel what runs for this client only."""
         super().connection_lost(exc)
         self._all.closed(self)
         self._stop_taking_timer()
@@ -192,7 +195,7 @@ class Connection(TurnTaker):
 
     @asynccontextmanager
     async def while_present(self) -> AsyncIterator[None]:
-        """Cancel the body when the client leaves: ConnectionResetError comes out of it then."""
+        """Cancel the body when the client leaves; ConnectionResetError is raised then."""
         try:
             async with asyncio.timeout(None) as presence:
                 self._presences.add(presence)
@@ -214,7 +217,7 @@ class Connection(TurnTaker):
         start_time: float | None,
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
-        """Turn away what there is no room for; who asks whether we live is told."""
+        """Answer 503 if there is no room, except to the liveness check."""
         if self._is_surplus and request.path != _ALIVE:
             request_handler = self._turn_away
         try:
@@ -239,7 +242,7 @@ class Connection(TurnTaker):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Put what aiohttp refused before any middleware (`Expect`) into OpenAI's form too."""
+        """Give OpenAI's form also to what aiohttp refuses before any middleware (`Expect`)."""
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
             resp = http_answer(request, resp)
         if self._is_surplus:
@@ -253,9 +256,9 @@ class Connection(TurnTaker):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what aiohttp could not pass on; cut an answer that had begun."""
+        """Answer a request that aiohttp could not pass on; cut an answer that had begun."""
         if isinstance(exc, ConnectionError):
-            raise exc  # the client has left, or shall see a torn answer; whoever tore it logged it
+            raise exc  # the client has left, or must see a torn answer, which was logged already
         request_id = new_request_id()
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("%s: answer broken off", request_id, exc_info=exc)
@@ -269,7 +272,7 @@ class Connection(TurnTaker):
 
 
 def _bound_what_waits(transport: asyncio.Transport | None) -> None:
-    """Let a writer wait as soon as the kernel takes no more, and until it has taken all."""
+    """Make a writer wait as soon as the kernel takes no more, and until it has taken all."""
     if transport is None:
         return
     transport.set_write_buffer_limits(high=0, low=0)
@@ -286,7 +289,7 @@ def _stamped(response: web.Response, request_id: str) -> web.Response:
 
 
 def _reason(exc: BaseException | None, message: str | None) -> str | None:
-    """Say what is wrong with a request that is not proper HTTP; aiohttp's word for most of it."""
+    """Say what is wrong with a request that is not valid HTTP, mostly in aiohttp's words."""
     if isinstance(exc, LineTooLong):  # aiohttp would repeat the line
         return (
             f"A line of the request's head is longer than {exc.args[1]} bytes. Send shorter headers, "

@@ -1,7 +1,7 @@
-"""A connection on which thousands of tiny things that arrive at once take turns with other connections.
+"""A connection that parses much at once in several turns of the event loop, so that others get theirs.
 
-The system hands over up to 256 KB at a time. As one piece of a body that is little work; as HTTP chunks of
-one byte, or as requests one after another, it is the work of a tenth of a second.
+The system delivers up to 256 KB at a time. Parsing one piece of a body of that size is little work; parsing
+as many HTTP chunks of one byte, or short requests, takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 from aiohttp import web
 
-_PIECE_BYTES = 2048  # of tiny things, in one turn: at most 350 chunks, a millisecond
-_BYTES_PER_LINE = 128  # on average: with longer lines it is not parsing that takes the time
+_PIECE_BYTES = 2048  # parsed in one turn: at most 350 chunks, a millisecond
+_BYTES_PER_LINE = 128  # on average: parsing longer lines takes little time
 _FREE_LINES = 64
 
 
 class TurnTaker(web.RequestHandler):
-    """A RequestHandler that calls `parse` with what it received, if need be in pieces."""
+    """A RequestHandler that calls `parse` with what it received, in pieces if that is much work."""
 
     __slots__ = ("_unparsed",)
 
@@ -26,7 +26,7 @@ class TurnTaker(web.RequestHandler):
         self._unparsed: deque[bytes] = deque()
 
     def parse(self, data: bytes) -> None:
-        """Parse some bytes, or (without any) what the parser held back."""
+        """Parse these bytes, or without any those that the parser held back."""
         super().data_received(data)
 
     def data_received(self, data: bytes) -> None:
@@ -40,7 +40,7 @@ class TurnTaker(web.RequestHandler):
             self._parse_next()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget what its client did not wait for."""
+        """Drop what was not parsed yet."""
         self._unparsed.clear()
         super().connection_lost(exc)
 

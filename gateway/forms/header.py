@@ -1,7 +1,9 @@
 """Header values with parameters, such as `form-data; name="file"; filename="a.jsonl"`. Pure.
 
-Reads what clients send, which is more than the grammar has (RFC 9110 §5.6.6, RFC 7578 §4.2): names in raw
-UTF-8 or as RFC 8187 writes them, quotes that are missing, backslashes that escape nothing.
+Reads what clients send, which is more than the grammar allows (RFC 9110 §5.6.6, RFC 7578 §4.2): names in raw
+UTF-8 or as RFC 8187 writes them, missing quotes, backslashes that escape nothing. The readers of
+aiohttp and of Python's e-mail package misread some of these, and take up to seconds for a hostile header
+(docs/decisions/025-libraries-or-by-hand.md).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-# What a repetition took it never gives back (`++`): else a few characters could take years.
+# Repetitions are possessive (`++`): with backtracking a few characters could take years.
 _PARAMETER = re.compile(
     r""";\s*+([\w*-]++)\s*+=\s*+(?:
         "((?:[^"\\]|\\.)*+)"  # quoted, backslashes escape
@@ -33,7 +35,7 @@ def read_header(value: str) -> tuple[str, dict[str, str]]:
 def read_disposition(value: str) -> dict[str, str]:
     """Read the parameters of a part's Content-Disposition, `filename*` as `filename`."""
     _, found = read_header(value)
-    if "filename*" in found:  # RFC 7578 forbids it, some clients send it all the same
+    if "filename*" in found:  # RFC 7578 forbids it, but some clients send it
         found["filename"] = unquote(found["filename*"].split("'", 2)[-1])
     elif "filename" in found:
         found["filename"] = _without_percents(found["filename"])

@@ -1,6 +1,6 @@
 """The parts of a form as they stream in (RFC 7578, RFC 2046 §5.1.1), in linear time and constant memory.
 
-Knows bytes, boundaries and header lines; what the parts mean is said by `reception.py`.
+Reads bytes, boundaries and header lines; `reception.py` interprets the parts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import count
 from batchline.errors import Invalid
 
 MOST_PARTS = 110
-"""A file takes four at most. Each costs the event loop some time, whatever its name is."""
+"""A file needs four at most. Each one takes time of the event loop."""
 HEAD_BYTES = 1 << 14  # of one part's headers: a filename and a few words
 
 _LONGEST_BOUNDARY = 70  # RFC 2046 §5.1.1
@@ -35,9 +35,9 @@ class Part:
 
 
 async def parts_of(body: AsyncIterable[bytes], boundary: str) -> AsyncGenerator[Part, None]:
-    """Yield the parts of a form in their order; what is not read of one is skipped before the next.
+    """Yield the parts of a form in their order; what the caller leaves of one is skipped.
 
-    The event loop gets its turn between any two. Raises Invalid.
+    Other tasks run between any two. Raises Invalid.
     """
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise Invalid(_BROKEN)
@@ -65,7 +65,7 @@ async def _skip(chunks: AsyncIterator[bytes]) -> None:
 
 
 def _headers(head: bytes) -> Mapping[str, str]:
-    """Read what stands between a delimiter and an empty line."""
+    """Read the header lines between a delimiter and an empty line."""
     padding, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
     if padding.strip(" \t"):
         raise Invalid(_BROKEN)
@@ -79,15 +79,15 @@ def _headers(head: bytes) -> Mapping[str, str]:
 
 
 class _Window:
-    """What has come of a body and is not taken yet. Raises Invalid where the body ends too early."""
+    """The part of a body that has arrived and is not taken yet. Raises Invalid if the body ends too early."""
 
     def __init__(self, body: AsyncIterable[bytes]) -> None:
         self._chunks = aiter(body)
-        self._held = b"\r\n"  # a delimiter begins with the end of a line; before the first is none
+        self._held = b"\r\n"  # a delimiter begins with a line break, which the first one lacks
         self._at = 0
 
     async def takes(self, mark: bytes) -> bool:
-        """Tell whether `mark` comes next, and take it if so."""
+        """Return whether `mark` comes next, and take it if so."""
         while len(self._held) < self._at + len(mark):
             await self._hold_more(self._at)
         is_next = self._held.startswith(mark, self._at)
@@ -95,7 +95,7 @@ class _Window:
         return is_next
 
     async def head(self) -> bytes:
-        """Take what comes before an empty line, but of that only its beginning."""
+        """Take what comes before an empty line, and the first line break of that."""
         searched = 0
         while (end := self._held.find(b"\r\n\r\n", self._at + searched)) < 0:
             searched = max(0, len(self._held) - self._at - 3)
@@ -112,7 +112,7 @@ class _Window:
         return head
 
     async def content(self, delimiter: bytes) -> AsyncIterator[bytes]:
-        """Yield what comes between an empty line, which is begun, and `delimiter`; take all of it."""
+        """Yield what comes between an empty line, whose first half is taken, and `delimiter`; take both."""
         if await self.takes(delimiter):
             return
         await self.takes(b"\r\n")
@@ -133,7 +133,7 @@ class _Window:
         self._at = end + len(mark)
 
     async def skip_rest(self) -> None:
-        """Read the body to its end, so that it is known to be whole."""
+        """Read the body to its end, which proves that it is complete."""
         self._held, self._at = b"", 0
         async for _ in self._chunks:
             pass

@@ -1,7 +1,7 @@
-"""Receiving a form whose file part goes straight into a sink.
+"""Receives a form, and writes its file part directly into a sink.
 
-Owns the form: parts in any order, filenames, how the file part is compressed. `parts.py` takes it apart;
-what the fields mean is said by `bodies.py`; sizes are bounded by `body.py` and `file_sink.py`.
+Interprets the form: parts in any order, filenames, the compression of the file part. `parts.py` splits the
+form; `batchline/api/bodies.py` checks the fields; `body.py` and `file_sink.py` bound the sizes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 class Form:
     """A form as received; the bytes of its file lie in the sink.
 
-    `packed`: the filename said that the file is compressed, and the sink holds it as it was sent,
-    since the purpose was not known yet.
+    `packed`: the compression that the filename tells, if the sink holds the file as it was sent, since
+    the purpose was not known yet.
     """
 
     filename: str
@@ -72,7 +72,7 @@ async def receive(request: web.Request, sink: FileSink, *, part: str, by_name: b
 
 def clean_filename(name: str) -> str:
     """Return the last path component without control characters; `upload` if nothing is left."""
-    # Bytes that are not UTF-8 arrive as surrogates, which no database or JSON can hold.
+    # Bytes that are not UTF-8 arrive as surrogates, which databases and JSON cannot hold.
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     last = _FOLDER.split(_CONTROL.sub("", text))[-1].strip()
     return _NAMELESS if last in {"", ".", ".."} else last
@@ -95,7 +95,7 @@ class _Reception:
         self._fields: dict[str, str] = {}
 
     async def take(self, part: Part) -> None:
-        """Take one part in. Those that say nothing are left unread."""
+        """Read one part; parts with an unknown name and a filename are left unread."""
         _refuse_packaging(part)
         names = read_disposition(part.headers.get("content-disposition", ""))
         name = names.get("name", "")
@@ -128,7 +128,7 @@ class _Reception:
         self._sink.finish()
 
     def _coding(self, part: Part) -> Coding | None:
-        """Decide how the file is unpacked: its header tells, else (for a batch) its name."""
+        """Decide how the file is unpacked: by its header, else (for a batch) by its name."""
         assert self._filename is not None, "the name comes before the bytes"
         _, named = split_ending(self._filename)
         declared = coding_of(part.headers.get("content-encoding"))
@@ -153,7 +153,7 @@ class _Reception:
 
 
 def _refuse_packaging(part: Part) -> None:
-    """Refuse a part that is not the bytes of one thing as they are. Raises Invalid."""
+    """Refuse a nested form, and encoded content. Raises Invalid."""
     if part.headers.get("content-type", "").lower().startswith("multipart/"):
         raise Invalid("A form must not be nested in another one.")
     transfer = part.headers.get("content-transfer-encoding", "").lower()

@@ -1,1 +1,1 @@
-"""A create that comes twice makes one batch: by the client's key, or by its own count of retries."""
+"""A repeated create makes one batch: recognized by the client's key, or by its count of retries."""

@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a repeated `POST /v1/batches` makes no second batch.
 
-Owns the header, how bodies are compared and what a clash is told; the store keeps keys and batches
-together. The openai clients do not send the header by themselves (`extra_headers` does).
+Owns the header, the comparison of bodies and the message of a conflict; the store keeps keys and batches
+together. The openai clients send the header only if it is given (`extra_headers`).
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class Once:
         return batch or await self.winner(new.created_at)
 
     def use(self, new: NewBatch) -> UsedKey:
-        """Return the key as it is kept with the batch that it makes."""
+        """Return the key as it is stored with the new batch."""
         return UsedKey(self._key, self._digest, new.id, new.created_at + KEPT_S)
 
     async def winner(self, now: int) -> Batch:
-        """Return the batch that took the key first. Raises Conflict as `made` does."""
+        """Return the batch that got the key first. Raises Conflict as `made` does."""
         batch = await self.made(now=now)
         assert batch is not None, "a key that is taken has made a batch"
         return batch

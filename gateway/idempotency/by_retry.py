@@ -1,8 +1,8 @@
-"""A create that a client sends again by itself, since it lost the answer: it makes no second batch.
+"""A create that a client repeats by itself, because it lost the answer, makes no second batch.
 
-The openai clients number their own retries (`x-stainless-retry-count`) and send no Idempotency-Key. So each
-of their creates leaves a key of its own: who asked for what. A retry within two minutes finds it; another
-first attempt makes another batch, which a retry finds from then on. The store keeps keys and batches
+The openai clients number their retries (`x-stainless-retry-count`) and send no Idempotency-Key. So each of
+their creates is stored with a key made of client and body. A retry within two minutes finds the batch by it;
+another first attempt makes another batch, which retries find from then on. The store keeps keys and batches
 together.
 """
 
@@ -47,12 +47,12 @@ class Attempt:
         return await store.get_batch(used.batch_id)
 
     def use(self, new: NewBatch) -> UsedKey:
-        """Return the key as it is kept with the batch that this attempt makes."""
+        """Return the key as it is stored with the new batch."""
         return UsedKey(self.key, self.digest, new.id, new.created_at + KEPT_S)
 
 
 def read_attempt(request: web.Request, body: bytes) -> Attempt | None:
-    """Tell who creates what; None for clients that do not number their attempts.
+    """Return which client creates what; None for clients that do not number their attempts.
 
     A client is its Authorization, its host (without the port, which each connection changes) and its
     User-Agent.
@@ -71,13 +71,13 @@ def read_attempt(request: web.Request, body: bytes) -> Attempt | None:
 
 
 class Creating:
-    """The creates under way: a retry waits for an attempt before it that has not ended."""
+    """The creates that run: a retry waits for an earlier attempt that has not ended."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def alone(self, attempt: Attempt) -> asyncio.Lock:
-        """Return the lock of this client and this body; it lives as long as somebody holds it."""
+        """Return the lock of this client and this body; it exists as long as it is used."""
         return self._locks.setdefault(attempt.key, asyncio.Lock())
 
 

@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: the document as bytes that a client may keep, under an ETag."""
+"""`GET /openapi.json`: the document as bytes, which clients may cache by its ETag."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from batchline.settings import Settings
 
 from .document import Tree, openapi_document
 
-_KEEP = {"Cache-Control": "no-cache"}  # may be kept, but must be asked about each time
+_KEEP = {"Cache-Control": "no-cache"}  # may be cached, but must be revalidated each time
 
 
 class Document:
-    """The document of one server, built when it is first asked for."""
+    """The document of one server, built on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

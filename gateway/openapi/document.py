@@ -1,4 +1,4 @@
-"""Joining the parts to one OpenAPI document.
+"""Joins the parts to one OpenAPI document.
 
 Spells out the short forms of `paths/*.yaml` (`errors:`, `samples:`) and adds what every answer shares, so
 that the files hold only what is particular to an operation.
@@ -24,7 +24,7 @@ from .schemas import component_parameters, component_schemas, reference
 Tree = dict[str, Any]
 
 _METHODS = frozenset(method.lower() for method in HTTPMethod)
-_STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of what lies on the disk
+_STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of operations that use the disk
 _PASSED_ON = "Interactive"
 _LANGUAGES = {"curl": "curl", "python": "Python"}
 _OPEN = "/health"
@@ -66,7 +66,7 @@ def _operations(paths: Mapping[str, Tree]) -> Iterable[tuple[str, str, Tree]]:
 
 
 def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
-    """Tell what an operation is: which common errors concern it, and whether errors are passed on."""
+    """Return the traits of an operation: its common errors, and whether it passes errors on."""
     yield "any"
     if method != "get":
         yield "changing"
@@ -86,7 +86,7 @@ def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
 
 
 def _security(path: str, settings: Settings) -> Iterable[Tree]:
-    """List what opens an operation, any one of them; an empty one says that nothing need be given."""
+    """List the credentials for an operation, of which one is enough; an empty one means none."""
     if path == _OPEN:
         return
     yield {"key": []}
@@ -112,7 +112,7 @@ def _paths() -> Iterable[tuple[str, Tree]]:
 
 
 def _read(name: str) -> Any:
-    # Each call builds new objects, since the document is put together in place.
+    # Each call builds new objects, since the document is modified in place.
     return yaml.load(_text(name), Loader=_LOADER)  # noqa: S506 - a safe loader, see below
 
 

@@ -1,7 +1,7 @@
 """The schemas of the document: shapes from `batchline.api.wire`, bounds from the code that enforces them.
 
-Written nowhere twice: a field added to a shape, an endpoint or a limit is in the document at once, and a
-test asks for its sentence in schemas.yaml.
+Nothing is written twice: a new field of a shape, endpoint or limit is in the document at once, and a test
+demands its sentence in schemas.yaml.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def reference(name: str) -> Schema:
 def _always_present(shape: Schema) -> Schema:
     """Turn msgspec's schema of what may be read into one of what is sent: every field, always.
 
-    But for those that a shape leaves out where they do not apply: not required, and without a default.
+    Fields that a shape may leave out are not required, and have no default.
     """
     given = shape["properties"]
     always = [name for name in given if name in shape["required"] or "default" in given[name]]

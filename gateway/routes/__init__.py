@@ -1,1 +1,1 @@
-"""The handlers of each route: thin, over the store and the blobs."""
+"""The handlers of the routes, on top of the store and the blobs."""

@@ -1,4 +1,4 @@
-"""`/v1/batches`: create, list, show, cancel. The work itself is the dispatcher's."""
+"""`/v1/batches`: create, list, show, cancel. The dispatcher runs the batches."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from gateway.paging import BATCHES, page_query, status_query
 from gateway.transfer.body import read_body
 
 _TOO_LATE = frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED})
-"""Ends that a cancel cannot change; cancelling what is cancelled is no error."""
+"""Final statuses in which a cancel is an error; `cancelled` is none of them."""
 
 
 async def create(request: web.Request) -> web.Response:
     """POST /v1/batches: checks the body, adds the batch and returns; lines are read later.
 
-    The same request under the same Idempotency-Key gets the same batch, whatever became of it; so does
-    a client that sends it again by itself.
+    The same request under the same Idempotency-Key gets the same batch in any status; so does a client that
+    repeats the request by itself.
     """
     body = await read_body(request)
     min_window_s = request.app[SETTINGS].min_completion_window_s
@@ -115,7 +115,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def _report_on(request: web.Request, batches: Iterable[Batch]) -> FleetReport | None:
-    """Read the last report where it has something to say of one of these batches."""
+    """Read the last report if it concerns one of these batches."""
     return await request.app[STORE].fleet_report() if any(map(is_failing, batches)) else None
 
 

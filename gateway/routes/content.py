@@ -35,7 +35,7 @@ class Span:
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """Stream the file; a torn blob cuts the connection rather than pass for the whole."""
+    """Stream the file; if its blob is cut short, the connection is cut too."""
     file = await named_file(request)
     if file.purpose in _NOT_DOWNLOADABLE:
         raise Invalid(f"Not allowed to download files of purpose: {file.purpose}")
@@ -65,11 +65,11 @@ async def _send(request: web.Request, response: web.StreamResponse, file: File, 
         file.blob_key, offset=span.first, length=span.length, chunk_bytes=PIECE_BYTES
     )
     async with aclosing(chunks):
-        first = await _first(chunks, file)  # missing bytes are an error answer, not a torn one
+        first = await _first(chunks, file)  # missing bytes are an error answer, not a cut one
         sent = len(first)
         await response.prepare(request)
         await write(response, first)
-        del first  # a client that takes no more shall keep one piece, not two
+        del first  # a client that takes no more keeps one piece in memory, not two
         async for chunk in chunks:
             sent += len(chunk)
             await write(response, chunk)
@@ -81,7 +81,7 @@ async def _send(request: web.Request, response: web.StreamResponse, file: File, 
 async def _first(chunks: AsyncIterator[bytes], file: File) -> bytes:
     try:
         return await anext(chunks, b"")
-    except NotFound as exc:  # its message names the blob, which is nobody's business
+    except NotFound as exc:  # its message names the blob, which clients must not see
         raise NotFound(f"The bytes of file {file.id} are gone.", param="id") from exc
 
 

@@ -1,4 +1,4 @@
-"""`/v1/files`: upload, list, show, delete. Contents go out through `content.py`."""
+"""`/v1/files`: upload, list, show, delete. `content.py` sends contents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 
 
 async def create(request: web.Request) -> web.Response:
-    """POST /v1/files: bytes first, then the row; after a refusal nothing is left."""
+    """POST /v1/files: stores bytes first, then the row; after a refusal neither is left."""
     file = await _received(request, new_file_id())
     try:
         await request.app[STORE].add_file(file)
@@ -36,8 +36,8 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def _received(request: web.Request, file_id: str) -> File:
-    """Read the form and make its file durable; nothing stays of one that is refused."""
-    most = request.app[SETTINGS].max_file_bytes  # what is more is refused for its size
+    """Read the form and make its file durable; a refused file leaves nothing."""
+    most = request.app[SETTINGS].max_file_bytes  # a larger one is refused for its size
     disk_space_of(request).need(min(request.content_length or 0, most))
     async with _sink(request, file_id) as sink:
         form = await receive(request, sink, part="file", by_name=True)
@@ -51,7 +51,7 @@ async def _received(request: web.Request, file_id: str) -> File:
 
 
 async def _unpacked(request: web.Request, file_id: str, form: Form, wanted: FileForm) -> File:
-    """Unpack a file whose purpose came after its bytes: they lie in the blob as they were sent."""
+    """Unpack a file whose purpose came after its bytes, which the blob holds as they were sent."""
     blobs, key = request.app[BLOBS], file_key(file_id)
     try:
         async with _sink(request, file_id) as sink:
@@ -75,13 +75,13 @@ def _sink(request: web.Request, file_id: str) -> FileSink:
 
 
 def refuse_blank(purpose: str, *, is_blank: bool) -> None:
-    """Refuse a batch's input of nothing but white space. Raises Invalid."""
+    """Refuse an input that holds only white space. Raises Invalid."""
     if purpose == BATCH and is_blank:
         raise Invalid(_NO_JSONL)
 
 
 def refuse_unreadable(purpose: str, sink: FileSink) -> None:
-    """Refuse a batch's input that is blank, or certainly no UTF-8. Raises Invalid."""
+    """Refuse an input that is blank, or certainly not UTF-8. Raises Invalid."""
     refuse_blank(purpose, is_blank=sink.is_blank)
     if purpose == BATCH and (encoding := foreign_encoding(sink.head)):
         raise Invalid(f"{_NO_JSONL}. {not_utf8(encoding)}")
@@ -105,7 +105,7 @@ def _file(
 def expiry_of(
     request: web.Request, purpose: str, ttl_s: int | None, *, created_at: int
 ) -> int | None:
-    """Return when a file expires: as the client wants, else batch files after `file_ttl_s`."""
+    """Return when a file expires: as the client asks, else batch files after `file_ttl_s`."""
     if ttl_s is None and purpose == BATCH:
         ttl_s = request.app[SETTINGS].file_ttl_s or None
     return None if ttl_s is None else created_at + ttl_s
@@ -132,7 +132,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """DELETE /v1/files/{id}: an expired file is as gone as an unknown one."""
+    """DELETE /v1/files/{id}: an expired file is answered like an unknown one."""
     file = await named_file(request)
     if not await request.app[STORE].delete_file(file.id):
         raise _no_such(file.id)

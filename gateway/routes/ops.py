@@ -14,22 +14,22 @@ from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
 
 
 async def health(request: web.Request) -> web.Response:
-    """GET /health: the process answers. Says nothing about the store or the fleet."""
+    """GET /health: the process answers. Does not check the store or the fleet."""
     return web.json_response(identity(Part.GATEWAY, request.app[SETTINGS].data_dir))
 
 
 async def ready(request: web.Request) -> web.Response:
     """GET /ready: 200, or 503 with every reason why a batch would not run at present.
 
-    A batch that waits by itself, such as for room to publish its results, is named and makes nothing
-    unready; so is a backend with which something is the matter, while others take lines.
+    A single batch that waits, such as for disk space to publish its results, is named, but the answer stays
+    200; the same holds for a faulty backend while others take lines.
     """
     store = request.app[STORE]
     try:
         await store.check_writable()
         report = await store.fleet_report()
     except (StoreUnavailable, NewerStore) as exc:
-        # The dispatcher cannot report then: what it last said would mislead.
+        # The dispatcher cannot report then: its last report would mislead.
         return _not_ready([f"the store refuses: {exc}"])
     if reasons := fleet_reasons(report, now=now(request)):
         return _not_ready(reasons)
@@ -46,7 +46,7 @@ def _not_ready(reasons: list[str]) -> web.Response:
 
 
 def fleet_reasons(report: FleetReport | None, *, now: int) -> list[str]:
-    """Say everything that keeps a line from being sent at present; empty if nothing does."""
+    """List all reasons why no line can be sent at present."""
     if report is None:
         return ["no dispatcher has ever reported: is it running?"]
     if silent_s := report.silent_s(now=now):
@@ -60,7 +60,7 @@ def fleet_reasons(report: FleetReport | None, *, now: int) -> list[str]:
 
 
 def troubles(report: FleetReport) -> dict[str, str]:
-    """Say what is the matter with each backend with which something is, by its name."""
+    """List the fault of each faulty backend, with its name."""
     return {b.name: told for b in report.backends if (told := _trouble(b)) is not None}
 
 

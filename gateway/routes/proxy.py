@@ -1,9 +1,8 @@
-"""Interactive requests go through to the upstream, so that one base_url serves them and batches.
+"""Passes interactive requests to the upstream, so that one base_url serves them and batches.
 
-A body goes on byte for byte once it is whole and breaks no rule; an answer passes as it comes, chunk by
-chunk. Owns what is changed on the way: headers, errors that are not OpenAI's, and every bound. Judges and
-retries nothing: nginx sends a request once more, the client does the rest
-(docs/decisions/007-interactive-requests.md).
+A body is passed on byte for byte once it is complete and breaks no rule; an answer is passed on chunk by
+chunk. Changes headers, and errors that are not OpenAI's; bounds every wait. Retries nothing: nginx sends a
+request once more, the client does the rest (docs/decisions/007-interactive-requests.md).
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from gateway.transfer.held import HeldBody
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 PATHS = ENDPOINTS
-"""Where interactive requests may go: whatever a batch may call."""
+"""The endpoints of interactive requests: those of batches."""
 
 _CONNECT_S = 10.0
 _KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes idle connections
@@ -93,10 +92,10 @@ async def upstream_session(app: web.Application) -> AsyncIterator[None]:
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
-    """Pass one request on and its answer back; when the client leaves, the upstream is told at once.
+    """Pass one request on and its answer back; if the client leaves, end the upstream's request at once.
 
     Raises RequestTooLarge, Invalid, DiskFull, StoreUnavailable, NoBackend, BackendFailed, BackendSilent;
-    ConnectionError where an answer that had begun must be torn.
+    ConnectionError if an answer that had begun must be cut.
     """
     connection = request.protocol
     assert isinstance(connection, Connection)
@@ -116,7 +115,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
 
 
 async def _receive(request: web.Request, body: HeldBody) -> None:
-    """Take in the whole body. Raises Invalid: it is no JSON object, or breaks a rule; UnsupportedEncoding."""
+    """Read the whole body. Raises Invalid: it is no JSON object, or breaks a rule; UnsupportedEncoding."""
     settings = request.app[SETTINGS]
 
     def too_large() -> Exception:
@@ -155,7 +154,7 @@ async def _send(request: web.Request, body: HeldBody) -> aiohttp.ClientResponse:
 async def _paced(
     pieces: AsyncIterator[bytes], writing: asyncio.Timeout, stall_s: float
 ) -> AsyncIterator[bytes]:
-    """Yield the pieces; `writing` runs while one is not taken, for `stall_s` at most."""
+    """Yield the pieces; `writing` runs out if one is not taken within `stall_s`."""
     loop = asyncio.get_running_loop()
     async for piece in pieces:
         writing.reschedule(loop.time() + stall_s)
@@ -164,7 +163,7 @@ async def _paced(
 
 
 def _onward(request: web.Request, body: HeldBody) -> Mapping[str, str]:
-    """Make the headers for the upstream: never our API key, never what rules one connection only."""
+    """Make the headers for the upstream: without our API key and headers of the connection."""
     headers = {name: request.headers[name] for name in _ONWARD if name in request.headers}
     headers["X-Request-Id"] = request_id(request)
     headers["Content-Length"] = str(body.size_bytes)
@@ -196,14 +195,16 @@ async def _pass_back(
 ) -> web.StreamResponse:
     chunks = answer.content.iter_any()
     try:
-        first = await anext(chunks, b"")  # so that a loss before any byte is an error, not torn
+        first = await anext(
+            chunks, b""
+        )  # so that a loss before any byte is an error answer, not a cut one
     except (aiohttp.ClientError, OSError) as exc:
         raise _fault(exc) from exc
     metrics = request.app[METRICS]
     metrics.interactive_first_byte_seconds.labels(request.path).observe(time.perf_counter() - began)
     response = web.StreamResponse(status=answer.status, headers=_back(answer.headers))
     if answer.content_type == _EVENTS:
-        response.headers["X-Accel-Buffering"] = "no"  # a proxy before us must not hold tokens back
+        response.headers["X-Accel-Buffering"] = "no"  # proxies before us must not buffer tokens
     await response.prepare(request)
     await write(response, first)
     while chunk := await _next(request, chunks):
@@ -225,7 +226,7 @@ async def _next(request: web.Request, chunks: AsyncIterator[bytes]) -> bytes:
 
 
 async def _refusal(answer: aiohttp.ClientResponse) -> web.Response:
-    """Pass an error answer on: OpenAI's as it is, any other as one of ours with the same status."""
+    """Pass an error answer on: OpenAI's unchanged, any other in OpenAI's form with the same status."""
     if answer.headers.get("X-Upstream") == GROUP:
         raise NoBackend("No model server is in service at present. Try again later.")
     if answer.status < HTTPStatus.BAD_REQUEST:
@@ -251,7 +252,7 @@ async def _refusal(answer: aiohttp.ClientResponse) -> web.Response:
 
 
 def _back(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    """Pick the answer's headers that are the client's business."""
+    """Choose the headers of the answer that the client gets."""
     kept = CIMultiDict((name, headers[name]) for name in _BACK if name in headers)
     kept.extend(
         (name, value) for name, value in headers.items() if name.lower().startswith(_BACK_PREFIX)

@@ -1,8 +1,8 @@
 """`/v1/batches/{id}/results` and `/errors`: finished lines as NDJSON, also while the batch runs.
 
-Lines are numbered from 1 by when they finished; a number never changes, so `after_line` is exact whatever
-happened meanwhile. Followed, lines come in that order and a client's count of lines is its place; else
-they come in input order and `X-Last-Line` says up to which number.
+Lines are numbered from 1 in the order in which they finished; a number never changes, so `after_line` is
+always exact. A client that follows gets lines in that order, and its count of lines is its place; else
+lines come in input order, and `X-Last-Line` tells the highest number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.transfer.downloads import DOWNLOADS, FOLLOWERS
 
 from .batches import named_batch
 
-_LOOK_S = 0.25  # how soon a finished line is seen by those who follow
+_LOOK_S = 0.25  # how soon a follower gets a finished line
 HEARTBEAT = b"\n"
 
 KNOWN_PLACES = web.AppKey("known", KnownPlaces)
@@ -37,7 +37,7 @@ _Lines = AsyncGenerator[list[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """What a client asks for, checked against the batch as it is now."""
+    """The request of a client, checked against the present state of the batch."""
 
     window: Window
     follow: bool
@@ -101,7 +101,7 @@ async def _faults(batch: Batch) -> AsyncGenerator[list[bytes], None]:
 async def _send(
     request: web.Request, batch: Batch, window: Window, lines: _Lines
 ) -> web.StreamResponse:
-    """Send what there is. The first lines are read first: what is gone is an error answer."""
+    """Send the lines that exist. The first are read before the answer begins: missing ones are an error."""
     with request.app[DOWNLOADS].one():
         first = await anext(lines, None)
         response = _response()
@@ -120,7 +120,7 @@ async def _send(
 
 
 async def _follow(request: web.Request, lines: _Lines) -> web.StreamResponse:
-    """Send lines as they finish. Only a whole answer ends well; a stop of ours cuts it off."""
+    """Send lines as they finish. Only a complete answer ends properly; a stop of the gateway cuts it."""
     records = await anext(lines, None)
     response = _response()
     await response.prepare(request)
@@ -147,7 +147,7 @@ async def _follow(request: web.Request, lines: _Lines) -> web.StreamResponse:
 
 
 def _response() -> web.StreamResponse:
-    """Make an answer that no proxy gathers before it passes it on."""
+    """Make an answer that proxies do not buffer."""
     return web.StreamResponse(
         headers={
             "Content-Type": "application/x-ndjson",

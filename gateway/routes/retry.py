@@ -1,7 +1,7 @@
 """`POST /v1/batches/{id}/retry`: a new batch of exactly the lines that did not succeed.
 
-The error file says which; their bytes are copied from the input file as they are, in one pass over
-both. File and batch become rows in one transaction, so that a crash leaves neither.
+The error file names them; their bytes are copied from the input file unchanged, in one pass over both files.
+File and batch become rows in one transaction, so that a crash leaves neither.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def _once(request: web.Request, batch: Batch, wanted: RetryRequest) -> Once | No
     key = read_key(request.headers.getall(HEADER, ()))
     if key is None:
         return None
-    # A key stands for this very batch, so that it cannot be taken for a retry of another.
+    # The key includes this batch, so that a retry of another one is a conflict.
     body = msgspec.json.encode({RETRY_OF: batch.id, "wanted": wanted})
     return Once(request.app[STORE], key, body)
 
 
 async def _add(request: web.Request, file: File, new: NewBatch, once: Once | None) -> Batch:
-    """Make file and batch known together; what is not is not left behind."""
+    """Add file and batch in one transaction; delete the bytes if there is none."""
     store, blobs = request.app[STORE], request.app[BLOBS]
     used: UsedKey | None = once.use(new) if once else None
     try:
@@ -125,7 +125,7 @@ async def _retried_file(request: web.Request, batch: Batch) -> File:
     disk_space_of(request).need(0)
     sink = FileSink(
         request.app[BLOBS].create(file_key(file_id)),
-        max_bytes=original.bytes + 1,  # a last line may get its newline
+        max_bytes=original.bytes + 1,  # the last line may get a newline
         disk_space=disk_space_of(request),
         noun="File",
     )

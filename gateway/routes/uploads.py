@@ -1,7 +1,7 @@
 """`/v1/uploads`: a file sent in parts. Parts are blobs of their own; completing joins them into one.
 
-A completion killed anywhere leaves the upload pending and can be asked for again: each joins into a
-blob of its own, and the store takes the one of the latest.
+A completion that was killed leaves the upload pending and can be repeated: each joins into a blob of its
+own, and the store takes that of the latest.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ async def complete(request: web.Request) -> web.Response:
         raise await _ended(request, upload.id)
     try:
         file = await _joined(request, upload, parts, wanted, file_id=file_id)
-    except StoreUnavailable:  # a part is gone: perhaps the upload was cancelled under our hands
+    except StoreUnavailable:  # a part is gone: the upload may just have been cancelled
         await _pending(request)
         raise
     try:
@@ -191,12 +191,12 @@ async def _contents(
 def _lost(part: Part) -> Iterator[None]:
     try:
         yield
-    except NotFound as exc:  # its message names the blob, which is nobody's business
+    except NotFound as exc:  # its message names the blob, which clients must not see
         raise StoreUnavailable(f"The stored part {part.id} is gone.") from exc
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """POST /v1/uploads/{id}/cancel: takes no body; the parts are left to the sweep."""
+    """POST /v1/uploads/{id}/cancel: takes no body; the sweep deletes the parts."""
     upload = await _pending(request)
     if not await request.app[STORE].cancel_upload(upload.id, now=now(request)):
         raise await _ended(request, upload.id)
@@ -220,7 +220,7 @@ async def _named(request: web.Request, upload_id: str) -> Upload:
 
 
 async def _ended(request: web.Request, upload_id: str) -> Invalid | Conflict:
-    """Say why a pending upload could not be moved on after all."""
+    """Return the error for an upload that was no longer pending."""
     upload = await _named(request, upload_id)
     if upload.status is UploadStatus.PENDING:
         return Conflict(f"Another completion of upload {upload_id} has taken over.")

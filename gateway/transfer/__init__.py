@@ -1,1 +1,1 @@
-"""Bytes on their way in and out: bodies read, held or stored, long answers sent, room on the disk."""
+"""Bytes in and out: bodies read, held or stored, long answers sent, disk space."""

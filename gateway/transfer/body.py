@@ -1,7 +1,7 @@
-"""The body of a request as handlers read it: bounded, never waited for without end, unpacked.
+"""The body of a request as handlers read it: bounded in size and time, and unpacked.
 
-The only reader of `request.content`: aiohttp's own decompression is off (`protocol.py`), so whoever
-reads past this module gets what was sent, compressed or not.
+The only reader of `request.content`: aiohttp's own decompression is off (`connection.py`), so other readers
+would get compressed bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Body:
     def __init__(
         self, request: web.Request, *, max_bytes: int, too_large: Callable[[], Exception]
     ) -> None:
-        """Check what the headers tell. Raises UnsupportedEncoding, `too_large`."""
+        """Check encoding and length in the headers. Raises UnsupportedEncoding, `too_large`."""
         coding = coding_of(request.headers.get("Content-Encoding"))
         self._request = request
         self._unpacker = Unpacker(coding, what="the request's body") if coding else None
@@ -77,13 +77,13 @@ class Body:
     async def _send_continue(self) -> None:
         if _WAITS in self._request:
             await self._request.writer.write(_CONTINUE)
-            self._request.writer.output_size = 0  # the answer proper has not begun
+            self._request.writer.output_size = 0  # the final answer has not begun
 
 
 async def wait_to_continue(request: web.Request) -> None:
-    """Leave `Expect: 100-continue` open until the body is wanted: a refusal then saves sending it."""
+    """Answer `Expect: 100-continue` only when the body is read, so that refused bodies are not sent."""
     if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
-        request[_WAITS] = True  # what else a client may expect is ignored (RFC 9110 §10.1.1)
+        request[_WAITS] = True  # other expectations are ignored (RFC 9110 §10.1.1)
 
 
 async def read_body(request: web.Request, *, max_bytes: int | None = None) -> bytes:

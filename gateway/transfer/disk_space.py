@@ -1,4 +1,4 @@
-"""Room on the disk: whether more bytes may come in without going below `min_free_bytes`."""
+"""Disk space: whether more bytes may be stored without going below `min_free_bytes`."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class DiskSpace:
 
 
 def disk_space_of(request: web.Request) -> DiskSpace:
-    """Return the room that this gateway has."""
+    """Return the disk space of this gateway."""
     return DiskSpace(request.app[BLOBS], request.app[SETTINGS].min_free_bytes)

@@ -1,6 +1,6 @@
-"""Answers that may be long: how many are under way at a time, and in what pieces they are sent.
+"""Long answers: how many may run at a time, and the size of the pieces in which they are sent.
 
-How slowly a client may take them is the connection's matter (`protocol.py`).
+`connection.py` bounds how slowly a client may take them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 
 PIECE_BYTES = 128 * 1024
-"""Read and sent at a time: what a client that reads nothing keeps in memory."""
+"""Read and sent at a time; a client that reads nothing keeps so much in memory."""
 
 
 class Downloads:
-    """The answers of one kind that are under way."""
+    """The running answers of one kind."""
 
     def __init__(self, kind: str, most: int, *, metrics: Metrics) -> None:
         self._most = most
@@ -45,4 +45,4 @@ class Downloads:
 DOWNLOADS = web.AppKey("downloads", Downloads)
 """Files, results and errors."""
 FOLLOWERS = web.AppKey("followers", Downloads)
-"""Results followed while their batch runs."""
+"""Results that are followed while their batch runs."""

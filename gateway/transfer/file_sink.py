@@ -1,4 +1,4 @@
-"""The bytes of one file on their way into a blob: unpacked, counted, bounded, in constant memory."""
+"""Writes the bytes of one file into a blob: unpacks, counts and bounds them, in constant memory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _BLANK = b" \t\r\n\v\f\xef\xbb\xbf"  # the last three bytes are a BOM
 
 
 class FileSink:
-    """Where the bytes of a file go; as a context, it drops them unless `commit` was reached.
+    """A file being written; the context deletes it unless `commit` was reached.
 
-    `noun` is how errors call it. The limit counts unpacked bytes.
+    `noun` is its name in errors. The limit counts unpacked bytes.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class FileSink:
         return self._writer.size_bytes
 
     def unpack_as(self, coding: Coding | None) -> None:
-        """Say how the bytes to come are compressed."""
+        """Set the compression of the following bytes."""
         self._unpacker = Unpacker(coding, what=f"the {self.noun.lower()}") if coding else None
 
     async def put(self, chunk: bytes) -> None:
@@ -66,7 +66,7 @@ class FileSink:
             await self._store(piece)
 
     def finish(self) -> None:
-        """Check that the last byte was that of a whole. Raises Invalid."""
+        """Check that compressed bytes are complete. Raises Invalid."""
         if self._unpacker is not None:
             self._unpacker.finish()
 
@@ -75,7 +75,7 @@ class FileSink:
         await self._writer.commit()
 
     def too_large(self) -> TooLarge:
-        """Say that there are too many bytes."""
+        """Return the error for too many bytes."""
         return TooLarge(
             f"{self.noun} is too large. The limit is {self.max_bytes} bytes, counted after "
             "decompression."

@@ -1,7 +1,7 @@
-"""A request's body received whole before it goes on: in memory while short, beyond in a file without a name.
+"""Holds a request's body until it is complete: a short one in memory, a long one in a file without a name.
 
-So many clients may send at once that their bodies fit into no memory; and what is not sent on before it is
-whole can still be refused for what stands at its end.
+The bodies of many clients at once do not fit into memory. A body that is held can be refused for what its end
+contains, since nothing of it has been sent on.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _PIECE_BYTES = 1 << 18
 
 
 class HeldBody:
-    """Add what arrives, then look at the whole, and send it on in pieces. As a context, it ends the file."""
+    """Add what arrives, then look at all of it, then send it on in pieces. The context closes the file."""
 
     def __init__(self, folder: Path, *, disk_space: DiskSpace) -> None:
-        """`folder`: where the file of a long body is, which has no name and ends with this process."""
+        """`folder`: where the file of a long body is; it has no name, and is gone when this process ends."""
         self._folder = folder
         self._disk_space = disk_space
         self._short = bytearray()
@@ -49,7 +49,7 @@ class HeldBody:
         trace: TracebackType | None,
     ) -> None:
         if self._at_work is not None:
-            # Closed under a thread, the number of the file might be another's when that writes.
+            # A thread that still writes could otherwise write to another file that got the same descriptor.
             await asyncio.gather(self._at_work, return_exceptions=True)
         if self._file is not None:
             self._file.close()
@@ -64,13 +64,13 @@ class HeldBody:
         await self._in_thread(self._write, chunk)
 
     async def look(self, read: Callable[[bytes | mmap.mmap], T]) -> T:
-        """Return what `read` makes of the whole; it may keep no part of it."""
+        """Return the result of `read` on the whole body, of which it must keep no part."""
         if self._file is None:
             return read(bytes(self._short))
         return await self._in_thread(self._look, self._file, read)
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the whole from its start."""
+        """Yield the body from its start."""
         if self._file is None:
             yield bytes(self._short)
             return

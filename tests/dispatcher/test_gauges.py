@@ -46,6 +46,11 @@ BROKEN = {
     "two points": "vllm:kv_cache_usage_perc 0..5",
     "label without quotes": "vllm:generation_tokens_total{engine=0} 7",
     "control bytes": "vllm:num_requests_running \x00\x01",
+    # The parser reads these, and takes seconds.
+    "long labels": "vllm:num_requests_running{"
+    + "".join(map('a{}="",'.format, range(20_000)))[:-1]
+    + "} 1",
+    "long quotes": 'vllm:num_requests_running{a="' + '\\"' * 100_000 + '"} 1',
 }
 
 
@@ -54,6 +59,12 @@ def test_a_broken_line_is_named(line):
     """The reason on the dashboard begins with it."""
     with pytest.raises(ValueError, match="vllm:"):
         read_gauges(PAGE + line)
+
+
+def test_a_page_of_too_many_engines_is_not_read():
+    """Each line takes the event loop some microseconds."""
+    with pytest.raises(ValueError, match="vllm: lines hold more than"):
+        read_gauges('vllm:num_requests_running{engine="0"} 1\n' * 100_000)
 
 
 @pytest.mark.parametrize("value", ["-5", "1e999", "1e300", "NaN", "+Inf"])

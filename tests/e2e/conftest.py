@@ -19,6 +19,7 @@ import openai
 import psutil
 import pytest
 from ports import free_port
+from prometheus_page import total
 from waiting import wait_until
 
 from batchline.errors import BatchlineError
@@ -140,8 +141,7 @@ class Fleet:
     def hangs(self, number: int) -> float:
         """How often the dispatcher took this server out because it hung."""
         name = f"127.0.0.1:{self.backend_ports[number]}"
-        hangs = f'batchline_backend_hangs_total{{backend="{name}"}}'
-        return sum_of(self._dispatcher_metrics, hangs)
+        return sum_of(self._dispatcher_metrics, "batchline_backend_hangs_total", backend=name)
 
     def shared(self, work: Callable[[], T]) -> tuple[T, list[float]]:
         """Return what the work returned, and how many requests of it each server answered.
@@ -162,8 +162,8 @@ class Fleet:
     def gets_lines(self, number: int) -> bool:
         """Whether the dispatcher gives this server its full share."""
         name = f"127.0.0.1:{self.backend_ports[number]}"
-        closed = f'batchline_backend_circuit{{backend="{name}",state="closed"}}'
-        return sum_of(self._dispatcher_metrics, closed) == 1
+        circuit = "batchline_backend_circuit"
+        return sum_of(self._dispatcher_metrics, circuit, backend=name, state="closed") == 1
 
     def submit(self, prompts: dict[str, str], *, max_tokens: int = 8):
         """Upload a chat batch, custom_id → prompt, and create it."""
@@ -293,11 +293,10 @@ def is_up(url: str) -> bool:
         return False
 
 
-def sum_of(url: str, metric: str) -> float:
-    """Return a counter's value, summed over its labels."""
+def sum_of(url: str, metric: str, **labels: str) -> float:
+    """Return a metric's value, summed over its other labels."""
     with urllib.request.urlopen(url, timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric))
+        return total(answer.read().decode(), metric, **labels)
 
 
 def marker_of(process: psutil.Process) -> str:

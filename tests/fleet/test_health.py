@@ -65,13 +65,40 @@ async def test_only_the_process_that_is_meant_counts(backends, told, expected):
     assert found is expected
 
 
-async def test_a_page_in_place_of_the_answer_is_a_stranger(backends):
-    """However long it is."""
+@pytest.mark.parametrize("page", ["<html>" + " " * 200_000, "[" * 60_000, '{"pid": 7', ""])
+async def test_a_page_in_place_of_the_answer_is_a_stranger(backends, page):
+    """However long, deep or cut short it is."""
 
     async def say(request, body):
-        return web.Response(text="<html>" + " " * 200_000)
+        return web.Response(text=page)
 
     backends[0].script = say
     port = backends[0].port
 
     assert not await is_healthy("127.0.0.1", port, "/health", part=Part.GATEWAY, pid=7)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x16\x03\x01\x00\xff",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n{}",
+        b"",
+    ],
+    ids=["ssh", "tls", "cut short", "endless head", "nothing"],
+)
+async def test_what_is_no_whole_answer_is_not_healthy(said):
+    """Any program may have the port; what it says costs one look."""
+
+    async def say(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await is_healthy("127.0.0.1", port, "/health", part=Part.GATEWAY, pid=7)
+
+    assert found is False

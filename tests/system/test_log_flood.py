@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 from processes import System
+from prometheus_page import total
 from waiting import wait_until
 
 from batchline.serving.request_log import LINE_BYTES, LINES_A_SECOND
@@ -126,11 +127,7 @@ def flood(port, how, sent):
 
 
 def unlogged(port):
-    return float(
-        re.search(
-            r"^batchline_unlogged_requests_total (\S+)", ask(port, "/metrics")[1], re.MULTILINE
-        )[1]
-    )
+    return total(ask(port, "/metrics")[1], "batchline_unlogged_requests_total")
 
 
 def withstands(system, name, port, how, sent):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 from aiohttp import web
+from prometheus_page import samples
 from scripted import HANG, Scripted, completion, error
 
 from batchline.settings import Settings
@@ -120,10 +120,9 @@ def broken(counted):
 def answered(system):
     """Return how many requests the gateway itself has counted, by (code, METHOD route)."""
     _, text = system.get("/metrics")
-    pattern = r'^batchline_http_requests_total{code="(\w+)",method="(\w+)",route="(.*)"} (\d+)'
     return {
-        (code, f"{method} {route}"): int(count)
-        for code, method, route, count in re.findall(pattern, text, re.MULTILINE)
+        (of["code"], f"{of['method']} {of['route']}"): int(count)
+        for of, count in samples(text, "batchline_http_requests_total")
     }
 
 

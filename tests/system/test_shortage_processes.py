@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import urllib.request
 
 from bench import request_line
+from prometheus_page import samples
 from scripted import Share
 from shortage import open_files_of
 
@@ -40,7 +40,5 @@ def tries(system):
     address = f"http://127.0.0.1:{system.ops_port}/metrics"
     with urllib.request.urlopen(address, timeout=30) as answer:
         page = answer.read().decode()
-    found = re.findall(
-        r'batchline_request_attempts_total\{reason="(\w+)",verdict="\w+"\} ([\d.]+)', page
-    )
-    return {reason: float(count) for reason, count in found if float(count)}
+    found = samples(page, "batchline_request_attempts_total")
+    return {labels["reason"]: count for labels, count in found if count}

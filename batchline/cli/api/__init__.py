@@ -1,4 +1,4 @@
-"""The API as a client sees it: one connection pool, batches read defensively, files moved, patience.
+"""The API as the commands use it: one connection pool, checked batch objects, transfers, retries.
 
-Used by the commands of `batches/`, and by doctor.
+Used by the commands of `batches/` and by doctor.
 """

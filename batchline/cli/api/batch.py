@@ -1,4 +1,4 @@
-"""A batch as the API shows it, read defensively: the other end may be another version."""
+"""A batch as the API shows it. Every field is checked, since the server may have another version."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ApiBatch:
 
     @property
     def finished(self) -> int:
-        """Lines that have their outcome."""
+        """Lines that have an outcome."""
         return self.completed + self.failed
 
     @property
@@ -53,12 +53,12 @@ class ApiBatch:
 
     @property
     def is_paused(self) -> bool:
-        """Whether it was told to wait (servers of other kinds know no pause)."""
+        """Whether it is paused (other servers than batchline have no pauses)."""
         return self.at("paused_at") is not None
 
     @property
     def warning(self) -> str | None:
-        """What whoever follows it must know: why it paused by itself, or that most lines fail."""
+        """What a follower must be told: why it paused by itself, or that most lines fail."""
         if self.is_paused and self.faults:
             return self.faults[0].message
         return self.text("failing")

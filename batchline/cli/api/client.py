@@ -1,7 +1,7 @@
 """The client of the Files and Batches API: one httpx connection pool, errors as `Failure`.
 
-The only module of the command line that knows HTTP. Bodies stream both ways. It never retries: who
-follows a batch or a download for long decides that (`watch`, `results`).
+The client commands use HTTP only through it. Bodies stream both ways. It never retries: commands that wait
+for long do (`watch`, `results`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
 
 
 class Broken(Failure):
-    """The connection broke off half-way: trying again may help."""
+    """The connection broke off half-way: another attempt may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,13 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a new batch shall be, but for its input."""
+    """A batch to create, without its input."""
 
     endpoint: str
     window: str
     metadata: Mapping[str, str]
     on_failures: OnFailures | None
-    """None where the server's setting decides."""
+    """None: the server's setting applies."""
 
 
 class Client:
@@ -64,7 +64,7 @@ class Client:
     def __init__(self, url: str, api_key: str | None = None, *, read_s: float = _READ_S) -> None:
         address = base_url(url)
         self.url = without_secrets(address)
-        """As it is shown."""
+        """Without secrets, to be shown."""
         if api_key and (flaw := flaw_of(api_key)):
             raise Failure(
                 f"The API key {flaw}.",
@@ -76,7 +76,7 @@ class Client:
             base_url=address,
             headers=headers,
             timeout=httpx.Timeout(read_s, connect=_CONNECT_S),
-            trust_env=False,  # the gateway is near: a proxy of the environment is never meant
+            trust_env=False,  # the gateway is near: proxies of the environment are meant for other servers
         )
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class Client:
             params = [("limit", str(_PAGE)), *wanted, *([("after", after)] if after else [])]
             page = self._ask("GET", "/v1/batches", params=params)
             items = [read_batch(raw) for raw in page.get("data") or []]
-            # Other servers know no `status`, and ignore it.
+            # Other servers than batchline ignore `status`.
             yield from (b for b in items if not statuses or b.status in statuses)
             if not items or page.get("has_more") is not True:
                 return
@@ -183,7 +183,7 @@ class Client:
 
         Raises Broken where the transfer stops early.
         """
-        # Ranges count stored bytes, so nothing may be packed on the way.
+        # Ranges count stored bytes, so nothing may be compressed on the way.
         headers = {"accept": "*/*", "accept-encoding": "identity"}
         if offset:
             headers["range"] = f"bytes={offset}-"
@@ -243,7 +243,7 @@ class Client:
 
 
 def base_url(given: str) -> str:
-    """Return the gateway's address without what requests bring along. Raises Failure if it is none."""
+    """Return the gateway's address without paths of requests. Raises Failure if it is none."""
     url = without_endpoint(given.strip())
     try:
         parsed = httpx.URL(url)
@@ -262,7 +262,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     tail = b""
     for chunk in chunks:
         *lines, tail = (tail + chunk).split(b"\n")
-        yield from filter(None, lines)  # blank ones only fill the silence
+        yield from filter(None, lines)  # blank lines only keep the connection open
 
 
 def _segment(identity: str) -> str:

@@ -10,9 +10,9 @@ from batchline.cli.failure import ExitCode, Failure
 
 
 def confirm(question: str, *, to_go_on: str, declined: str) -> None:
-    """Return if somebody says yes. `to_go_on` completes "give --yes to … without asking".
+    """Return if the user says yes. `to_go_on` completes "give --yes to … without asking".
 
-    Raises Failure: nobody is here to answer, or the answer is no (`declined`).
+    Raises Failure: there is no terminal, or the answer is no (`declined`).
     """
     if not sys.stdin.isatty():
         raise Failure(

@@ -1,7 +1,7 @@
-"""Moving one stored file here, continuing where a connection broke off.
+"""Downloads one stored file, and continues where a connection broke off.
 
-A file is written beside its place, under a name that carries the server's file id, and renamed when it
-is complete: what has the final name is whole, and a partial download is only ever continued with bytes
+A file is written beside its final place, under a name that holds the server's file id, and renamed when it
+is complete: a file under the final name is complete, and a partial download is only continued with bytes
 of the same file (a stored file never changes).
 """
 
@@ -25,7 +25,7 @@ _RETRY_S = 1.0
 def download(client: Client, file_id: str, output: Path) -> str:
     """Store a file as `output`, whole or not at all; return a summary. Raises Failure, OSError.
 
-    What was fetched stays beside it until the rest is, so a second call continues.
+    What was fetched is kept beside it, so that a second call continues.
     """
     total_bytes = _size(client, file_id)  # refuses what is no id, so it can be part of a name
     part = output.with_name(f"{output.name}.{file_id}.part")
@@ -77,7 +77,7 @@ class _Copy:
         self._have_bytes = 0
 
     def run(self, have_bytes: int) -> None:
-        """Fetch until all is here. Gives up after some tries that brought nothing."""
+        """Fetch the whole file. Gives up after several attempts that brought nothing."""
         self._have_bytes = have_bytes
         fruitless = 0
         while self._have_bytes < self._total_bytes:
@@ -85,7 +85,7 @@ class _Copy:
             try:
                 self._fetch_once()
             except Failure as failure:
-                # Refused is final; unreachable may be a gateway that restarts under us.
+                # A refusal is final; a gateway that cannot be reached may be restarting.
                 if failure.code is not ExitCode.UNREACHABLE or not self._have_bytes:
                     raise
                 error = failure

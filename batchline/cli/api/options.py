@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .complete import complete_batch
-
 DEFAULT_URL = "http://127.0.0.1:5000"
 
 Url = Annotated[
@@ -24,14 +22,6 @@ Insecure = Annotated[
         "--insecure",
         help="Let other machines use it without a key, where --host is not this host's loopback",
         show_default=False,
-    ),
-]
-BatchRef = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="Id, unique prefix of it, metadata name, or @last",
-        autocompletion=complete_batch,
     ),
 ]
 FailOnErrors = Annotated[

@@ -1,4 +1,4 @@
-"""Patience with a server that restarts or moves: while it cannot be reached, a command tries again."""
+"""Retries of a command while the server cannot be reached: it may be restarting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAUSE_S = 1.0
 
 
 class Patience:
-    """How long nothing may be heard, from the first try or the last `heard()`, before one gives up."""
+    """Retries until nothing was heard for a time, counted from the first attempt or the last `heard()`."""
 
     def __init__(self, patience_s: float = PATIENCE_S, *, pause_s: float = _PAUSE_S) -> None:
         self._patience_s = patience_s
@@ -25,13 +25,13 @@ class Patience:
         self._heard_s = time.monotonic()
 
     def heard(self) -> None:
-        """Take note of a sign of life."""
+        """Start the time anew: the server has answered."""
         self._heard_s = time.monotonic()
 
     def keep_trying(self, attempt: Callable[[], T], *, tell: Callable[[Failure], None]) -> T:
-        """Call `attempt` until it succeeds; `tell` hears of each failure that is not the last.
+        """Call `attempt` until it succeeds; call `tell` with each failure but the last.
 
-        Raises Failure: the last one, or at once one that says more than that nobody answers.
+        Raises Failure: the last one, or at once one of a server that answered.
         """
 
         def tell_of(state: RetryCallState) -> None:

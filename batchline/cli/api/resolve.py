@@ -1,4 +1,4 @@
-"""From what a person types to one batch: a full id, a unique prefix, a metadata name, or @last."""
+"""Finds the batch that a person names: by full id, unique prefix, metadata name, or @last."""
 
 from __future__ import annotations
 

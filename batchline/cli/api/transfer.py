@@ -39,12 +39,12 @@ class Transfer:
             self._bar.stop()
 
     def skip(self, n_bytes: int) -> None:
-        """Count bytes that were there already: they say nothing about the speed."""
+        """Count bytes that were there already, without effect on the speed."""
         self._skipped_bytes = n_bytes
         self.advance(0)
 
     def advance(self, n_bytes: int) -> None:
-        """Count bytes that moved."""
+        """Count bytes that were transferred."""
         self._moved_bytes += n_bytes
         now_s = time.monotonic()
         if self._bar is not None and self._task is not None:
@@ -58,7 +58,7 @@ class Transfer:
 
     @property
     def summary(self) -> str:
-        """Write how much moved and how fast: `1.9 GB at 412 MB/s`."""
+        """Write how much was transferred and how fast: `1.9 GB at 412 MB/s`."""
         took_s = max(time.monotonic() - self._started_s, 1e-3)
         return f"{figures.size(self._moved_bytes)} at {figures.size(int(self._moved_bytes / took_s))}/s"
 

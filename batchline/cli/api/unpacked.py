@@ -1,4 +1,4 @@
-"""A compressed input file as a stream of what it holds: to look at its first line before it is sent."""
+"""Unpacks a compressed input file as a stream, to check its first line before it is sent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Fill `buffer` as far as the next piece goes; 0 at the end."""
+        """Fill `buffer` from the next piece; return 0 at the end."""
         view = memoryview(buffer)
         while not self._rest:
             piece = next(self._pieces, None)

@@ -13,7 +13,8 @@ import typer
 from batchline import figures
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.complete import BatchRef
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.resolve import LAST, resolve
 from batchline.cli.failure import Failure
 from batchline.cli.render import (
@@ -137,7 +138,7 @@ def described(batch: ApiBatch) -> Iterator[tuple[str, str]]:
 
 
 def _told(batch: ApiBatch) -> Iterator[tuple[str, str]]:
-    """Yield (label, value) of how it gets on."""
+    """Yield (label, value) of its progress."""
     if batch.total:
         done = figures.percent(batch.finished, batch.total)
         yield "lines", f"{figures.count(batch.finished)} of {figures.count(batch.total)} ({done})"
@@ -200,7 +201,7 @@ def _table(rows: Sequence[Sequence[str]], colors: Sequence[str]) -> Table:
             justify="right" if name in _RIGHT else "left",
             no_wrap=True,
             overflow="ellipsis",
-            # A narrow terminal costs letters of the name, never a figure.
+            # A narrow terminal cuts names, never figures.
             min_width=None if name == "NAME" else width,
         )
     for row, color in zip(rows, colors, strict=True):

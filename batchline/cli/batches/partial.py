@@ -1,7 +1,7 @@
-"""The lines of a batch that still runs: what is there, or as they finish; and `batchline errors`.
+"""The lines of a batch that still runs: those finished so far, or as they finish; and `batchline errors`.
 
-The server sends successes and failures alike; here they are told apart, so that a command writes the
-same kind of lines before the end and after it. Standard output carries nothing but the lines.
+The server sends successes and failures together. They are separated here, so that a command writes the
+same kind of lines before the end and after it. Standard output gets nothing but the lines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from batchline import figures
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.complete import BatchRef
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.patience import PATIENCE_S, Patience
 from batchline.cli.api.resolve import LAST, resolve
 from batchline.cli.failure import ExitCode, Failure
@@ -82,7 +83,7 @@ def follow_lines(
     *,
     patience_s: float = PATIENCE_S,
 ) -> None:
-    """Hand every line to `take`, each once, whatever breaks off meanwhile.
+    """Call `take` with every line, each once, even if connections break off meanwhile.
 
     Raises Failure when the server did not answer for `patience_s`.
     """
@@ -103,13 +104,13 @@ def follow_lines(
 
 
 def is_success(line: bytes) -> bool:
-    """Tell whether a result line belongs into the output file."""
+    """Whether a result line belongs to the output file."""
     response = json.loads(line).get("response") or {}
     return response.get("status_code") in _OK
 
 
 def _standard_output() -> BinaryIO:
-    # A buffer of our own: with PYTHONUNBUFFERED, Python's would lose what a short write left over.
+    # A buffer of our own: with PYTHONUNBUFFERED, Python's would lose the rest of a short write.
     return open(sys.stdout.fileno(), "wb", closefd=False)
 
 
@@ -120,7 +121,7 @@ def _shown(line: bytes) -> bytes:
 
 
 def _readable(line: bytes) -> str:
-    """Write one failed line, or one fault, for a person: what, why."""
+    """Write one failed line, or one fault, for people."""
     fields: dict[str, Any] = json.loads(line)
     error = fields.get("error") or {}
     response = fields.get("response") or {}

@@ -1,7 +1,7 @@
-"""`batchline results`: which of a batch's files is meant, and where it goes.
+"""`batchline results`: chooses the file of a batch, and where it is written.
 
-Moving the bytes is `download`'s work, lines of a batch that still runs are `partial`'s. Standard output
-carries nothing but the lines.
+`download` moves the bytes; `partial` writes lines of a batch that still runs. Standard output gets nothing
+but the lines.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import typer
 
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
+from batchline.cli.api.complete import BatchRef
 from batchline.cli.api.download import download, pour
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.resolve import LAST, resolve
 from batchline.cli.failure import ExitCode, Failure
 from batchline.cli.render import clean, put_json, say
@@ -71,7 +72,7 @@ def _write_running(client: Client, batch: ApiBatch, *, errors: bool, follow: boo
 
 
 def store_results(client: Client, batch: ApiBatch, output: Path, *, errors: bool = False) -> None:
-    """Store the batch's results as `output`, whole or not at all. Raises Failure."""
+    """Store the batch's results as `output`, completely or not at all. Raises Failure."""
     file_id = _file_id(batch, errors=errors)
     try:
         if file_id is None:
@@ -95,7 +96,7 @@ def write_results(client: Client, batch: ApiBatch, *, errors: bool = False) -> N
     if sys.stdout.isatty():
         _show(client, file_id)
     else:
-        # A buffer of our own: with PYTHONUNBUFFERED, Python's would lose what a short write left over.
+        # A buffer of our own: with PYTHONUNBUFFERED, Python's would lose the rest of a short write.
         with open(sys.stdout.fileno(), "wb", closefd=False) as sink:
             pour(client, file_id, sink)
 

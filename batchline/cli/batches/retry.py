@@ -8,7 +8,8 @@ import typer
 
 from batchline import figures
 from batchline.cli.api.client import Client
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.complete import BatchRef
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.resolve import resolve
 from batchline.cli.render import clean, put, put_json, say
 

@@ -1,6 +1,6 @@
-"""Four ways to show a batch that moves: live frame, plain lines, JSON lines, nothing but the end.
+"""Four ways to show a running batch: live frame, plain lines, JSON lines, only the end.
 
-A screen is told of every look at the batch and decides itself what that is worth writing.
+A screen gets every state of the batch that was read, and decides what to write.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _WARNING_LIMIT = 300
 
 
 class Screen(Protocol):
-    """Where a watched batch is shown. Entered before the first look, left after the last."""
+    """Where a watched batch is shown. Entered before the first state, left after the last."""
 
     def opened(self) -> AbstractContextManager[object]:
         """Return what is held open while watching."""
 
     def show(self, batch: ApiBatch, pace: Pace, *, now_s: float) -> None:
-        """Show one look at the batch; `now_s` is monotonic."""
+        """Show one state of the batch; `now_s` is monotonic."""
 
     def trouble(self, text: str) -> None:
-        """Show that the server does not answer for the moment."""
+        """Show that the server does not answer at present."""
 
 
 class QuietScreen:
-    """Shows nothing on the way; trouble is told once, on standard error."""
+    """Shows nothing before the end but, once per outage, that the server does not answer."""
 
     def __init__(self) -> None:
         self._told = False
@@ -54,7 +54,7 @@ class QuietScreen:
         self._told = False
 
     def trouble(self, text: str) -> None:
-        """Tell it once per outage."""
+        """Write it once per outage."""
         if not self._told:
             say(text, mark="!")
             self._told = True
@@ -117,7 +117,7 @@ class LiveScreen:
         """Hold the live display."""
         from rich.live import Live
 
-        # Drawn only when something new is known: a clock of its own would tear the terminal's scroll.
+        # Drawn only when something has changed: a timer would disturb scrolling in the terminal.
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         return self._live
 
@@ -128,7 +128,7 @@ class LiveScreen:
         self._draw(self._frame)
 
     def trouble(self, text: str) -> None:
-        """Draw the trouble under the last figures."""
+        """Draw the message under the last figures."""
         from rich.console import Group
         from rich.text import Text
 
@@ -179,7 +179,7 @@ def frame(batch: ApiBatch, pace: Pace, *, terminal: Console, now: float) -> Text
 
 
 def eta(pace: Pace, *, now: float) -> str:
-    """Write when the batch will be done, or nothing while that is not known."""
+    """Write when the batch will be done; nothing while that is unknown."""
     if pace.end is None:
         return ""
     told = estimate.told(pace.end, now=now)

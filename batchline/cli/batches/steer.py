@@ -1,4 +1,4 @@
-"""`batchline pause`, `resume` and `rm`: what is done to a batch beyond cancelling it."""
+"""`batchline pause`, `resume` and `rm`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import typer
 
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
+from batchline.cli.api.complete import BatchRef
 from batchline.cli.api.confirm import confirm
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, Url
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.resolve import resolve
 from batchline.cli.render import clean, put, put_json, status_words
 

@@ -1,7 +1,7 @@
-"""`batchline submit`: look at the file's first line, upload it, create the batch, perhaps wait.
+"""`batchline submit`: checks the file's first line, uploads it, creates the batch, and waits if asked to.
 
-Reads the file once, in chunks. Whether every line is right is the server's to judge; what is looked at
-here only spares an upload that cannot work.
+Reads the file once, in chunks. The server checks every line; the check here only avoids an upload that
+cannot work.
 """
 
 from __future__ import annotations
@@ -48,32 +48,38 @@ class FirstLine:
     looked_at: bytes
 
 
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE", help="JSON Lines file, also .gz or .zst; - reads standard input"
+    ),
+]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Such as /v1/chat/completions [default: the first line's url]")
+]
+Meta = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; may be repeated")
+]
+WhenFailing = Annotated[
+    OnFailures | None,
+    typer.Option(help="When most lines fail: go on, or pause [default: the server's setting]"),
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Wait, and store the results here")
+]
+
+
 def submit(
     *,
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE", help="JSON Lines file, also .gz or .zst; - reads standard input"
-        ),
-    ],
-    endpoint: Annotated[
-        str | None,
-        typer.Option(help="Such as /v1/chat/completions [default: the first line's url]"),
-    ] = None,
+    file: File,
+    endpoint: Endpoint = None,
     name: Annotated[str | None, typer.Option(help="A name to find it by (metadata 'name')")] = None,
     window: Annotated[str, typer.Option(help="Time until it expires")] = "24h",
-    meta: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; may be repeated")
-    ] = None,
-    on_failures: Annotated[
-        OnFailures | None,
-        typer.Option(help="When most lines fail: go on, or pause [default: the server's setting]"),
-    ] = None,
+    meta: Meta = None,
+    on_failures: WhenFailing = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it has ended")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Wait, and store the results here")
-    ] = None,
+    output: Output = None,
     fail_on_errors: FailOnErrors = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -85,7 +91,7 @@ def submit(
     with _opened(file) as stream:
         head = _look_at(stream, file)
         endpoint = choose_endpoint(head.url, endpoint)
-        from batchline.cli.api.client import (  # after the check: a bad file is answered at once
+        from batchline.cli.api.client import (  # after the check, so that a bad file is refused at once
             Client,
             Wanted,
         )
@@ -127,7 +133,7 @@ def read_metadata(pairs: Sequence[str], *, name: str | None) -> dict[str, str]:
 
 
 def _look_at(stream: BinaryIO, file: str) -> FirstLine:
-    """Find the first request; a compressed file goes as it is, so it is opened twice."""
+    """Find the first request. A compressed file is opened twice, since it is uploaded as it is."""
     _, coding = split_ending(file)
     if coding is None:
         return first_line(stream, file)
@@ -137,7 +143,7 @@ def _look_at(stream: BinaryIO, file: str) -> FirstLine:
 
 
 def first_line(stream: BinaryIO, file: str) -> FirstLine:
-    """Read up to the first request and look at it. Raises Failure."""
+    """Read up to the first request and check it. Raises Failure."""
     number, text, looked_at = 0, b"", bytearray()
     while not text:
         number += 1
@@ -180,8 +186,10 @@ def choose_endpoint(url: str, given: str | None) -> str:
 
 
 def _hint(stream: BinaryIO, looked_at: bytearray, line: bytes) -> str:
-    """Say what kind of file it is, or what mark stands in the line, where that is clear."""
-    more = b"" if stream is sys.stdin.buffer else stream.read(HEAD_BYTES)  # a pipe may be silent
+    """Say what kind of file it is, or which byte order mark the line holds, if that is clear."""
+    more = (
+        b"" if stream is sys.stdin.buffer else stream.read(HEAD_BYTES)
+    )  # reading more of a pipe may block
     return str(file_kind(bytes(looked_at) + more) or misplaced_mark(line) or "")
 
 
@@ -255,7 +263,7 @@ def _counted(chunks: Iterator[bytes], transfer: Transfer) -> Iterator[bytes]:
 def _follow(client: Client, batch: ApiBatch, *, watch: bool, as_json: bool) -> ApiBatch:
     from .watch import choose_screen, final_line, follow
 
-    # Standard output carries the id, so what moves is talk; with --json it carries only objects.
+    # Standard output holds the id, so progress goes to standard error; with --json it holds only objects.
     screen = choose_screen(as_json=as_json and watch, quiet=not watch, talk=True)
     ended = follow(client, batch, screen)
     say(final_line(ended))

@@ -1,6 +1,6 @@
-"""`batchline watch`, and following a batch to its end for others.
+"""`batchline watch`, and how other commands follow a batch to its end.
 
-Owns the polling and its patience with a server that restarts; what is seen goes to a `Screen`.
+Polls the batch, also while the server restarts, and gives each state to a `Screen`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import typer
 from batchline import figures
 from batchline.cli.api.batch import ApiBatch
 from batchline.cli.api.client import Client
-from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, BatchRef, FailOnErrors, Url
+from batchline.cli.api.complete import BatchRef
+from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, FailOnErrors, Url
 from batchline.cli.api.pace import Pace
 from batchline.cli.api.patience import PATIENCE_S, Patience
 from batchline.cli.api.resolve import LAST, resolve
@@ -61,7 +62,7 @@ def follow(
     interval_s: float = _POLL_S,
     patience_s: float = PATIENCE_S,
 ) -> ApiBatch:
-    """Look at the batch until it has ended; return its last state.
+    """Poll the batch until it has ended; return its last state.
 
     Raises Failure when the server did not answer for `patience_s`, or on Ctrl-C.
     """
@@ -94,7 +95,7 @@ def _look(
 
 
 def choose_screen(*, as_json: bool, quiet: bool, talk: bool = False) -> Screen:
-    """Return the screen that fits: JSON lines, silence, a live frame on a terminal, or plain lines.
+    """Return the screen for the options: JSON lines, silence, a live frame on a terminal, or plain lines.
 
     `talk`: on standard error, because standard output carries other data.
     """
@@ -121,7 +122,7 @@ def final_line(batch: ApiBatch) -> str:
 
 
 def fault_lines(batch: ApiBatch) -> list[str]:
-    """Write what was wrong with the input file, or why it paused by itself: the first 20, one a line."""
+    """Write the faults of the input file, or why the batch paused: the first 20, one a line."""
     rows = []
     for fault in batch.faults[:_FAULTS_SHOWN]:
         whole = "batch" if batch.is_paused else "file"
@@ -135,7 +136,7 @@ def fault_lines(batch: ApiBatch) -> list[str]:
 
 
 def tell_next(batch: ApiBatch) -> None:
-    """Say on standard error what can be fetched now."""
+    """Write to standard error what can be fetched now."""
     if batch.text("output_file_id"):
         say(f"Results:       batchline results {batch.id} -o results.jsonl")
     if batch.text("error_file_id"):
@@ -143,7 +144,7 @@ def tell_next(batch: ApiBatch) -> None:
 
 
 def exit_code(batch: ApiBatch, *, fail_on_errors: bool) -> ExitCode:
-    """Return what an ended batch means for a script."""
+    """Return the exit code for an ended batch."""
     if batch.status is not BatchStatus.COMPLETED:
         return ExitCode.ENDED_BADLY
     return ExitCode.LINES_FAILED if fail_on_errors and batch.failed else ExitCode.OK

@@ -45,14 +45,14 @@ def backup(
 
 
 class _Progress:
-    """Says now and then how much is copied."""
+    """Writes now and then how much is copied."""
 
     def __init__(self, began: float) -> None:
         self._said_at = began
         self._bytes = 0
 
     def copied(self, size_bytes: int) -> None:
-        """Count, and speak when it is time."""
+        """Count, and write if it is time."""
         self._bytes += size_bytes
         if time.monotonic() - self._said_at >= _SAY_EVERY_S:
             self._said_at = time.monotonic()

@@ -1,6 +1,6 @@
 """Doctor's checks of this host: versions, data directory, disk, database, nginx, vLLM, ports.
 
-They look and leave everything as it was; each returns findings and raises nothing.
+They change nothing; each returns findings and raises nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NGINX_S = 20.0
 
 
 def check_versions() -> Iterator[Finding]:
-    """Python, batchline and the packages that carry it."""
+    """Python, batchline and its packages."""
     python = platform.python_version()
     if sys.version_info >= _OLDEST_PYTHON:
         yield good("python", python)

@@ -1,4 +1,4 @@
-"""Doctor's checks of who else reaches what is ours: other users the files, other machines the gateway.
+"""Doctor's checks whether other users reach our files, and other machines the gateway.
 
 Earlier versions created files that every user of the host may read; `doctor --fix` closes them.
 """
@@ -24,7 +24,7 @@ _CHECK = "privacy"
 def check_privacy(settings: Settings, *, fix: bool) -> Iterator[Finding]:
     """Nobody but the owner can read or change what is in the data directory, or the files of settings.
 
-    `fix`: take those rights away. What lies elsewhere, such as backups, is not looked at.
+    `fix`: take those rights away. Files elsewhere, such as backups, are not checked.
     """
     folder = settings.data_dir.expanduser().absolute()
     holding_keys = [path for path in (Path(DOTENV).absolute(), config_path()) if path]
@@ -57,7 +57,7 @@ def check_privacy(settings: Settings, *, fix: bool) -> Iterator[Finding]:
 
 
 def check_exposed(settings: Settings) -> Finding:
-    """Other machines reach the gateway with a key alone."""
+    """Other machines reach the gateway only with a key."""
     where = settings.published_on or settings.host
     if not is_open_to_others(settings):
         asked = (
@@ -77,7 +77,7 @@ def check_exposed(settings: Settings) -> Finding:
 
 
 def _loose(folder: Path, files: list[Path]) -> Iterator[Path]:
-    """Yield what others have rights on; a folder before what is in it, so that it is closed first."""
+    """Yield what others have rights on; a folder before its content, so that it is closed first."""
     for path in files:
         if _is_loose(path):
             yield path
@@ -101,7 +101,7 @@ def _is_loose(path: Path) -> bool:
 
 
 def _close(path: Path) -> None:
-    """Take the rights of others away. Raises OSError; nothing is followed where a link stands by now."""
+    """Take the rights of others away. Follows no link, not even a new one. Raises OSError."""
     opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fchmod(opened, stat.S_IMODE(os.fstat(opened).st_mode) & ~_OTHERS)

@@ -1,4 +1,4 @@
-"""Doctor's checks of what should answer over HTTP: gateway, dispatcher, upstream, backends."""
+"""Doctor's checks of what answers HTTP: gateway, dispatcher, upstream, backends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one question brought. No status: nobody answers, and the body says why."""
+    """The answer to one request. Without a status there was none, and the body says why."""
 
     status: int | None
     body: Any
@@ -44,7 +44,7 @@ class _Seen:
 def check_gateway(
     url: str, api_key: str | None, *, data_dir: Path | None = None
 ) -> Iterator[Finding]:
-    """The gateway's process answers, and says that a batch would run; `data_dir`: that of this host's."""
+    """The gateway answers, and a batch would run. `data_dir`: that of the gateway on this host."""
     seen = _look(url, "/health", api_key)
     if not seen.is_well:
         yield wrong(
@@ -75,7 +75,7 @@ def check_gateway(
 
 
 def check_dispatcher(url: str, *, data_dir: Path) -> Iterator[Finding]:
-    """The dispatcher of this data directory answers, and nobody else in its place."""
+    """The dispatcher of this data directory answers, and no other program on its port."""
     seen = _look(url, "/health", None)
     if not seen.is_well:
         yield wrong(
@@ -100,7 +100,7 @@ def check_dispatcher(url: str, *, data_dir: Path) -> Iterator[Finding]:
 
 
 def check_upstream(settings: Settings) -> Iterator[Finding]:
-    """Lines can be sent, and some model is served."""
+    """The upstream answers and serves a model."""
     url, key = settings.upstream_url, settings.upstream_api_key
     seen = _look(url, MODELS, key)
     if seen.status is None or seen.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -136,7 +136,7 @@ def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
 
 
 def _serving(check: str, url: str, seen: _Seen, *, key: str | None) -> Finding:
-    """Tell a server that serves a model from a refused key, and both from a server that is ill."""
+    """Distinguish a server that serves a model, one that refuses the key, and one that does not work."""
     log = "look at this server's log"
     if models := _models(seen):
         return good(check, f"{url} serves {', '.join(models)}")

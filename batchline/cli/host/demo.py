@@ -18,7 +18,7 @@ from rich.markup import escape
 from batchline.errors import Unavailable
 
 _POLL_S = 0.5
-_LIMIT_S = 900.0  # ten short lines take seconds; a slow machine may take its time
+_LIMIT_S = 900.0  # ten short lines take seconds; a slow machine takes longer
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 Json = dict[str, Any]
@@ -33,13 +33,13 @@ def use_model(content: bytes, model: str) -> bytes:
 
 
 def prompts_of(content: bytes) -> dict[str, str]:
-    """Return what each line asks: custom_id → the last message."""
+    """Return the prompt of each line: custom_id → the last message."""
     lines = [json.loads(line) for line in content.splitlines() if line.strip()]
     return {line["custom_id"]: line["body"]["messages"][-1]["content"] for line in lines}
 
 
 def answers_of(output: Iterable[str]) -> dict[str, str]:
-    """Return what each line of an output or error file says: custom_id → answer or error."""
+    """Return the lines of an output or error file: custom_id → answer or error."""
     answers = {}
     for text in output:
         line = json.loads(text)
@@ -53,7 +53,7 @@ def answers_of(output: Iterable[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The batch file to send, and the model that is there to answer it."""
+    """The batch file to send, and the model that answers it."""
 
     name: str
     content: bytes

@@ -1,4 +1,4 @@
-"""`batchline doctor`: run every check, write a line each, exit 1 if something is wrong."""
+"""`batchline doctor`: runs every check, writes a line each, exits with 1 if something is wrong."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def doctor(
 
 
 def examine(*, url: str | None, api_key: str | None, fix: bool = False) -> Iterator[Finding]:
-    """Yield the findings of all checks, in the order in which a fault spreads."""
+    """Yield the findings of all checks: what others depend on comes first."""
     yield from check_versions()
     try:
         settings = load_settings()
@@ -101,7 +101,7 @@ def examine(*, url: str | None, api_key: str | None, fix: bool = False) -> Itera
 
 
 def _is_local(url: str | None, local: str) -> bool:
-    """Whether the gateway that is asked is the one of these settings: another says nothing of them."""
+    """Whether the gateway at `url` is the one of these settings; another one tells nothing about them."""
     return url is None or url == local
 
 

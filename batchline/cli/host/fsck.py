@@ -1,4 +1,4 @@
-"""`batchline fsck`: prove the invariants on a data directory, repair what can be repaired.
+"""`batchline fsck`: checks the invariants of a data directory, and repairs what can be repaired.
 
 Puts together what `batchline.fsck` needs: the locks, one moment of the database, the blobs.
 """
@@ -30,7 +30,7 @@ from batchline.store.sqlite.custody import bytes_kept
 
 from .findings import Finding, Level, finding_line
 
-_ROUNDS = 3  # mending one thing may bring another to light
+_ROUNDS = 3  # a repair may uncover another fault
 _LOST_FOUND = "lost+found"
 
 
@@ -61,7 +61,7 @@ def fsck(
 
 
 def _refuse(path: Path) -> None:
-    """Refuse what cannot be looked at: that is no damage."""
+    """Refuse a data directory that cannot be examined: that is no damage."""
     try:
         path.open("rb").close()
     except OSError as exc:
@@ -81,7 +81,7 @@ def _refuse(path: Path) -> None:
 
 
 class _Desk:
-    """One run: looks, mends, tells."""
+    """One run: examines, repairs, reports."""
 
     def __init__(self, settings: Settings, *, deep: bool, as_json: bool) -> None:
         self._settings = settings
@@ -92,12 +92,12 @@ class _Desk:
         self._at_work = at_work(settings.data_dir)
 
     async def examine(self) -> None:
-        """Look once, without changing anything; show what is found."""
+        """Examine once, without changing anything; show the findings."""
         async for found in self._look():
             self._show(found)
 
     async def repair(self) -> None:
-        """Mend and look again until nothing more can be mended."""
+        """Repair and examine again until nothing more can be repaired."""
         with to_oneself(self._settings.data_dir):
             for _ in range(_ROUNDS):
                 self._found = []
@@ -146,7 +146,7 @@ class _Desk:
                 yield found
 
     async def _keep_bytes(self, stack: AsyncExitStack) -> Found:
-        """Let housekeeping delete nothing meanwhile, if the database can be written."""
+        """Keep housekeeping from deleting anything while the body runs, if the database can be written."""
         who = " and ".join(self._at_work)
         path = self._settings.database_path
         try:
@@ -158,7 +158,7 @@ class _Desk:
         return Sound("processes", f"{who} at work: one moment is examined")
 
     async def _mend(self) -> int:
-        """Carry out what mends the damages that were found; return how many repairs succeeded."""
+        """Repair the damages that were found; return how many repairs succeeded."""
         damages = [f for f in self._found if isinstance(f, Damage)]
         mends, done = plan(damages), 0
         if not mends:

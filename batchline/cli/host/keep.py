@@ -1,4 +1,4 @@
-"""Keeps a plan running in the foreground and tells its story: what loads, what is ready, what died."""
+"""Keeps a plan running in the foreground, and writes what loads, what is ready and what died."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batchline.settings import Settings
 
 from .demo import Demo, run_demo
 
-_HEARTBEAT_S = 15.0  # loading takes a minute: say now and then that it goes on
+_HEARTBEAT_S = 15.0  # loading takes a minute: write now and then that it continues
 
 
 def keep_running(
@@ -58,7 +58,7 @@ def keep_running(
 async def _greet(
     supervisor: Supervisor, stages: Sequence[Sequence[Program]], url: str, out: Console
 ) -> None:
-    """Return once everything is ready, with a sign of life while it is not."""
+    """Return once everything is ready; write now and then that it is not yet."""
     logs = next(program.log.parent for stage in stages for program in stage)
     out.print(f"Dashboard  [bold]{url}[/bold]   logs in {escape(str(logs))}")
     began = time.monotonic()
@@ -79,7 +79,7 @@ async def _show(
     if demo is not None:
         try:
             await run_demo(demo, url=url, api_key=settings.api_key, out=out)
-        except BatchlineError as exc:  # the fleet is up all the same
+        except BatchlineError as exc:  # the fleet is up even so
             out.print(f"[red]The demonstration failed:[/red] {escape(str(exc))}")
     out.print(f"\nDashboard  [bold]{url}[/bold]   API  [bold]{url}/v1[/bold]")
     out.print("It stays up; Ctrl-C stops everything.")

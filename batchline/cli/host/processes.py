@@ -1,6 +1,6 @@
 """`batchline gateway` and `batchline dispatcher`: run one process in the foreground until told to stop.
 
-The composition root: reads the settings, sets up logging, hands both to the process's own `serve`.
+The composition root: reads the settings, sets up logging, and calls the `serve` of the process.
 """
 
 from __future__ import annotations

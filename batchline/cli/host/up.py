@@ -1,7 +1,7 @@
 """`batchline up` and `batchline serve`: plan what runs on this host, then keep it running.
 
-Where the fleet is composed: checks first (ports, nginx, vLLM), installs the CPU build where there is no
-GPU, and hands the plan to the supervisor. Flags and ports are decided in `batchline.fleet.plan`.
+Checks ports, nginx and vLLM first, installs the CPU build where there is no GPU, and gives the plan to the
+supervisor. `batchline.fleet.plan` decides flags and ports.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ VllmVariables = Annotated[
     ),
 ]
 DemoFile = Annotated[Path | None, typer.Option(help="Answer this batch file once everything is up")]
-_CLOSING_S = 20.0  # what the processes of a run take beyond their grace, until they are gone
-_SLACK_S = 600  # nginx waits this much longer than the dispatcher, which therefore gives up first
+_CLOSING_S = 20.0  # what the processes of a run need beyond their grace
+_SLACK_S = (
+    600  # nginx waits this much longer than the dispatcher, so that the dispatcher gives up first
+)
 
 
 def up(
@@ -176,7 +178,7 @@ def _settings(**given: object) -> Settings:
 
     settings = load_settings(**given)
     check_exposure(settings)
-    # Absolute: a child may not rely on the folder that this process was started in.
+    # Absolute: a child may run in another folder than this process.
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
 
 
@@ -213,7 +215,7 @@ def _plan_servers(
 
 
 def _variables(given: Sequence[str]) -> dict[str, str]:
-    """Read NAME=VALUE, and NAME as that of this process. Raises Invalid: there is no such variable."""
+    """Read NAME=VALUE, or NAME with the value of this process. Raises Invalid: it has no such variable."""
     from batchline.environment import child_environment
 
     ours = child_environment()
@@ -303,7 +305,7 @@ def _check_ports(
     nginx_port: int | None = None,
     servers: Sequence[Program] = (),
 ) -> None:
-    """Raise Invalid if a port is taken; what a killed run left behind is waited for."""
+    """Raise Invalid if a port is taken; wait for processes that a killed run left behind."""
     from batchline.fleet.ports import Port, check_ports, wait_for_ports
     from batchline.process.locks import is_left_behind
     from batchline.serving.listening import LOOPBACK
