@@ -122,7 +122,7 @@ async def test_the_overview_shows_open_finished_and_storage(store, make_batch):
     await store.reject(bad, [Fault("x", "y")], now=NOW)
     await store.add_file(file("a"))
 
-    seen = await store.overview(finished_limit=5, now=NOW)
+    seen = await store.overview(finished_limit=5)
 
     assert [b.id for b in seen.open_batches] == [open_one.id]
     assert [b.id for b in seen.finished] == [bad.id]

@@ -232,7 +232,7 @@ async def test_the_overview_tells_what_the_database_takes_on_the_disk(tmp_path, 
     await store.add_file(file("file-a"))
     sizes = [p.stat().st_size for p in tmp_path.glob("batchline.sqlite3*") if "-shm" not in p.name]
 
-    seen = await store.overview(finished_limit=1, now=NOW)
+    seen = await store.overview(finished_limit=1)
 
     assert seen.database_bytes == sum(sizes)
     assert len(sizes) == 2
