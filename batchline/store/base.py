@@ -102,8 +102,8 @@ class Intake(Lookup, Protocol):
     async def pause_batch(self, batch_id: str, *, now: int) -> Batch | None:
         """Let none of its lines be claimed from now on; return the batch as it is afterwards.
 
-        None if there is no such batch. Idempotent: it keeps the time of the first pause. A batch that
-        is not `PAUSABLE` is returned unchanged.
+        None if there is no such batch. What is leased can be settled still. Idempotent: it keeps the
+        time of the first pause. A batch that is not `PAUSABLE` is returned unchanged.
         """
 
     async def resume_batch(self, batch_id: str) -> Batch | None:
@@ -167,8 +167,7 @@ class Uploads(Protocol):
 class Results(Lookup, Protocol):
     """What reading a batch's results takes, while it runs and after it has ended.
 
-    Rows of an ended batch go piece by piece: what is read of them holds only if the batch is open
-    afterwards.
+    Rows of an ended batch go piece by piece: what is read holds only if the batch is open afterwards.
     """
 
     async def lines_of_segment(

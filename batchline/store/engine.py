@@ -56,7 +56,7 @@ class Mending(Store, Protocol):
 class Engine(Protocol):
     """One kind of database.
 
-    A database that cannot be opened, or was damaged, raises StoreUnavailable.
+    A database that cannot be opened raises StoreUnavailable.
     """
 
     def open_store(
@@ -80,7 +80,7 @@ class Engine(Protocol):
     ) -> AbstractAsyncContextManager[None]:
         """Keep all bytes that the database at `path` names while the body runs.
 
-        Several may at a time. Whoever is killed keeps them for some seconds more.
+        Several may at a time. Whoever is killed keeps them for half a minute more at most.
         """
 
     def last_report(self, path: Path) -> FleetReport | None:

@@ -99,8 +99,8 @@ class Conduct(Protocol):
 class Leases(Protocol):
     """Who may do what, for a while: of roles one at a time, of slices each one.
 
-    A holder names itself as `cell/incarnation`. A lease is the holder's as long as the store's clock has not
-    passed its end, and after that until somebody else takes it.
+    A holder names itself as `cell/incarnation`. A lease is its holder's until the store's clock has passed
+    its end and somebody else has taken it.
     """
 
     async def hold(self, role: str, *, holder: str, ttl_s: float, take_over: bool = False) -> bool:
@@ -116,8 +116,8 @@ class Leases(Protocol):
 
         None of a batch that is paused or not in progress. Each claim has a token that no claim had
         before, higher than all. Lines that have an outcome are `Lease.done`. Leases of others that have
-        lapsed are open again. One's own never lapse: who holds them knows, and a clock that jumped ahead
-        is no reason to send their lines twice.
+        lapsed are open again. One's own never lapse: a clock that jumped ahead is no reason to send
+        their lines twice.
         """
 
     async def renew(self, leases: Sequence[Lease], *, ttl_s: float) -> set[tuple[int, int]]:
@@ -149,8 +149,8 @@ class Outcomes(Lookup, Protocol):
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
         Outcomes whose slice no longer holds their token are left out; returns what was accepted.
-        Raises AssertionError if an accepted line had an outcome already; where the settle `is_repeated`
-        after an error, that line is left out too: the error may have come after the commit.
+        Raises AssertionError if an accepted line had an outcome already. Where the settle `is_repeated`
+        after an error, that line is left out: the error may have come after the commit.
         """
 
     async def slices(self, batch: Batch) -> list[Slice]:
