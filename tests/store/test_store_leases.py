@@ -107,10 +107,11 @@ async def test_a_lapsed_lease_is_claimed_by_another(store, make_batch, clock):
 
 async def test_a_holder_never_claims_what_it_holds(store, make_batch, clock):
     """One's own never lapse: a clock that jumped ahead is no reason to send their lines twice."""
-    batch = await make_batch(lines=4)
-    await leases(store, batch, holder="a")
+    batch = await make_batch(lines=8)
+    await leases(store, batch, slices=1, holder="a")
     clock.advance(3600)
 
+    assert firsts(await leases(store, batch, holder="a")) == [4]
     assert await leases(store, batch, holder="a") == []
 
 
