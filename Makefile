@@ -66,7 +66,7 @@ compose-test: install ## Run the compose files for real (needs a Docker engine)
 bench: install system ## Measure lines per second and memory beside an ideal loop
 	@$(BIN)/python -m benchmarks.throughput
 
-docs: install ## Regenerate the tables of settings, metrics and conformance, and the nginx files
+docs: install ## Regenerate the tables of docs/ that are made from code, and the nginx files
 	@$(BIN)/python -m batchline.cli.main docs
 	@$(BIN)/python tests/conformance/table.py
 

@@ -1,7 +1,4 @@
-"""The tables of docs/retries.md, made from what the dispatcher does; a test holds the two together.
-
-python -c 'from dispatcher.tables import *; print(retry_table()); print(status_table())'
-"""
+"""The tables of docs/retries.md, made from what the dispatcher does; `make docs` writes them."""
 
 from __future__ import annotations
 

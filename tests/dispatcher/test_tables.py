@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from dispatcher.attempts.opinions import Kind, Opinion, Opinions
 from dispatcher.replies.policy import POLICIES, Counts, Reason, Then
 from dispatcher.replies.signatures import signature_of
-from dispatcher.tables import BODIES, STATUSES, fates, reason_of, retry_table, status_table
+from dispatcher.tables import BODIES, STATUSES, fates, reason_of, status_table
 
-DOC = Path(__file__).parents[2] / "docs" / "retries.md"
 OPERATORS = {401, 402, 403, 407, 511, *range(300, 400)}
 WHATEVER_IT_SAYS = {410, 421, 426, 431, 501}
 OWN_ROWS = {408, 409, 425}
 OBJECTS = {"OpenAI's error object", "a flat one", "FastAPI's list"}
 JSON = {*OBJECTS, "FastAPI's detail"}
-
-
-@pytest.mark.parametrize("table", [retry_table, status_table])
-def test_the_document_shows_what_is_done(table):
-    """`dispatcher/tables.py` says how to print it."""
-    assert table() in DOC.read_text("utf-8")
 
 
 @pytest.mark.spec("6-about-the-line")

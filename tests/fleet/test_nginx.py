@@ -18,7 +18,6 @@ from batchline.fleet.nginx import (
     READ_TIMEOUT_S,
     find_nginx,
     nginx_argv,
-    render_committed,
     render_nginx,
     write_nginx,
 )
@@ -36,12 +35,6 @@ async def reset(request: web.Request, body: bytes) -> web.StreamResponse:
 
 def upstreams(response) -> list[str]:
     return response.headers["X-Upstream"].split(", ")
-
-
-@pytest.mark.parametrize("name", sorted(render_committed()))
-def test_the_committed_file_is_what_the_template_renders(name):
-    """`make docs` was run after the template changed."""
-    assert (ROOT / name).read_text() == render_committed()[name]
 
 
 @pytest.mark.parametrize(

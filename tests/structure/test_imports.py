@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections import Counter
 from functools import cache
@@ -208,14 +209,14 @@ def test_every_named_statement_is_used():
 
 
 def test_the_version_is_the_newest_in_the_changelog():
-    """One version, told once in each place."""
+    """The newest release with its date, below what is not released yet."""
     import tomllib
 
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    first = next(
-        x for x in (ROOT / "CHANGELOG.md").read_text().splitlines() if x.startswith("## [")
-    )
-    assert first.startswith(f"## [{version}]")
+    lines = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    unreleased, newest = [line for line in lines if line.startswith("## ")][:2]
+    assert unreleased == "## [Unreleased]"
+    assert re.fullmatch(rf"## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", newest)
 
 
 @pytest.mark.parametrize(

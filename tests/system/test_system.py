@@ -140,8 +140,9 @@ async def test_sigterm_drains_and_leaves_no_lease(make_system, upstream):
 
 
 async def test_the_readme_snippet_runs_verbatim(make_system, upstream, tmp_path):
-    """The twelve lines of the README work as printed (here on another port and model)."""
+    """The Python of the README's first screen works as printed (here on another port)."""
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    upstream.models = ["smollm2-135m-instruct"]
     system = make_system()
     script = tmp_path / "snippet.py"
     script.write_text(code.replace("http://localhost:5000", system.url))
@@ -152,10 +153,14 @@ async def test_the_readme_snippet_runs_verbatim(make_system, upstream, tmp_path)
 
         system.wait_ready()
         return subprocess.run(
-            [sys.executable, script], capture_output=True, text=True, timeout=100, cwd=tmp_path
+            [sys.executable, script], capture_output=True, text=True, timeout=100, cwd=ROOT
         )
 
     done = await in_thread(drive)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    sent = (ROOT / "examples" / "quickstart.jsonl").read_text().splitlines()
+    answers = done.stdout.strip().splitlines()
+    assert [json.loads(line)["custom_id"] for line in answers] == [
+        json.loads(line)["custom_id"] for line in sent
+    ]
