@@ -11,11 +11,11 @@ from batchline.blobs.base import Blobs
 from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store.base import Intake, Results, Steering, Uploads
+from batchline.store import Intake, Results, Uploads, View
 
 
-class GatewayStore(Intake, Uploads, Results, Steering, Protocol):
-    """All methods of the store that the gateway uses."""
+class GatewayStore(Intake, Uploads, Results, View, Protocol):
+    """All that the gateway asks of the store."""
 
 
 @dataclass(frozen=True, slots=True)

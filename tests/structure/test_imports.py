@@ -12,7 +12,7 @@ from modules import MODULES, ROOT, name_of, nodes
 LEAVES = ("gateway", "dispatcher", "dashboard")
 ONLY_IN = {
     "aiosqlite": {"batchline/store/database/connection.py"},
-    "aiosql": {"batchline/store/sqlite/intake.py"},
+    "aiosql": {"batchline/store/sqlite/base.py"},
     "sqlite3": {
         "batchline/store/database/connection.py",
         "batchline/store/database/direct.py",
