@@ -53,14 +53,14 @@ def test_what_becomes_of_a_line_in_each_fleet(body):
         opinions = Opinions()
         assert judged(opinions, kind, "a", (), has_other=False) is Opinion.COUNTS
         assert judged(opinions, kind, "a", ()) is Opinion.ELSEWHERE
-        assert opinions.answered("b", "line", [("a", kind)]) is None
+        assert opinions.record_answer("b", "line", [("a", kind)]) is None
         assert judged(opinions, kind, "a", ()) is Opinion.ELSEWHERE
         assert judged(opinions, kind, "b", [("a", kind)]) is Opinion.COUNTS
         assert (alone, agreed) == ("fails", "fails, as the other one agrees")
 
 
 def judged(opinions, kind, by, before, *, has_other=True):
-    return opinions.refused("line", kind, by=by, before=before, has_other=has_other, now=0.0)
+    return opinions.record_refusal("line", kind, by=by, before=before, has_other=has_other, now=0.0)
 
 
 def test_every_reason_of_a_status_has_its_row():
