@@ -144,6 +144,10 @@ class Batch:
         """What people call it: metadata `name`, else the id."""
         return (self.metadata or {}).get("name") or self.id
 
+    def ran_s(self, *, now: float) -> float | None:
+        """Return how long ago its lines could first be sent, or None if they never could."""
+        return None if self.in_progress_at is None else now - self.in_progress_at
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:

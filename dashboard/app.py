@@ -45,18 +45,10 @@ def add_dashboard(
 ) -> Pages:
     """Add `/`, its parts, stream and static files, and the poller that lives as long as the app.
 
-    `document` returns the OpenAPI document that `/docs` shows; `token_of` the token of a reader who is signed
-    in, which whatever the page changes must carry. At most `max_viewers` pages are kept live.
+    `document` returns the OpenAPI document that `/docs` shows; `token_of` the token of a signed-in reader's
+    session, which each form that changes something sends. At most `max_viewers` pages are kept live.
     """
-    aiohttp_jinja2.setup(
-        app,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        filters=_FILTERS,
-    )
+    _set_up_templates(app)
     live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock)
     pages = Pages(live, read_assets(), document, token_of, max_viewers=max_viewers)
     app.add_routes(
@@ -86,6 +78,18 @@ def add_dashboard(
     app.cleanup_ctx.append(poll)
     app.on_shutdown.append(end_streams)
     return pages
+
+
+def _set_up_templates(app: web.Application) -> None:
+    aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        filters=_FILTERS,
+    )
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,7 @@
 """Numbers to shapes: sparkline paths, axis steps and the segments of a progress bar.
 
-Pure. A path is drawn in a 100 x 100 box that the page stretches; everything starts from zero, because a
-curve that does not would lie about size.
+Pure. A path is drawn in a 100 x 100 box that the page stretches; every curve starts from zero: one that
+does not shows a wrong size.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Pure. A notice says what is wrong, since when, and what it means for the reader'
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batchline import figures
@@ -14,8 +14,10 @@ from batchline.failing import is_failing
 from batchline.model import BackendStatus, Batch, FleetReport, Overview
 from batchline.outliers import outliers
 
+from .keys import Figures, merged, under
+
 _OUT_AFTER_S = 10
-"""A backend that is taken out and tried again within seconds is no news."""
+"""A backend that gets no lines for a shorter time has no notice."""
 _STANDINGS = {"closed": "ready", "half_open": "tried", "open": "out"}
 NOTICES_SHOWN = 3
 _LOW_DISK_BYTES = 2_000_000_000
@@ -23,9 +25,8 @@ _LOW_DISK_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class BackendRow:
-    """One line of the backends panel; its figures are under `key`."""
+    """One line of the backends panel; its figures are under `srv` and its place."""
 
-    key: str
     name: str
     is_alive: bool
     has_cache: bool
@@ -33,7 +34,7 @@ class BackendRow:
     reason: str
     models: str
     standing: str
-    """`ready`, `tried` (back, with a few lines) or `out`, whether it is alive or not."""
+    """`ready`, `tried` (it gets a few lines) or `out` (none), by its circuit alone."""
     has_lines: bool
 
 
@@ -44,6 +45,7 @@ class Backends:
     rows: Sequence[BackendRow]
     is_known: bool
     is_old: bool
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,15 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """The worst three, without their running times (those are figures), and how many more."""
+    """The worst three as tone and icon (their words are figures), and how many more."""
 
-    shown: Sequence[tuple[str, str, str]]
+    shown: Sequence[tuple[str, str]]
     more: int
+    figures: Figures = field(repr=False)
 
 
 class Halt(StrEnum):
-    """Why nothing can move at present, whatever the batch."""
+    """Why no batch can go on at present."""
 
     ABSENT = "for a dispatcher"
     REFUSED = "nothing can be written"
@@ -75,7 +78,7 @@ class Halt(StrEnum):
 
 
 def halt(seen: Overview, *, now: float) -> Halt | None:
-    """Return what stops all work, or None. Without named backends their health is not judged."""
+    """Return what stops all work, or None. Where no backends are named, none is missed."""
     report = seen.report
     if seen.refusal is not None:
         return Halt.REFUSED
@@ -88,41 +91,66 @@ def halt(seen: Overview, *, now: float) -> Halt | None:
     return Halt.NO_BACKEND if report.backends and not report.alive else None
 
 
-def backends(report: FleetReport | None, *, now: float, out: dict[str, str]) -> Backends:
-    """Describe the backends and write their figures to `out`."""
+def backends(report: FleetReport | None, *, now: float) -> Backends:
+    """Describe the backends, in the order of the report."""
+    total = len(report.backends) if report else 0
+    head = {"srv.head": f"{report.alive} of {total} answering" if report and total else ""}
     if report is None:
-        out["srv.head"] = ""
-        return Backends((), is_known=False, is_old=False)
-    total = len(report.backends)
-    out["srv.head"] = f"{report.alive} of {total} answering" if total else ""
-    rows = tuple(_row(f"srv.{i}", b, now=now, out=out) for i, b in enumerate(report.backends))
-    is_old = report.silent_s(now=now) is not None
-    return Backends(rows, is_known=True, is_old=is_old)
+        return Backends((), is_known=False, is_old=False, figures=head)
+    loads = [under(f"srv.{i}", _load(b, now=now)) for i, b in enumerate(report.backends)]
+    return Backends(
+        tuple(_row(backend) for backend in report.backends),
+        is_known=True,
+        is_old=report.silent_s(now=now) is not None,
+        figures=merged([head, *loads]),
+    )
 
 
-def _row(key: str, backend: BackendStatus, *, now: float, out: dict[str, str]) -> BackendRow:
-    has_cache = backend.alive and backend.kv_cache_ratio is not None
-    out[f"{key}.run"] = figures.count(backend.running)
-    out[f"{key}.wait"] = figures.count(backend.waiting)
-    out[f"{key}.tok"] = figures.rate(backend.output_tokens_per_s)
-    out[f"{key}.fly"] = plural(backend.in_flight, "line")
-    out[f"{key}.down"] = spell(now - backend.since)
-    out[f"{key}.out"] = spell(now - backend.circuit_since)
-    if has_cache:
-        ratio = min(1.0, max(0.0, backend.kv_cache_ratio or 0.0))
-        out[f"{key}.kv"] = f"{ratio * 100:.0f} %"
-        out[f"{key}.kvw"] = f"{ratio * 100:.1f}%"
-        out[f"{key}.kvsay"] = f"KV cache {ratio * 100:.0f} percent used"
+def _load(backend: BackendStatus, *, now: float) -> Figures:
+    load = {
+        "run": figures.count(backend.running),
+        "wait": figures.count(backend.waiting),
+        "tok": figures.rate(backend.output_tokens_per_s),
+        "fly": plural(backend.in_flight, "line"),
+        "down": spell(now - backend.since),
+        "out": spell(now - backend.circuit_since),
+    }
+    return load | _cache(backend.kv_cache_ratio) if _has_cache(backend) else load
+
+
+def _cache(ratio: float | None) -> dict[str, str]:
+    percent = 100 * min(1.0, max(0.0, ratio or 0.0))
+    return {
+        "kv": f"{percent:.0f} %",
+        "kvw": f"{percent:.1f}%",
+        "kvsay": f"KV cache {percent:.0f} percent used",
+    }
+
+
+def _has_cache(backend: BackendStatus) -> bool:
+    return backend.alive and backend.kv_cache_ratio is not None
+
+
+def _row(backend: BackendStatus) -> BackendRow:
     return BackendRow(
-        key=key,
         name=backend.name,
         is_alive=backend.alive,
-        has_cache=has_cache,
+        has_cache=_has_cache(backend),
         has_queue=backend.running is not None or backend.waiting is not None,
         reason=backend.trouble or "",
         models=", ".join(short_model(m) for m in backend.models),
         standing=_STANDINGS.get(backend.circuit, "ready"),
         has_lines=backend.in_flight > 0,
+    )
+
+
+def worst(found: Sequence[Notice]) -> Notices:
+    """Describe the first three of the notices, which are ordered, and count the others."""
+    shown = found[:NOTICES_SHOWN]
+    return Notices(
+        tuple((n.tone, n.icon) for n in shown),
+        len(found) - len(shown),
+        merged(under(f"n.{i}", {"head": n.head, "text": n.text}) for i, n in enumerate(shown)),
     )
 
 
@@ -233,7 +261,8 @@ def _set_aside_notices(batches: Sequence[Batch]) -> list[Notice]:
 def _dispatcher_notices(seen: Overview, *, now: float) -> list[Notice]:
     report = seen.report
     if seen.refusal is not None:
-        text = f"{seen.refusal} Nothing is lost: what is unsaved is held, and sent again at worst."
+        lost = "Nothing is lost: unsaved results are kept; at worst their lines are sent again."
+        text = f"{seen.refusal} {lost}"
         return [Notice("bad", "warning", "Nothing can be stored.", text)]
     if report is None:
         text = "Batches are accepted and wait until a dispatcher runs on this data directory."
@@ -264,18 +293,18 @@ def _backend_notices(report: FleetReport, *, now: float) -> list[Notice]:
         return [
             Notice("bad", "warning", head, "Requests wait and are sent again; nothing is lost.")
         ]
-    carry_on = "The other one carries on." if rest == 1 else f"The other {rest} carry on."
+    others = "The other one still answers." if rest == 1 else f"The other {rest} still answer."
     if len(down) == 1:
         head = f"{down[0].name} has not answered for {spell(now - since)}."
-        text = f"Its requests go to the others; nothing is lost. {carry_on}"
+        text = f"Its requests go to the others; nothing is lost. {others}"
     else:
         head = f"{len(down)} of {total} backends have not answered, the first for {spell(now - since)}."
-        text = f"Their requests go to the others; nothing is lost. {carry_on}"
+        text = f"Their requests go to the others; nothing is lost. {others}"
     return [Notice("bad", "warning", head, text)]
 
 
 def spell(seconds: float) -> str:
-    """Write a length of time as a sentence wants it: `40 seconds`, `4 minutes`, `2 h 50 m`."""
+    """Write a length of time for a sentence: `40 seconds`, `4 minutes`, `2 h 50 m`."""
     whole = max(0, int(seconds))
     if whole < 60:  # noqa: PLR2004
         return plural(whole, "second")

@@ -1,7 +1,7 @@
-"""What the poller has seen: one hour of points, and rates and series drawn from them.
+"""Totals at moments of the last hour, and the rates and series that follow from them.
 
-The store knows totals, not speeds; this remembers totals at moments. Bounded: one point each ten seconds
-for an hour, the newest always. Knows nothing of text, pages or clocks: the time comes with each overview.
+The store holds totals, not speeds. Bounded: one point each ten seconds for an hour, and the newest. No text
+and no clock: the time comes with each overview.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batchline.model import Batch, Overview
+from batchline.estimate import POINTS_KEPT, RATE_WINDOW_S, STEP_S, Track, slope
+from batchline.model import Overview
 
-SPAN_S = 3600
-STEP_S = 10
-RATE_WINDOW_S = 60
-_KEPT = SPAN_S // STEP_S + 2
 _BATCHES_KEPT = 64  # more rows are never drawn
-_MIN_SPAN_S = 2  # a shorter look says nothing about speed
 _GAP_S = 3.5 * STEP_S  # points further apart are not joined: the poller was down between them
 _LATE_S = 10  # a report older than this says nothing about now
 
@@ -39,10 +35,9 @@ class History:
     """The last hour of the service and of each open batch."""
 
     def __init__(self) -> None:
-        self._points: deque[Point] = deque(maxlen=_KEPT)
+        self._points: deque[Point] = deque(maxlen=POINTS_KEPT)
         self._counts: dict[str, tuple[int, int, int]] = {}
-        self._batches: dict[str, deque[tuple[float, int]]] = {}
-        self._moved: dict[str, float] = {}
+        self._tracks: dict[str, Track] = {}
         self._read_at: float | None = None
 
     def add(self, seen: Overview, *, at: float) -> None:
@@ -63,40 +58,32 @@ class History:
             self._points.pop()
         self._points.append(point)
         for batch in seen.open_batches[:_BATCHES_KEPT]:
-            self._follow(batch, at)
-        for gone in self._batches.keys() - {b.id for b in seen.open_batches}:
-            del self._batches[gone]
-            self._moved.pop(gone, None)
+            self._tracks.setdefault(batch.id, Track()).add(
+                at,
+                finished=batch.counts.finished,
+                output_tokens=batch.usage.output_tokens,
+                ran_s=batch.ran_s(now=at),
+            )
+        for gone in self._tracks.keys() - {b.id for b in seen.open_batches}:
+            del self._tracks[gone]
         self._read_at = at
 
-    def rate(self, batch_id: str, *, window_s: float = RATE_WINDOW_S) -> float | None:
-        """Lines of a batch finished per second over the window; None while too little was seen."""
-        return _slope(list(self._batches.get(batch_id, ())), window_s)
-
-    def moving_rate(self, batch_id: str) -> float | None:
-        """Return the rate of the hour without the stretch at its end in which nothing finished."""
-        points = list(self._batches.get(batch_id, ()))
-        while len(points) > 1 and points[-2][1] == points[-1][1]:
-            points.pop()
-        return _slope(points, SPAN_S)
+    def track(self, batch_id: str) -> Track:
+        """Return what is remembered of one batch; of one that was never seen, nothing."""
+        return self._tracks.get(batch_id) or Track()
 
     def total_rate(self, *, window_s: float = RATE_WINDOW_S) -> float | None:
         """Lines of all batches finished per second over the window."""
-        return _slope([(p.at, p.finished) for p in self._points], window_s)
+        return slope([(p.at, p.finished) for p in self._points], window_s)
 
     def token_rate(self) -> float | None:
-        """Output tokens per second: as the backends say, else of the lines finished lately."""
+        """Output tokens per second: the sum that the backends report, else of lines finished lately."""
         if self._points and self._points[-1].tokens_per_s is not None:
             return self._points[-1].tokens_per_s
-        return _slope([(p.at, p.output_tokens) for p in self._points], RATE_WINDOW_S)
-
-    def still_for_s(self, batch_id: str, *, now: float) -> float | None:
-        """Seconds since a line of the batch last finished while this watched; None if never seen."""
-        moved_at = self._moved.get(batch_id)
-        return None if moved_at is None else now - moved_at
+        return slope([(p.at, p.output_tokens) for p in self._points], RATE_WINDOW_S)
 
     def last_hour(self) -> tuple[int, int, int]:
-        """Finished, failed and output tokens over what is remembered."""
+        """Finished, failed and output tokens of the last hour."""
         if not self._points:
             return 0, 0, 0
         first, last = self._points[0], self._points[-1]
@@ -108,7 +95,7 @@ class History:
 
     @property
     def seen_s(self) -> float:
-        """How far back the memory reaches."""
+        """How far back the points reach."""
         return self._points[-1].at - self._points[0].at if self._points else 0.0
 
     def spread(self) -> tuple[float, float] | None:
@@ -150,12 +137,12 @@ class History:
 
     def batch_series(self, batch_id: str, *, span_s: float, buckets: int) -> list[float | None]:
         """Return the lines per second of one batch, oldest bucket first."""
-        points = list(self._batches.get(batch_id, ()))
+        points = self.track(batch_id).finished
         until = self._points[-1].at if self._points else None
         return rates(points, span_s=span_s, buckets=buckets, until=until)
 
     def _moved_since(self, seen: Overview) -> tuple[int, int, int]:
-        """Add up what every batch gained since the last look, those that ended meanwhile included."""
+        """Add up what every batch gained since the last overview, those that ended since then included."""
         moved = [0, 0, 0]
         counts = {}
         for batch in (*seen.open_batches, *seen.finished):
@@ -166,22 +153,6 @@ class History:
             moved = [m + max(0, n - b) for m, n, b in zip(moved, now, before, strict=True)]
         self._counts = counts
         return moved[0], moved[1], moved[2]
-
-    def _follow(self, batch: Batch, at: float) -> None:
-        series = self._batches.setdefault(batch.id, deque(maxlen=_KEPT))
-        finished = batch.counts.finished
-        started = batch.in_progress_at
-        if not series:
-            self._moved[batch.id] = at
-            if finished and started is not None and at - started <= STEP_S:
-                series.append((min(started, at - 1), 0))
-        elif finished > series[-1][1]:
-            self._moved[batch.id] = at
-        if not finished:  # waiting its turn is not being slow
-            series.clear()
-        if len(series) > 1 and at - series[-2][0] < STEP_S:
-            series.pop()
-        series.append((at, finished))
 
 
 def rates(
@@ -231,16 +202,6 @@ def _at(points: Sequence[tuple[float, float]], when: float) -> float | None:
         return None
     part = (when - before_t) / (after_t - before_t)
     return before_v + (after_v - before_v) * min(1.0, part)
-
-
-def _slope(points: Sequence[tuple[float, float]], window_s: float) -> float | None:
-    if not points:
-        return None
-    last_t, last_v = points[-1]
-    first_t, first_v = next(p for p in points if p[0] >= last_t - window_s)
-    if last_t - first_t < _MIN_SPAN_S:
-        return None
-    return max(0.0, (last_v - first_v) / (last_t - first_t))
 
 
 def _tokens_per_s(seen: Overview, at: float) -> float | None:

@@ -1,7 +1,7 @@
 """One poller for all viewers: reads the overview, keeps the newest page, wakes the streams.
 
-A second between looks while somebody watches, ten otherwise, so that the curves have a past. Viewers hold
-nothing here but the page they were last sent: a slow one skips pages, it never queues them.
+It reads every second while a stream is open, else every ten seconds, so that the curves cover the time
+before. Of each viewer only the page that it was last sent is kept: a slow one skips pages, none are queued.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from dataclasses import dataclass, replace
 
 from batchline.blobs.base import Blobs
 from batchline.errors import BatchlineError, Unavailable
+from batchline.estimate import STEP_S
 from batchline.metrics import Metrics
 from batchline.model import Overview
 from batchline.store import View
 
 from . import view as page
-from .history import STEP_S, History
+from .history import History
 
 WATCHED_S = 1.0
 FINISHED_SHOWN = 8
 _DISK_S = 10.0
 _TRIAL_S = 0.5
-_BEAT_S = 2.0  # a stream is never silent for longer, so a page can tell a dead one
+_BEAT_S = 2.0  # a stream sends something at least as often; the page takes a silent one for lost
 
 log = logging.getLogger("batchline.dashboard")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a viewer must be told: figures by key (None: gone) and the parts of another shape."""
+    """What differs from a viewer's last page: figures by key (None: gone), fingerprints by part."""
 
     number: int
     figures: Mapping[str, str | None]
@@ -59,7 +60,7 @@ class Snapshot:
 
 
 class Live:
-    """Owns the history and the newest snapshot. `run` is the poller; the rest serves viewers."""
+    """Owns the history and the newest snapshot. `run` is the poller; the other methods are for viewers."""
 
     def __init__(
         self, *, view: View, blobs: Blobs, metrics: Metrics, clock: Callable[[], float]
@@ -86,7 +87,7 @@ class Live:
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
-            with suppress(Unavailable):  # nothing was ever read: the page itself says why
+            with suppress(Unavailable):  # nothing was ever read: `GET /` says why
                 await self.refresh()
             self._wake.clear()
             pause_s = WATCHED_S if self.viewers else STEP_S
@@ -97,30 +98,17 @@ class Live:
     async def refresh(self) -> Snapshot:
         """Read the overview now and publish the page. Raises Unavailable if none was ever read."""
         async with self._lock:
-            now = self._clock()
-            try:
-                seen = await self._view.overview(finished_limit=FINISHED_SHOWN)
-                if seen.report is not None and seen.report.silent_s(now=now) is not None:
-                    seen = replace(seen, refusal=await self._refusal())
-                await self._look_at_disk(now)
-            except Unavailable as exc:
-                self._note_fault(exc, now)
-                if self._seen is None:
-                    raise
-            else:
-                self._seen, self._fault = seen, None
-                self._history.add(seen, at=now)
-            snapshot = self._publish(now)
-        async with self._changed:
-            self._changed.notify_all()
-        return snapshot
+            return await self._look()
 
     async def newest(self) -> Snapshot:
-        """Return a snapshot not older than a second. Raises Unavailable if nothing was ever read."""
-        newest = self._newest
-        if newest is None or not 0 <= self._clock() - newest.shown.at < WATCHED_S:
-            newest = await self.refresh()
-        return newest
+        """Return a snapshot not older than a second; who asks while it is read waits for the same one.
+
+        Raises Unavailable if nothing was ever read.
+        """
+        if (fresh := self._fresh()) is not None:
+            return fresh
+        async with self._lock:
+            return self._fresh() or await self._look()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -137,7 +125,7 @@ class Live:
     async def changes(self) -> AsyncIterator[Change]:
         """Yield the whole page, then what changed: newest only, at least every two seconds."""
         last: Snapshot | None = None
-        with suppress(Unavailable):  # the stream opens all the same and fills when it can
+        with suppress(Unavailable):  # the first page follows when it can be read
             await self.newest()
         while not self._is_closing:
             newest = self._newest
@@ -160,6 +148,30 @@ class Live:
         async with self._changed:
             self._changed.notify_all()
 
+    def _fresh(self) -> Snapshot | None:
+        newest = self._newest
+        is_fresh = newest is not None and 0 <= self._clock() - newest.shown.at < WATCHED_S
+        return newest if is_fresh else None
+
+    async def _look(self) -> Snapshot:
+        now = self._clock()
+        try:
+            seen = await self._view.overview(finished_limit=FINISHED_SHOWN)
+            if seen.report is not None and seen.report.silent_s(now=now) is not None:
+                seen = replace(seen, refusal=await self._refusal())
+            await self._look_at_disk(now)
+        except Unavailable as exc:
+            self._note_fault(exc, now)
+            if self._seen is None:
+                raise
+        else:
+            self._seen, self._fault = seen, None
+            self._history.add(seen, at=now)
+        snapshot = self._publish(now)
+        async with self._changed:
+            self._changed.notify_all()
+        return snapshot
+
     def _publish(self, now: float) -> Snapshot:
         if self._seen is None:
             raise AssertionError("a page needs an overview")
@@ -181,7 +193,10 @@ class Live:
             self._free_read_at = now
 
     async def _refusal(self) -> str | None:
-        """Ask the store why a dispatcher may be unable to report; a locked one must not hold the page."""
+        """Return why the store cannot be written: it may be why the dispatcher is silent.
+
+        Waits half a second at most, because a locked database must not delay the page.
+        """
         if self._trial is None:
             self._trial = asyncio.create_task(self._view.check_writable(), name="dashboard-trial")
         done, _ = await asyncio.wait({self._trial}, timeout=_TRIAL_S)

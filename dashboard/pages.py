@@ -28,7 +28,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # without one, a form of our own would bear no origin
+    "Referrer-Policy": "same-origin",  # with no-referrer our own forms would send `Origin: null`
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), "
     "payment=(), serial=(), usb=()",
 }
@@ -82,6 +82,7 @@ class Pages:
         self._assets = assets
         self._document = document
         self._token_of = token_of
+        self._rendered: tuple[Snapshot | None, dict[str, str]] = (None, {})
         self._tags = {n: blake2b(c, digest_size=6).hexdigest() for n, c in assets.items()}
 
     async def overview(self, request: web.Request) -> web.Response:
@@ -90,7 +91,9 @@ class Pages:
             snapshot = await self._live.newest()
         except Unavailable as exc:
             return self._html("error.html", request, {"reason": str(exc)}, status=503)
-        return self._html("overview.html", request, self._context(snapshot))
+        parts = {name: self._part(request, snapshot, name) for name in PARTS}
+        context = {"f": snapshot.shown.figures, "parts": parts}
+        return self._html("overview.html", request, context)
 
     @cached_property
     def _reference(self) -> Reference:
@@ -108,7 +111,7 @@ class Pages:
     def sign_in(
         self, request: web.Request, *, onward: str, was_wrong: bool, is_from_elsewhere: bool
     ) -> web.Response:
-        """Answer the page to give the key on; `onward` is where its form leads."""
+        """Answer the page that asks for the key; `onward` is where the reader goes next."""
         context = {"onward": onward, "was_wrong": was_wrong, "is_again": is_from_elsewhere}
         return self._html("sign-in.html", request, context)
 
@@ -121,7 +124,9 @@ class Pages:
             snapshot = await self._live.newest()
         except Unavailable as exc:
             return web.Response(status=503, text=str(exc), headers=HEADERS)
-        return self._html("part.html", request, {**self._context(snapshot), "name": name})
+        text = self._part(request, snapshot, name)
+        headers = {**HEADERS, "Cache-Control": "no-store"}
+        return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send the page's changes as they happen: figures as one object, shapes as `part`."""
@@ -149,7 +154,7 @@ class Pages:
         return self._asset(request, name)
 
     async def favicon(self, request: web.Request) -> web.Response:
-        """Answer the icon, with a dot when something needs attention."""
+        """Answer the icon; with `attention` in the query it has a dot."""
         is_alert = "attention" in request.query
         return self._asset(request, "favicon-attention.svg" if is_alert else "favicon.svg")
 
@@ -165,13 +170,19 @@ class Pages:
         kind = _TYPES[Path(name).suffix]
         return web.Response(body=content, content_type=kind, charset="utf-8", headers=headers)
 
-    def _context(self, snapshot: Snapshot) -> dict[str, object]:
-        return {
-            "f": snapshot.shown.figures,
-            "parts": snapshot.shown.parts,
-            "shapes": snapshot.shapes,
-            "part_names": PARTS,
-        }
+    def _part(self, request: web.Request, snapshot: Snapshot, name: str) -> str:
+        """Render a part, which is the same for all viewers, once for each snapshot."""
+        if self._rendered[0] is not snapshot:
+            self._rendered = (snapshot, {})
+        rendered = self._rendered[1]
+        if name not in rendered:
+            context = {
+                "f": snapshot.shown.figures,
+                "p": snapshot.shown.parts[name],
+                "shape": snapshot.shapes[name],
+            }
+            rendered[name] = aiohttp_jinja2.render_string(f"parts/{name}.html", request, context)
+        return rendered[name]
 
     def _html(
         self,
@@ -195,5 +206,5 @@ class Pages:
 
 
 def _origin(request: web.Request) -> str:
-    # A proxy that ends TLS leaves no trace in the scheme that may be trusted: http is a guess.
+    # Behind a proxy that ends TLS this is http: what the proxy says of the scheme may be forged.
     return f"{request.scheme}://{request.host}" if _HOST.fullmatch(request.host) else _LOCAL

@@ -1,4 +1,4 @@
-"""The little Markdown that descriptions use: paragraphs, `code`, **bold** and links. Nothing else passes."""
+"""The little Markdown that descriptions use: paragraphs, `code`, **bold** and links. All else is escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def inline(text: str) -> Markup:
 
 
 def paragraphs(text: str) -> Markup:
-    """Write paragraphs, which blank lines part, as HTML."""
+    """Write paragraphs, separated by blank lines, as HTML."""
     blocks = [" ".join(block.split()) for block in _BLANK_LINES.split(text) if block.strip()]
     return Markup("").join(Markup("<p>{}</p>").format(inline(block)) for block in blocks)
 

@@ -1,6 +1,6 @@
 """What the page of the API reference shows, from the OpenAPI document. Pure.
 
-Knows OpenAPI, not the API: a new operation or field needs no change here.
+Depends on OpenAPI, not on this API: a new operation or field needs no change here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One good answer, or one with which a server says that it is not ready."""
+    """One answer that is no error, or that of a server that is not ready."""
 
     status: str
     text: str
@@ -69,7 +69,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How to call it."""
+    """One example of a call."""
 
     label: str
     source: str
@@ -162,7 +162,7 @@ class _Reader:
             yield Group(f"tag-{_slug(name)}", name, tag.get("description", ""), found)
 
     def shared(self) -> Iterator[Problem]:
-        """Yield what is told once for all operations, by status."""
+        """Yield the errors that any operation may answer, by status."""
         found = {
             problem: None
             for *_, operation in self._operations()
@@ -226,7 +226,7 @@ class _Reader:
             for media, content in answer.get("content", {"": {}}).items():
                 schema = content.get("schema", {})
                 if "examples" in content:
-                    continue  # an error: told by its causes
+                    continue  # an error: `_problems` lists its causes
                 yield Answer(
                     status=status,
                     text=answer["description"],
@@ -288,14 +288,14 @@ class _Reader:
 
 
 def _is_listed(schema: Node) -> bool:
-    """Objects have a section of their own; plain values are told where they occur."""
+    """Objects have a section of their own; plain values are described where they occur."""
     return (
         schema.get("type") == "object" and "properties" in schema
     ) or "x-enumDescriptions" in schema
 
 
 def _sent_names(paths: Node) -> Iterator[str]:
-    """Yield the schemas of request bodies: their fields are told at the operation itself."""
+    """Yield the schemas of request bodies: the operation itself describes their fields."""
     for item in paths.values():
         for method in _METHODS & item.keys():
             for content in item[method].get("requestBody", {}).get("content", {}).values():

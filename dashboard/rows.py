@@ -1,21 +1,22 @@
 """What the page says about batches: the running rows, and the table of those that ended.
 
-Pure. A row's fixed part is its record; what changes from second to second are figures under its key.
+Pure. The fields of a row decide its HTML; what changes from second to second is in its figures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from batchline import figures
-from batchline.model import Batch, FleetReport, Overview
+from batchline import estimate, figures
+from batchline.model import Batch, Counts, FleetReport, Overview
 from batchline.states import BatchStatus
 
-from . import drawing, eta
+from . import drawing
 from .fleet import Halt, halt, plural, short_model, spell
-from .history import RATE_WINDOW_S, History
+from .history import History
+from .keys import Figures, curve, merged, under
 
 ROWS_SHOWN = 8
 FAULTS_SHOWN = 5
@@ -23,7 +24,6 @@ _SPARK_BUCKETS = 60
 _FULL_RATIO = 0.9
 _STALL_S = 300
 _STALL_UNSTARTED_S = 900
-_ETA_WINDOW_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,12 @@ class Pill:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One open batch. `end`: clock (when), near (soon), open (not yet known), none (see `pill`)."""
+    """One open batch; its figures are under `b` and its `seq`.
 
-    key: str
+    `end`: clock (when), near (soon), open (not yet known), none (see `pill`).
+    """
+
+    seq: int
     id: str
     name: str
     short_id: str
@@ -48,6 +51,7 @@ class Row:
     has_failed: bool
     pill: Pill | None
     end: str
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Running:
     rows: Sequence[Row]
     more: int
     idle_text: str
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,15 @@ class Ended:
     error_url: str
     faults: Sequence[tuple[str, str]]
     faults_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """When a row says that it ends: the kind (see `Row`), the words, and a time to show."""
+
+    kind: str
+    text: str
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,7 @@ PAUSED = Pill("Paused", "paused", "warn")
 QUEUED = Pill("Queued", "queued", "")
 WAITING = Pill("Waiting", "clock", "warn")
 HELD_UP = Pill("Waiting", "clock", "warn")
-"""One that alone cannot go on, such as for room on the disk: a notice says why."""
+"""A batch that waits while others go on, such as for room on the disk: a notice says why."""
 _DOING = {
     BatchStatus.VALIDATING: "checking its lines",
     BatchStatus.FINALIZING: "writing the results",
@@ -113,7 +127,7 @@ _SET_ASIDE = {
     "dispatcher_died": "the dispatcher died on it again and again: resume or cancel it",
     "most_requests_failed": "most lines fail: resume or cancel it",
 }
-"""What is told of a batch that paused by itself, by the code of its fault."""
+"""What the row of a batch that paused by itself says, by the code of its fault."""
 HALTED = {
     Halt.ABSENT: WAITING,
     Halt.REFUSED: PAUSED,
@@ -136,7 +150,7 @@ def look_ahead(
     is_full = bool(report and report.limit and sum(flying.values()) >= _FULL_RATIO * report.limit)
     pills = {b.id: _pill(b, seen, now=now) for b in seen.open_batches}
     stalled = []
-    paces = []
+    moving = []
     for batch in seen.open_batches:
         if pills[batch.id] is not None:
             continue
@@ -145,15 +159,17 @@ def look_ahead(
             stalled.append((batch, still_s))
             pills[batch.id] = Pill(f"Stalled {figures.duration(still_s)}", "warning", "bad")
             continue
-        per_s = history.rate(batch.id, window_s=_eta_window_s(report, now=now))
-        if per_s and eta.is_telling(batch, now=now):
-            left = batch.counts.total - batch.counts.finished
-            cost = max(1.0, batch.usage.output_tokens / max(1, batch.counts.completed))
-            paces.append(eta.Pace(batch.id, left, per_s, cost))
-    ends = {
-        batch_id: eta.steady(held.get(batch_id), now + left_s, now=now)
-        for batch_id, left_s in eta.foresee(paces, is_shared=is_full).items()
-    }
+        moving.append(
+            estimate.Moving(
+                batch.id,
+                batch.counts.finished,
+                batch.counts.total,
+                ran_s=batch.ran_s(now=now),
+                per_s=history.track(batch.id).rate(window_s=_window_s(report, now=now)) or 0.0,
+                cost=max(1.0, batch.usage.output_tokens / max(1, batch.counts.completed)),
+            )
+        )
+    ends = estimate.ends(moving, now=now, shown=held, is_shared=is_full)
     waiting_for = {b.model for b in seen.open_batches if pills[b.id] is NO_MODEL and b.model}
     return Outlook(pills, ends, stalled, sorted(waiting_for), is_full)
 
@@ -175,38 +191,38 @@ def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
     return QUEUED if is_queued else None
 
 
-def _eta_window_s(report: FleetReport | None, *, now: float) -> float:
-    """Look back ten minutes, but not past the last backend that came or went: speed changed then."""
+def _window_s(report: FleetReport | None, *, now: float) -> float:
+    """Return ten minutes, or the time since a backend last came or went, as speed changed then."""
     changed_at = max((b.since for b in report.backends), default=0) if report else 0
-    return max(RATE_WINDOW_S, min(_ETA_WINDOW_S, now - changed_at))
+    return max(estimate.RATE_WINDOW_S, min(estimate.END_WINDOW_S, now - changed_at))
 
 
 def _stalled_s(batch: Batch, history: History, flying: int, *, now: float) -> float | None:
     """Return for how long nothing finished, if that is longer than these lines usually take."""
-    still_s = history.still_for_s(batch.id, now=now)
+    track = history.track(batch.id)
+    still_s = track.still_for_s(now=now)
     if still_s is None or not flying:
         return None
     if not batch.counts.finished:
         return still_s if still_s >= _STALL_UNSTARTED_S else None
-    usual = history.moving_rate(batch.id)
+    usual = track.moving_rate()
     line_s = flying / usual if usual else 0.0  # Little's law: time in flight = in flight / rate
     return still_s if still_s >= max(_STALL_S, 3 * line_s) else None
 
 
 def running(
-    seen: Overview,
-    history: History,
-    outlook: Outlook,
-    *,
-    now: float,
-    span_s: float,
-    out: dict[str, str],
+    seen: Overview, history: History, outlook: Outlook, *, now: float, span_s: float
 ) -> Running:
-    """Describe the open batches, oldest first, and write their figures to `out`."""
+    """Describe the open batches, oldest first."""
     shown = seen.open_batches[:ROWS_SHOWN]
-    rows = tuple(_row(b, seen, history, outlook, now=now, span_s=span_s, out=out) for b in shown)
-    out["run.head"] = plural(len(seen.open_batches), "batch") if seen.open_batches else ""
-    return Running(rows, len(seen.open_batches) - len(shown), "" if rows else _idle_text(seen, now))
+    rows = tuple(_row(b, seen, history, outlook, now=now, span_s=span_s) for b in shown)
+    head = {"run.head": plural(len(seen.open_batches), "batch") if seen.open_batches else ""}
+    return Running(
+        rows,
+        len(seen.open_batches) - len(shown),
+        "" if rows else _idle_text(seen, now),
+        merged([head, *(row.figures for row in rows)]),
+    )
 
 
 def _row(
@@ -217,68 +233,68 @@ def _row(
     *,
     now: float,
     span_s: float,
-    out: dict[str, str],
 ) -> Row:
-    key = f"b.{batch.seq}"
-    counts, flying = batch.counts, 0
-    if seen.report is not None and seen.report.silent_s(now=now) is None:
-        flying = seen.report.in_flight.get(batch.id, 0)
-    percent = figures.percent(counts.finished, counts.total)
-    out[f"{key}.done"] = figures.count(counts.finished)
-    out[f"{key}.of"] = f"of {figures.count(counts.total)} · {percent}"
-    out[f"{key}.failed"] = f"{figures.count(counts.failed)} failed" if counts.failed else ""
-    out[f"{key}.fly"] = f"{figures.count(flying)} in flight" if flying else ""
-    bar = drawing.bar(
-        completed=counts.completed, failed=counts.failed, flying=flying, total=counts.total
-    )
-    out[f"{key}.dw"], out[f"{key}.fx"] = f"{bar.done}%", f"{bar.failed_from}%"
-    out[f"{key}.fw"], out[f"{key}.yx"] = f"{bar.failed}%", f"{bar.flying_from}%"
-    out[f"{key}.yw"] = f"{bar.flying}%"
-    out[f"{key}.now"] = f"{100 * counts.finished // max(1, counts.total)}"
-    out[f"{key}.say"] = f"{percent} finished, {figures.count(counts.failed)} failed"
     pill = outlook.pills[batch.id]
-    rate = history.rate(batch.id) if pill is None else None
-    out[f"{key}.rate"] = "" if rate is None else f"{figures.rate(rate)} per second"
+    end = _end(batch, pill, outlook, now=now)
+    rate = history.track(batch.id).rate() if pill is None else None
+    key = f"b.{batch.seq}"
     series = history.batch_series(batch.id, span_s=span_s, buckets=_SPARK_BUCKETS)
-    curve = drawing.curve(series)
-    out[f"{key}.line"], out[f"{key}.area"] = curve.line, curve.area
-    end = _end(batch, pill, outlook, key=key, now=now, out=out)
+    counts = _counts(batch.counts, _flying(batch, seen, now=now))
+    moving = {
+        "rate": "" if rate is None else f"{figures.rate(rate)} per second",
+        "at": end.at,
+        "in": end.text,
+    }
     return Row(
-        key=key,
+        seq=batch.seq,
         id=batch.id,
         name=batch.name,
         short_id=short_id(batch.id) if batch.name != batch.id else "",
         model=short_model(batch.model) if batch.model else "",
-        has_total=counts.total > 0,
-        has_failed=counts.failed > 0,
+        has_total=batch.counts.total > 0,
+        has_failed=batch.counts.failed > 0,
         pill=pill,
-        end=end,
+        end=end.kind,
+        figures=merged([under(key, {**counts, **moving}), curve(key, series)]),
     )
 
 
-def _end(
-    batch: Batch,
-    pill: Pill | None,
-    outlook: Outlook,
-    *,
-    key: str,
-    now: float,
-    out: dict[str, str],
-) -> str:
-    out[f"{key}.at"] = out[f"{key}.in"] = ""
+def _flying(batch: Batch, seen: Overview, *, now: float) -> int:
+    if seen.report is None or seen.report.silent_s(now=now) is not None:
+        return 0
+    return seen.report.in_flight.get(batch.id, 0)
+
+
+def _counts(counts: Counts, flying: int) -> Figures:
+    percent = figures.percent(counts.finished, counts.total)
+    bar = drawing.bar(
+        completed=counts.completed, failed=counts.failed, flying=flying, total=counts.total
+    )
+    return {
+        "done": figures.count(counts.finished),
+        "of": f"of {figures.count(counts.total)} · {percent}",
+        "failed": f"{figures.count(counts.failed)} failed" if counts.failed else "",
+        "fly": f"{figures.count(flying)} in flight" if flying else "",
+        "dw": f"{bar.done}%",
+        "fx": f"{bar.failed_from}%",
+        "fw": f"{bar.failed}%",
+        "yx": f"{bar.flying_from}%",
+        "yw": f"{bar.flying}%",
+        "now": f"{100 * counts.finished // max(1, counts.total)}",
+        "say": f"{percent} finished, {figures.count(counts.failed)} failed",
+    }
+
+
+def _end(batch: Batch, pill: Pill | None, outlook: Outlook, *, now: float) -> _End:
     if pill is not None:
-        out[f"{key}.in"] = _pill_text(batch, pill, now=now)
-        return "none"
+        return _End("none", text=_pill_text(batch, pill, now=now))
     end = outlook.ends.get(batch.id)
     if end is None:
-        out[f"{key}.in"] = "estimating the end"
-        return "open"
-    if end - now <= eta.NEAR_S:
-        out[f"{key}.in"] = soon(end - now)
-        return "near"
-    at = eta.rounded(end, now=now)
-    out[f"{key}.at"], out[f"{key}.in"] = iso(at), f"in {left(end, now=now)}"
-    return "clock"
+        return _End("open", text="estimating the end")
+    told = estimate.told(end, now=now)
+    if told.at is None:
+        return _End("near", text=f"in {told.away}")
+    return _End("clock", text=f"in {told.away}", at=iso(told.at))
 
 
 def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
@@ -325,7 +341,7 @@ def ended(batch: Batch) -> Ended:
 def _idle_text(seen: Overview, now: float) -> str:
     report = seen.report
     if report is None or report.silent_s(now=now) is not None:
-        return "Batches that you send are kept and start as soon as the dispatcher is here."
+        return "Batches that you send are kept and start as soon as a dispatcher runs."
     if not report.backends:
         return "Point any OpenAI client here, or:"
     if not report.alive:
@@ -336,18 +352,6 @@ def _idle_text(seen: Overview, now: float) -> str:
     who = all_are if alive == total else f"{alive} of {total} backends answer,"
     for_models = f" for {models}" if models else ""
     return f"{who} idle and ready{for_models}. Point any OpenAI client here, or:"
-
-
-def soon(left_s: float) -> str:
-    """Word an end that is too near for a clock time."""
-    return "in a few minutes" if left_s > 60 else "in under a minute"  # noqa: PLR2004
-
-
-def left(end: float, *, now: float) -> str:
-    """Word how long until the rounded end, rounded the same way."""
-    away_s = eta.rounded(end, now=now) - now
-    step = 300 if away_s > 1800 else 60  # noqa: PLR2004 - as the clock time is rounded
-    return figures.duration(max(step, round(away_s / step) * step))
 
 
 def short_id(batch_id: str) -> str:

@@ -1,24 +1,33 @@
-"""Records and history to what the page shows: parts (what is there) and figures (what it reads).
+"""What the page shows of the overview and the history: its parts, each with its figures.
 
-Pure: the same input gives the same page. A part is compared to find changes of structure, which replace
-its HTML; a figure that changed is one patched text or SVG attribute.
+Pure: the same input gives the same page. Where a part's fields changed its HTML is replaced; where a figure
+changed, one text or SVG attribute is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from batchline import figures
+from batchline import estimate, figures
+from batchline.estimate import SPAN_S
 from batchline.model import Batch, Overview
 from batchline.states import PUBLISHABLE, BatchStatus
 
-from . import drawing, eta, fleet, rows
+from . import drawing, fleet, rows
 from .fleet import plural, short_model, spell
-from .history import SPAN_S, History
+from .history import History
+from .keys import Figures, curve, merged, under
 
 _VITAL_BUCKETS = 90
+_CURVES = (
+    ("tok", "tokens", _VITAL_BUCKETS),
+    ("req", "finished", _VITAL_BUCKETS),
+    ("fly", "in_flight", _VITAL_BUCKETS),
+    ("bad", "failed_share", _VITAL_BUCKETS // 3),  # rare events need wider buckets
+)
+"""The small curves: key, series of the history, buckets."""
 _CHART_BUCKETS = 180
 _SPANS_S = (300, 900, SPAN_S)
 _FULL = "the backends are kept full"
@@ -26,17 +35,19 @@ _FULL = "the backends are kept full"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The first line: which kind it is, and whether it ends in a time or has a range."""
+    """The first line: whether it holds a time, and a range of times."""
 
     has_time: bool
     has_range: bool
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The table of batches that ended, newest first."""
+    """The table of batches that ended, newest first. Nothing in it changes without a new row."""
 
     rows: Sequence[rows.Ended]
+    figures: Figures = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class Chart:
     """The large curve: tokens where they are known, else requests."""
 
     title: str
+    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class Plain:
     """A part whose structure never changes."""
 
     name: str
+    figures: Figures = field(repr=False)
 
 
 Part = Sentence | fleet.Notices | rows.Running | Plain | Chart | fleet.Backends | Finished
@@ -58,11 +71,11 @@ Part = Sentence | fleet.Notices | rows.Running | Plain | Chart | fleet.Backends 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One snapshot of the page. `ends`: the foreseen ends, to be held against jitter next time."""
+    """The page at one moment. `ends` go into the next `show` as `held`, so that they do not jitter."""
 
     at: float
     parts: Mapping[str, Part]
-    figures: Mapping[str, str]
+    figures: Figures
     ends: Mapping[str, float]
 
     def shapes(self) -> dict[str, str]:
@@ -83,7 +96,6 @@ def show(
     held: Mapping[str, float] | None = None,
 ) -> Shown:
     """Work out the whole page. `store_fault`: why and since when the overview could not be read."""
-    out: dict[str, str] = {"now": rows.iso(now)}
     span_s = span(history)
     outlook = rows.look_ahead(seen, history, now=now, held=held or {})
     found = fleet.notices(
@@ -94,19 +106,23 @@ def show(
         stalled=outlook.stalled,
         unserved=outlook.unserved,
     )
-    parts: dict[str, Part] = {
-        "sentence": _sentence(seen, history, outlook, now=now, out=out),
-        "notices": _notices(found, out=out),
-        "running": rows.running(seen, history, outlook, now=now, span_s=span_s, out=out),
-        "vitals": _vitals(seen, history, outlook, now=now, span_s=span_s, out=out),
-        "chart": _chart(history, now=now, span_s=span_s, out=out),
-        "backends": fleet.backends(seen.report, now=now, out=out),
-        "finished": Finished(tuple(rows.ended(b) for b in seen.finished)),
-        "storage": _storage(seen, free_bytes, out=out),
+    frame = {
+        "now": rows.iso(now),
+        "title": _title(seen, has_trouble=bool(found)),
+        "icon": "/favicon.svg?attention" if found else "/favicon.svg",
     }
-    out["title"] = _title(seen, has_trouble=bool(found))
-    out["icon"] = "/favicon.svg?attention" if found else "/favicon.svg"
-    return Shown(now, parts, out, outlook.ends)
+    parts: dict[str, Part] = {
+        "sentence": _sentence(seen, history, outlook, now=now),
+        "notices": fleet.worst(found),
+        "running": rows.running(seen, history, outlook, now=now, span_s=span_s),
+        "vitals": _vitals(seen, history, outlook, now=now, span_s=span_s),
+        "chart": _chart(history, now=now, span_s=span_s),
+        "backends": fleet.backends(seen.report, now=now),
+        "finished": Finished(tuple(rows.ended(b) for b in seen.finished)),
+        "storage": _storage(seen, free_bytes),
+    }
+    every = merged([frame, *(part.figures for part in parts.values())])
+    return Shown(now, parts, every, outlook.ends)
 
 
 def span(history: History) -> int:
@@ -114,49 +130,49 @@ def span(history: History) -> int:
     return next((s for s in _SPANS_S if history.seen_s <= s), SPAN_S)
 
 
-def _sentence(
-    seen: Overview,
-    history: History,
-    outlook: rows.Outlook,
-    *,
-    now: float,
-    out: dict[str, str],
+def _say(
+    head: str, *, sub: str, at: str = "", tail: str = "", between: tuple[str, str] | None = None
 ) -> Sentence:
-    for key in ("s.at", "s.tail", "s.sub", "s.from", "s.to"):
-        out[key] = ""
-    n_open = len(seen.open_batches)
-    if not n_open:
-        return _idle_sentence(seen, out=out)
-    left = sum(b.counts.total - b.counts.finished for b in seen.open_batches)
-    out["s.sub"] = f"{plural(left, 'request')} left"
-    trouble = _trouble(seen, outlook, now=now)
-    if trouble:
-        out["s.head"] = trouble
-        return Sentence(has_time=False, has_range=False)
+    low, high = between or ("", "")
+    said = {"head": head, "at": at, "tail": tail, "sub": sub, "from": low, "to": high}
+    return Sentence(has_time=bool(at), has_range=between is not None, figures=under("s", said))
+
+
+def _sentence(seen: Overview, history: History, outlook: rows.Outlook, *, now: float) -> Sentence:
+    if not seen.open_batches:
+        return _idle_sentence(seen)
+    left = f"{plural(_lines_left(seen), 'request')} left"
     n_running = sum(outlook.pills[b.id] is None for b in seen.open_batches)
-    if not n_running:
-        out["s.head"] = _not_running(seen)
-        return Sentence(has_time=False, has_range=False)
+    trouble = _trouble(seen, outlook, now=now) or ("" if n_running else _not_running(seen))
+    if trouble:
+        return _say(trouble, sub=left)
     others = _others(seen, outlook)
-    out["s.head"] = f"{plural(n_running, 'batch')} running, "
-    out["s.tail"] = f"; {others}" if others else ""
+    head, tail = f"{plural(n_running, 'batch')} running, ", f"; {others}" if others else ""
     if len(outlook.ends) < n_running:
-        out["s.head"] += "estimating the end"
-        out["s.sub"] += " · the end is known after the first results"
-        return Sentence(has_time=False, has_range=False)
+        sub = f"{left} · the end is known after the first results"
+        return _say(f"{head}estimating the end", tail=tail, sub=sub)
     end = max(outlook.ends.values())
     done = "all done" if n_running > 1 and not others else "done"
-    if end - now <= eta.NEAR_S:
-        out["s.head"] += f"{done} {rows.soon(end - now)}"
-        return Sentence(has_time=False, has_range=False)
-    out["s.head"] += f"{done} about "
-    out["s.at"] = rows.iso(eta.rounded(end, now=now))
-    out["s.sub"] += f" · {rows.left(end, now=now)} at the present rate"
-    return Sentence(has_time=True, has_range=_range(history, end - now, now=now, out=out))
+    told = estimate.told(end, now=now)
+    if told.at is None:
+        return _say(f"{head}{done} in {told.away}", tail=tail, sub=left)
+    between = _range(history, end - now, now=now)
+    sub = f"{left} · {told.away} at the present rate"
+    return _say(
+        f"{head}{done} about ",
+        at=rows.iso(told.at),
+        tail=tail,
+        sub=f"{sub}, likely between " if between else sub,
+        between=between,
+    )
+
+
+def _lines_left(seen: Overview) -> int:
+    return sum(b.counts.total - b.counts.finished for b in seen.open_batches)
 
 
 def _others(seen: Overview, outlook: rows.Outlook) -> str:
-    """Word the open batches that do not run: `2 more wait, 1 paused, 1 finalizing`."""
+    """Count the open batches that do not run, in words: `2 more wait, 1 paused, 1 finalizing`."""
     others = [b for b in seen.open_batches if outlook.pills[b.id] is not None]
     known = [_word(b) for b in others if b.status in PUBLISHABLE or _is_paused(b)]
     n_waiting = len(others) - len(known)
@@ -165,32 +181,27 @@ def _others(seen: Overview, outlook: rows.Outlook) -> str:
     return ", ".join(words)
 
 
-def _range(history: History, left_s: float, *, now: float, out: dict[str, str]) -> bool:
+def _range(history: History, left_s: float, *, now: float) -> tuple[str, str] | None:
     spread = history.spread()
-    if spread is None or left_s < 2 * eta.NEAR_S or spread[0] <= 0:
-        return False
+    if spread is None or left_s < 2 * estimate.NEAR_S or spread[0] <= 0:
+        return None
     slow, fast = spread
-    low, high = eta.rounded(now + left_s / fast, now=now), eta.rounded(now + left_s / slow, now=now)
-    if low >= high:
-        return False
-    out["s.sub"] += ", likely between "
-    out["s.from"], out["s.to"] = rows.iso(low), rows.iso(high)
-    return True
+    low = estimate.rounded(now + left_s / fast, now=now)
+    high = estimate.rounded(now + left_s / slow, now=now)
+    return (rows.iso(low), rows.iso(high)) if low < high else None
 
 
-def _idle_sentence(seen: Overview, *, out: dict[str, str]) -> Sentence:
+def _idle_sentence(seen: Overview) -> Sentence:
     last = max((b.ended_at or 0 for b in seen.finished), default=0)
     if not last:
-        out["s.head"] = "Ready. Nothing has been run yet."
-        out["s.sub"] = "Send a batch with any OpenAI client, and watch it here."
-        return Sentence(has_time=False, has_range=False)
-    out["s.head"], out["s.at"], out["s.tail"] = "Idle. Last batch finished ", rows.iso(last), "."
-    out["s.sub"] = "Nothing is running or waiting."
-    return Sentence(has_time=True, has_range=False)
+        sub = "Send a batch with any OpenAI client, and watch it here."
+        return _say("Ready. Nothing has been run yet.", sub=sub)
+    sub = "Nothing is running or waiting."
+    return _say("Idle. Last batch finished ", at=rows.iso(last), tail=".", sub=sub)
 
 
 def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
-    """Word what keeps all work from going on, or nothing."""
+    """Say what stops all work, or nothing."""
     waiting = f"{plural(len(seen.open_batches), 'batch')} {_verb(seen, 'waits', 'wait')}"
     match fleet.halt(seen, now=now):
         case fleet.Halt.ABSENT:
@@ -220,7 +231,7 @@ def _not_running(seen: Overview) -> str:
 
 
 def _word(batch: Batch) -> str:
-    """Word what the batch itself is doing, whatever the fleet does."""
+    """Say what the batch itself is doing, whatever the fleet does."""
     pill = rows.PAUSED if _is_paused(batch) else rows.PILLS[batch.status]
     return pill.word.lower()
 
@@ -233,54 +244,38 @@ def _verb(seen: Overview, one: str, many: str) -> str:
     return one if len(seen.open_batches) == 1 else many
 
 
-def _notices(found: Sequence[fleet.Notice], *, out: dict[str, str]) -> fleet.Notices:
-    shown = found[: fleet.NOTICES_SHOWN]
-    for i, notice in enumerate(shown):
-        out[f"n.{i}.head"], out[f"n.{i}.text"] = notice.head, notice.text
-    kinds = tuple((f"n.{i}", n.tone, n.icon) for i, n in enumerate(shown))
-    return fleet.Notices(kinds, len(found) - len(shown))
-
-
 def _vitals(
-    seen: Overview,
-    history: History,
-    outlook: rows.Outlook,
-    *,
-    now: float,
-    span_s: float,
-    out: dict[str, str],
+    seen: Overview, history: History, outlook: rows.Outlook, *, now: float, span_s: float
 ) -> Plain:
     finished, failed, tokens = history.last_hour()
-    seen_s = history.seen_s
-    within = "in the last hour" if seen_s >= SPAN_S - 60 else f"in the last {spell(seen_s)}"
-    if seen_s < 60:  # noqa: PLR2004 - too short to be named
-        within = "so far"
+    within = _within(history.seen_s)
     report = seen.report
     is_heard = report is not None and report.silent_s(now=now) is None
     flying = sum(report.in_flight.values()) if report and is_heard else None
-    out["v.span"] = "last hour" if span_s >= SPAN_S else f"last {spell(span_s)}"
-    # A minute's mean would still speak of work when there is none.
+    # The mean of the last minute stays above zero for a minute after the last line.
     is_idle = not seen.open_batches
-    out["v.tok"] = figures.rate(0.0 if is_idle else history.token_rate())
-    out["v.tok.sub"] = f"{_big(tokens)} {within}"
-    out["v.req"] = figures.rate(0.0 if is_idle else history.total_rate())
-    out["v.req.sub"] = f"{figures.count(finished)} {within}"
-    out["v.fly"] = figures.count(flying)
-    out["v.fly.of"] = f"of {figures.count(report.limit)} slots" if report and report.limit else ""
-    out["v.fly.sub"] = _flying_sense(seen, outlook, flying)
-    share = figures.share(failed, finished).removesuffix(" %")
-    out["v.bad"] = "0" if not finished else share
-    out["v.bad.sub"] = f"{figures.count(failed)} {within}"
-    for name, series, buckets in (
-        ("tok", "tokens", _VITAL_BUCKETS),
-        ("req", "finished", _VITAL_BUCKETS),
-        ("fly", "in_flight", _VITAL_BUCKETS),
-        ("bad", "failed_share", _VITAL_BUCKETS // 3),  # rare events need wider buckets
-    ):
-        values = history.series(series, span_s=span_s, buckets=buckets)
-        curve = drawing.curve(values)
-        out[f"v.{name}.line"], out[f"v.{name}.area"] = curve.line, curve.area
-    return Plain("vitals")
+    vitals = {
+        "tok": figures.rate(0.0 if is_idle else history.token_rate()),
+        "tok.sub": f"{_big(tokens)} {within}",
+        "req": figures.rate(0.0 if is_idle else history.total_rate()),
+        "req.sub": f"{figures.count(finished)} {within}",
+        "fly": figures.count(flying),
+        "fly.of": f"of {figures.count(report.limit)} slots" if report and report.limit else "",
+        "fly.sub": _flying_sense(seen, outlook, flying),
+        "bad": figures.share(failed, finished).removesuffix(" %") if finished else "0",
+        "bad.sub": f"{figures.count(failed)} {within}",
+    }
+    curves = [
+        curve(f"v.{name}", history.series(series, span_s=span_s, buckets=buckets))
+        for name, series, buckets in _CURVES
+    ]
+    return Plain("vitals", merged([under("v", vitals), *curves]))
+
+
+def _within(seen_s: float) -> str:
+    if seen_s < 60:  # noqa: PLR2004 - too short to be named
+        return "so far"
+    return "in the last hour" if seen_s >= SPAN_S - 60 else f"in the last {spell(seen_s)}"
 
 
 def _big(tokens: int) -> str:
@@ -294,11 +289,10 @@ def _flying_sense(seen: Overview, outlook: rows.Outlook, flying: int | None) -> 
         return "nothing to do" if not seen.open_batches else "nothing sent at present"
     if outlook.is_full:
         return _FULL
-    left = sum(b.counts.total - b.counts.finished for b in seen.open_batches)
-    return "the last ones are running" if left <= flying else "room for more"
+    return "the last ones are running" if _lines_left(seen) <= flying else "room for more"
 
 
-def _chart(history: History, *, now: float, span_s: float, out: dict[str, str]) -> Chart:
+def _chart(history: History, *, now: float, span_s: float) -> Chart:
     has_tokens = history.last_hour()[2] > 0 or bool(history.token_rate())
     name, title = (
         ("tokens", "Output tokens per second")
@@ -307,14 +301,12 @@ def _chart(history: History, *, now: float, span_s: float, out: dict[str, str]) 
     )
     values = history.series(name, span_s=span_s, buckets=_CHART_BUCKETS)
     top = drawing.axis_top(values)
-    curve = drawing.curve(values, top=top)
-    out["c.line"], out["c.area"] = curve.line, curve.area
-    for i in range(4):
-        out[f"c.y{i}"] = _tick(top * i / 3)
-    for i in range(5):
-        out[f"c.x{i}"] = rows.iso((now - span_s * (4 - i) / 4) // 60 * 60)
-    out["c.say"] = f"{title}, {out['v.span']}; now {figures.rate(next(iter(values[-1:]), None))}"
-    return Chart(title)
+    span_text = "last hour" if span_s >= SPAN_S else f"last {spell(span_s)}"
+    present = figures.rate(next(iter(values[-1:]), None))
+    axes = {f"y{i}": _tick(top * i / 3) for i in range(4)}
+    axes |= {f"x{i}": rows.iso((now - span_s * (4 - i) / 4) // 60 * 60) for i in range(5)}
+    said = {"span": span_text, "say": f"{title}, {span_text}; now {present}"}
+    return Chart(title, merged([under("c", axes | said), curve("c", values, top=top)]))
 
 
 def _tick(value: float) -> str:
@@ -324,11 +316,13 @@ def _tick(value: float) -> str:
     return f"{value:g}"
 
 
-def _storage(seen: Overview, free_bytes: int | None, *, out: dict[str, str]) -> Plain:
-    out["d.free"] = "–" if free_bytes is None else f"{figures.size(free_bytes)} free"
-    out["d.files"] = f"{plural(seen.files, 'file')}, {figures.size(seen.files_bytes)}"
-    out["d.db"] = figures.size(seen.database_bytes)
-    return Plain("storage")
+def _storage(seen: Overview, free_bytes: int | None) -> Plain:
+    stored = {
+        "free": "–" if free_bytes is None else f"{figures.size(free_bytes)} free",
+        "files": f"{plural(seen.files, 'file')}, {figures.size(seen.files_bytes)}",
+        "db": figures.size(seen.database_bytes),
+    }
+    return Plain("storage", under("d", stored))
 
 
 def _title(seen: Overview, *, has_trouble: bool) -> str:

@@ -16,6 +16,7 @@ pytest.register_assert_rewrite("echoes", "sdk_shapes")
 
 
 SLOW = ("clients", "browser", "slow")
+COLLECTED = pytest.StashKey()
 
 
 def pytest_addoption(parser):
@@ -33,10 +34,19 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, lambda *_: None)
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(config, items):
     """Begin with the files that have slow tests: else one core would end with them, all alone."""
+    config.stash[COLLECTED] = list(items)
     slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture
+def collected(request):
+    """All tests of the suite, or None where this run was asked for some of its files."""
+    config = request.config
+    return config.stash[COLLECTED] if config.args == config.getini("testpaths") else None
 
 
 @pytest.fixture

@@ -63,13 +63,25 @@ class System:
         return process.wait(60)
 
     def stop(self):
+        """Let the processes finish what they have in hand, as an operator does."""
+        self._end(signal.SIGTERM)
+
+    def end(self):
+        """Kill what still runs, where nobody asks any more how it ends."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number):
         for process in self.processes.values():
-            process.terminate()
+            process.send_signal(number)
         for process in self.processes.values():
             process.wait(60)
 
     def logs(self):
         return "\n".join(p.read_text() for p in self.folder.glob("*.log"))
+
+    def forget_logs(self):
+        for path in self.folder.glob("*.log"):
+            os.truncate(path, 0)  # whoever writes to it appends
 
     def get(self, path):
         """Return (status, text) of a plain GET."""

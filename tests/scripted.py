@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import threading
 from collections import Counter
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 from aiohttp import web
@@ -108,6 +110,21 @@ class Scripted:
     async def __aexit__(self, *exc):
         self.release.set()
         await self.runner.cleanup()
+
+    @contextmanager
+    def in_a_thread(self):
+        """Serve in a loop of its own, for what outlives one test."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self.__aenter__(), loop).result(30)
+            yield self
+            asyncio.run_coroutine_threadsafe(self.__aexit__(), loop).result(30)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(30)
+            loop.close()
 
     async def listen(self):
         """Accept connections (again), always on the same port."""

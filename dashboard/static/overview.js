@@ -5,7 +5,7 @@
   const ATTRIBUTES = new Set(['d', 'x', 'width', 'aria-label', 'aria-valuenow', 'aria-valuetext']);
   const SILENT_MS = 5000, LONGEST_MS = 30000, SPOKEN_MS = 60000;
   const $ = (id) => document.getElementById(id);
-  const figures = new Map();   // every figure the stream ever sent, to fill parts that arrive later
+  const figures = new Map();   // every figure that the stream sent, to fill parts that are fetched later
   const shapes = new Map();    // part -> the shape the server shows now
   const fetching = new Set();
   let source = null, isPaused = false, failures = 0, heardAt = Date.now(), retryAt = 0, spokenAt = 0;
@@ -91,12 +91,12 @@
       old.replaceWith(fresh);
       fill(fresh);
       shapes.set(name, fresh.dataset.shape);
-    } catch { /* the next beat of the stream tries again */ } finally { fetching.delete(name); }
+    } catch { /* the next event of the stream tries again */ } finally { fetching.delete(name); }
   };
   const swapAll = () => { for (const name of shapes.keys()) swap(name); };
   document.addEventListener('focusout', () => setTimeout(swapAll));
 
-  // --- the one live region: the sentence, at most once a minute ---
+  // --- the live region: screen readers read the sentence, at most once a minute ---
   const speak = () => {
     const text = $('sentence').textContent;
     if ($('spoken').textContent === text || Date.now() - spokenAt < SPOKEN_MS) return;
@@ -130,12 +130,12 @@
     word();
     showStale();
   };
-  // A session that is over refuses the stream: the page asks to sign in again.
+  // The server refuses the stream of a session that is over: loaded again, the page asks for the key.
   const askAgain = async () => {
     try {
       const answer = await fetch('/ui/part/sentence', { signal: AbortSignal.timeout(8000) });
       if (answer.status === 401) location.reload();
-    } catch { /* the server is away: the stream is tried again */ }
+    } catch { /* the server does not answer: the stream is tried again */ }
   };
   const heard = () => {
     heardAt = Date.now();

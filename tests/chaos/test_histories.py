@@ -10,7 +10,7 @@ import pytest
 from chaos.report import Total, text
 from chaos.run import AT_ONCE, run
 
-SEEDS = tuple(range(24))
+SEEDS = tuple(range(12))
 """Each failpoint by itself is cut at in tests/system/test_cut_between_steps.py; here faults come together."""
 _ONCE_FAILED = Path(__file__).with_name("seeds.txt")
 

@@ -1,64 +1,56 @@
-"""Rates and the time left, from samples."""
+"""What the screens tell of speed and end, from looks at the API's batch objects."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from scripted_api import batch_object, running
 
 from batchline.cli.api.batch import read_batch
-from batchline.cli.api.pace import Pace, rounded_left_s
+from batchline.cli.api.pace import Pace
 from batchline.cli.batches.screens import eta
 
+NOW = 1_800_000_000
 
-def test_nothing_is_known_at_first():
-    """One look says nothing about speed."""
+
+def watched(*looks, every_s=10, **fields):
+    """A pace that was shown a batch with so many lines finished, again and again."""
     pace = Pace()
-    pace.observe(100.0, finished=50, tokens=10)
-
-    assert pace.lines_per_s is None
-    assert pace.left_s(remaining=10) is None
-
-
-def test_the_rate_is_that_of_the_last_minute():
-    """What was long ago does not count: the speed of now is wanted."""
-    pace = Pace()
-    for second in range(300):
-        pace.observe(float(second), finished=min(second, 200) * 10, tokens=second)
-
-    assert pace.lines_per_s == 0
-    assert pace.tokens_per_s == pytest.approx(1)
+    for i, fields_then in enumerate(looks):
+        batch = read_batch(batch_object(in_progress_at=NOW - 3600, **fields_then, **fields))
+        pace.observe(batch, at_s=i * every_s, now=NOW + i * every_s)
+    return pace
 
 
-def test_the_time_left_follows_from_the_rate():
-    """Remaining lines at the present rate; nobody knows while nothing moves."""
-    pace = Pace()
-    pace.observe(0.0, finished=0, tokens=0)
-    pace.observe(10.0, finished=50, tokens=0)
+def test_nothing_is_told_at_first():
+    """One look says nothing about speed, so nothing about the end."""
+    pace = watched(running(500, 1000))
 
-    assert pace.left_s(remaining=500) == pytest.approx(100)
-    pace.observe(1000.0, finished=50, tokens=0)
-    pace.observe(2000.0, finished=50, tokens=0)
-    assert pace.left_s(remaining=500) is None
+    assert (pace.lines_per_s, pace.tokens_per_s, pace.end) == (None, None, None)
+
+
+def test_the_end_follows_from_the_rate():
+    """500 lines left at five a second; tokens have a rate of their own."""
+    pace = watched(running(450, 1000), running(500, 1000))
+
+    assert (pace.lines_per_s, pace.tokens_per_s) == (5, 50)
+    assert pace.end == NOW + 10 + 100
 
 
 @pytest.mark.parametrize(
-    ("left_s", "shown"), [(20, None), (301, 300), (1000, 1020), (10_100, 10_200)]
+    ("looks", "told"),
+    [
+        ([running(400, 2000), running(500, 2000)], "done in a few minutes"),
+        ([running(300, 600), running(590, 600)], "done in under a minute"),
+        ([running(400, 5000), running(500, 5000)], r"done about \d\d:\d\d \(in [78] m\)"),
+        ([running(500, 1000), running(500, 1000)], ""),
+        ([running(40, 1000), running(41, 1000)], ""),
+        ([running(400, 1000), running(500, 1000, status="finalizing")], ""),
+        ([running(400, 1000), running(500, 1000, paused_at=NOW)], ""),
+    ],
+    ids=["soon", "at once", "later", "stands still", "too early", "finalizing", "paused"],
 )
-def test_a_time_left_is_rounded_as_far_as_it_is_known(left_s, shown):
-    """Five minutes when far off, one when near, none at the end."""
-    assert rounded_left_s(left_s) == shown
-
-
-def test_an_end_is_told_only_while_the_batch_runs():
+def test_an_end_is_told_only_while_the_batch_moves(looks, told):
     """A few minutes, a time of day, or nothing."""
-    pace = Pace()
-    pace.observe(0.0, finished=0, tokens=0)
-    pace.observe(10.0, finished=100, tokens=0)
-
-    def told(**fields):
-        return eta(read_batch(batch_object(**fields)), pace, now=1_800_000_000)
-
-    assert told(**running(100, 200)) == "done in a few minutes"
-    assert told(**running(100, 100_100)).endswith("(in 2 h 45 m)")
-    assert told(**running(100, 100)) == ""
-    assert told(**running(100, 200, status="failed")) == ""
+    assert re.fullmatch(told, eta(watched(*looks), now=NOW + 10))

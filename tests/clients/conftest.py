@@ -5,10 +5,8 @@ The scripted server answers as `echoes` says, so that every line can be compared
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
-import threading
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -27,16 +25,8 @@ from batchline.fleet.nginx import find_nginx, nginx_argv, render_nginx
 @pytest.fixture(scope="session")
 def model_server():
     """The scripted server, in a thread with a loop of its own."""
-    server = Scripted(answer)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(30)
-    yield server
-    asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(30)
-    loop.close()
+    with Scripted(answer).in_a_thread() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +73,7 @@ def running(nginx, model_server, folder, **settings):
         system.wait_ready()
         yield system
     finally:
-        system.stop()
+        system.end()
 
 
 @pytest.fixture(scope="session")

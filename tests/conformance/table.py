@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import wrap
@@ -88,7 +89,11 @@ class Marks:
             self.failures.append(report.longreprtext)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
+        self.add(session.items)
+
+    def add(self, items: Iterable[pytest.Item]) -> None:
+        """Take in the marks of collected tests."""
+        for item in items:
             test, _, parameter = item.nodeid.partition("[")
             self.parameters[test].add(parameter)
             if any(item.get_closest_marker(name) for name in _NO_PROOF):

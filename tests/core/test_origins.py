@@ -131,18 +131,18 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "MADEUP"])
 @pytest.mark.parametrize(("head", "access"), CHANGES.values(), ids=CHANGES)
-def test_a_change_is_for_programs_our_page_and_named_ones(head, access, method):
+def test_a_change_is_for_programs_our_page_and_named_ones(head, access):
     """Whatever the body's type says, since the head alone decides."""
-    assert judge(replace(head, method=method), KNOWN) is access
+    for method in ("POST", "PUT", "PATCH", "DELETE", "CONNECT", "MADEUP"):
+        assert judge(replace(head, method=method), KNOWN) is access, method
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("head", [head for head, _ in CHANGES.values()], ids=CHANGES)
-def test_what_only_reads_is_left_to_the_browser(head, method):
+def test_what_only_reads_is_left_to_the_browser(head):
     """Without CORS no other page gets to see the answer; a link from one works."""
-    assert judge(replace(head, method=method), KNOWN) is GRANTED
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert judge(replace(head, method=method), KNOWN) is GRANTED, method
 
 
 PREFLIGHTS = {

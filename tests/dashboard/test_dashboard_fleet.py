@@ -27,25 +27,28 @@ def _found(seen, *, free_bytes=None):
 
 def test_a_backend_shows_its_load():
     """Running, waiting, cache and speed."""
-    out = {}
-    fleet.backends(report(backends=(backend(0),)), now=NOW, out=out)
+    panel = fleet.backends(report(backends=(backend(0),)), now=NOW)
 
-    assert (out["srv.0.run"], out["srv.0.wait"], out["srv.0.kv"], out["srv.0.tok"]) == (
+    assert (
+        panel.figures["srv.0.run"],
+        panel.figures["srv.0.wait"],
+        panel.figures["srv.0.kv"],
+        panel.figures["srv.0.tok"],
+    ) == (
         "256",
         "12",
         "91 %",
         "2,660",
     )
-    assert out["srv.head"] == "1 of 1 answering"
+    assert panel.figures["srv.head"] == "1 of 1 answering"
 
 
 def test_a_backend_without_metrics_shows_dashes():
     """Unknown is a dash, never a zero."""
     bare = backend(0, running=None, waiting=None, kv_cache_ratio=None, output_tokens_per_s=None)
-    out = {}
-    panel = fleet.backends(report(backends=(bare,)), now=NOW, out=out)
+    panel = fleet.backends(report(backends=(bare,)), now=NOW)
 
-    assert (out["srv.0.run"], out["srv.0.tok"]) == ("–", "–")
+    assert (panel.figures["srv.0.run"], panel.figures["srv.0.tok"]) == ("–", "–")
     assert not panel.rows[0].has_cache
     assert not panel.rows[0].has_queue
 
@@ -53,12 +56,11 @@ def test_a_backend_without_metrics_shows_dashes():
 def test_a_dead_backend_says_since_when_and_why():
     """Not answering for 4 minutes, and the reason."""
     dead = backend(0, alive=False, since=NOW - 240, reason="connection refused")
-    out = {}
-    panel = fleet.backends(report(backends=(dead, backend(1))), now=NOW, out=out)
+    panel = fleet.backends(report(backends=(dead, backend(1))), now=NOW)
 
-    assert out["srv.0.down"] == "4 minutes"
+    assert panel.figures["srv.0.down"] == "4 minutes"
     assert panel.rows[0].reason == "connection refused"
-    assert out["srv.head"] == "1 of 2 answering"
+    assert panel.figures["srv.head"] == "1 of 2 answering"
 
 
 @pytest.mark.parametrize(
@@ -86,11 +88,11 @@ def test_dead_backends_make_one_notice(alive, head):
 def test_a_backend_says_whether_it_gets_lines(circuit, standing):
     """Alive is not enough: it may be tried with a few lines, or be taken out."""
     seen = backend(0, circuit=circuit, circuit_since=NOW - 60, circuit_reason="hangs", in_flight=3)
-    out = {}
-    (row,) = fleet.backends(report(backends=(seen,)), now=NOW, out=out).rows
+    panel = fleet.backends(report(backends=(seen,)), now=NOW)
+    (row,) = panel.rows
 
     assert (row.standing, row.reason, row.has_lines) == (standing, "hangs", True)
-    assert (out["srv.0.out"], out["srv.0.fly"]) == ("1 minute", "3 lines")
+    assert (panel.figures["srv.0.out"], panel.figures["srv.0.fly"]) == ("1 minute", "3 lines")
 
 
 LACKS = "has no /v1/rerank (404): start a server that offers it"
@@ -110,7 +112,7 @@ PAGE = "its /metrics cannot be read: 'vllm:num_requests_running{': no value"
 )
 def test_a_backend_says_what_is_the_matter(seen, reason):
     """Also where it gets lines; what keeps lines from it comes first."""
-    (row,) = fleet.backends(report(backends=(backend(0, **seen),)), now=NOW, out={}).rows
+    (row,) = fleet.backends(report(backends=(backend(0, **seen),)), now=NOW).rows
 
     assert (row.standing, row.reason) == ("ready", reason)
 

@@ -31,8 +31,10 @@ def test_the_rate_is_taken_over_the_last_minute():
     for t in range(10, 61, 10):
         history.add(_seen(8200 + 10 * t, at=NOW + 3600 + t), at=NOW + 3600 + t)
 
-    assert history.rate(ID) == pytest.approx(10)
-    assert history.rate(ID, window_s=600) == pytest.approx((540 * 2 + 60 * 10) / 600, rel=0.02)
+    assert history.track(ID).rate() == pytest.approx(10)
+    assert history.track(ID).rate(window_s=600) == pytest.approx(
+        (540 * 2 + 60 * 10) / 600, rel=0.02
+    )
 
 
 def test_one_look_tells_no_rate():
@@ -40,7 +42,7 @@ def test_one_look_tells_no_rate():
     history = History()
     history.add(_seen(5), at=NOW)
 
-    assert history.rate(ID) is None
+    assert history.track(ID).rate() is None
     assert history.total_rate() is None
 
 
@@ -49,7 +51,7 @@ def test_looks_each_second_cost_no_memory():
     history = _watch(100, 3, step=1)
 
     assert len(history._points) <= 13
-    assert history.rate(ID) == pytest.approx(3, rel=0.05)
+    assert history.track(ID).rate() == pytest.approx(3, rel=0.05)
 
 
 def test_waiting_its_turn_is_not_being_slow():
@@ -59,7 +61,7 @@ def test_waiting_its_turn_is_not_being_slow():
         history.add(_seen(0, at=NOW + t), at=NOW + t)
     history.add(_seen(100, at=NOW + 40), at=NOW + 40)
 
-    assert history.rate(ID) == pytest.approx(10)
+    assert history.track(ID).rate() == pytest.approx(10)
 
 
 def test_a_batch_that_started_since_the_last_look_counts_from_its_start():
@@ -69,7 +71,7 @@ def test_a_batch_that_started_since_the_last_look_counts_from_its_start():
     young = batch(1, counts=Counts(1000, 50), created_at=NOW + 4, in_progress_at=NOW + 5)
     history.add(overview(open_batches=(young,)), at=NOW + 10)
 
-    assert history.rate(young.id) == pytest.approx(10)
+    assert history.track(young.id).rate() == pytest.approx(10)
 
 
 def test_lines_of_a_batch_that_ended_between_two_looks_count():
@@ -156,7 +158,7 @@ def test_standing_still_is_timed_from_the_last_line():
     for t in (70, 80, 90):
         history.add(_seen(1060, at=NOW + t), at=NOW + t)
 
-    assert history.still_for_s(ID, now=NOW + 90) == 30
+    assert history.track(ID).still_for_s(now=NOW + 90) == 30
 
 
 def test_a_clock_that_runs_backwards_changes_nothing():

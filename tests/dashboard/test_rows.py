@@ -15,8 +15,8 @@ from dashboard.history import History
 
 def _figures(seen, **fleet):
     shown = view.show(overview(open_batches=(seen,), report=report(**fleet)), History(), now=NOW)
-    key = shown.parts["running"].rows[0].key
-    return {k.removeprefix(key + "."): v for k, v in shown.figures.items() if k.startswith(key)}
+    row = shown.parts["running"].rows[0]
+    return {key.removeprefix(f"b.{row.seq}."): text for key, text in row.figures.items()}
 
 
 def test_a_row_counts_failed_lines_as_finished():
@@ -112,7 +112,7 @@ def test_a_refused_file_lists_five_faults_by_line():
 @pytest.mark.parametrize(
     ("fleet", "text"),
     [
-        (None, "start as soon as the dispatcher is here"),
+        (None, "start as soon as a dispatcher runs"),
         (report(backends=()), "Point any OpenAI client here, or:"),
         (report(), "Both backends are idle and ready for Qwen3-32B."),
     ],

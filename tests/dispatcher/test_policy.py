@@ -22,10 +22,9 @@ def test_the_tables_are_total():
     assert set(BREAKS) == set(Break)
 
 
-@pytest.mark.parametrize("status", [*range(300, 400), *range(400, 600)])
-def test_every_error_status_has_a_row(status):
+def test_every_error_status_has_a_row():
     """A status that nobody thought of is no hole."""
-    assert of_status(status) in POLICIES
+    assert {of_status(status) for status in range(300, 600)} <= set(POLICIES)
 
 
 @pytest.mark.parametrize("row", POLICIES.values(), ids=POLICIES)

@@ -17,10 +17,10 @@ JSON = {*OBJECTS, "FastAPI's detail"}
 
 
 @pytest.mark.spec("6-about-the-line")
-@pytest.mark.parametrize("status", STATUSES)
-def test_what_each_error_answer_costs_a_line(status):
+@pytest.mark.parametrize(("name", "body"), BODIES.items(), ids=BODIES)
+def test_what_each_error_answer_costs_a_line(name, body):
     """Whatever its body; nothing where it is about the server, the key, the route, or lack of room."""
-    for name, body in BODIES.items():
+    for status in STATUSES:
         row = POLICIES[reason_of(status, body)]
         is_bare, is_client = name not in OBJECTS, status < 500 or status == 501
         is_text_of_its_own = status == 422 and name == "a text"
@@ -30,19 +30,19 @@ def test_what_each_error_answer_costs_a_line(status):
             or (status in WHATEVER_IT_SAYS and name not in JSON)
             or status in {429, 503, 529}
         )
-        assert (row.counts is Counts.NOTHING and row.then is Then.RETRY) is about_server
+        assert (row.counts is Counts.NOTHING and row.then is Then.RETRY) is about_server, status
         assert (row.then is Then.FAIL) is (
             not about_server
             and is_client
             and status not in OWN_ROWS
             and (name in JSON or is_text_of_its_own)
-        )
+        ), status
 
 
-@pytest.mark.parametrize("status", STATUSES)
-def test_what_becomes_of_a_line_in_each_fleet(status):
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_what_becomes_of_a_line_in_each_fleet(body):
     """One backend; two that say the same; one that is the only one to say so."""
-    for body in BODIES.values():
+    for status in STATUSES:
         reason = reason_of(status, body)
         alone, agreed, answered = fates(reason)
         if POLICIES[reason].then is not Then.FAIL:

@@ -156,10 +156,9 @@ def test_each_reply_is_a_row_of_the_table(what, reason):
         assert isinstance(verdict, KINDS[POLICIES[reason].then])
 
 
-@pytest.mark.parametrize("status", range(200, 600))
-def test_every_status_of_http_is_judged(status):
+def test_every_status_of_http_is_judged():
     """No status is missing."""
-    assert judge(reply(status), HERE)
+    assert all(judge(reply(status), HERE) for status in range(200, 600))
 
 
 @pytest.mark.parametrize("how", Break)

@@ -247,11 +247,13 @@ def fleet(cpu_build, tmp_path_factory):
 
 @pytest.fixture
 def start_fleet(cpu_build, tmp_path):
-    """Start a fleet of one server that the test itself ends; not waited for."""
+    """Start a fleet of one server, by its name, that the test itself ends; not waited for."""
     started = []
 
-    def start(*options: str) -> Fleet:
-        started.append(Fleet(tmp_path, *options, servers=1))
+    def start(name: str) -> Fleet:
+        folder = tmp_path / name
+        folder.mkdir()
+        started.append(Fleet(folder, servers=1))
         return started[-1]
 
     yield start
@@ -260,11 +262,19 @@ def start_fleet(cpu_build, tmp_path):
         running.process.wait(30)
 
 
+_ports = iter(range(18001 + os.getpid() % 5000, 32000))
+
+
 def free_run_of_ports(count: int) -> list[int]:
-    """Return neighbouring ports that nobody listens on, below those handed out for clients."""
-    for first in range(18001 + os.getpid() % 5000, 32000, count):
-        if not any(is_listening(port) for port in range(first, first + count)):
-            return list(range(first, first + count))
+    """Return neighbouring ports that nobody listens on, below those handed out for clients.
+
+    No port is returned twice: a fleet listens only once its servers have loaded.
+    """
+    ports: list[int] = []
+    for port in _ports:
+        ports = [] if is_listening(port) else [*ports, port]
+        if len(ports) == count:
+            return ports
     raise AssertionError("no free ports")
 
 

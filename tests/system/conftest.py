@@ -26,4 +26,4 @@ def make_system(tmp_path, upstream):
 
     yield make
     for system in made:
-        system.stop()
+        system.end()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
 from inputs import requests
-from scripted import Share
+from processes import System
+from scripted import Scripted, Share
 
 from batchline.process.failpoints import POINTS
 
@@ -17,7 +17,7 @@ GATEWAY_POINTS = ("blob.written", "blob.renamed", "upload.stored")
 ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied"}
 DISPATCHER_POINTS = tuple(p for p in POINTS if p not in ELSEWHERE)
 LINES = 150
-IN_FLIGHT = 16
+SETTINGS = {"max_in_flight": 16, "lease_s": 2, "retry_max_s": 0.2}
 
 pytestmark = pytest.mark.slow
 
@@ -43,33 +43,61 @@ def kept_running(system):
         keeper.join()
 
 
+@pytest.fixture(scope="module")
+def upstream():
+    """One model server for all of them."""
+    with Scripted().in_a_thread() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def system(upstream, tmp_path_factory):
+    """One data directory for all of them; each starts anew the process that it cuts."""
+    system = System(tmp_path_factory.mktemp("cut"), upstream.url, **SETTINGS)
+    yield system
+    system.end()
+
+
 @pytest.mark.parametrize("action", ["crash", "error"])
 @pytest.mark.parametrize(
     ("process", "point"),
-    [("gateway", point) for point in (*GATEWAY_POINTS, "migrate.statement")]
+    [("gateway", point) for point in GATEWAY_POINTS]
     + [("dispatcher", point) for point in DISPATCHER_POINTS],
 )
-async def test_each_line_is_answered_once(make_system, upstream, process, point, action):
+def test_each_line_is_answered_once(system, upstream, process, point, action):
     """Upload, validation, dispatch, settling, publishing and sweeping are each cut once."""
-    await check(make_system, upstream, process, f"{point}={action}", dies=action == "crash")
+    check(system, upstream, process, f"{point}={action}", dies=action == "crash")
 
 
-async def test_a_torn_segment_does_not_exist(make_system, upstream):
+@pytest.mark.parametrize("action", ["crash", "error"])
+def test_who_starts_first_migrates(upstream, tmp_path, action):
+    """A migration that is cut leaves nothing behind, or all of it."""
+    system = System(tmp_path, upstream.url, **SETTINGS)
+    try:
+        check(system, upstream, "gateway", f"migrate.statement={action}", dies=action == "crash")
+    finally:
+        system.end()
+
+
+def test_a_torn_segment_does_not_exist(system, upstream):
     """Half of a group of results is on the disk and the process is gone."""
-    await check(make_system, upstream, "dispatcher", "segment.append=torn", dies=True)
+    check(system, upstream, "dispatcher", "segment.append=torn", dies=True)
 
 
 @pytest.mark.parametrize("point", ["segment.appended", "settle.rows", "send.answered"])
-async def test_a_later_pass_may_be_the_one(make_system, upstream, point):
+def test_a_later_pass_may_be_the_one(system, upstream, point):
     """Part of the batch is settled already."""
-    await check(
-        make_system, upstream, "dispatcher", f"{point}=crash@3", dies=True, steps=(40, 80, LINES)
-    )
+    cut = f"{point}=crash@3"
+    check(system, upstream, "dispatcher", cut, dies=True, steps=(40, 80, LINES))
 
 
-async def test_slices_whose_bodies_cannot_be_read_are_given_back(make_system, upstream):
+def test_slices_whose_bodies_cannot_be_read_are_given_back(upstream, tmp_path):
     """A disk that refuses once does not keep them until their lease is over."""
-    await check(make_system, upstream, "dispatcher", "claim.read=error", dies=False, lease_s=600)
+    system = System(tmp_path, upstream.url, **SETTINGS | {"lease_s": 600})
+    try:
+        check(system, upstream, "dispatcher", "claim.read=error", dies=False)
+    finally:
+        system.end()
 
 
 def until(condition, within_s=60):
@@ -79,32 +107,31 @@ def until(condition, within_s=60):
         time.sleep(0.02)
 
 
-async def check(make_system, upstream, process, failpoints, *, dies, lease_s=2, steps=(LINES,)):
+def check(system, upstream, process, failpoints, *, dies, steps=(LINES,)):
     """Cut it once; the lines are answered in steps, each when those before are settled."""
     share = upstream.script = Share(0)
-    system = make_system(started=(), max_in_flight=IN_FLIGHT, lease_s=lease_s, retry_max_s=0.2)
-    point = failpoints.partition("=")[0]
-
-    def drive():
-        other = "dispatcher" if process == "gateway" else "gateway"
-        system.start(process, failpoints=failpoints)
-        with kept_running(system) as codes:
-            if point == "migrate.statement":
-                system.until_logged(f"failpoint {point}")  # who starts first migrates
+    upstream.seen.clear()
+    other = "dispatcher" if process == "gateway" else "gateway"
+    if process in system.processes:  # it was the other one before
+        system.kill(process)
+    system.forget_logs()
+    system.start(process, failpoints=failpoints)
+    with kept_running(system) as codes:
+        if other not in system.processes:
+            if failpoints.startswith("migrate"):
+                system.until_logged("failpoint migrate")  # before the other one migrates
             system.start(other)
-            system.wait_ready()
-            batch = system.submit(requests(LINES))
-            for lines in steps:
-                share.many = lines
-                system.until(batch, lambda b, n=lines: b.request_counts.completed >= n)
-            batch = system.ended(batch)
-            results = system.results(batch)
-            system.until_logged(f"failpoint {point}")
-            if dies:  # it may have been the last thing it did
-                until(lambda: codes)
-            return batch, *results, codes
-
-    batch, output, errors, codes = await asyncio.to_thread(drive)
+        system.wait_ready()
+        batch = system.submit(requests(LINES))
+        for lines in steps:
+            share.many = lines
+            system.until(batch, lambda b, n=lines: b.request_counts.completed >= n)
+        batch = system.ended(batch)
+        output, errors = system.results(batch)
+        system.until_logged(f"failpoint {failpoints.partition('=')[0]}")
+        if dies:  # it may have been the last thing it did
+            until(lambda: codes)
+    system.kill(process)
 
     assert batch.status == "completed"
     assert (len(output), errors) == (LINES, [])

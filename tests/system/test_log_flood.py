@@ -15,7 +15,7 @@ from processes import System
 
 from batchline.serving.request_log import LINE_BYTES, LINES_A_SECOND
 
-FLOOD_S = 4
+FLOOD_S = 2
 SLACK_LINES = (
     30  # what a process says of itself meanwhile: what it waits for, how many lines are missing
 )
@@ -74,17 +74,17 @@ FLOODS = {
 }
 
 
-@pytest.fixture
-def system(tmp_path):
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
     """Both processes; their model server does not exist."""
-    system = System(tmp_path, "http://127.0.0.1:9")
+    system = System(tmp_path_factory.mktemp("flooded"), "http://127.0.0.1:9")
     try:
         system.start("gateway", "dispatcher")
         for port in (system.port, system.ops_port):
             until_answering(port)
         yield system
     finally:
-        system.stop()
+        system.end()
 
 
 def until_answering(port):
@@ -138,8 +138,9 @@ def unlogged(port):
 def withstands(system, name, port, how, sent):
     """Let the flood come; hold the log, the answers to others and the memory against their bounds."""
     log, process = system.folder / f"{name}.log", psutil.Process(system.processes[name].pid)
-    quiet_ms = health_ms(port, 1)
+    quiet_ms = health_ms(port, 0.5)
     logged, resident = log.stat().st_size, process.memory_info().rss
+    unlogged_before = unlogged(port)
 
     attacker = flood(port, how, sent)
     began = time.monotonic()
@@ -160,7 +161,7 @@ def withstands(system, name, port, how, sent):
     )
     assert all(re.fullmatch(rb"[ -~]*\n", line) for line in lines)
     assert sum(map(len, lines)) < 50_000
-    assert unlogged(port) > count / 2 - LINES_A_SECOND * (lasted_s + 2)
+    assert unlogged(port) - unlogged_before > count / 2 - LINES_A_SECOND * (lasted_s + 2)
     # 100 ms on two cores; where others use these too, ten times what an answer took without the flood.
     assert busy_ms < max(100, 10 * quiet_ms)
     assert grown < 50_000_000
@@ -174,7 +175,7 @@ def test_the_gateway_withstands_a_flood_of(system, how, sent):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flooding", ["a header of 8 KB", "control characters", "unknown hosts"])
+@pytest.mark.parametrize("flooding", ["control characters", "unknown hosts"])
 def test_the_dispatcher_withstands_a_flood_of(system, flooding):
     """Its port is for operators, in a network that may hold others."""
     withstands(system, "dispatcher", system.ops_port, *FLOODS[flooding])

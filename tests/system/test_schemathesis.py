@@ -128,39 +128,28 @@ def answered(system):
 
 
 @pytest.mark.slow
-async def test_three_thousand_requests_refute_nothing(make_system, tmp_path):
-    """No 5xx, no hang, no undocumented status, type or field, no bad input accepted."""
-    system = make_system(max_concurrent_batches=64)
-    await asyncio.to_thread(system.wait_ready)
+async def test_a_thousand_requests_refute_nothing(make_system, tmp_path):
+    """No 5xx, no hang, no undocumented status, type or field, no bad input accepted.
 
-    # How far an example gets depends on what the dispatcher has done by then: some 3,400 requests.
-    status, printed = await run(system, tmp_path, "--max-examples", "100")
-
-    counted = answered(system)
-    assert status == 0, printed
-    assert sum(counted.values()) >= 3000, counted
-    assert not broken(counted), counted
-    assert "Traceback" not in system.logs()
-    paths = Document(Settings()).tree["paths"]
-    each = {f"{m.upper()} {path}" for path, item in paths.items() for m in item.keys() & METHODS}
-    assert each == {name for code, name in counted if code in {"200", "206"} and name in each}
-
-
-@pytest.mark.slow
-async def test_a_demanded_key_is_demanded_everywhere(make_system, tmp_path):
-    """With a key set, every operation below /v1 refuses who has none or another."""
+    Every operation below /v1 refuses who has no key, or another.
+    """
     system = make_system(max_concurrent_batches=64, api_key="secret")
     await asyncio.to_thread(system.wait_ready)
 
+    # How far an example gets depends on what the dispatcher has done by then: some 1,500 requests.
     status, printed = await run(
         system,
         tmp_path,
-        *("--phases", "examples,coverage"),
+        *("--max-examples", "15"),
         config='\n[auth.openapi.key]\nbearer = "secret"\n',
     )
 
     counted = answered(system)
     assert status == 0, printed
-    refused = sum(count for (code, _), count in counted.items() if code == "401")
-    assert refused >= 50, counted
+    assert sum(counted.values()) >= 1200, counted
+    assert sum(count for (code, _), count in counted.items() if code == "401") >= 50, counted
     assert not broken(counted), counted
+    assert "Traceback" not in system.logs()
+    paths = Document(Settings()).tree["paths"]
+    each = {f"{m.upper()} {path}" for path, item in paths.items() for m in item.keys() & METHODS}
+    assert each == {name for code, name in counted if code in {"200", "206"} and name in each}

@@ -9,9 +9,9 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from batchline import figures
+from batchline import estimate, figures
 from batchline.cli.api.batch import ApiBatch
-from batchline.cli.api.pace import Pace, rounded_left_s
+from batchline.cli.api.pace import Pace
 from batchline.cli.render import clean, clock, console, look, put_json, say, status_words
 
 if TYPE_CHECKING:
@@ -73,13 +73,12 @@ class JsonScreen(QuietScreen):
         if batch.raw == self._last:
             return
         self._last = batch.raw
-        left_s = pace.left_s(remaining=batch.total - batch.finished)
         put_json(
             {
                 **batch.raw,
                 "lines_per_second": pace.lines_per_s,
                 "tokens_per_second": pace.tokens_per_s,
-                "seconds_left": None if batch.has_ended or batch.is_paused else left_s,
+                "seconds_left": pace.left_s,
             },
             lines=True,
         )
@@ -151,7 +150,7 @@ def plain_line(batch: ApiBatch, pace: Pace, *, now: float) -> str:
         parts.append(figures.percent(batch.finished, batch.total))
         parts.append(_progress(batch))
         parts += [_speed(pace)] if pace.lines_per_s is not None else []
-    ending = eta(batch, pace, now=now)
+    ending = eta(pace, now=now)
     parts += [ending] if ending else []
     return "  ".join(parts + ([_warning(batch)] if batch.warning else []))
 
@@ -174,21 +173,19 @@ def frame(batch: ApiBatch, pace: Pace, *, terminal: Console, now: float) -> Text
     if pace.lines_per_s is None:
         return text
     text.append(f"\n  {_speed(pace)}")
-    ending = eta(batch, pace, now=now)
+    ending = eta(pace, now=now)
     text.append(f"\n  {ending}" if ending else "")
     return text
 
 
-def eta(batch: ApiBatch, pace: Pace, *, now: float) -> str:
+def eta(pace: Pace, *, now: float) -> str:
     """Write when the batch will be done, or nothing while that is not known."""
-    remaining = batch.total - batch.finished
-    left_s = pace.left_s(remaining=remaining)
-    if left_s is None or batch.has_ended or batch.is_paused or remaining <= 0:
+    if pace.end is None:
         return ""
-    rounded = rounded_left_s(left_s)
-    if rounded is None:
-        return "done in a few minutes"
-    return f"done about {clock(now + rounded, now=now)} (in {figures.duration(rounded)})"
+    told = estimate.told(pace.end, now=now)
+    if told.at is None:
+        return f"done in {told.away}"
+    return f"done about {clock(told.at, now=now)} (in {told.away})"
 
 
 def _progress(batch: ApiBatch) -> str:

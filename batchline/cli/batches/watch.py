@@ -70,7 +70,7 @@ def follow(
         with screen.opened():
             while True:
                 now_s = time.monotonic()
-                pace.observe(now_s, finished=batch.finished, tokens=batch.output_tokens)
+                pace.observe(batch, at_s=now_s, now=time.time())
                 screen.show(batch, pace, now_s=now_s)
                 if batch.has_ended:
                     return batch
