@@ -10,10 +10,10 @@ from aiohttp import web
 from batchline.blobs.base import Blobs
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store.base import Intake, Results, Steering, Uploads
+from batchline.store import Intake, Results, Uploads, View
 
 
-class GatewayStore(Intake, Uploads, Results, Steering, Protocol):
+class GatewayStore(Intake, Uploads, Results, View, Protocol):
     """All that the gateway asks of the store."""
 
 

@@ -14,7 +14,7 @@ from batchline.blobs.local import LocalBlobs
 from batchline.errors import StoreUnavailable
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from batchline.store.sqlite.work import SqliteWork
+from batchline.store.sqlite.leases import SqliteLeases
 from dispatcher.attempts.held import Held, ReadyLine
 from dispatcher.sending.memory import Memory
 
@@ -278,13 +278,13 @@ async def test_short_lines_that_do_not_fit_are_not_claimed_again_and_again(
     bench, upstream, monkeypatch
 ):
     """They wait until there is room for a slice of them."""
-    claims, claim_each = [], SqliteWork.claim_each
+    claims, claim_each = [], SqliteLeases.claim_each
 
     async def counted(self, picked, **wanted):
         claims.append(picked)
         return await claim_each(self, picked, **wanted)
 
-    monkeypatch.setattr(SqliteWork, "claim_each", counted)
+    monkeypatch.setattr(SqliteLeases, "claim_each", counted)
     upstream.script = lambda body, attempt: (
         HANG if len(body["pad"]) > 100 * KB else web.json_response(completion())
     )

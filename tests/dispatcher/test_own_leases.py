@@ -11,7 +11,7 @@ from scripted import HANG, completion
 from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
 from batchline.store import open_store
-from batchline.store.sqlite.work import SqliteWork
+from batchline.store.sqlite.leases import SqliteLeases
 
 
 async def test_a_clock_that_jumps_ahead_has_no_line_sent_twice(bench, upstream, monkeypatch):
@@ -68,7 +68,7 @@ async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(
     upstream.script = lambda body, attempt: (
         HANG if attempt == 1 else web.json_response(completion())
     )
-    claim, under_way, go_on = SqliteWork.claim_each, asyncio.Event(), asyncio.Event()
+    claim, under_way, go_on = SqliteLeases.claim_each, asyncio.Event(), asyncio.Event()
 
     async def claim_slowly(self, picked, **wanted):
         found = await claim(self, picked, **wanted)
@@ -77,7 +77,7 @@ async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(
             await go_on.wait()
         return found
 
-    monkeypatch.setattr(SqliteWork, "claim_each", claim_slowly)
+    monkeypatch.setattr(SqliteLeases, "claim_each", claim_slowly)
     batch = await bench.submit(3)
 
     async with bench.running():
@@ -95,7 +95,7 @@ async def test_what_is_dropped_while_a_claim_is_under_way_is_not_forgotten(
 
 async def test_leases_that_could_not_be_renewed_are_claimed_again(bench, upstream, monkeypatch):
     """The database refuses for as long as a lease lasts: its lines are given up, then sent again."""
-    renew = SqliteWork.renew
+    renew = SqliteLeases.renew
     refusals = 0
 
     async def refuse(self, leases, *, ttl_s):
@@ -105,7 +105,7 @@ async def test_leases_that_could_not_be_renewed_are_claimed_again(bench, upstrea
             raise StoreUnavailable("The database is busy.")
         return await renew(self, leases, ttl_s=ttl_s)
 
-    monkeypatch.setattr(SqliteWork, "renew", refuse)
+    monkeypatch.setattr(SqliteLeases, "renew", refuse)
     upstream.script = lambda body, attempt: (
         HANG if attempt == 1 else web.json_response(completion())
     )

@@ -15,7 +15,7 @@ from scripted import HANG, RESET, completion, error
 
 from batchline.errors import StoreUnavailable
 from batchline.states import BatchStatus
-from batchline.store.sqlite.work import SqliteWork
+from batchline.store.sqlite.leases import SqliteLeases
 from dispatcher.attempts.budget import CAPACITY, EARNED_PER_FIRST_TRY, EARNED_PER_S
 from dispatcher.replies.upstream import Break, Broken, Upstream
 
@@ -34,7 +34,7 @@ async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch
 
     Also where the disk is so slow, or refuses, that places are idle while lines are claimed.
     """
-    claim = SqliteWork.claim_each
+    claim = SqliteLeases.claim_each
     calls = count(1)
 
     async def claim_hardly(self, batch, **wanted):
@@ -43,7 +43,7 @@ async def test_retries_do_not_crowd_out_first_tries(bench, upstream, monkeypatch
             raise StoreUnavailable("The database is busy.")
         return await claim(self, batch, **wanted)
 
-    monkeypatch.setattr(SqliteWork, "claim_each", claim_hardly)
+    monkeypatch.setattr(SqliteLeases, "claim_each", claim_hardly)
     sent = Counter()
     began = time.monotonic()
 

@@ -9,7 +9,7 @@ from scripted import completion, error
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, result_key
 from batchline.metrics import Metrics
 from batchline.model import File
-from batchline.store.sqlite.custody import bytes_kept
+from batchline.store import bytes_kept
 from dispatcher.upkeep.sweep import Sweep
 
 DAY = 86400
