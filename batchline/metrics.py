@@ -264,8 +264,8 @@ class Metrics:
             "Files and segment folders to be deleted, those included that a running batch still reads",
             registry=r,
         )
-        self.orphan_suspects = Gauge(
-            "batchline_orphan_suspects",
+        self.unnamed_blobs = Gauge(
+            "batchline_unnamed_blobs",
             "Blobs that no row names, to be deleted if that is still so an hour later",
             registry=r,
         )

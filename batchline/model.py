@@ -357,7 +357,7 @@ class Backlog:
 
     garbage: int
     """Keys of bytes to be deleted; those that a running batch needs wait for its end."""
-    suspects: int
+    unnamed: int
     """Blobs that nothing named when they were last looked at."""
     database_bytes: int
     log_bytes: int

@@ -80,7 +80,7 @@ class Audit(Protocol):
         """Return up to `limit` parts of pending uploads whose (upload, id) is above `after`, by it."""
 
     async def unnamed(self, keys: Sequence[str]) -> list[str]:
-        """Return those blob keys that nothing names, in the sense of `Upkeep.suspect`."""
+        """Return those blob keys that nothing names, in the sense of `Upkeep.note_unnamed`."""
 
     async def garbage_keys(self, *, after: str, limit: int) -> list[str]:
         """Return up to `limit` keys of garbage above `after`, by name."""

@@ -207,7 +207,9 @@ class Upkeep(Protocol):
     async def identity(self) -> str:
         """Return what tells this database from any other: made with it, for ever."""
 
-    async def suspect(self, keys: Sequence[str], *, now: int, first_seen_before: int) -> list[str]:
+    async def note_unnamed(
+        self, keys: Sequence[str], *, now: int, first_seen_before: int
+    ) -> list[str]:
         """Note which of these blobs nothing names; return those noted first by `first_seen_before`.
 
         A file names its bytes. An open batch names its input, its segments and its results, a pending
@@ -215,7 +217,7 @@ class Upkeep(Protocol):
         what lies below it.
         """
 
-    async def forget_suspects(self, keys: Sequence[str], *, seen_before: int) -> None:
+    async def forget_unnamed(self, keys: Sequence[str], *, seen_before: int) -> None:
         """Drop the notes about these blobs, and about those not noted again since `seen_before`."""
 
     async def backlog(self) -> Backlog:

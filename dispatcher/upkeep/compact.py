@@ -61,7 +61,7 @@ class Compaction:
 
     def _show(self, backlog: Backlog) -> None:
         self._metrics.garbage_pending.set(backlog.garbage)
-        self._metrics.orphan_suspects.set(backlog.suspects)
+        self._metrics.unnamed_blobs.set(backlog.unnamed)
         self._metrics.database_bytes.set(backlog.database_bytes)
         self._metrics.database_free_bytes.set(
             backlog.database_bytes * backlog.free_pages // max(1, backlog.pages)

@@ -50,7 +50,7 @@ class Orphans:
             if keys is not None:
                 await self._look_at(keys)
                 return _PIECE_EVERY_S
-            await self._store.forget_suspects([], seen_before=self._began_at)
+            await self._store.forget_unnamed([], seen_before=self._began_at)
         except BaseException:
             await self._pass.aclose()  # a pass that broke begins anew
             self._pass = None
@@ -92,14 +92,14 @@ class Orphans:
 
     async def _look_at(self, keys: list[str]) -> None:
         now = int(self._clock.now())
-        orphans = await self._store.suspect(keys, now=now, first_seen_before=now - PATIENCE_S)
+        orphans = await self._store.note_unnamed(keys, now=now, first_seen_before=now - PATIENCE_S)
         if not orphans:
             return
         found_bytes = 0
         for key in orphans:
             found_bytes += await self._blobs.size(key) or 0
             await self._blobs.delete(key)
-        await self._store.forget_suspects(orphans, seen_before=0)
+        await self._store.forget_unnamed(orphans, seen_before=0)
         self._count("unnamed", len(orphans), found_bytes)
 
     def _count(self, kind: str, found: int, found_bytes: int) -> None:

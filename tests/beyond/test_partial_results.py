@@ -439,12 +439,12 @@ async def test_the_finish_index_is_named_as_long_as_one_result_file_is(house, up
         ended = await house.ended(batch)
     key = finish_index_key(batch.id)
 
-    async def suspected():
-        return await house.store.suspect([key], now=10, first_seen_before=10) == [key]
+    async def is_deletable():
+        return await house.store.note_unnamed([key], now=10, first_seen_before=10) == [key]
 
-    spared = [await suspected()]
+    spared = [await is_deletable()]
     await house.store.delete_file(ended.output_file_id)
-    spared.append(await suspected())
+    spared.append(await is_deletable())
     await house.store.delete_file(ended.error_file_id)
 
     assert await house.blobs.size(key) == 3 * 16

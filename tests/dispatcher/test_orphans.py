@@ -16,22 +16,22 @@ FAULT = Fault("internal_error", "gone")
 
 
 class Breaking:
-    """The real store, whose `suspect` refuses once."""
+    """The real store, whose `note_unnamed` refuses once."""
 
     def __init__(self, store):
         self.store, self.refusals = store, 1
 
-    async def suspect(self, keys, **when):
+    async def note_unnamed(self, keys, **when):
         if self.refusals:
             self.refusals -= 1
             raise StoreUnavailable("locked")
-        return await self.store.suspect(keys, **when)
+        return await self.store.note_unnamed(keys, **when)
 
     async def identity(self):
         return await self.store.identity()
 
-    async def forget_suspects(self, keys, **when):
-        await self.store.forget_suspects(keys, **when)
+    async def forget_unnamed(self, keys, **when):
+        await self.store.forget_unnamed(keys, **when)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ async def test_a_row_that_came_after_the_first_look_saves_its_bytes(orphans, sto
     await one_pass(orphans)
 
     assert await present(blobs, key) == [True]
-    assert (await store.backlog()).suspects == 0
+    assert (await store.backlog()).unnamed == 0
 
 
 async def test_what_was_noted_survives_a_restart(store, blobs, metrics, clock):

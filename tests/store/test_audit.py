@@ -193,7 +193,7 @@ async def test_parts_of_pending_uploads_come_in_pages(engine, store):
 
 
 async def test_blobs_that_nothing_names(engine, store, make_batch):
-    """Return those blob keys that nothing names, in the sense of `Upkeep.suspect`."""
+    """Return those blob keys that nothing names, in the sense of `Upkeep.note_unnamed`."""
     batch = await make_batch(lines=4)
     keys = [batch.input_key, "files/lost", f"segments/{batch.id}/x"]
 

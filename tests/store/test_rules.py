@@ -50,7 +50,7 @@ def calls(store, batch, lease):
         "finished_lines": lambda: store.finished_lines(batch, start=0, limit=9),
         "fleet_report": store.fleet_report,
         "forget_garbage": lambda: store.forget_garbage(["files/a"]),
-        "forget_suspects": lambda: store.forget_suspects(["files/a"], seen_before=NOW),
+        "forget_unnamed": lambda: store.forget_unnamed(["files/a"], seen_before=NOW),
         "garbage": lambda: store.garbage(limit=9),
         "get_batch": lambda: store.get_batch(batch.id),
         "get_file": lambda: store.get_file("file-a", now=NOW),
@@ -77,7 +77,7 @@ def calls(store, batch, lease):
         "set_aside": lambda: store.set_aside(batch, FAULT, now=NOW),
         "settle": lambda: store.settle([offered], now=NOW),
         "slices": lambda: store.slices(batch),
-        "suspect": lambda: store.suspect(["files/a"], now=NOW, first_seen_before=0),
+        "note_unnamed": lambda: store.note_unnamed(["files/a"], now=NOW, first_seen_before=0),
         "used_key": lambda: store.used_key("k", now=NOW),
     }
 

@@ -1,4 +1,4 @@
-"""`Upkeep`, but for `suspect`: what is forgotten when. Docstrings are the contract's sentences."""
+"""`Upkeep`, but for `note_unnamed`: what is forgotten when. Docstrings are the contract's sentences."""
 
 from __future__ import annotations
 
@@ -168,15 +168,15 @@ async def test_a_database_keeps_its_identity(engine, tmp_path):
     assert made != other
 
 
-async def test_the_backlog_counts_garbage_suspects_and_bytes(store):
+async def test_the_backlog_counts_garbage_unnamed_blobs_and_bytes(store):
     """Return what waits for housekeeping, and the sizes of the database."""
     await store.add_file(file("a"))
     await store.delete_file("file-a")
-    await store.suspect(["files/lost", "files/too"], now=NOW, first_seen_before=NOW - 1)
+    await store.note_unnamed(["files/lost", "files/too"], now=NOW, first_seen_before=NOW - 1)
 
     backlog = await store.backlog()
 
-    assert (backlog.garbage, backlog.suspects) == (1, 2)
+    assert (backlog.garbage, backlog.unnamed) == (1, 2)
     assert backlog.database_bytes > 0
     assert backlog.log_bytes >= 0
     assert 0 <= backlog.free_pages <= backlog.pages

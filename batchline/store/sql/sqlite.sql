@@ -480,22 +480,22 @@ WHERE NOT EXISTS (
     SELECT 1 FROM batches b JOIN files f ON f.id IN (b.output_file_id, b.error_file_id)
     WHERE b.id = json_extract(k.value, '$[1]') AND json_extract(k.value, '$[2]'));
 
--- name: suspect!
+-- name: note_unnamed!
 INSERT INTO suspects (key, first_seen_at, last_seen_at) VALUES (:key, :now, :now)
 ON CONFLICT (key) DO UPDATE SET last_seen_at = :now;
 
--- name: old_suspects
+-- name: long_unnamed
 SELECT s.key FROM suspects s JOIN json_each(:keys) k ON k.value = s.key
 WHERE s.first_seen_at <= :first_seen_before;
 
--- name: forget_suspect!
+-- name: forget_unnamed!
 DELETE FROM suspects WHERE key = :key;
 
--- name: forget_suspects!
+-- name: forget_seen_before!
 DELETE FROM suspects WHERE last_seen_at < :seen_before;
 
--- name: suspected
-SELECT count(*) AS suspected FROM suspects;
+-- name: count_unnamed
+SELECT count(*) AS unnamed FROM suspects;
 
 -- Looking at everything (`fsck`, `backup`): one moment, in pages.
 

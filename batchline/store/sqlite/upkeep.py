@@ -84,7 +84,7 @@ class SqliteUpkeep(SqliteParts):
         assert row is not None, "the migration made it"
         return str(row["id"])
 
-    async def suspect(  # noqa: D102
+    async def note_unnamed(  # noqa: D102
         self, keys: Sequence[str], *, now: int, first_seen_before: int
     ) -> list[str]:
         async with self._database.read() as tx:
@@ -92,28 +92,28 @@ class SqliteUpkeep(SqliteParts):
                 return []
         async with self._database.write() as tx:
             unnamed = await self._unnamed(tx, keys)
-            await tx.run_many(self._text("suspect"), [{"key": k, "now": now} for k in unnamed])
+            await tx.run_many(self._text("note_unnamed"), [{"key": k, "now": now} for k in unnamed])
             rows = await tx.rows(
-                self._text("old_suspects"),
+                self._text("long_unnamed"),
                 {"keys": as_json(unnamed), "first_seen_before": first_seen_before},
             )
         return [row["key"] for row in rows]
 
-    async def forget_suspects(self, keys: Sequence[str], *, seen_before: int) -> None:  # noqa: D102
+    async def forget_unnamed(self, keys: Sequence[str], *, seen_before: int) -> None:  # noqa: D102
         async with self._database.write() as tx:
-            await tx.run_many(self._text("forget_suspect"), [{"key": key} for key in keys])
-            await tx.run(self._text("forget_suspects"), {"seen_before": seen_before})
+            await tx.run_many(self._text("forget_unnamed"), [{"key": key} for key in keys])
+            await tx.run(self._text("forget_seen_before"), {"seen_before": seen_before})
 
     async def backlog(self) -> Backlog:  # noqa: D102
         async with self._database.read() as tx:
             garbage = await tx.row(self._text("garbage_pending"))
-            suspects = await tx.row(self._text("suspected"))
+            unnamed = await tx.row(self._text("count_unnamed"))
         assert garbage is not None, "a count has a row"
-        assert suspects is not None, "a count has a row"
+        assert unnamed is not None, "a count has a row"
         sizes = await self._database.sizes()
         return Backlog(
             garbage=garbage["pending"],
-            suspects=suspects["suspected"],
+            unnamed=unnamed["unnamed"],
             database_bytes=sizes.database_bytes,
             log_bytes=sizes.log_bytes,
             pages=sizes.pages,
