@@ -119,7 +119,7 @@ def test_lines_of_a_model_that_is_gone_wait_no_longer(scene):
     assert ready.waiting() == dict.fromkeys(("b1", "b2"), "No backend in service serves x.")
     lost.is_dropped = True
 
-    scene.now += 60
+    scene.clock.advance(60)
     assert [one.index for one in ready.gone()] == [0]
     assert ready.waiting() == {}
     assert ready.wants(Need("x"))
