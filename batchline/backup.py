@@ -29,11 +29,9 @@ from batchline.model import Batch
 from batchline.process.failpoints import failpoint
 from batchline.settings import Settings
 from batchline.states import TERMINAL
-from batchline.store.audit import Audit
+from batchline.store import Audit, bytes_kept, open_audit
 from batchline.store.database.connection import copy_database
 from batchline.store.database.schema import found_schema
-from batchline.store.sqlite.audit import open_audit
-from batchline.store.sqlite.custody import bytes_kept
 
 log = logging.getLogger(__name__)
 

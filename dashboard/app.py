@@ -15,7 +15,7 @@ from aiohttp import web
 
 from batchline.blobs.base import Blobs
 from batchline.metrics import Metrics
-from batchline.store.base import View
+from batchline.store import View
 
 from .live import Live
 from .pages import Pages, moment, read_assets

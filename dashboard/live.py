@@ -17,7 +17,7 @@ from batchline.errors import BatchlineError, Unavailable
 from batchline.estimate import STEP_S
 from batchline.metrics import Metrics
 from batchline.model import Overview
-from batchline.store.base import View
+from batchline.store import View
 
 from . import view as page
 from .history import History
@@ -156,7 +156,7 @@ class Live:
     async def _look(self) -> Snapshot:
         now = self._clock()
         try:
-            seen = await self._view.overview(finished_limit=FINISHED_SHOWN, now=int(now))
+            seen = await self._view.overview(finished_limit=FINISHED_SHOWN)
             if seen.report is not None and seen.report.silent_s(now=now) is not None:
                 seen = replace(seen, refusal=await self._refusal())
             await self._look_at_disk(now)

@@ -22,8 +22,7 @@ from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.serving.request_log import bounded_request_log
 from batchline.serving.sites import start_sites
 from batchline.settings import Settings
-from batchline.store import open_store
-from batchline.store.base import View
+from batchline.store import View, open_store
 from dashboard.app import add_dashboard
 from gateway.connections.bound import Limits
 from gateway.connections.connection import Runner

@@ -11,10 +11,10 @@ from batchline.blobs.base import Blobs
 from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store.base import Intake, Results, Steering, Uploads
+from batchline.store import Intake, Results, Uploads, View
 
 
-class GatewayStore(Intake, Uploads, Results, Steering, Protocol):
+class GatewayStore(Intake, Uploads, Results, View, Protocol):
     """All that the gateway asks of the store."""
 
 

@@ -20,7 +20,7 @@ from batchline.errors import NotFound, StoreUnavailable
 from batchline.jsonl.finish_index import pack
 from batchline.jsonl.input_file import SLICE_BYTES, SLICE_LINES
 from batchline.model import Batch, Fault, File, Slice
-from batchline.store.audit import Mending
+from batchline.store import Mending
 
 from . import damage as d
 from .published import BLANK, Published, lines_of

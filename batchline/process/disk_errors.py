@@ -1,7 +1,8 @@
 """What a disk that refuses means, in words: the thing, what is wrong with it, the remedy.
 
 Turns the operating system's error codes into StoreUnavailable (DiskFull). Clients read these messages in a
-503 or 507, people on the dashboard, in `/ready` and in the log. For databases: `store/refusal.py`.
+503 or 507, people on the dashboard, in `/ready` and in the log.
+For databases: `store/database/database_errors.py`.
 """
 
 from __future__ import annotations

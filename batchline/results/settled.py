@@ -97,8 +97,7 @@ class Settled:
             start = rows[-1][0] + 1
 
     async def _segments(self, after: int) -> list[Segment]:
-        found = await self._store.segments_after(self._batch, number=after, limit=_SEGMENTS_AT_ONCE)
-        return [segment for segment in found if segment.last > after]
+        return await self._store.segments(self._batch, after=after, limit=_SEGMENTS_AT_ONCE)
 
     async def _within(self, window: Window, rows: Sequence[_Row]) -> list[tuple[int, Range]]:
         chosen = []

@@ -1,20 +1,37 @@
-"""Rows: who may do what is in `base`, how SQLite does it in `sqlite`, the SQL itself in `sql/`."""
+"""Rows: the contract is in `base`, `work` and `audit`, an engine is what `engine` says; `sqlite` is one.
+
+Whoever uses the store imports from here, and names no engine.
+"""
 
 from __future__ import annotations
 
-from batchline.store.sqlite.engine import open_store
-from batchline.store.sqlite.intake import last_report
+from . import sqlite
+from .audit import Audit
+from .base import Intake, Results, Uploads, View
+from .engine import Engine, Mending, Store
+from .work import Upkeep, Work
 
-from .base import Intake, Results, Steering, Store, Upkeep, View, Work
+ENGINE: Engine = sqlite
+open_store = ENGINE.open_store
+open_audit = ENGINE.open_audit
+open_mending = ENGINE.open_mending
+bytes_kept = ENGINE.bytes_kept
+last_report = ENGINE.last_report
 
 __all__ = [
+    "Audit",
+    "Engine",
     "Intake",
+    "Mending",
     "Results",
-    "Steering",
     "Store",
     "Upkeep",
+    "Uploads",
     "View",
     "Work",
+    "bytes_kept",
     "last_report",
+    "open_audit",
+    "open_mending",
     "open_store",
 ]

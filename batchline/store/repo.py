@@ -169,15 +169,10 @@ def slice_row(piece: Slice) -> dict[str, Any]:
     return {name: getattr(piece, name) for name in Slice.__dataclass_fields__}
 
 
-def to_segment(row: Row) -> tuple[int, SegmentRef]:
-    """Read one row of `segments`: its number and its reference."""
-    return row["id"], SegmentRef(row["key"], row["offset_bytes"], row["length_bytes"])
-
-
-def to_placed_segment(row: Row) -> Segment:
-    """Read one row of `segments` whole."""
-    number, ref = to_segment(row)
-    return Segment(number, ref, row["lines_before"], row["lines"])
+def to_segment(row: Row) -> Segment:
+    """Read one row of `segments`."""
+    ref = SegmentRef(row["key"], row["offset_bytes"], row["length_bytes"])
+    return Segment(row["id"], ref, row["lines_before"], row["lines"])
 
 
 def report_text(report: FleetReport) -> str:

@@ -23,7 +23,7 @@ from batchline.jsonl.lines import (
     decode_requests,
     error_record,
 )
-from batchline.model import Batch, SegmentRef, Slice, request_id
+from batchline.model import Batch, Segment, Slice, request_id
 from batchline.results.pieces import pieces
 from batchline.states import OUTCOME_CODES, OutcomeKind
 from batchline.store import Work
@@ -38,7 +38,6 @@ _UNRUN = {
 }
 
 
-Numbered = tuple[int, SegmentRef]  # a segment and the number that the outcomes' rows know it by
 _Found = tuple[int, bytes]  # a line and its record
 _first = attrgetter("first")
 
@@ -85,7 +84,7 @@ class Merge:
         store: Work,
         blobs: Blobs,
         batch: Batch,
-        segments: Sequence[Numbered],
+        segments: Sequence[Segment],
         *,
         unrun: OutcomeKind,
     ) -> None:
@@ -150,10 +149,10 @@ class Merge:
                 places.kind[line] = kind
                 places.segment[line] = segment
         key_numbers: dict[str, int] = {}
-        for number, ref in self._segments:
-            key = key_numbers.setdefault(ref.key, len(key_numbers))
-            for line, offset, length in await self._blobs.read_segment_index(ref):
-                if places.segment[line] == number:
+        for stored in self._segments:
+            key = key_numbers.setdefault(stored.ref.key, len(key_numbers))
+            for line, offset, length in await self._blobs.read_segment_index(stored.ref):
+                if places.segment[line] == stored.number:
                     if not places.length[line]:
                         places.order.append(line)
                     places.key[line] = key

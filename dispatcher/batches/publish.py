@@ -17,13 +17,13 @@ from batchline.blobs.keys import finish_index_key, result_key
 from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
-from batchline.model import Batch, File, new_file_id
+from batchline.model import Batch, File, Segment, new_file_id
 from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import Work
 
 from .disk_space import DiskSpace, needed_bytes
-from .merge import Merge, Numbered
+from .merge import Merge
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Publisher:
         if ready is None:
             try:
                 segments = await self._store.segments(batch)
-                refs = [ref for _, ref in segments]
+                refs = [segment.ref for segment in segments]
                 async with self._disk_space.reserved(needed_bytes(batch, refs)):
                     files = await self._write(batch, segments)
             except _OvertakenError:
@@ -147,7 +147,7 @@ class Publisher:
             blob_key=written.key,
         )
 
-    async def _write(self, batch: Batch, segments: Sequence[Numbered]) -> Files:
+    async def _write(self, batch: Batch, segments: Sequence[Segment]) -> Files:
         merge = Merge(self._store, self._blobs, batch, segments, unrun=ending(batch)[1])
         keys = (result_key(batch.id, "output"), result_key(batch.id, "error"))
         output, error = (self._blobs.create(key) for key in keys)

@@ -87,7 +87,7 @@ class Once:
 
         Raises Conflict as `made` does.
         """
-        batch = await self._store.add_batch_once(new, self.use(new))
+        batch = await self._store.add_batch(new, key=self.use(new))
         return batch or await self.winner(new.created_at)
 
     def use(self, new: NewBatch) -> UsedKey:

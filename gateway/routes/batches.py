@@ -40,8 +40,9 @@ async def create(request: web.Request) -> web.Response:
     attempt = by_retry.read_attempt(request, body)
     if attempt is not None:
         return await _create_attempted(request, wanted, attempt)
-    new = await _new_batch(request, wanted)
-    return json_answer(batch_object(await request.app[STORE].add_batch(new)))
+    batch = await request.app[STORE].add_batch(await _new_batch(request, wanted))
+    assert batch is not None, "there is no key that could be taken"
+    return json_answer(batch_object(batch))
 
 
 async def _create_once(request: web.Request, wanted: BatchRequest, once: Once) -> web.Response:
@@ -62,7 +63,9 @@ async def _create_attempted(
         if earlier is not None:
             return json_answer(batch_object(earlier), headers=by_retry.REPLAYED)
         new = await _new_batch(request, wanted)
-        return json_answer(batch_object(await store.add_batch_noted(new, attempt.use(new))))
+        batch = await store.add_batch(new, key=attempt.use(new), replaces_key=True)
+        assert batch is not None, "no other batch keeps the key"
+        return json_answer(batch_object(batch))
 
 
 async def _new_batch(request: web.Request, wanted: BatchRequest) -> NewBatch:

@@ -85,7 +85,7 @@ async def _add(request: web.Request, file: File, new: NewBatch, once: Once | Non
     store, blobs = request.app[STORE], request.app[BLOBS]
     used: UsedKey | None = once.use(new) if once else None
     try:
-        made = await store.add_retry(file, new, used)
+        made = await store.add_batch(new, file=file, key=used)
     except StoreUnavailable:
         await blobs.delete(file.blob_key)
         raise

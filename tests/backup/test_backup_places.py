@@ -13,19 +13,20 @@ import pytest
 from batchline.blobs.keys import file_key
 from batchline.cli.failure import ExitCode
 from batchline.model import File
+from batchline.store import open_store
 
 
 @pytest.fixture
-async def data(tmp_path, store, blobs):
+async def data(tmp_path, clock, blobs):
     """A data directory with two files."""
-    for name in ("file-a", "file-b"):
-        writer = blobs.create(file_key(name))
-        await writer.write(name.encode())
-        await writer.commit()
-        await store.add_file(File(name, 6, 1, None, "x.bin", "user_data", file_key(name)))
+    async with open_store(tmp_path / "batchline.sqlite3", clock_ms=clock.ms) as store:
+        for name in ("file-a", "file-b"):
+            writer = blobs.create(file_key(name))
+            await writer.write(name.encode())
+            await writer.commit()
+            await store.add_file(File(name, 6, 1, None, "x.bin", "user_data", file_key(name)))
     folder = tmp_path / "data"
     folder.mkdir()
-    await store.close_store()
     (tmp_path / "batchline.sqlite3").rename(folder / "batchline.sqlite3")
     (tmp_path / "blobs").rename(folder / "blobs")
     return folder

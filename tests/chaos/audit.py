@@ -13,7 +13,7 @@ from batchline.blobs import open_blobs
 from batchline.blobs.folders import walk
 from batchline.fsck.damage import Damage, Severity
 from batchline.fsck.examine import Examination
-from batchline.store.sqlite.audit import open_audit
+from batchline.store import open_audit
 
 from .history import AtRest, Look
 

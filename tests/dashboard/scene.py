@@ -77,14 +77,11 @@ class Stage:
         if self.refusal is not None:
             raise self.refusal
 
-    async def overview(self, *, finished_limit: int, now: int) -> Overview:
+    async def overview(self, *, finished_limit: int) -> Overview:
         self.looks += 1
         if self.fault is not None:
             raise self.fault
         return self.seen
-
-    async def get_batch(self, batch_id: str) -> Batch | None:
-        return next((b for b in self.seen.open_batches if b.id == batch_id), None)
 
 
 class Disk:

@@ -53,8 +53,9 @@ async def test_bytes_of_results_are_written_once_however_often_their_rows_fail(b
         segments = await bench.store.segments(ended)
 
     assert ended.status is BatchStatus.COMPLETED
-    assert sum(ref.length_bytes for _, ref in segments) == max(
-        ref.offset_bytes + ref.length_bytes for _, ref in segments
+    refs = [segment.ref for segment in segments]
+    assert sum(ref.length_bytes for ref in refs) == max(
+        ref.offset_bytes + ref.length_bytes for ref in refs
     )
 
 

@@ -248,7 +248,7 @@ async def test_a_key_whose_batch_was_deleted_runs_nothing_again(gateway):
     new = NewBatch(
         "batch_other", other.endpoint, "file-x", "files/x", "24h", other.created_at, 2**40
     )
-    await gateway.store.add_batch_once(new, used)
+    await gateway.store.add_batch(new, key=used)
 
     answer = await post(gateway, body, key="k")
 

@@ -1,18 +1,15 @@
-"""Which batches changed: everything that a follower must know, told once or twice, never missed."""
+"""`Conduct.changes`: everything that a follower must know, told once or twice, never missed.
+
+Docstrings are the contract's sentences.
+"""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 import pytest
-from claims import claim_one
+from steps import NOW, leases, settle
 
-from batchline.model import Fault, Outcome, SegmentRef, Settlement
-from batchline.states import BatchStatus, OutcomeKind
-from batchline.store import open_store
-
-NOW = 1_800_000_000
+from batchline.model import Fault
+from batchline.states import BatchStatus
 
 
 async def cancel(store, batch):
@@ -36,31 +33,26 @@ async def lapse(store, batch):
     await store.lapse(now=batch.expires_at)
 
 
-async def settle(store, batch):
-    claim = await claim_one(store, batch, slices=1, holder="a", ttl_s=30)
-    outcome = Outcome(0, OutcomeKind.SUCCEEDED, b"{}\n")
-    settlement = Settlement(
-        batch.seq, SegmentRef("segments/x", 0, 10), [(claim.leases[0], [outcome])]
-    )
-    await store.settle([settlement], now=NOW)
+async def settle_a_line(store, batch):
+    await settle(store, batch, (await leases(store, batch, slices=1))[0], [0])
 
 
 async def die(store, batch):
-    await claim_one(store, batch, slices=1, holder="host/a", ttl_s=30)
+    await leases(store, batch, slices=1, holder="host/a")
     await store.recover("host/", died=True)
 
 
 async def forget_deaths(store, batch):
     for _ in range(2):
         await die(store, batch)
-    await settle(store, batch)
+    await settle_a_line(store, batch)
 
 
 @pytest.mark.parametrize(
-    "change", [cancel, pause, resume, set_aside, lapse, settle, die, forget_deaths]
+    "change", [cancel, pause, resume, set_aside, lapse, settle_a_line, die, forget_deaths]
 )
 async def test_a_change_is_told_with_the_batch_as_it_is_now(store, make_batch, change):
-    """And none of the batches that did not change."""
+    """A new batch, a status, a pause, a count and a death are changes, whichever process made them."""
     await make_batch(lines=4, expires_in_s=2 * 86400)
     batch = await make_batch(lines=8)
     await make_batch()
@@ -74,7 +66,7 @@ async def test_a_change_is_told_with_the_batch_as_it_is_now(store, make_batch, c
 
 
 async def test_at_first_every_open_batch_is_told(store, make_batch):
-    """Oldest first; none that has ended."""
+    """Return the batches that changed after the change number `after`; with None, all open ones."""
     batches = [await make_batch(), await make_batch(lines=4), await make_batch()]
     await store.reject(batches[0], [Fault("x", "y")], now=NOW)
 
@@ -85,7 +77,7 @@ async def test_at_first_every_open_batch_is_told(store, make_batch):
 
 
 async def test_a_new_batch_and_one_that_was_accepted_are_told(store, make_batch):
-    """Each once, however often it changed meanwhile."""
+    """One may be told of twice. In one answer each is told once, however often it changed."""
     before = await store.changes(after=None)
     batch = await make_batch(lines=4)
 
@@ -95,11 +87,14 @@ async def test_a_new_batch_and_one_that_was_accepted_are_told(store, make_batch)
 
 
 async def test_what_did_not_change_is_not_told(store, make_batch):
-    """Neither by a second question nor because lines were claimed."""
+    """It costs what changed, however many are open (docs/decisions/018).
+
+    Neither a second question nor a claim makes a change.
+    """
     batch = await make_batch(lines=4)
     before = await store.changes(after=None)
 
-    await claim_one(store, batch, slices=1, holder="a", ttl_s=30)
+    await leases(store, batch, slices=1)
     await store.begin(batch, holder="a")
     told = await store.changes(after=before.number)
 
@@ -120,13 +115,12 @@ async def test_a_batch_that_ended_is_told_even_if_it_is_gone(store, make_batch, 
     assert (told.open, told.ended) == ([], frozenset({batch.seq}))
 
 
-async def test_who_is_far_behind_is_told_of_every_open_batch(store, make_batch, tmp_path):
-    """Changes that long ago are forgotten."""
+async def test_who_is_far_behind_is_told_of_every_open_batch(engine, store, make_batch):
+    """Where `after` is too long ago to be known, all open ones are told."""
     batch, gone = await make_batch(lines=4), await make_batch()
     before = await store.changes(after=None)
     await store.break_batch(gone, Fault("x", "y"), now=NOW)
-    with closing(sqlite3.connect(tmp_path / "batchline.sqlite3")) as other, other:
-        other.execute("UPDATE sqlite_sequence SET seq = seq + 200000 WHERE name = 'batch_changes'")
+    engine.forget_changes()
     new = await make_batch()
 
     told = await store.changes(after=before.number)
@@ -136,11 +130,11 @@ async def test_who_is_far_behind_is_told_of_every_open_batch(store, make_batch, 
     assert (await store.changes(after=told.number)).open == []
 
 
-async def test_another_process_is_followed_too(store, make_batch, tmp_path):
+async def test_another_process_is_followed_too(engine, store, make_batch):
     """The gateway writes, the dispatcher reads."""
     before = await store.changes(after=None)
     batch = await make_batch(lines=4)
-    async with open_store(tmp_path / "batchline.sqlite3", clock_ms=lambda: 0) as other:
+    async with engine.open() as other:
         told = await other.changes(after=before.number)
 
     assert [b.id for b in told.open] == [batch.id]

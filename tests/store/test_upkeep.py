@@ -1,44 +1,18 @@
-"""The contract of `Upkeep`: what is forgotten when, what counts as named, how the file shrinks."""
+"""`Upkeep`, but for `suspect`: what is forgotten when. Docstrings are the contract's sentences."""
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
-from claims import claim_one
+from steps import HOUR, NOW, file, finish, leases, prune_all, settle
 
-from batchline.blobs.keys import file_key, finish_index_key, result_key, segments_prefix
-from batchline.model import File, Outcome, SegmentRef, Settlement
-from batchline.states import BatchStatus, OutcomeKind
-from batchline.store.sqlite.custody import TTL_S, bytes_kept
-
-NOW = 1_800_000_000
-HOUR = 3600
-
-
-def file(name, *, expires_at=None, key=None):
-    return File(name, 1, NOW, expires_at, "f.jsonl", "batch", key or file_key(name))
-
-
-async def finish(store, batch, *, output=None, now=NOW):
-    for lease in (await claim_one(store, batch, slices=99, holder="a", ttl_s=30)).leases:
-        lines = range(lease.slice.first, lease.slice.first + lease.slice.count)
-        outcomes = [Outcome(i, OutcomeKind.SUCCEEDED, b"{}\n") for i in lines]
-        ref = SegmentRef("segments/x", 0, 1)
-        await store.settle([Settlement(batch.seq, ref, [(lease, outcomes)])], now=now)
-    assert await store.close(batch, BatchStatus.COMPLETED, output=output, error=None, now=now)
-
-
-async def prune_all(store):
-    while await store.prune(limit=100_000):
-        pass
+from batchline.blobs.keys import file_key, result_key
 
 
 async def test_files_expire_at_their_second_and_leave_their_bytes_to_the_sweep(store):
-    """Not before, not those without an age, and never more at once than asked for."""
+    """Forget up to `limit` files past `expires_at`, leaving their bytes as garbage; return how many."""
     for number in range(3):
-        await store.add_file(file(f"file-{number}", expires_at=NOW + 100))
-    await store.add_file(file("file-kept"))
+        await store.add_file(file(str(number), expires_at=NOW + 100))
+    await store.add_file(file("kept"))
 
     assert await store.expire_files(now=NOW + 99, limit=9) == 0
     assert [await store.expire_files(now=NOW + 100, limit=2) for _ in range(3)] == [2, 1, 0]
@@ -49,8 +23,8 @@ async def test_files_expire_at_their_second_and_leave_their_bytes_to_the_sweep(s
 
 
 async def test_the_bytes_of_an_expired_input_wait_for_the_batch_that_reads_them(store, make_batch):
-    """A running batch goes on from its own copy."""
-    await store.add_file(file("file-in", expires_at=NOW + 1, key="files/in"))
+    """An open batch needs its input, a file its bytes. None while somebody keeps bytes (`Engine`)."""
+    await store.add_file(file("in", expires_at=NOW + 1, key="files/in"))
     batch = await make_batch(lines=4)
     assert await store.expire_files(now=NOW + 1, limit=9) == 1
 
@@ -64,14 +38,14 @@ async def test_the_bytes_of_an_expired_input_wait_for_the_batch_that_reads_them(
 async def ended(store, make_batch):
     """A batch that ended at NOW, with a result file that never expires by itself."""
     batch = await make_batch(lines=4)
-    output = file("file-out", key=result_key(batch.id, "output"))
+    output = file("out", key=result_key(batch.id, "output"))
     await finish(store, batch, output=output)
     return batch
 
 
 @pytest.mark.spec("beyond-batch-expiry")
 async def test_an_ended_batch_is_forgotten_at_its_age_with_its_lasting_results(store, ended):
-    """The row, and the files that nothing else would ever remove."""
+    """Forget up to `limit` batches that ended by then and are pruned, first those that ended first."""
     await prune_all(store)
 
     assert await store.drop_batches(ended_before=NOW - 1, limit=9) == 0
@@ -83,9 +57,12 @@ async def test_an_ended_batch_is_forgotten_at_its_age_with_its_lasting_results(s
 
 
 async def test_results_that_expire_by_themselves_outlive_their_batch(store, make_batch):
-    """What was promised to a client is kept."""
+    """Returns how many.
+
+    Their result files go with them, but those that expire by themselves, and their input files stay.
+    """
     batch = await make_batch(lines=4)
-    promised = file("file-out", expires_at=NOW + 99, key=result_key(batch.id, "output"))
+    promised = file("out", expires_at=NOW + 99, key=result_key(batch.id, "output"))
     await finish(store, batch, output=promised)
     await prune_all(store)
 
@@ -97,7 +74,7 @@ async def test_results_that_expire_by_themselves_outlive_their_batch(store, make
 
 async def test_the_input_file_is_the_clients_and_stays(store, make_batch):
     """Other batches may use it; it goes by its own age or by DELETE."""
-    await store.add_file(file("file-in", key="files/in"))
+    await store.add_file(file("in", key="files/in"))
     await finish(store, await make_batch(lines=4))
     await prune_all(store)
 
@@ -129,148 +106,104 @@ async def test_batches_are_forgotten_oldest_first_and_a_few_at_a_time(store, mak
     assert [await store.get_batch(b.id) is None for b in batches] == [False, True, True]
 
 
-async def suspected(store, key, *, now=NOW):
-    """Whether the key is noted now, and reported once an hour has passed."""
-    first = await store.suspect([key], now=now, first_seen_before=now - HOUR)
-    later = await store.suspect([key], now=now + HOUR, first_seen_before=now)
-    assert first == []
-    return later == [key]
+async def test_garbage_is_told_a_few_keys_at_a_time(store):
+    """Return up to `limit` blob keys (or prefixes ending in /) that nothing needs any more.
+
+    Drop keys whose blobs are deleted.
+    """
+    for name in "abc":
+        await store.add_file(file(name))
+        await store.delete_file(f"file-{name}")
+
+    some = await store.garbage(limit=2)
+    await store.forget_garbage(some)
+    rest = await store.garbage(limit=9)
+
+    assert (len(some), len(rest)) == (2, 1)
+    assert {*some, *rest} == {file(name).blob_key for name in "abc"}
 
 
-async def test_what_no_row_names_is_reported_when_it_is_still_so_an_hour_later(store):
-    """Never on the first look; at the second only if the first was long enough ago."""
-    keys = ["files/ab/file-lost", "segments/batch_gone/x.seg", "results/batch_gone/output.jsonl"]
-
-    assert await store.suspect(keys, now=NOW, first_seen_before=NOW - HOUR) == []
-    early = await store.suspect(keys, now=NOW + HOUR - 1, first_seen_before=NOW - 1)
-    late = await store.suspect(keys, now=NOW + HOUR, first_seen_before=NOW)
-
-    assert early == []
-    assert sorted(late) == sorted(keys)
-
-
-async def test_a_file_names_its_bytes(store):
-    """Uploaded or published."""
-    await store.add_file(file("file-a"))
-
-    assert not await suspected(store, file_key("file-a"))
-
-
-async def test_an_open_batch_names_its_input_its_segments_and_its_results(store, make_batch):
-    """Even when its input file was deleted, and while its results have no row yet."""
+async def test_bytes_that_a_file_has_again_are_no_garbage(store, make_batch):
+    """A publication that was killed writes its files under the same keys."""
     batch = await make_batch(lines=4)
-    mine = [batch.input_key, segments_prefix(batch.id) + "x.seg", result_key(batch.id, "output")]
+    output = file("out", key=result_key(batch.id, "output"))
+    await store.add_file(file("torn", key=output.blob_key))
+    await store.delete_file("file-torn")
+    await finish(store, batch, output=output)
 
-    assert [await suspected(store, key) for key in mine] == [False] * 3
-    await finish(store, batch)
-    assert [await suspected(store, key) for key in mine] == [True, False, True]  # one is garbage
-    await store.forget_garbage(await store.garbage(limit=9))
-    assert await suspected(store, mine[1])
+    assert output.blob_key not in await store.garbage(limit=9)
 
 
-async def test_garbage_is_no_orphan(store):
-    """It has its own way out."""
-    await store.add_file(file("file-a"))
+async def test_prune_drops_rows_of_ended_batches_in_pieces(store, make_batch):
+    """Drop rows of lines of batches that ended or are gone, at most `limit`; return how many."""
+    ended, gone, running = [await make_batch(lines=12) for _ in range(3)]
+    await finish(store, ended)
+    await finish(store, gone)
+    await store.delete_batch(gone.id)
+    for lease in await leases(store, running):
+        await settle(store, running, lease)
+
+    dropped = [await store.prune(limit=7) for _ in range(9)]
+
+    assert max(dropped) == 7
+    assert sum(dropped) == 2 * (12 + 3 + 3)  # outcomes, segments, slices
+    assert dropped[-1] == 0
+    for batch in (ended, gone):
+        assert await store.outcomes(batch, start=0, stop=99) == []
+        assert (await store.segments(batch), await store.slices(batch)) == ([], [])
+    assert len(await store.outcomes(running, start=0, stop=99)) == 12
+
+
+async def test_a_database_keeps_its_identity(engine, tmp_path):
+    """Return what tells this database from any other: made with it, for ever."""
+    async with engine.open() as store:
+        made = await store.identity()
+    async with engine.open() as store:
+        again = await store.identity()
+    other_engine = type(engine)(tmp_path / "other", clock_ms=lambda: 0)
+    async with other_engine.open() as store:
+        other = await store.identity()
+
+    assert made == again
+    assert made != other
+
+
+async def test_the_backlog_counts_garbage_suspects_and_bytes(store):
+    """Return what waits for housekeeping, and the sizes of the database."""
+    await store.add_file(file("a"))
     await store.delete_file("file-a")
+    await store.suspect(["files/lost", "files/too"], now=NOW, first_seen_before=NOW - 1)
 
-    assert not await suspected(store, file_key("file-a"))
+    backlog = await store.backlog()
 
-
-async def test_a_fresh_upload_is_forgiven_when_its_row_came(store):
-    """Seen between rename and row, named afterwards, and its note goes with the next pass."""
-    key = file_key("file-a")
-    assert await store.suspect([key], now=NOW, first_seen_before=NOW - HOUR) == []
-    await store.add_file(file("file-a"))
-
-    assert await store.suspect([key], now=NOW + HOUR, first_seen_before=NOW) == []
-    assert (await store.backlog()).suspects == 1
-    await store.forget_suspects([], seen_before=NOW + 1)
-    assert (await store.backlog()).suspects == 0
+    assert (backlog.garbage, backlog.suspects) == (1, 2)
+    assert backlog.database_bytes > 0
+    assert backlog.log_bytes >= 0
+    assert 0 <= backlog.free_pages <= backlog.pages
 
 
-async def test_the_file_shrinks_in_small_steps_after_pruning(tmp_path, store, make_batch):
-    """Rows go, pages are free, the vacuum returns a few at a time, the checkpoint cuts the file."""
-    path = tmp_path / "batchline.sqlite3"
-    batch = await make_batch(lines=60_000, slice_lines=1000)
-    await finish(store, batch)
-    await store.checkpoint()
-    full_bytes = path.stat().st_size
-    await prune_all(store)
-    before = await store.backlog()
+async def test_unused_pages_are_given_back(store):
+    """Give up to `pages` unused pages back to the disk; return how many, 0 where none is left."""
+    for number in range(300):
+        await store.add_file(file("x" * 500 + str(number), expires_at=NOW))
+    while await store.expire_files(now=NOW, limit=100):
+        pass
+    await store.forget_garbage(await store.garbage(limit=999))
 
-    steps = [await store.vacuum(pages=50)]
+    steps = [await store.vacuum(pages=5)]
     while steps[-1]:
-        steps.append(await store.vacuum(pages=50))
-    was_free = await store.checkpoint()
-    after = await store.backlog()
+        steps.append(await store.vacuum(pages=5))
 
-    assert before.free_pages > before.pages / 2
-    assert max(steps) == 50
-    assert sum(steps) == before.free_pages
-    assert was_free
-    assert after.free_pages == 0
-    assert path.stat().st_size == after.database_bytes < full_bytes / 3
-    assert after.log_bytes == 0
+    assert max(steps) <= 5
+    assert (await store.backlog()).free_pages == 0
 
 
-async def test_a_checkpoint_waits_for_nobody(tmp_path, store):
-    """A reader in the way makes it fail at once, not hold up writers."""
-    await store.add_file(file("file-a"))
-    reader = sqlite3.connect(tmp_path / "batchline.sqlite3", isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM files").fetchall()
-    await store.add_file(file("file-b"))
+async def test_the_log_is_emptied_when_nobody_is_in_the_way(store):
+    """Empty the write-ahead log and shorten its file; False if somebody was in the way.
 
-    assert not await store.checkpoint()
-    reader.execute("COMMIT")
+    An engine that has no log to look after returns True.
+    """
+    await store.add_file(file("a"))
+
     assert await store.checkpoint()
-    reader.close()
-
-
-async def test_the_overview_tells_what_the_database_takes_on_the_disk(tmp_path, store):
-    """The file and its log, as `ls` would add them up."""
-    await store.add_file(file("file-a"))
-    sizes = [p.stat().st_size for p in tmp_path.glob("batchline.sqlite3*") if "-shm" not in p.name]
-
-    seen = await store.overview(finished_limit=1, now=NOW)
-
-    assert seen.database_bytes == sum(sizes)
-    assert len(sizes) == 2
-
-
-async def test_the_finish_index_goes_with_the_last_result_file(store, make_batch):
-    """Whichever way that goes: by its age, or deleted."""
-    batch = await make_batch(lines=4)
-    index = finish_index_key(batch.id)
-    for lease in (await claim_one(store, batch, slices=9, holder="a", ttl_s=30)).leases:
-        lines = range(lease.slice.first, lease.slice.first + lease.slice.count)
-        outcomes = [Outcome(i, OutcomeKind.SUCCEEDED, b"{}\n") for i in lines]
-        ref = SegmentRef("segments/x", 0, 1)
-        await store.settle([Settlement(batch.seq, ref, [(lease, outcomes)])], now=NOW)
-    output = file("file-out", expires_at=NOW + 9, key=result_key(batch.id, "output"))
-    error = file("file-err", key=result_key(batch.id, "error"))
-    assert await store.close(batch, BatchStatus.COMPLETED, output=output, error=error, now=NOW)
-
-    assert await store.expire_files(now=NOW + 9, limit=9) == 1
-    before = await store.garbage(limit=99)
-    assert await store.delete_file("file-err")
-
-    assert index not in before
-    assert index in await store.garbage(limit=99)
-
-
-async def test_garbage_waits_while_somebody_keeps_bytes(store, clock, tmp_path):
-    """And no longer: the keeper lets go, or its lease is over."""
-    await store.add_file(file("file-a"))
-    await store.delete_file("file-a")
-
-    path = tmp_path / "batchline.sqlite3"
-    async with bytes_kept(path, clock_ms=clock.ms), bytes_kept(path, clock_ms=clock.ms):
-        assert await store.garbage(limit=9) == []
-        clock.advance(TTL_S)
-        assert await store.garbage(limit=9) == [file_key("file-a")]
-        clock.advance(-TTL_S - 600)  # who is alive renews it, who is dead must not gain by it
-        assert await store.garbage(limit=9) == [file_key("file-a")]
-    async with bytes_kept(path, clock_ms=clock.ms):
-        assert await store.garbage(limit=9) == []
-    assert await store.garbage(limit=9) == [file_key("file-a")]
+    assert (await store.backlog()).log_bytes == 0

@@ -1,11 +1,14 @@
-"""The contract of `Uploads`: every move from pending, and what becomes garbage by it."""
+"""`Uploads`: every move from pending, and what becomes garbage by it.
+
+Docstrings are the contract's sentences.
+"""
 
 from __future__ import annotations
 
 import pytest
+from steps import DAY, HOUR, NOW
 
 from batchline.api.uploads import (
-    MAX_PARTS,
     Admission,
     Part,
     Upload,
@@ -13,11 +16,8 @@ from batchline.api.uploads import (
     new_part_id,
     new_upload_id,
 )
-from batchline.blobs.keys import file_key, part_key, parts_prefix
+from batchline.blobs.keys import file_key, parts_prefix
 from batchline.model import File
-
-NOW = 1_800_000_000
-HOUR = 3600
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ async def add(store, *, expires_at=NOW + HOUR):
     return made
 
 
-async def add_part(store, upload, *, size=4, now=NOW, max_bytes=100):
+async def add_part(store, upload, *, size=4, now=NOW, **limits):
     part = Part(new_part_id(), upload.id, size, now)
-    return await store.add_part(part, now=now, max_bytes=max_bytes)
+    return await store.add_part(part, now=now, **{"max_bytes": 100} | limits)
 
 
 def file(name="file-a"):
@@ -49,13 +49,19 @@ async def status(store, upload, *, now=NOW):
 
 
 async def test_an_upload_comes_back_as_it_was_added(store, upload):
-    """Every column has its field."""
+    """Insert one pending upload.
+
+    Return the upload as it is at `now`, or None if it is unknown or forgotten.
+    """
     assert await store.get_upload(upload.id, now=NOW) == upload
     assert await store.get_upload("upload_x", now=NOW) is None
 
 
 async def test_an_upload_is_expired_at_its_second_before_any_sweep(store, upload):
-    """What clients see does not hang on when the sweep comes."""
+    """Past `expires_at` an upload is not pending, whether `expire_uploads` came or not.
+
+    CLOSED is an upload that is not pending.
+    """
     assert await status(store, upload, now=NOW + HOUR - 1) == UploadStatus.PENDING
     assert await status(store, upload, now=NOW + HOUR) == UploadStatus.EXPIRED
     assert await add_part(store, upload, now=NOW + HOUR) is Admission.CLOSED
@@ -64,24 +70,24 @@ async def test_an_upload_is_expired_at_its_second_before_any_sweep(store, upload
 
 
 async def test_parts_are_taken_while_they_fit(store, upload):
-    """The bound holds for all parts together, and is itself allowed."""
+    """Add a part to a pending upload; its bytes are durable already.
+
+    The caller deletes them unless TAKEN. `max_bytes` and `max_parts` bound all parts of the upload
+    together: FULL is what would exceed them.
+    """
     assert await add_part(store, upload, size=60) is Admission.TAKEN
     assert await add_part(store, upload, size=41) is Admission.FULL
     assert await add_part(store, upload, size=40) is Admission.TAKEN
-    assert sorted(part.bytes for part in await store.parts(upload.id)) == [40, 60]
-
-
-async def test_the_number_of_parts_is_bounded(store, upload):
-    """However small they are."""
-    parts = [(upload.id, new_part_id()) for _ in range(MAX_PARTS)]
-    async with store._database.write() as tx:
-        await tx.run_many("INSERT INTO upload_parts VALUES (?, ?, 0, 0)", parts)
-
-    assert await add_part(store, upload) is Admission.FULL
+    assert await add_part(store, upload, size=0, max_parts=2) is Admission.FULL
+    assert await add_part(store, upload, size=0, max_parts=3) is Admission.TAKEN
+    assert sorted(part.bytes for part in await store.parts(upload.id)) == [0, 40, 60]
 
 
 async def test_completing_adds_the_file_and_drops_the_parts(store, upload):
-    """One transaction: the file is there, the parts are garbage, the joined blob is not."""
+    """Pending → completed with its file, whose blob is durable; the parts become garbage.
+
+    Return the parts that were taken, in no particular order; none once the upload has ended.
+    """
     await add_part(store, upload)
     assert await store.begin_join(upload.id, file().blob_key, now=NOW)
 
@@ -95,7 +101,10 @@ async def test_completing_adds_the_file_and_drops_the_parts(store, upload):
 
 
 async def test_a_later_completion_fences_off_an_earlier_one(store, upload):
-    """The earlier blob is garbage, whether its writer knows or not."""
+    """Announce that the parts are being joined into the blob `key`; False if not pending.
+
+    Fences off whoever announced another key before: that blob becomes garbage.
+    """
     early, late = file("file-early"), file("file-late")
     assert await store.begin_join(upload.id, early.blob_key, now=NOW)
     assert await store.begin_join(upload.id, late.blob_key, now=NOW)
@@ -108,7 +117,7 @@ async def test_a_later_completion_fences_off_an_earlier_one(store, upload):
 
 
 async def test_cancelling_under_a_completion_wins(store, upload):
-    """The completion learns that it lost, and what it joined is garbage."""
+    """Pending → cancelled, the parts and what they are joined into becoming garbage."""
     assert await store.begin_join(upload.id, file().blob_key, now=NOW)
 
     assert await store.cancel_upload(upload.id, now=NOW)
@@ -120,7 +129,10 @@ async def test_cancelling_under_a_completion_wins(store, upload):
 
 @pytest.mark.parametrize("end", ["completed", "cancelled", "expired"])
 async def test_nothing_moves_what_has_ended(store, upload, end):
-    """An end is final."""
+    """False on a lost race: it has ended, or others began to join into another blob.
+
+    False on a lost race: it has ended.
+    """
     await store.begin_join(upload.id, file().blob_key, now=NOW)
     match end:
         case "completed":
@@ -138,7 +150,10 @@ async def test_nothing_moves_what_has_ended(store, upload, end):
 
 
 async def test_uploads_expire_a_few_at_a_time_and_leave_their_bytes_to_the_sweep(store):
-    """Never more at once than asked for, and none before its hour."""
+    """Pending → expired for up to `limit` uploads past `expires_at`; return how many.
+
+    Their parts, and what they are joined into, become garbage.
+    """
     due = [await add(store) for _ in range(3)]
     kept = await add(store, expires_at=NOW + HOUR + 1)
     await store.begin_join(due[0].id, "files/torn", now=NOW)
@@ -152,24 +167,12 @@ async def test_uploads_expire_a_few_at_a_time_and_leave_their_bytes_to_the_sweep
 
 
 async def test_ended_uploads_are_forgotten_a_day_later(store, upload):
-    """Until then a late call learns what became of them."""
+    """Forgets uploads that have ended and whose `expires_at` is a day ago."""
     await store.cancel_upload(upload.id, now=NOW)
-    day_later = NOW + HOUR + 86400
+    day_later = NOW + HOUR + DAY
 
     await store.expire_uploads(now=day_later - 1, limit=9)
     assert await status(store, upload) == UploadStatus.CANCELLED
     await store.expire_uploads(now=day_later, limit=9)
 
     assert await store.get_upload(upload.id, now=NOW) is None
-
-
-async def test_a_pending_upload_names_its_parts(store, upload):
-    """They are no orphans while it may still be completed; what comes after its end is one."""
-    key = part_key(upload.id, "part_a")
-    assert await store.suspect([key], now=NOW, first_seen_before=NOW) == []
-
-    await store.cancel_upload(upload.id, now=NOW)
-
-    assert await store.suspect([key], now=NOW, first_seen_before=NOW) == []  # garbage as a whole
-    await store.forget_garbage(await store.garbage(limit=9))
-    assert await store.suspect([key], now=NOW, first_seen_before=NOW) == [key]

@@ -17,7 +17,7 @@ LEAVES = ("gateway", "dispatcher", "dashboard")
 MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 ONLY_IN = {
     "aiosqlite": {"batchline/store/database/connection.py"},
-    "aiosql": {"batchline/store/sqlite/intake.py"},
+    "aiosql": {"batchline/store/sqlite/base.py"},
     "sqlite3": {
         "batchline/store/database/connection.py",
         "batchline/store/database/direct.py",

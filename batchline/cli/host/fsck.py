@@ -24,9 +24,8 @@ from batchline.fsck.examine import Examination
 from batchline.fsck.repair import Repair, plan
 from batchline.process.locks import at_work, to_oneself
 from batchline.settings import Settings, load_settings
+from batchline.store import bytes_kept, open_audit, open_mending
 from batchline.store.database.schema import found_schema, known_schema
-from batchline.store.sqlite.audit import open_audit, open_mending
-from batchline.store.sqlite.custody import bytes_kept
 
 from .findings import Finding, Level, finding_line
 

@@ -292,14 +292,12 @@ RETURNING seq, id;
 SELECT * FROM slices WHERE batch_seq = :batch_seq ORDER BY first;
 
 -- name: segments
-SELECT * FROM segments WHERE batch_seq = :batch_seq ORDER BY id;
-
--- name: segments_after
 SELECT * FROM segments
 WHERE batch_seq = :batch_seq
   AND lines_before >= coalesce(
       (SELECT max(lines_before) FROM segments
-       WHERE batch_seq = :batch_seq AND lines_before <= :number), 0)
+       WHERE batch_seq = :batch_seq AND lines_before <= :after), 0)
+  AND lines_before + lines > :after
 ORDER BY lines_before LIMIT :limit;
 
 -- name: lines_of_segment

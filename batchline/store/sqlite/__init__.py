@@ -1,4 +1,13 @@
-"""The store's contract on SQLite: one module for each protocol of `base`, each method a short transaction.
+"""The store's contract on SQLite: one module for each of its protocols, each method a short transaction.
 
-`custody` keeps bytes and rows of one moment together.
+`custody` keeps bytes and rows of one moment together. This package is an `Engine`.
 """
+
+from __future__ import annotations
+
+from .audit import open_audit, open_mending
+from .custody import bytes_kept
+from .engine import open_store
+from .view import last_report
+
+__all__ = ["bytes_kept", "last_report", "open_audit", "open_mending", "open_store"]

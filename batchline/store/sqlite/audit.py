@@ -14,18 +14,17 @@ from batchline.states import SliceState
 from batchline.store import repo
 from batchline.store.audit import Audit, BatchRows, SegmentRow, SliceRow
 from batchline.store.database.connection import (
-    Database,
     Moment,
     copy_database,
     one_moment,
     open_database,
 )
 from batchline.store.database.schema import found_schema, known_schema
+from batchline.store.engine import Mending
 
-from .intake import SqliteIntake, as_json, statement
-from .upkeep import SqliteUpkeep, owned
-from .uploads import SqliteUploads
-from .work import SqliteWork
+from .base import as_json, statement
+from .engine import SqliteStore
+from .upkeep import owned
 
 
 class SqliteAudit:
@@ -35,7 +34,7 @@ class SqliteAudit:
         self._moment = moment
         self._file = file
 
-    async def integrity(self, *, quick: bool) -> list[str]:  # noqa: D102 - contract in audit
+    async def integrity(self, *, quick: bool) -> list[str]:  # noqa: D102 - contract in store.audit
         pragma = "PRAGMA quick_check" if quick else "PRAGMA integrity_check"
         found = [str(row[0]) for row in await self._file.rows(pragma)]
         return [] if found == ["ok"] else found
@@ -59,8 +58,7 @@ class SqliteAudit:
                 for r in await self._moment.rows(statement("audit_slices"), key)
             ],
             segments=[
-                SegmentRow(*repo.to_segment(r), r["lines_before"], r["lines"], r["outcomes"])
-                for r in await self._moment.rows(statement("audit_segments"), key)
+                _segment_row(r) for r in await self._moment.rows(statement("audit_segments"), key)
             ],
             kinds={row["kind"]: row["outcomes"] for row in kinds},
             homeless=homeless["outcomes"],
@@ -112,15 +110,10 @@ class SqliteAudit:
         return {row["holder"] or "nobody": row["slices"] for row in rows}
 
 
-class SqliteMending(SqliteIntake, SqliteWork, SqliteUploads, SqliteUpkeep):
+class SqliteMending(SqliteStore):
     """Repairs of a database that nobody else has open."""
 
-    def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
-        super().__init__(database)
-        self._clock_ms = clock_ms
-        self._moved = asyncio.Event()
-
-    async def reindex(self) -> None:  # noqa: D102 - contract in audit
+    async def reindex(self) -> None:  # noqa: D102 - contract in store.engine
         async with self._database.write() as tx:
             await tx.run("REINDEX")
 
@@ -153,12 +146,13 @@ class SqliteMending(SqliteIntake, SqliteWork, SqliteUploads, SqliteUpkeep):
             await tx.run(self._text("mend_token"), {"least": least})
 
 
-@asynccontextmanager
-async def open_audit(path: Path) -> AsyncIterator[Audit]:
-    """See the database at `path` as it is now; one of an older schema through a copy that is migrated.
+def _segment_row(row: repo.Row) -> SegmentRow:
+    stored = repo.to_segment(row)
+    return SegmentRow(stored.number, stored.ref, stored.lines_before, stored.lines, row["outcomes"])
 
-    Raises StoreUnavailable.
-    """
+
+@asynccontextmanager
+async def open_audit(path: Path) -> AsyncIterator[Audit]:  # noqa: D103 - contract in store.engine
     async with AsyncExitStack() as stack:
         file = moment = await stack.enter_async_context(one_moment(path))
         if await asyncio.to_thread(found_schema, path) < known_schema():
@@ -171,11 +165,9 @@ async def open_audit(path: Path) -> AsyncIterator[Audit]:
 
 
 @asynccontextmanager
-async def open_mending(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterator[SqliteMending]:
-    """Open the database at `path`, which nobody else may have open; its schema is brought up to date.
-
-    Raises NewerStore, StoreUnavailable.
-    """
+async def open_mending(  # noqa: D103
+    path: Path, *, clock_ms: Callable[[], int]
+) -> AsyncIterator[Mending]:
     database = await open_database(path)
     try:
         yield SqliteMending(database, clock_ms=clock_ms)

@@ -16,7 +16,7 @@ from pathlib import Path
 from batchline.errors import StoreUnavailable
 from batchline.store.database.connection import Database, open_database
 
-from .intake import SqliteParts
+from .base import SqliteParts
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,7 @@ class _Custody(SqliteParts):
     """The lease of one who keeps bytes."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
-        super().__init__(database)
-        self._clock_ms = clock_ms
+        super().__init__(database, clock_ms=clock_ms)
         self._holder = secrets.token_hex(6)
 
     async def keep(self) -> None:
@@ -50,11 +49,9 @@ class _Custody(SqliteParts):
 
 
 @asynccontextmanager
-async def bytes_kept(path: Path, *, clock_ms: Callable[[], int]) -> AsyncIterator[None]:
-    """Keep all bytes that the database at `path` names while the body runs; its schema stays as it is.
-
-    Raises NewerStore, StoreUnavailable.
-    """
+async def bytes_kept(  # noqa: D103 - contract in engine
+    path: Path, *, clock_ms: Callable[[], int]
+) -> AsyncIterator[None]:
     database = await open_database(path, may_migrate=False)
     custody = _Custody(database, clock_ms=clock_ms)
     try:

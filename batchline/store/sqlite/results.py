@@ -7,21 +7,14 @@ from collections.abc import Sequence
 from batchline.model import Batch, Segment
 from batchline.store import repo
 
-from .intake import SqliteParts, as_json
+from .base import as_json
+from .lookup import SqliteLookup
 
 
-class SqliteResults(SqliteParts):
+class SqliteResults(SqliteLookup):
     """What reading results takes."""
 
-    async def segments_after(self, batch: Batch, *, number: int, limit: int) -> list[Segment]:  # noqa: D102 - contract in base
-        async with self._database.read() as tx:
-            rows = await tx.rows(
-                self._text("segments_after"),
-                {"batch_seq": batch.seq, "number": number, "limit": limit},
-            )
-        return [repo.to_placed_segment(row) for row in rows]
-
-    async def lines_of_segment(  # noqa: D102
+    async def lines_of_segment(  # noqa: D102 - contract in base
         self, batch: Batch, *, segment: int, lines: Sequence[int]
     ) -> set[int]:
         async with self._database.read() as tx:
@@ -43,4 +36,4 @@ class SqliteResults(SqliteParts):
                 self._text("finished_lines"),
                 {"batch_seq": batch.seq, "start": start, "limit": limit},
             )
-        return [(row["line"], row["kind"], repo.to_placed_segment(row)) for row in rows]
+        return [(row["line"], row["kind"], repo.to_segment(row)) for row in rows]

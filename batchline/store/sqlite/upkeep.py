@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from batchline.blobs.keys import is_finish_index, owner_of
 from batchline.model import Backlog
 from batchline.store.database.connection import Transaction
 
+from .base import SqliteParts, as_json
 from .custody import TTL_S
-from .intake import SqliteParts, as_json
+
+_UPLOADS_KEPT_S = 86400  # for a day more, so that late calls learn what became of an upload
 
 
 class SqliteUpkeep(SqliteParts):
     """Housekeeping's part of the store. Looks before it writes: mostly there is nothing to do."""
 
-    _clock_ms: Callable[[], int]
-
-    async def expire_files(self, *, now: int, limit: int) -> int:  # noqa: D102 - contract in base
+    async def expire_files(self, *, now: int, limit: int) -> int:  # noqa: D102 - contract in work
         async with self._database.read() as tx:
             if await tx.row(self._text("has_expired_files"), {"now": now}) is None:
                 return 0
@@ -25,6 +25,18 @@ class SqliteUpkeep(SqliteParts):
             rows = await tx.rows(self._text("expire_files"), {"now": now, "limit": limit})
             for row in rows:
                 await self._discard(tx, row["blob_key"])
+        return len(rows)
+
+    async def expire_uploads(self, *, now: int, limit: int) -> int:  # noqa: D102
+        due = {"now": now, "before": now - _UPLOADS_KEPT_S, "limit": limit}
+        async with self._database.read() as tx:
+            if await tx.row(self._text("has_old_uploads"), due) is None:
+                return 0
+        async with self._database.write() as tx:
+            rows = await tx.rows(self._text("expire_uploads"), due)
+            for row in rows:
+                await self._drop_parts(tx, row["id"])
+            await tx.run(self._text("forget_uploads"), due)
         return len(rows)
 
     async def garbage(self, *, limit: int) -> list[str]:  # noqa: D102
