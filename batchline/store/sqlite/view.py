@@ -1,4 +1,4 @@
-"""`View` on SQLite: the overview, the last report, a trial of writing."""
+"""`View` on SQLite: the overview, the last report, whether it can be written."""
 
 from __future__ import annotations
 
