@@ -14,7 +14,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ async def serve(
         store = await stack.enter_async_context(
             open_store(settings.database_path, clock_ms=lambda: int(clock.now() * 1000))
         )
-        blobs = open_blobs(settings.blobs_dir)
+        blobs = stack.enter_context(closing(open_blobs(settings.blobs_dir)))
         alarm = Alarm()
         await stack.enter_async_context(watched(alarm))
         upstream = await stack.enter_async_context(

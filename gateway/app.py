@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 
 from aiohttp import web
 
@@ -163,7 +163,7 @@ async def serve(
         if not await stack.enter_async_context(present(settings.data_dir, stop)):
             return
         await stack.enter_async_context(watched(Alarm()))
-        blobs = open_blobs(settings.blobs_dir)
+        blobs = stack.enter_context(closing(open_blobs(settings.blobs_dir)))
         store = await stack.enter_async_context(
             open_store(settings.database_path, clock_ms=lambda: int(clock.now() * 1000))
         )

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 
 from claims import claim_one
@@ -139,6 +139,7 @@ class Bench:
         stop = self.stopping = asyncio.Event()
         # its own store: another process would have one too
         async with (
+            AsyncExitStack() as stack,
             self.opened(self.tmp_path) as store,
             Upstream(
                 self.upstream.url, api_key=None, timeout_s=values.request_timeout_s
@@ -150,7 +151,7 @@ class Bench:
                 timeout_s=self.probe_timeout_s,
             ) as probe,
         ):
-            blobs = open_blobs(self.tmp_path / "blobs")
+            blobs = stack.enter_context(closing(open_blobs(self.tmp_path / "blobs")))
             worker = Dispatcher(
                 values,
                 Instead(store, self._instead["store"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 
 import pytest
 from clocks import MovedDay
@@ -69,7 +70,8 @@ async def store(tmp_path, clock):
 
 @pytest.fixture
 def blobs(tmp_path):
-    return open_blobs(tmp_path / "blobs")
+    with closing(open_blobs(tmp_path / "blobs")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -49,13 +49,13 @@ class System:
         """Start processes; in `cwd` may lie another version of the programs."""
         environment = self.environment | {"BATCHLINE_TEST_FAILPOINTS": failpoints}
         for name in names:
-            log = (self.folder / f"{name}.log").open("a")
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "batchline.cli.main", name],
-                env=environment,
-                stderr=log,
-                cwd=cwd,
-            )
+            with (self.folder / f"{name}.log").open("a") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", "batchline.cli.main", name],
+                    env=environment,
+                    stderr=log,
+                    cwd=cwd,
+                )
 
     def kill(self, name, number=signal.SIGKILL):
         process = self.processes.pop(name)

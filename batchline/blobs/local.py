@@ -117,6 +117,13 @@ class LocalBlobs:
         self._segments: dict[str, _SegmentFile] = {}
         self._segments_lock = threading.Lock()  # appending against deleting the folder
 
+    def close(self) -> None:
+        """Close the segments that were open to be appended to."""
+        with self._segments_lock:
+            for file in self._segments.values():
+                file.close()
+            self._segments.clear()
+
     def create(self, key: str) -> LocalWriter:
         """Start writing the blob `key`."""
         temporary = self._root / "tmp" / f"{self._incarnation}-{secrets.token_hex(6)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from types import SimpleNamespace
 
 import aiohttp
@@ -23,8 +24,8 @@ from gateway.keys import Patience
 class House(Bench):
     """What a test drives: the gateway by HTTP, the dispatcher by running it, the upstream by script."""
 
-    def __init__(self, folder, upstream, store, http, server):
-        super().__init__(store, open_blobs(folder / "blobs"), folder, upstream)
+    def __init__(self, folder, upstream, store, blobs, http, server):
+        super().__init__(store, blobs, folder, upstream)
         self.http, self.server = http, server
         self.url = str(server.make_url("/v1"))
 
@@ -71,13 +72,14 @@ def patience():
 @pytest.fixture
 async def house(tmp_path, upstream, patience):
     async with opened(tmp_path) as store:
-        app = create_app(
-            settings=Settings(data_dir=tmp_path, _env_file=None),
-            store=store,
-            blobs=open_blobs(tmp_path / "blobs"),
-            metrics=Metrics(),
-            clock=Clock(),
-            patience=patience,
-        )
-        async with TestServer(app) as server, aiohttp.ClientSession() as http:
-            yield House(tmp_path, upstream, store, http, server)
+        with closing(open_blobs(tmp_path / "blobs")) as blobs:
+            app = create_app(
+                settings=Settings(data_dir=tmp_path, _env_file=None),
+                store=store,
+                blobs=blobs,
+                metrics=Metrics(),
+                clock=Clock(),
+                patience=patience,
+            )
+            async with TestServer(app) as server, aiohttp.ClientSession() as http:
+                yield House(tmp_path, upstream, store, blobs, http, server)

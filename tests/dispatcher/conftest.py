@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from bench import Bench, opened
 from scripted import Scripted
@@ -18,4 +20,5 @@ async def upstream():
 @pytest.fixture
 async def bench(tmp_path, upstream):
     async with opened(tmp_path) as store:
-        yield Bench(store, open_blobs(tmp_path / "blobs"), tmp_path, upstream)
+        with closing(open_blobs(tmp_path / "blobs")) as blobs:
+            yield Bench(store, blobs, tmp_path, upstream)

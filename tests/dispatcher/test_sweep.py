@@ -10,7 +10,7 @@ from waiting import until
 from batchline.blobs.keys import OWNER_KEY, finish_index_key, result_key
 from batchline.metrics import Metrics
 from batchline.model import File
-from batchline.store.sqlite.custody import bytes_kept
+from batchline.store import bytes_kept
 from dispatcher.upkeep.housekeeping import Rests
 from dispatcher.upkeep.sweep import Sweep
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from steps import NOW, file, leases, settle, status
+from waiting import turn
 
 from batchline.blobs.keys import segments_prefix
 from batchline.model import Fault, Slice
@@ -57,7 +58,7 @@ async def test_a_wait_can_be_cancelled(store, make_batch):
     await store.wait_for_work(timeout_s=0)
     await store.wait_for_work(timeout_s=0)
     waiting = asyncio.ensure_future(store.wait_for_work(timeout_s=600))
-    await asyncio.sleep(0)  # it has begun
+    await turn()  # it has begun
 
     await store.reject(batch, [FAULT], now=NOW)
     waiting.cancel()  # in the very moment in which work has come

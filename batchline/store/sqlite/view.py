@@ -1,4 +1,4 @@
-"""`View` on SQLite: the overview, the last report, a check that it can be written."""
+"""`View` on SQLite: the overview, the last report, whether it can be written."""
 
 from __future__ import annotations
 
