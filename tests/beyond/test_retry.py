@@ -8,6 +8,7 @@ import time
 
 import pytest
 from aiohttp import web
+from clocks import MovedDay
 from inputs import requests
 from scripted import HANG, completion, error
 
@@ -76,17 +77,16 @@ async def test_lines_that_never_ran_are_retried_too(house, upstream, end):
     upstream.script = lambda body, attempt: (
         HANG if int(body["tag"][1:]) % 3 else web.json_response(completion())
     )
-    ahead_s = 0
-    house.clock = lambda: time.time() + ahead_s
+    house.clock = clock = MovedDay(time.time())
     batch = await house.submit(30, expires_in_s=3600)
     async with house.running(max_in_flight=40):
         await house.finished(batch, 10)
         if end is BatchStatus.CANCELLED:
             await house.call("POST", f"/batches/{batch.id}/cancel")
         else:
-            ahead_s = 3600
+            clock.advance(3600)
         ended = await house.ended(batch)
-        ahead_s = 0
+        clock.at = time.time()
         upstream.release.set()
         upstream.script = refusing()
         made = (await retry(house, ended)).json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from contextlib import ExitStack
 
 import aiohttp
 import openai
@@ -98,7 +99,11 @@ async def test_the_stock_client_uploads_every_shape_of_file(gateway, tmp_path, s
     path = tmp_path / "my lines.jsonl"
     path.write_bytes(LINE)
 
-    file = await gateway.client.files.create(file=shape(path), purpose="batch")
+    with ExitStack() as stack:
+        handed = shape(path)
+        if hasattr(handed, "close"):
+            stack.callback(handed.close)
+        file = await gateway.client.files.create(file=handed, purpose="batch")
 
     assert (file.filename, file.bytes) == ("my lines.jsonl", len(LINE))
     assert (await gateway.client.files.content(file.id)).content == LINE

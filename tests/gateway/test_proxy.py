@@ -547,6 +547,7 @@ class TestClientsThatLeave:
         with caplog.at_level(logging.INFO):
             call.cancel()
             await upstream.left.wait()
+            await asyncio.wait([call])
 
         assert caplog.records == []
 

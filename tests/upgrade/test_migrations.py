@@ -140,9 +140,8 @@ async def test_a_migration_cut_by_kill_9_is_done_at_the_next_start(tmp_path, pas
     before = dump(path)
     middle = (len(statements(dict(migrations())[number])) + 1) // 2
 
-    killed = opening(path, f"migrate.statement=crash@{middle}")
-
-    assert await asyncio.to_thread(killed.wait, 60) == -signal.SIGKILL
+    with opening(path, f"migrate.statement=crash@{middle}") as killed:
+        assert await asyncio.to_thread(killed.wait, 60) == -signal.SIGKILL
     assert dump(path) == before
     await open_and_close(path)
     assert dump(path)[0] == NEWEST
@@ -155,11 +154,14 @@ async def test_two_processes_may_migrate_at_once(tmp_path, past, schema):
     if schema is not None:
         old_database(path, schema, past.rows)
         old_database(alone, schema, past.rows)
-    both = [opening(path, "migrate.statement=sleep:0.3@1") for _ in range(2)]
-    codes = [await asyncio.to_thread(p.wait, 60) for p in both]
+    with (
+        opening(path, "migrate.statement=sleep:0.3@1") as one,
+        opening(path, "migrate.statement=sleep:0.3@1") as other,
+    ):
+        said = [(await asyncio.to_thread(p.communicate, timeout=60))[1] for p in (one, other)]
     await open_and_close(alone)
 
-    assert codes == [0, 0], [p.stderr.read().decode() for p in both]
+    assert (one.returncode, other.returncode) == (0, 0), said
     assert schema_of(path) == schema_of(alone)
 
 
