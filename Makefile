@@ -19,7 +19,7 @@ PARALLEL = -n $$((2 * $$(nproc))) --maxprocesses 8 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install system run test steady check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean
+.PHONY: help install system run test steady quick check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ test: install ## Run every test, the end-to-end ones on real vLLM included
 
 steady: install ## Run make test alone, beside a load, on one core and as a background job
 	@sh tools/steady.sh $(MAKE) test
+
+quick: install ## Look at each save for half a minute: style, the core, the structure
+	@$(BIN)/ruff check -q . && $(BIN)/pytest -q -n logical tests/core tests/blobs tests/structure \
+		--ignore tests/structure/test_patterns.py --ignore tests/structure/test_signals.py
 
 check: lint fast ## Lint, type-check and run the fast tests
 
