@@ -17,8 +17,8 @@ from batchline.blobs.base import Blobs
 from batchline.metrics import Metrics
 from batchline.store import View
 
-from .live import Live
-from .pages import Pages, moment, read_assets
+from .handlers import Pages, moment, read_assets
+from .poller import Live
 from .prose import inline, paragraphs
 from .reference import schema_anchor
 

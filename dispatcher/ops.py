@@ -17,7 +17,7 @@ from batchline.serving.identity import Part, identity
 from batchline.serving.listening import shown_address
 from batchline.serving.origins import Access, Known, judge
 from batchline.serving.request_log import REQUESTS
-from batchline.serving.sites import start_sites
+from batchline.serving.sockets import start_sites
 from batchline.serving.web import head_of, protect
 from batchline.settings import Settings
 

@@ -20,7 +20,7 @@ from batchline.results import KnownPlaces
 from batchline.serving.listening import shown_address
 from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.serving.request_log import bounded_request_log
-from batchline.serving.sites import start_sites
+from batchline.serving.sockets import start_sites
 from batchline.settings import Settings
 from batchline.store import View, open_store
 from dashboard.app import add_dashboard

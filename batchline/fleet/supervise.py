@@ -3,7 +3,7 @@
 Every child leads a process group of its own, so that Ctrl-C in the terminal reaches batchline only, and
 so that the processes of a dead server (vLLM's engine processes outlive their killed parent) can be ended
 with it. If the supervisor itself is killed, the kernel sends each child its stop signal, and the
-watchdog ends what is left after its grace. `plan` decides port numbers and flags.
+reaper ends what is left after its grace. `plan` decides port numbers and flags.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from batchline.environment import child_environment
 from batchline.errors import Unavailable
 from batchline.process.service import die_with_parent
 
-from . import watchdog
+from . import reaper
 from .health import is_healthy
 from .logs import keep_bounded
 from .plan import Program
@@ -131,16 +131,16 @@ class Supervisor:
 
 
 class _Groups:
-    """The process groups of the children, which the watchdog is told of."""
+    """The process groups of the children, which the reaper is told of."""
 
     def __init__(self, *, grace_s: float, lock: int | None) -> None:
         self._grace_s = grace_s
         self._lock = lock
-        self._watchdog: Process | None = None
+        self._reaper: Process | None = None
 
     async def open(self) -> None:
-        self._watchdog = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", watchdog.__file__, str(self._grace_s)),
+        self._reaper = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", reaper.__file__, str(self._grace_s)),
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,
             pass_fds=() if self._lock is None else (self._lock,),
@@ -156,13 +156,13 @@ class _Groups:
         self._tell(f"-{pid}\n")
 
     async def close(self) -> None:
-        if self._watchdog is not None and self._watchdog.stdin is not None:
-            self._watchdog.stdin.close()
-            await asyncio.wait_for(self._watchdog.wait(), self._grace_s + _KILL_WAIT_S)
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.close()
+            await asyncio.wait_for(self._reaper.wait(), self._grace_s + _KILL_WAIT_S)
 
     def _tell(self, line: str) -> None:
-        if self._watchdog is not None and self._watchdog.stdin is not None:
-            self._watchdog.stdin.write(line.encode())
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.write(line.encode())
 
 
 class _Keeper:

@@ -2,7 +2,7 @@
 
 One dispatcher holds a data directory's `dispatcher.lock`, gateways share its `gateway.lock`; a command that
 needs the directory to itself takes both. Supervisors share `supervisor.lock` in two ways: as a record lock,
-which ends with their process, and as a file lock, which their watchdog inherits.
+which ends with their process, and as a file lock, which their reaper inherits.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def to_oneself(data_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def supervising(data_dir: Path) -> Iterator[int]:
-    """Hold the lock of a supervisor while the body runs; yields the descriptor for the watchdog."""
+    """Hold the lock of a supervisor while the body runs; yields the descriptor for the reaper."""
     with _opened(data_dir / SUPERVISOR_LOCK, "w+") as file:
         for is_record in (False, True):  # waits a moment at most, while another process checks them
             lock(file, is_shared=True, is_record=is_record)

@@ -19,9 +19,9 @@ from .backend import Avoids, Backend, News, Slot
 from .circuit import ERRORS, Circuit, Signal, State
 from .lacks import ANY, Lacking, Lacks, Need
 from .liveness import HangLimits, Liveness
+from .nginx_circuit import Way
 from .odd_lists import OddLists
 from .serving import Serving
-from .way import Way
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from batchline.model import Batch, Fault, Slice
 from batchline.process.failpoints import failpoint
 from batchline.store import Work
 
-from .turns import Turns
+from .concurrency import Turns
 
 log = logging.getLogger(__name__)
 

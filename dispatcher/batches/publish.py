@@ -22,9 +22,9 @@ from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus, OutcomeKind
 from batchline.store import Work
 
-from .disk_space import DiskSpace, needed_bytes
+from .concurrency import Turns
 from .merge import Merge
-from .turns import Turns
+from .publishing_space import DiskSpace, needed_bytes
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.held import ReadyLine, UnderWay
-from dispatcher.attempts.isolated import IsolatedAttempts
 from dispatcher.attempts.refusals import Refusals
+from dispatcher.attempts.reservation import IsolatedAttempts
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
 from dispatcher.backends.backend import Backend, Slot
 from dispatcher.backends.balancer import Balancer

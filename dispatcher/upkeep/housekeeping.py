@@ -23,7 +23,7 @@ from batchline.store import Upkeep, Work
 from dispatcher.sending.gate import Gate
 
 from .compact import Compaction
-from .disk import LOOK_EVERY_S, DiskWatch
+from .disk_watch import LOOK_EVERY_S, DiskWatch
 from .orphans import Orphans
 from .sweep import CLEAN_EVERY_S, LAPSE_EVERY_S, Deadlines, Sweep
 

@@ -28,7 +28,7 @@ from gateway.exchange import new_request_id, stamp
 from gateway.keys import METRICS
 
 from .bound import Connections, Cut, Entry, Limits
-from .turns import TurnTaker
+from .paced_parsing import TurnTaker
 
 _UNSENT_BYTES = (
     128 * 1024

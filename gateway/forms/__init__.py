@@ -1,5 +1,6 @@
 """Forms of files (`multipart/form-data`), read as they stream in: in linear time and constant memory."""
 
-from .reception import BATCH, Form, clean_filename, receive, unpacked_filename
+from .filenames import clean_filename, unpacked_filename
+from .receive import BATCH, Form, receive
 
 __all__ = ["BATCH", "Form", "clean_filename", "receive", "unpacked_filename"]

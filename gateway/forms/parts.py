@@ -1,6 +1,6 @@
 """The parts of a form as they stream in (RFC 7578, RFC 2046 §5.1.1), in linear time and constant memory.
 
-Reads bytes, boundaries and header lines; `reception.py` interprets the parts.
+Reads bytes, boundaries and header lines; `receive.py` interprets the parts.
 """
 
 from __future__ import annotations

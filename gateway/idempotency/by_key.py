@@ -53,7 +53,7 @@ def body_digest(body: bytes) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-class Once:
+class Idempotency:
     """One request that carries a key."""
 
     def __init__(self, store: Intake, key: str, body: bytes) -> None:

@@ -33,7 +33,7 @@ _WHO = ("Authorization", "User-Agent")
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Resent:
     """One of a client's attempts to create a batch."""
 
     key: str
@@ -51,7 +51,7 @@ class Attempt:
         return UsedKey(self.key, self.digest, new.id, new.created_at + KEPT_S)
 
 
-def read_attempt(request: web.Request, body: bytes) -> Attempt | None:
+def read_resent(request: web.Request, body: bytes) -> Resent | None:
     """Return which client creates what; None for clients that do not number their attempts.
 
     A client is its Authorization, its host (without the port, which each connection changes) and its
@@ -67,7 +67,7 @@ def read_attempt(request: web.Request, body: bytes) -> Attempt | None:
     who = hashlib.sha256(digest)
     for part in (request.remote, *(request.headers.get(name) for name in _WHO)):
         who.update(f"{len(part or '')} {part}".encode("utf-8", "surrogateescape"))
-    return Attempt(_PREFIX + who.hexdigest(), digest, is_repeated=int(count) > 0)
+    return Resent(_PREFIX + who.hexdigest(), digest, is_repeated=int(count) > 0)
 
 
 class Creating:
@@ -76,9 +76,9 @@ class Creating:
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def alone(self, attempt: Attempt) -> asyncio.Lock:
+    def alone(self, resent: Resent) -> asyncio.Lock:
         """Return the lock of this client and this body; it exists as long as it is used."""
-        return self._locks.setdefault(attempt.key, asyncio.Lock())
+        return self._locks.setdefault(resent.key, asyncio.Lock())
 
 
 CREATING = web.AppKey("creating", Creating)

@@ -16,7 +16,7 @@ from batchline.states import BatchStatus
 from gateway.answers import json_answer
 from gateway.forms import BATCH
 from gateway.idempotency import by_retry
-from gateway.idempotency.by_key import HEADER, REPLAYED, Once, read_key
+from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
 from gateway.keys import SETTINGS, STORE, now
 from gateway.paging import BATCHES, page_query, status_query
 from gateway.transfer.body import read_body
@@ -36,34 +36,36 @@ async def create(request: web.Request) -> web.Response:
     wanted = read_batch_request(body, min_window_s=min_window_s)
     key = read_key(request.headers.getall(HEADER, ()))
     if key is not None:
-        return await _create_once(request, wanted, Once(request.app[STORE], key, body))
-    attempt = by_retry.read_attempt(request, body)
-    if attempt is not None:
-        return await _create_attempted(request, wanted, attempt)
+        return await _create_under_key(request, wanted, Idempotency(request.app[STORE], key, body))
+    resent = by_retry.read_resent(request, body)
+    if resent is not None:
+        return await _create_resent(request, wanted, resent)
     batch = await request.app[STORE].add_batch(await _new_batch(request, wanted))
     assert batch is not None, "there is no key that could be taken"
     return json_answer(batch_object(batch))
 
 
-async def _create_once(request: web.Request, wanted: BatchRequest, once: Once) -> web.Response:
-    earlier = await once.made(now=now(request))
+async def _create_under_key(
+    request: web.Request, wanted: BatchRequest, idempotency: Idempotency
+) -> web.Response:
+    earlier = await idempotency.made(now=now(request))
     if earlier is not None:
         return json_answer(batch_object(earlier), headers=REPLAYED)
     new = await _new_batch(request, wanted)
-    batch = await once.make(new)
+    batch = await idempotency.make(new)
     return json_answer(batch_object(batch), headers={} if batch.id == new.id else REPLAYED)
 
 
-async def _create_attempted(
-    request: web.Request, wanted: BatchRequest, attempt: by_retry.Attempt
+async def _create_resent(
+    request: web.Request, wanted: BatchRequest, resent: by_retry.Resent
 ) -> web.Response:
     store = request.app[STORE]
-    async with request.app[by_retry.CREATING].alone(attempt):
-        earlier = await attempt.made(store, now=now(request))
+    async with request.app[by_retry.CREATING].alone(resent):
+        earlier = await resent.made(store, now=now(request))
         if earlier is not None:
             return json_answer(batch_object(earlier), headers=by_retry.REPLAYED)
         new = await _new_batch(request, wanted)
-        batch = await store.add_batch(new, key=attempt.use(new), replaces_key=True)
+        batch = await store.add_batch(new, key=resent.use(new), replaces_key=True)
         assert batch is not None, "no other batch keeps the key"
         return json_answer(batch_object(batch))
 

@@ -27,7 +27,7 @@ from gateway.failed_lines import (
     retry_filename,
 )
 from gateway.forms import BATCH
-from gateway.idempotency.by_key import HEADER, REPLAYED, Once, read_key
+from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
 from gateway.keys import BLOBS, SETTINGS, STORE, now
 from gateway.transfer.body import read_body
 from gateway.transfer.disk_space import disk_space_of
@@ -71,16 +71,16 @@ async def retry(request: web.Request) -> web.Response:
     return json_answer(batch_object(made), headers={} if made.id == new.id else REPLAYED)
 
 
-def _once(request: web.Request, batch: Batch, wanted: RetryRequest) -> Once | None:
+def _once(request: web.Request, batch: Batch, wanted: RetryRequest) -> Idempotency | None:
     key = read_key(request.headers.getall(HEADER, ()))
     if key is None:
         return None
     # The key includes this batch, so that a retry of another one is a conflict.
     body = msgspec.json.encode({RETRY_OF: batch.id, "wanted": wanted})
-    return Once(request.app[STORE], key, body)
+    return Idempotency(request.app[STORE], key, body)
 
 
-async def _add(request: web.Request, file: File, new: NewBatch, once: Once | None) -> Batch:
+async def _add(request: web.Request, file: File, new: NewBatch, once: Idempotency | None) -> Batch:
     """Add file and batch in one transaction; delete the bytes if there is none."""
     store, blobs = request.app[STORE], request.app[BLOBS]
     used: UsedKey | None = once.use(new) if once else None

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from batchline.serving.listening import hosts_behind, listening_host, shown_address, where_to_ask
-from batchline.serving.sites import start_sites
+from batchline.serving.sockets import start_sites
 
 REFUSED = {
     "nothing": ("", "is empty; write an IP address such as 127.0.0.1, 0.0.0.0 or ::"),

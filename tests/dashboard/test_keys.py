@@ -13,13 +13,14 @@ from scene import NOW, backend, batch, night, overview, report
 
 from batchline.model import Counts
 from batchline.states import BatchStatus
-from dashboard import keys, view
+from dashboard import keys
+from dashboard.handlers import PARTS
 from dashboard.history import History
-from dashboard.pages import PARTS
+from dashboard.page import show
 
 DASHBOARD = Path(keys.__file__).parent
 MODULES = sorted(DASHBOARD.glob("*.py"))
-MAKERS = [DASHBOARD / f"{name}.py" for name in ("fleet", "keys", "rows", "view")]
+MAKERS = [DASHBOARD / f"{name}.py" for name in ("batch_rows", "fleet", "keys", "page")]
 TEMPLATES = DASHBOARD / "templates"
 SCRIPT = (DASHBOARD / "static/overview.js").read_text()
 TOKEN = re.compile(
@@ -47,7 +48,7 @@ def scenes():
 
 def made():
     """Every key that the code makes, its numbers left out."""
-    figures = [view.show(seen, History(), now=NOW, free_bytes=0).figures for seen in scenes()]
+    figures = [show(seen, History(), now=NOW, free_bytes=0).figures for seen in scenes()]
     return {re.sub(r"\d+", ANY, key) for each in figures for key in each}
 
 
@@ -173,7 +174,7 @@ def test_every_key_in_the_code_is_made_here():
 
 def test_every_part_that_is_made_has_its_template():
     """And can be asked for by its name."""
-    parts = set(view.show(overview(), History(), now=NOW).parts)
+    parts = set(show(overview(), History(), now=NOW).parts)
 
     assert parts == set(PARTS) == {path.stem for path in TEMPLATES.glob("parts/*.html")}
 

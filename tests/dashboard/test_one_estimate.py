@@ -15,7 +15,7 @@ from batchline.cli.api.pace import Pace
 from batchline.cli.batches.screens import JsonScreen, plain_line
 from batchline.cli.render import clock as time_of_day
 from batchline.model import Counts
-from dashboard import view
+from dashboard import page
 from dashboard.history import History
 
 
@@ -33,7 +33,7 @@ def on_the_page(looks):
         flying = report(in_flight={seen.id: 4}, at=at)
         now_seen = overview(open_batches=(seen,), report=flying)
         history.add(now_seen, at=at)
-    row = view.show(now_seen, history, now=NOW).parts["running"].rows[0].figures
+    row = page.show(now_seen, history, now=NOW).parts["running"].rows[0].figures
     at = row["b.1.at"] and time_of_day(datetime.fromisoformat(row["b.1.at"]).timestamp(), now=NOW)
     return row["b.1.rate"], at, row["b.1.in"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from batchline.environment import child_environment
 from batchline.errors import Invalid
-from batchline.fleet.choose import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choose
+from batchline.fleet.gpu_or_cpu import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choose
 from batchline.fleet.gpus import Gpu
 from batchline.fleet.plan import (
     ModelOptions,

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from waiting import turn
 
-from gateway.connections.turns import _PIECE_BYTES, TurnTaker
+from gateway.connections.paced_parsing import _PIECE_BYTES, TurnTaker
 
 BODY = b"1\r\na\r\n" * 50_000
 HEAD = (

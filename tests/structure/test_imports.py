@@ -33,7 +33,7 @@ ONLY_IN = {
         "batchline/process/service.py",
         "batchline/fleet/plan.py",
         "batchline/fleet/supervise.py",
-        "batchline/fleet/watchdog.py",
+        "batchline/fleet/reaper.py",
     },
 }
 ENVIRON = {"batchline/environment.py", "batchline/settings.py"}

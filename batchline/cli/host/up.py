@@ -21,8 +21,8 @@ from batchline.errors import Invalid
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from batchline.fleet.choose import OnCpu, OnGpus
     from batchline.fleet.cpu import CpuBuild
+    from batchline.fleet.gpu_or_cpu import OnCpu, OnGpus
     from batchline.fleet.plan import ModelOptions, Program
     from batchline.settings import Settings
 
@@ -148,8 +148,8 @@ def _start(
     """Install what is missing, then run the whole plan until it is stopped."""
     from rich.markup import escape
 
-    from batchline.fleet.choose import OnCpu, OnGpus
     from batchline.fleet.cpu import install_cpu_build
+    from batchline.fleet.gpu_or_cpu import OnCpu, OnGpus
     from batchline.fleet.plan import left_over
 
     from .demo import Demo
@@ -184,7 +184,7 @@ def _settings(**given: object) -> Settings:
 
 def _choose(gpus: str, cpu: int | None) -> OnGpus | OnCpu:
     from batchline.environment import child_environment
-    from batchline.fleet.choose import choose
+    from batchline.fleet.gpu_or_cpu import choose
     from batchline.fleet.gpus import detect_gpus
 
     visible = child_environment().get("CUDA_VISIBLE_DEVICES")
@@ -194,7 +194,7 @@ def _choose(gpus: str, cpu: int | None) -> OnGpus | OnCpu:
 def _model_options(
     model: str | None, hardware: OnGpus | OnCpu, build: CpuBuild, **rest: Any
 ) -> ModelOptions:
-    from batchline.fleet.choose import OnCpu
+    from batchline.fleet.gpu_or_cpu import OnCpu
     from batchline.fleet.plan import CPU_MODEL_NAME, DEFAULT_GPU_MODEL, ModelOptions
 
     if isinstance(hardware, OnCpu) and model in {None, CPU_MODEL_NAME}:
@@ -206,7 +206,7 @@ def _model_options(
 def _plan_servers(
     options: ModelOptions, hardware: OnGpus | OnCpu, build: CpuBuild
 ) -> tuple[Program, ...]:
-    from batchline.fleet.choose import OnCpu
+    from batchline.fleet.gpu_or_cpu import OnCpu
     from batchline.fleet.plan import plan_cpu_servers, plan_gpu_servers
 
     if isinstance(hardware, OnCpu):

@@ -10,7 +10,7 @@ from waiting import until
 
 from batchline.errors import StoreUnavailable
 from batchline.model import Counts
-from dashboard.live import Live
+from dashboard.poller import Live
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from scene import NOW, batch, overview, report
 
 from batchline.model import Counts, Fault
 from batchline.states import BatchStatus
-from dashboard import rows, view
+from dashboard import batch_rows, page
 from dashboard.history import History
 
 
 def _figures(seen, **fleet):
-    shown = view.show(overview(open_batches=(seen,), report=report(**fleet)), History(), now=NOW)
+    shown = page.show(overview(open_batches=(seen,), report=report(**fleet)), History(), now=NOW)
     row = shown.parts["running"].rows[0]
     return {key.removeprefix(f"b.{row.seq}."): text for key, text in row.figures.items()}
 
@@ -43,7 +43,7 @@ def test_eight_rows_are_shown_oldest_first_and_the_rest_counted():
     """Rows never change places; there is an end to the list."""
     many = tuple(batch(i, f"job-{i}", counts=Counts(10, 1)) for i in range(12))
 
-    panel = view.show(overview(open_batches=many), History(), now=NOW).parts["running"]
+    panel = page.show(overview(open_batches=many), History(), now=NOW).parts["running"]
 
     assert [r.name for r in panel.rows] == [f"job-{i}" for i in range(8)]
     assert panel.more == 4
@@ -52,13 +52,18 @@ def test_eight_rows_are_shown_oldest_first_and_the_rest_counted():
 @pytest.mark.parametrize("status", list(BatchStatus))
 def test_every_status_has_its_own_pill(status):
     """All eight statuses of the API have a word and an icon."""
-    assert rows.PILLS[status].word
-    assert rows.PILLS[status].icon
+    assert batch_rows.PILLS[status].word
+    assert batch_rows.PILLS[status].icon
 
 
 def test_shapes_differ_between_statuses_of_one_colour():
     """Colour is never the only difference."""
-    pills = [*rows.PILLS.values(), rows.QUEUED, rows.NO_MODEL, *rows.HALTED.values()]
+    pills = [
+        *batch_rows.PILLS.values(),
+        batch_rows.QUEUED,
+        batch_rows.NO_MODEL,
+        *batch_rows.HALTED.values(),
+    ]
     by_icon = {}
     for pill in pills:
         by_icon.setdefault((pill.icon, pill.tone), set()).add(pill.word)
@@ -78,7 +83,7 @@ def test_an_ended_batch_links_to_its_files():
         error_file_id="file-err",
     )
 
-    ended = rows.ended(seen)
+    ended = batch_rows.ended(seen)
 
     assert (ended.output_url, ended.error_url) == (
         "/v1/files/file-out/content",
@@ -92,7 +97,7 @@ def test_a_cancelled_batch_says_how_far_it_came():
     """Not all were finished: both numbers are shown."""
     seen = batch(1, status=BatchStatus.CANCELLED, counts=Counts(40_000, 8_120), cancelled_at=NOW)
 
-    assert rows.ended(seen).requests == "8,120 of 40,000"
+    assert batch_rows.ended(seen).requests == "8,120 of 40,000"
 
 
 def test_a_refused_file_lists_five_faults_by_line():
@@ -101,7 +106,7 @@ def test_a_refused_file_lists_five_faults_by_line():
     faults[0] = Fault("empty_file", "The file has no lines.")
     seen = batch(1, status=BatchStatus.FAILED, counts=Counts(), faults=faults, failed_at=NOW)
 
-    ended = rows.ended(seen)
+    ended = batch_rows.ended(seen)
 
     assert ended.faults[0] == ("file", "The file has no lines.")
     assert ended.faults[1] == ("line 2,000", "Not JSON (2).")
@@ -120,7 +125,7 @@ def test_a_refused_file_lists_five_faults_by_line():
 )
 def test_the_empty_state_says_what_is_ready(fleet, text):
     """An empty page tells how to begin."""
-    panel = view.show(overview(report=fleet), History(), now=NOW).parts["running"]
+    panel = page.show(overview(report=fleet), History(), now=NOW).parts["running"]
     assert text in panel.idle_text
 
 
@@ -137,10 +142,10 @@ def test_a_paused_batch_says_so_and_since_when_without_an_end():
         history.add(looked, at=NOW - age_s)
     seen = overview(open_batches=(moving, paused), report=report(in_flight={moving.id: 4}))
 
-    shown = view.show(seen, history, now=NOW)
+    shown = page.show(seen, history, now=NOW)
     one, other = shown.parts["running"].rows
 
-    assert (one.pill, other.pill) == (None, rows.PAUSED)
+    assert (one.pill, other.pill) == (None, batch_rows.PAUSED)
     assert (other.end, shown.figures["b.2.in"], shown.figures["b.2.rate"]) == (
         "none",
         "for 2 minutes",
@@ -163,7 +168,7 @@ def test_paused_batches_do_not_wait_to_start(paused, queued, head):
     every = [batch(i, paused_at=NOW - 60) for i in range(paused)]
     every += [batch(10 + i) for i in range(queued)]
 
-    shown = view.show(overview(open_batches=every), History(), now=NOW)
+    shown = page.show(overview(open_batches=every), History(), now=NOW)
 
     assert shown.figures["s.head"] == head
 
@@ -173,9 +178,9 @@ def test_a_batch_that_waits_for_room_does_not_claim_to_write():
     waiting = batch(1, status=BatchStatus.FINALIZING, counts=Counts(10, 10))
     seen = overview(open_batches=[waiting], report=report(waiting={waiting.id: "No room."}))
 
-    shown = view.show(seen, History(), now=NOW)
+    shown = page.show(seen, History(), now=NOW)
 
-    assert shown.parts["running"].rows[0].pill == rows.HELD_UP
+    assert shown.parts["running"].rows[0].pill == batch_rows.HELD_UP
     assert shown.figures["b.1.in"] == "for the disk"
 
 

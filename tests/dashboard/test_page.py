@@ -7,9 +7,9 @@ from scene import NOW, backend, batch, night, overview, report
 
 from batchline.model import Counts, Usage
 from batchline.states import BatchStatus
-from dashboard import view
+from dashboard import page
+from dashboard.batch_rows import QUEUED
 from dashboard.history import History
-from dashboard.rows import QUEUED
 
 
 def _running(seq=1, finished=500, total=1000, **changes):
@@ -21,7 +21,7 @@ def _flying(*batches, **changes):
 
 
 def _show(seen, *, history=None, now=NOW, **given):
-    return view.show(seen, history or History(), now=now, **given)
+    return page.show(seen, history or History(), now=now, **given)
 
 
 def _head(shown):
@@ -286,9 +286,9 @@ def test_batches_that_do_not_run_are_worded(status, words):
 
 def test_the_present_span_of_the_curves_grows():
     """Five minutes, a quarter, an hour: a young service has no empty hour."""
-    assert view.span(_history(1, seconds=100)) == 300
-    assert view.span(_history(1, seconds=400)) == 900
-    assert view.span(_history(1, seconds=1000)) == 3600
+    assert page.span(_history(1, seconds=100)) == 300
+    assert page.span(_history(1, seconds=400)) == 900
+    assert page.span(_history(1, seconds=1000)) == 3600
 
 
 def test_the_chart_falls_back_to_requests():

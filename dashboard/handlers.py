@@ -21,7 +21,7 @@ from aiohttp_sse import sse_response
 from batchline import __version__
 from batchline.errors import Unavailable
 
-from .live import Live, Snapshot
+from .poller import Live, Snapshot
 from .reference import Reference, reference
 
 HEADERS = {

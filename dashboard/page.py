@@ -15,7 +15,7 @@ from batchline.estimate import SPAN_S
 from batchline.model import Batch, Overview
 from batchline.states import PUBLISHABLE, BatchStatus
 
-from . import drawing, fleet, rows
+from . import batch_rows, drawing, fleet
 from .fleet import plural, short_model, spell
 from .history import History
 from .keys import Figures, curve, merged, under
@@ -46,7 +46,7 @@ class Sentence:
 class Finished:
     """The table of batches that ended, newest first. Nothing in it changes without a new row."""
 
-    rows: Sequence[rows.Ended]
+    rows: Sequence[batch_rows.Ended]
     figures: Figures = field(default_factory=dict, repr=False)
 
 
@@ -66,7 +66,7 @@ class Plain:
     figures: Figures = field(repr=False)
 
 
-Part = Sentence | fleet.Notices | rows.Running | Plain | Chart | fleet.Backends | Finished
+Part = Sentence | fleet.Notices | batch_rows.Running | Plain | Chart | fleet.Backends | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def show(
 ) -> Shown:
     """Work out the whole page. `store_fault`: why and since when the overview could not be read."""
     span_s = span(history)
-    outlook = rows.look_ahead(seen, history, now=now, held=held or {})
+    outlook = batch_rows.look_ahead(seen, history, now=now, held=held or {})
     found = fleet.notices(
         seen,
         now=now,
@@ -107,18 +107,18 @@ def show(
         unserved=outlook.unserved,
     )
     frame = {
-        "now": rows.iso(now),
+        "now": batch_rows.iso(now),
         "title": _title(seen, has_trouble=bool(found)),
         "icon": "/favicon.svg?attention" if found else "/favicon.svg",
     }
     parts: dict[str, Part] = {
         "sentence": _sentence(seen, history, outlook, now=now),
         "notices": fleet.worst(found),
-        "running": rows.running(seen, history, outlook, now=now, span_s=span_s),
+        "running": batch_rows.running(seen, history, outlook, now=now, span_s=span_s),
         "vitals": _vitals(seen, history, outlook, now=now, span_s=span_s),
         "chart": _chart(history, now=now, span_s=span_s),
         "backends": fleet.backends(seen.report, now=now),
-        "finished": Finished(tuple(rows.ended(b) for b in seen.finished)),
+        "finished": Finished(tuple(batch_rows.ended(b) for b in seen.finished)),
         "storage": _storage(seen, free_bytes),
     }
     every = merged([frame, *(part.figures for part in parts.values())])
@@ -138,7 +138,9 @@ def _say(
     return Sentence(has_time=bool(at), has_range=between is not None, figures=under("s", said))
 
 
-def _sentence(seen: Overview, history: History, outlook: rows.Outlook, *, now: float) -> Sentence:
+def _sentence(
+    seen: Overview, history: History, outlook: batch_rows.Outlook, *, now: float
+) -> Sentence:
     if not seen.open_batches:
         return _idle_sentence(seen)
     left = f"{plural(_lines_left(seen), 'request')} left"
@@ -160,7 +162,7 @@ def _sentence(seen: Overview, history: History, outlook: rows.Outlook, *, now: f
     sub = f"{left} · {told.away} at the present rate"
     return _say(
         f"{head}{done} about ",
-        at=rows.iso(told.at),
+        at=batch_rows.iso(told.at),
         tail=tail,
         sub=f"{sub}, likely between " if between else sub,
         between=between,
@@ -171,7 +173,7 @@ def _lines_left(seen: Overview) -> int:
     return sum(b.counts.total - b.counts.finished for b in seen.open_batches)
 
 
-def _others(seen: Overview, outlook: rows.Outlook) -> str:
+def _others(seen: Overview, outlook: batch_rows.Outlook) -> str:
     """Count the open batches that do not run, in words: `2 more wait, 1 paused, 1 finalizing`."""
     others = [b for b in seen.open_batches if outlook.pills[b.id] is not None]
     known = [_word(b) for b in others if b.status in PUBLISHABLE or _is_paused(b)]
@@ -188,7 +190,7 @@ def _range(history: History, left_s: float, *, now: float) -> tuple[str, str] | 
     slow, fast = spread
     low = estimate.rounded(now + left_s / fast, now=now)
     high = estimate.rounded(now + left_s / slow, now=now)
-    return (rows.iso(low), rows.iso(high)) if low < high else None
+    return (batch_rows.iso(low), batch_rows.iso(high)) if low < high else None
 
 
 def _idle_sentence(seen: Overview) -> Sentence:
@@ -197,10 +199,10 @@ def _idle_sentence(seen: Overview) -> Sentence:
         sub = "Send a batch with any OpenAI client, and watch it here."
         return _say("Ready. Nothing has been run yet.", sub=sub)
     sub = "Nothing is running or waiting."
-    return _say("Idle. Last batch finished ", at=rows.iso(last), tail=".", sub=sub)
+    return _say("Idle. Last batch finished ", at=batch_rows.iso(last), tail=".", sub=sub)
 
 
-def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
+def _trouble(seen: Overview, outlook: batch_rows.Outlook, *, now: float) -> str:
     """Say what stops all work, or nothing."""
     waiting = f"{plural(len(seen.open_batches), 'batch')} {_verb(seen, 'waits', 'wait')}"
     match fleet.halt(seen, now=now):
@@ -212,7 +214,9 @@ def _trouble(seen: Overview, outlook: rows.Outlook, *, now: float) -> str:
             return f"{waiting}: {reason}"
         case None:
             pass
-    if outlook.unserved and all(outlook.pills[b.id] is rows.NO_MODEL for b in seen.open_batches):
+    if outlook.unserved and all(
+        outlook.pills[b.id] is batch_rows.NO_MODEL for b in seen.open_batches
+    ):
         return f"{waiting}: no backend serves {short_model(outlook.unserved[0])}"
     if outlook.stalled:
         batch, still_s = outlook.stalled[0]
@@ -232,7 +236,7 @@ def _not_running(seen: Overview) -> str:
 
 def _word(batch: Batch) -> str:
     """Say what the batch itself is doing, whatever the fleet does."""
-    pill = rows.PAUSED if _is_paused(batch) else rows.PILLS[batch.status]
+    pill = batch_rows.PAUSED if _is_paused(batch) else batch_rows.PILLS[batch.status]
     return pill.word.lower()
 
 
@@ -245,7 +249,7 @@ def _verb(seen: Overview, one: str, many: str) -> str:
 
 
 def _vitals(
-    seen: Overview, history: History, outlook: rows.Outlook, *, now: float, span_s: float
+    seen: Overview, history: History, outlook: batch_rows.Outlook, *, now: float, span_s: float
 ) -> Plain:
     finished, failed, tokens = history.last_hour()
     within = _within(history.seen_s)
@@ -282,7 +286,7 @@ def _big(tokens: int) -> str:
     return figures.count(tokens) if tokens < 100_000 else figures.rate(tokens)  # noqa: PLR2004
 
 
-def _flying_sense(seen: Overview, outlook: rows.Outlook, flying: int | None) -> str:
+def _flying_sense(seen: Overview, outlook: batch_rows.Outlook, flying: int | None) -> str:
     if flying is None:
         return "the dispatcher is silent" if seen.report else "no dispatcher yet"
     if not flying:
@@ -304,7 +308,7 @@ def _chart(history: History, *, now: float, span_s: float) -> Chart:
     span_text = "last hour" if span_s >= SPAN_S else f"last {spell(span_s)}"
     present = figures.rate(next(iter(values[-1:]), None))
     axes = {f"y{i}": _tick(top * i / 3) for i in range(4)}
-    axes |= {f"x{i}": rows.iso((now - span_s * (4 - i) / 4) // 60 * 60) for i in range(5)}
+    axes |= {f"x{i}": batch_rows.iso((now - span_s * (4 - i) / 4) // 60 * 60) for i in range(5)}
     said = {"span": span_text, "say": f"{title}, {span_text}; now {present}"}
     return Chart(title, merged([under("c", axes | said), curve("c", values, top=top)]))
 

@@ -6,7 +6,6 @@ form; `batchline/api/bodies.py` checks the fields; `body.py` and `file_sink.py` 
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from batchline.jsonl.compression import Coding, coding_of, split_ending
 from gateway.transfer.body import Body
 from gateway.transfer.file_sink import FileSink
 
+from .filenames import clean_filename, unpacked_filename
 from .header import read_disposition, read_header
 from .parts import Part, parts_of
 
@@ -26,10 +26,7 @@ _FORM = "multipart/form-data"
 _FIELD_BYTES = 4096  # purpose and expiry are a few characters
 _OVERHEAD_BYTES = 1 << 16  # boundaries, headers and text fields around a file of the largest size
 _INCOMPRESSIBLE = 1000  # compressing what cannot be compressed adds less than a thousandth
-_NAMELESS = "upload"
 _PLAIN_TRANSFER = frozenset({"", "7bit", "8bit", "binary"})
-_FOLDER = re.compile(r"[/\\]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +65,6 @@ async def receive(request: web.Request, sink: FileSink, *, part: str, by_name: b
         async for found in parts:
             await reception.take(found)
     return reception.form()
-
-
-def clean_filename(name: str) -> str:
-    """Return the last path component without control characters; `upload` if nothing is left."""
-    # Bytes that are not UTF-8 arrive as surrogates, which databases and JSON cannot hold.
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    last = _FOLDER.split(_CONTROL.sub("", text))[-1].strip()
-    return _NAMELESS if last in {"", ".", ".."} else last
-
-
-def unpacked_filename(filename: str) -> str:
-    """Return the name of what a .gz or .zst file unpacks to."""
-    return split_ending(filename)[0] or _NAMELESS
 
 
 class _Reception:

@@ -14,9 +14,9 @@ from batchline.errors import DiskFull
 from batchline.metrics import Metrics
 from batchline.model import Counts, SegmentRef
 from batchline.states import BatchStatus
-from dispatcher.batches.disk_space import DiskSpace, needed_bytes
+from dispatcher.batches.publishing_space import DiskSpace, needed_bytes
 from dispatcher.sending.gate import Cause, Gate
-from dispatcher.upkeep.disk import DiskWatch
+from dispatcher.upkeep.disk_watch import DiskWatch
 from dispatcher.upkeep.housekeeping import Rests
 
 MARK = 1_000_000

@@ -19,7 +19,7 @@ from batchline.metrics import Metrics
 from batchline.model import Overview
 from batchline.store import View
 
-from . import view as page
+from . import page
 from .history import History
 
 WATCHED_S = 1.0
