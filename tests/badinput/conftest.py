@@ -11,10 +11,18 @@ from contextlib import contextmanager
 
 import pytest
 from waiting import wait_until
-from wire import IDLE_S, PATIENCE_S, STALL_S, Server, form, json_request, part
+from wire import (
+    IDLE_S,
+    MAX_FILE_BYTES,
+    MAX_LINE_BYTES,
+    PATIENCE_S,
+    STALL_S,
+    Server,
+    form,
+    json_request,
+    part,
+)
 
-MAX_FILE_BYTES = 100_000
-MAX_LINE_BYTES = 50_000
 PROCESS = f"""
 import gateway.app
 from batchline.process.service import run_service, set_up_logging

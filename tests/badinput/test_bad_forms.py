@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from conftest import MAX_FILE_BYTES
-from wire import Case, check_refusal, form, part, request
+from wire import MAX_FILE_BYTES, Case, check_refusal, form, part, request
 
 PURPOSE = part("purpose", b"batch")
 FILE = part("file", b'{"a": 1}\n', "a.jsonl")

@@ -7,8 +7,16 @@ import re
 import zlib
 
 import pytest
-from conftest import MAX_FILE_BYTES, MAX_LINE_BYTES
-from wire import Case, check_refusal, form, json_request, part, request
+from wire import (
+    MAX_FILE_BYTES,
+    MAX_LINE_BYTES,
+    Case,
+    check_refusal,
+    form,
+    json_request,
+    part,
+    request,
+)
 
 POST = ("POST", "/v1/batches", "Content-Type: application/json")
 LENGTHS = {

@@ -13,6 +13,8 @@ from waiting import wait_until
 PATIENCE_S = 60
 STALL_S = 0.6  # the server's patience with a body
 IDLE_S = 0.8  # and with a head
+MAX_FILE_BYTES = 100_000
+MAX_LINE_BYTES = 50_000
 KEYS = ["message", "type", "param", "code"]
 
 
