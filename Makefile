@@ -15,7 +15,7 @@ JOBS ?=
 # says which files come first.
 PARALLEL = -n $$((2 * $$(nproc))) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-# The tests start hundreds of processes: none shall compile the project anew.
+# The tests start hundreds of processes, and without byte code each compiles the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -1,6 +1,6 @@
 """A line's way from its slice to its stored result; at each moment it has one owner.
 
-              ┌── isolated ◄── twice lost, until a server was left to it alone
+              ┌── quarantine ◄ twice lost, until a server was left to it alone
               ├── retrying ◄── to be tried again, until its time has come
               ├── refusals ◄── refused, until another backend has answered
               ▼            │

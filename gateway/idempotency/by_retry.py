@@ -34,7 +34,7 @@ _WHO = ("Authorization", "User-Agent")
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """One of a client's attempts to create a batch."""
+    """A create of a client that numbers its retries: whose it is, and whether it is a retry."""
 
     key: str
     digest: bytes
