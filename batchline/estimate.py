@@ -20,14 +20,14 @@ NEAR_S = 5 * 60
 """An end that is nearer is told in words alone, without a time of day."""
 POINTS_KEPT = SPAN_S // STEP_S + 2
 _MIN_SPAN_S = 2  # a shorter look says nothing about speed
-_ENOUGH_LINES = 200
+_ENOUGH_LINES = 200  # `is_telling`: of a large batch
 _ENOUGH_RATIO = 0.005
 _ENOUGH_S = 60
-_SMALL_RATIO = 0.05
+_SMALL_RATIO = 0.05  # and of a small one
 _SMALL_S = 10
-_HOLD_S = 60
+_HOLD_S = 60  # `steady`: what the shown end may be off by
 _HOLD_RATIO = 0.02
-_FAR_S = 30 * 60
+_FAR_S = 30 * 60  # `rounded`: in which steps
 _FAR_STEP_S = 300
 _NEAR_STEP_S = 60
 
@@ -142,7 +142,7 @@ def ends(
 def is_telling(moving: Moving) -> bool:
     """Tell whether enough lines finished to foresee the end.
 
-    Large batches: 200 lines or 0.5 %, and a minute. Small ones: 5 % and ten seconds.
+    Large batches: 200 lines, or 0.5 % where that is more, and a minute. Small ones: 5 % and ten seconds.
     """
     ran_s, finished, total = moving.ran_s, moving.finished, moving.total
     if ran_s is None or not finished:
