@@ -104,3 +104,25 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
     if step == 0:
         return f"{scaled:.0f} {units[0]}".rstrip()
     return f"{scaled:.0f} {units[step]}" if abs(scaled) >= 99.95 else f"{scaled:.1f} {units[step]}"  # noqa: PLR2004
+
+
+def spell(seconds: float) -> str:
+    """Write a length of time for a sentence: `40 seconds`, `4 minutes`, `2 h 50 m`."""
+    whole = max(0, int(seconds))
+    if whole < 60:  # noqa: PLR2004
+        return plural(whole, "second")
+    if whole < 3600:  # noqa: PLR2004
+        return plural(whole // 60, "minute")
+    return duration(whole)
+
+
+def plural(n: int, noun: str) -> str:
+    """Write `1 batch`, `3 batches`, `1,286 requests`."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{count(n)} {noun}{'es' if noun.endswith('ch') else 's'}"
+
+
+def short_model(model: str) -> str:
+    """Drop the organisation: `Qwen/Qwen3-32B` reads as `Qwen3-32B`."""
+    return model.rstrip("/").rsplit("/", 1)[-1] or model

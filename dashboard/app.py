@@ -17,10 +17,10 @@ from batchline.blobs.base import Blobs
 from batchline.metrics import Metrics
 from batchline.store import View
 
+from .api_reference.descriptions import inline, paragraphs
+from .api_reference.reference import schema_anchor
 from .handlers import Pages, moment, read_assets
 from .poller import Live
-from .prose import inline, paragraphs
-from .reference import schema_anchor
 
 log = logging.getLogger("batchline.dashboard")
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from batchline import estimate, figures
+from batchline.figures import plural, short_model, spell
 from batchline.model import Batch, Counts, FleetReport, Overview
 from batchline.states import BatchStatus
 
 from . import drawing
-from .fleet import Halt, halt, plural, short_model, spell
+from .halt import Halt, halt
 from .history import History
 from .keys import Figures, curve, merged, under
 

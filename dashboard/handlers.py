@@ -21,17 +21,10 @@ from aiohttp_sse import sse_response
 from batchline import __version__
 from batchline.errors import Unavailable
 
+from .api_reference.reference import Reference, reference
 from .poller import Live, Snapshot
-from .reference import Reference, reference
+from .security_headers import HEADERS
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; object-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # with no-referrer our own forms would send `Origin: null`
-    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), "
-    "payment=(), serial=(), usb=()",
-}
 PARTS = (
     "sentence",
     "notices",

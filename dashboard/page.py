@@ -12,11 +12,12 @@ from hashlib import blake2b
 
 from batchline import estimate, figures
 from batchline.estimate import SPAN_S
+from batchline.figures import plural, short_model, spell
 from batchline.model import Batch, Overview
 from batchline.states import PUBLISHABLE, BatchStatus
 
-from . import batch_rows, drawing, fleet
-from .fleet import plural, short_model, spell
+from . import backends_panel, batch_rows, drawing, notices
+from .halt import Halt, halt
 from .history import History
 from .keys import Figures, curve, merged, under
 
@@ -66,7 +67,15 @@ class Plain:
     figures: Figures = field(repr=False)
 
 
-Part = Sentence | fleet.Notices | batch_rows.Running | Plain | Chart | fleet.Backends | Finished
+Part = (
+    Sentence
+    | notices.Notices
+    | batch_rows.Running
+    | Plain
+    | Chart
+    | backends_panel.Backends
+    | Finished
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ def show(
     """Work out the whole page. `store_fault`: why and since when the overview could not be read."""
     span_s = span(history)
     outlook = batch_rows.look_ahead(seen, history, now=now, held=held or {})
-    found = fleet.notices(
+    found = notices.notices(
         seen,
         now=now,
         free_bytes=free_bytes,
@@ -113,11 +122,11 @@ def show(
     }
     parts: dict[str, Part] = {
         "sentence": _sentence(seen, history, outlook, now=now),
-        "notices": fleet.worst(found),
+        "notices": notices.worst(found),
         "running": batch_rows.running(seen, history, outlook, now=now, span_s=span_s),
         "vitals": _vitals(seen, history, outlook, now=now, span_s=span_s),
         "chart": _chart(history, now=now, span_s=span_s),
-        "backends": fleet.backends(seen.report, now=now),
+        "backends": backends_panel.backends(seen.report, now=now),
         "finished": Finished(tuple(batch_rows.ended(b) for b in seen.finished)),
         "storage": _storage(seen, free_bytes),
     }
@@ -205,12 +214,12 @@ def _idle_sentence(seen: Overview) -> Sentence:
 def _trouble(seen: Overview, outlook: batch_rows.Outlook, *, now: float) -> str:
     """Say what stops all work, or nothing."""
     waiting = f"{plural(len(seen.open_batches), 'batch')} {_verb(seen, 'waits', 'wait')}"
-    match fleet.halt(seen, now=now):
-        case fleet.Halt.ABSENT:
+    match halt(seen, now=now):
+        case Halt.ABSENT:
             return f"{waiting} for a dispatcher"
-        case fleet.Halt.PAUSED:
+        case Halt.PAUSED:
             return f"Paused; {waiting}"
-        case fleet.Halt() as reason:
+        case Halt() as reason:
             return f"{waiting}: {reason}"
         case None:
             pass

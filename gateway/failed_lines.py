@@ -1,70 +1,13 @@
-"""Retrying a batch: the body of the request, and the choice of the lines that did not succeed.
+"""The lines of a batch that did not succeed, picked out of its input file for a retry.
 
 Pure; bytes in, bytes out, in memory of one bit a line. Used by the gateway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from batchline.jsonl.result_lines import record_index
 
-from batchline.api import bodies, parameters
-from batchline.errors import Invalid
-from batchline.jsonl.lines import record_index
-
-RETRY_OF = "retry_of"
 _BOM = b"\xef\xbb\xbf"
-_SUFFIX = "_retry"
-
-
-@dataclass(frozen=True, slots=True)
-class RetryRequest:
-    """The checked body of `POST /v1/batches/{id}/retry`; None: as the original has it."""
-
-    completion_window: str | None
-    window_s: int | None
-    metadata: Mapping[str, str | None]
-
-
-def read_retry_request(body: bytes, *, min_window_s: int) -> RetryRequest:
-    """Decode and check the body; an empty one is fine. Unknown fields are ignored. Raises Invalid."""
-    fields = parameters.json_object(body) if body.strip() else {}
-    window, seconds = fields.get("completion_window"), None
-    if window is not None:
-        window = parameters.string(window, param="completion_window")
-        seconds = bodies.window_seconds(window, lowest_s=min_window_s)
-    given = fields.get("metadata")
-    pairs = {} if given is None else parameters.mapping(given, param="metadata")
-    bodies.metadata({key: text for key, text in pairs.items() if text is not None})
-    return RetryRequest(window, seconds, pairs)
-
-
-def merged_metadata(
-    original: Mapping[str, str] | None, given: Mapping[str, str | None], *, batch_id: str
-) -> dict[str, str]:
-    """Return the original's metadata with the given changes (null removes a key), and the link.
-
-    Raises Invalid if they are too many.
-    """
-    pairs = {**(original or {}), **given, RETRY_OF: batch_id}
-    merged = {key: text for key, text in pairs.items() if text is not None}
-    if len(merged) > bodies.MAX_METADATA_PAIRS:
-        raise Invalid(
-            f"Invalid 'metadata': too many properties. With '{RETRY_OF}' and the original's there "
-            f"are {len(merged)}, but at most {bodies.MAX_METADATA_PAIRS} are allowed. Take some "
-            'away: {"metadata": {"<key>": null}}.',
-            param="metadata",
-            code="object_above_max_properties",
-        )
-    return merged
-
-
-def retry_filename(filename: str) -> str:
-    """Name the file of a retry after the original: `in.jsonl` gives `in_retry.jsonl`, once."""
-    stem, dot, ending = filename.rpartition(".")
-    if not dot:
-        stem, ending = filename, ""
-    return f"{stem.removesuffix(_SUFFIX)}{_SUFFIX}{dot}{ending}"
 
 
 class Picked:

@@ -17,7 +17,7 @@ from batchline.blobs.keys import file_key, segments_prefix
 from batchline.clock import Clock
 from batchline.jsonl.body_rules import NO_RULES
 from batchline.jsonl.input_file import Limits
-from batchline.jsonl.lines import answer_record
+from batchline.jsonl.result_lines import answer_record
 from batchline.metrics import Metrics
 from batchline.model import (
     File,

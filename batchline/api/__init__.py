@@ -2,5 +2,6 @@
 
 endpoints   the paths of model servers
 parameters  checks of single values; `bodies`, `uploads`: whole requests
+completion_window  how long a batch may take
 wire        objects as clients get them
 """

@@ -2,7 +2,7 @@
 
 Owns the shapes: every field is always present, null if it does not apply (OpenAI API reference); only
 extensions may be left out. What clients send is in `bodies.py` and `uploads.py`, the lines of files in
-`batchline/jsonl/lines.py`.
+`batchline/jsonl/result_lines.py`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from batchline.serving.listening import LOOPBACK, shown_address, where_to_ask
 from batchline.serving.origins import EVERY
 
 from .gpus import Gpu
+from .server_environment import CPU_SERVER, GPU_SERVER, INHERITED
 
 CPU_MODEL_NAME = "smollm2-135m-instruct"
 DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
@@ -24,31 +25,6 @@ DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
 _VLLM_DRAIN_S = 30
 _VLLM_GRACE_S = _VLLM_DRAIN_S + 15.0  # after the drain it frees its memory
 _SERVICE_GRACE_S = 10.0
-_VLLM_ENVIRONMENT = {
-    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "65",  # uvicorn's 5 s are shorter than those of client pools
-    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",  # else an allowed host could redirect to any other
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-}
-_CPU_ENVIRONMENT = _VLLM_ENVIRONMENT | {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",  # two servers on two cores
-    "CUDA_VISIBLE_DEVICES": "",
-}
-_VLLM_INHERITS = (
-    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_*"),
-    *("LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_*", "NVIDIA_*", "NCCL_*", "GLOO_*", "UCX_*"),
-    *("VLLM_*", "HF_*", "HUGGING_FACE_*", "HUGGINGFACE_*", "TRANSFORMERS_*", "TOKENIZERS_*"),
-    *("TORCH*", "PYTORCH_*", "TRITON_*", "FLASHINFER_*", "RAY_*"),
-    *("OMP_*", "MKL_*", "KMP_*", "GOMP_*", "OPENBLAS_*"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-)
-"""Variables that a model server inherits from us; `*` stands for any end. Our keys and the other variables of
-an operator's shell are left out, and so are those of our own virtual environment: without byte code, for
-example, each server compiles thousands of modules again (two minutes instead of 45 s, measured)."""
 _NO_DOMAIN = "no-domain-is-allowed.invalid"
 """vLLM reads an empty list as every domain; no host has this name (RFC 2606)."""
 
@@ -140,7 +116,7 @@ def plan_gpu_servers(
             number,
             start=(*vllm, "serve", options.model),
             flags=(*revision, *parallel),
-            env=_VLLM_ENVIRONMENT
+            env=GPU_SERVER
             | {
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which nvidia-smi counts
                 "CUDA_VISIBLE_DEVICES": ",".join(gpu.device for gpu in group),
@@ -178,8 +154,7 @@ def plan_cpu_servers(options: ModelOptions, count: int, *, python: Path) -> tupl
                 *_CPU_FLAGS,
             ),
             # The packaged model is a folder: then nothing is looked up in the network.
-            env=_CPU_ENVIRONMENT
-            | ({"HF_HUB_OFFLINE": "1"} if Path(options.model).is_absolute() else {}),
+            env=CPU_SERVER | ({"HF_HUB_OFFLINE": "1"} if Path(options.model).is_absolute() else {}),
         )
         for number in range(count)
     )
@@ -214,7 +189,7 @@ def _server(
         health_path="/health",
         log=options.logs / f"{name}.log",
         env={**env, **key, **options.env},
-        inherits=_VLLM_INHERITS,
+        inherits=INHERITED,
         grace_s=_VLLM_GRACE_S,
     )
 

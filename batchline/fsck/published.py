@@ -15,7 +15,7 @@ import msgspec
 from batchline.blobs import Blobs
 from batchline.blobs.keys import finish_index_key
 from batchline.jsonl.finish_index import ENTRY_BYTES, Place, unpack
-from batchline.jsonl.lines import decode_requests
+from batchline.jsonl.request_lines import decode_requests
 from batchline.model import Batch, File, request_id
 from batchline.states import BatchStatus
 

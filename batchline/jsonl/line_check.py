@@ -18,7 +18,7 @@ from batchline.model import Fault
 
 from .body_rules import NO_RULES, BodyRules
 from .encodings import misplaced_mark
-from .lines import without_lone_surrogates
+from .surrogates import without_lone_surrogates
 
 _NEEDED = {
     "/v1/chat/completions": ("messages",),

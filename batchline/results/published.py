@@ -13,7 +13,7 @@ from batchline.blobs import Blobs
 from batchline.blobs.keys import finish_index_key
 from batchline.errors import NotFound
 from batchline.jsonl.finish_index import ENTRY_BYTES, Place, unpack
-from batchline.jsonl.lines import record_index
+from batchline.jsonl.result_lines import record_index
 from batchline.model import Batch, File
 
 from .pieces import PIECE_BYTES, Window, pieces

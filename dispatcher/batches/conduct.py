@@ -18,7 +18,7 @@ from batchline.metrics import Metrics
 from batchline.model import Batch, Fault
 from batchline.states import OPEN, PUBLISHABLE, BatchStatus
 from batchline.store import Work
-from dispatcher.attempts import brake
+from dispatcher.attempts.pause_on_failures import Failures, why_pause
 from dispatcher.sending.gate import Cause, Gate
 from dispatcher.sending.pump import Pump
 
@@ -51,7 +51,7 @@ class Conductor:
         admission: Admission,
         publisher: Publisher,
         *,
-        failures: brake.Failures,
+        failures: Failures,
         holder: str,
         gate: Gate,
         metrics: Metrics,
@@ -143,7 +143,7 @@ class Conductor:
             status, task = self._busy[batch.seq]
             if status is not batch.status:
                 task.cancel()  # a cancel does not wait for a step that is void
-        elif fault := fault or brake.verdict(batch, self._failures):
+        elif fault := fault or why_pause(batch, self._failures):
             await self._stop(batch, fault)
         elif not is_held_back:
             await self._move_on(batch, steps)

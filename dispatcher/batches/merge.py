@@ -15,12 +15,12 @@ from operator import attrgetter
 
 from batchline.blobs import Blobs
 from batchline.jsonl.finish_index import Place, pack
-from batchline.jsonl.lines import (
+from batchline.jsonl.request_lines import decode_requests
+from batchline.jsonl.result_lines import (
     CANCELLED_CODE,
     CANCELLED_MESSAGE,
     EXPIRED_CODE,
     EXPIRED_MESSAGE,
-    decode_requests,
     error_record,
 )
 from batchline.model import Batch, Segment, Slice, request_id

@@ -5,6 +5,7 @@
     error_texts  what an error object speaks of; `signatures`: what tells kinds of failures apart
     policy       the table: one row for each way in which an attempt can end badly
     verdict      a reply to what becomes of the line; `wording`: the same in a few words for people
+    retry_after  how long an upstream asks to be left alone
 
 Pure but for `upstream`. Uses `backends`.
 """

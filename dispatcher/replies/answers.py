@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from batchline.jsonl.lines import is_null
+from batchline.jsonl.upstream_answers import is_null
 
 from .error_texts import Body
 

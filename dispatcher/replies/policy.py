@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
-from batchline.jsonl.lines import TIMEOUT_CODE
+from batchline.jsonl.result_lines import TIMEOUT_CODE
 from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Lacking
 

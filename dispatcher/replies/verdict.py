@@ -9,21 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from batchline.jsonl.lines import (
-    ReadAnswer,
-    error_body,
-    error_object,
-    is_null,
-    quoted,
-    read_answer,
-    read_usage,
-    without_lone_surrogates,
-)
+from batchline.jsonl.result_lines import error_body, error_object, quoted
+from batchline.jsonl.surrogates import without_lone_surrogates
+from batchline.jsonl.upstream_answers import ReadAnswer, is_null, read_answer, read_usage
 from batchline.model import Usage
 
 from .answers import Defect, Missing, defect_of
@@ -36,9 +27,9 @@ from .error_texts import (
     tells_of_engine,
 )
 from .policy import BREAKS, POLICIES, Policy, Reason, Then, Wait, of_status
+from .retry_after import parse_retry_after
 from .upstream import NGINX_GROUP, Broken, Reply
 
-_MAX_RETRY_AFTER_S = 600.0
 _NOT_FOUND = 404
 _NO_METHOD = 405
 _TOO_LONG = 413
@@ -290,18 +281,3 @@ def _of_engine(body: bytes) -> Reason | None:
     if any(text in said for text in _SHUTTING_DOWN):
         return Reason.SHUTTING_DOWN
     return Reason.ENGINE_DEAD if any(text in said for text in _ENGINE_DEAD) else None
-
-
-def parse_retry_after(value: str | None, *, now: float) -> float | None:
-    """Read Retry-After (RFC 9110 §10.2.3: seconds or a date) as seconds from `now`, bounded."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124 - NaN

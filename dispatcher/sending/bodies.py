@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from batchline.blobs import Blobs
 from batchline.errors import NotFound
-from batchline.jsonl.lines import RequestLine, decode_placed
+from batchline.jsonl.request_lines import RequestLine, decode_placed
 from batchline.model import Batch, Lease
 from batchline.process.failpoints import failpoint
 from batchline.results.pieces import pieces

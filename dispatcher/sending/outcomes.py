@@ -9,12 +9,12 @@ from collections.abc import Coroutine
 from functools import cache
 from typing import Any
 
-from batchline.jsonl.lines import answer_record, error_record
+from batchline.jsonl.result_lines import answer_record, error_record
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
-from dispatcher.attempts.brake import Failures
 from dispatcher.attempts.held import ReadyLine
+from dispatcher.attempts.pause_on_failures import Failures
 from dispatcher.replies.verdict import (
     Answer,
     Failed,

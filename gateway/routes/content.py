@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from http import HTTPMethod, HTTPStatus
 from urllib.parse import quote
 
@@ -16,22 +15,12 @@ from batchline.model import File
 from gateway.answers import write
 from gateway.keys import BLOBS
 from gateway.transfer.downloads import DOWNLOADS, PIECE_BYTES
+from gateway.transfer.ranges import Span, wanted_span
 
 from .files import named_file
 
 _NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
-_RANGE = re.compile(  # possessive: two runs of spaces side by side would be tried in n² ways
-    r"\s*+bytes\s*+=\s*+([0-9]{0,18}+)\s*+-\s*+([0-9]{0,18}+)\s*+", re.IGNORECASE
-)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Bytes `first .. first+length-1`."""
-
-    first: int
-    length: int
 
 
 async def download(request: web.Request) -> web.StreamResponse:
@@ -91,31 +80,6 @@ def _wanted(request: web.Request, size_bytes: int) -> Span | None:
     if request.method != HTTPMethod.GET or "If-Range" in request.headers:
         return None
     return wanted_span(header, size_bytes)
-
-
-def wanted_span(header: str, size_bytes: int) -> Span | None:
-    """Read a Range header; None means the whole file, as for several ranges or nonsense.
-
-    Raises HTTPRequestRangeNotSatisfiable if it asks for nothing that exists.
-    """
-    found = _RANGE.fullmatch(header)
-    if found is None or found[1] == found[2] == "":
-        return None
-    if found[1] == "":
-        length = min(int(found[2]), size_bytes)
-        span = Span(size_bytes - length, length)
-    else:
-        first = int(found[1])
-        if found[2] and int(found[2]) < first:
-            return None
-        last = min(int(found[2]), size_bytes - 1) if found[2] else size_bytes - 1
-        span = Span(first, last - first + 1)
-    if span.length <= 0:
-        raise web.HTTPRequestRangeNotSatisfiable(
-            headers={"Content-Range": f"bytes */{size_bytes}"},
-            reason=f"The file has only {size_bytes} bytes.",
-        )
-    return span
 
 
 def disposition(filename: str) -> str:

@@ -34,7 +34,7 @@ from batchline.errors import (
 )
 from batchline.fleet.nginx import GROUP
 from batchline.jsonl.body_rules import BodyRules
-from batchline.jsonl.lines import error_object
+from batchline.jsonl.result_lines import error_object
 from batchline.process.descriptors import are_out
 from batchline.serving.request_log import REQUESTS
 from gateway.answers import write

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from batchline.api import parameters
 from batchline.errors import Invalid
-from batchline.jsonl.lines import fault_record
+from batchline.jsonl.result_lines import fault_record
 from batchline.model import Batch
 from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import TERMINAL, BatchStatus

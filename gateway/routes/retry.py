@@ -17,18 +17,17 @@ from batchline.errors import Conflict, NotFound, StoreUnavailable
 from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
 from batchline.states import TERMINAL, BatchStatus
 from gateway.answers import json_answer
-from gateway.failed_lines import (
+from gateway.failed_lines import Picked, Picker
+from gateway.forms import BATCH
+from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
+from gateway.keys import BLOBS, SETTINGS, STORE, now
+from gateway.retry_request import (
     RETRY_OF,
-    Picked,
-    Picker,
     RetryRequest,
     merged_metadata,
     read_retry_request,
     retry_filename,
 )
-from gateway.forms import BATCH
-from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
-from gateway.keys import BLOBS, SETTINGS, STORE, now
 from gateway.transfer.body import read_body
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.file_sink import FileSink

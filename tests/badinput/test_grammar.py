@@ -13,7 +13,7 @@ from oracle import judge
 
 from batchline.jsonl.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
 from batchline.jsonl.line_check import Rules
-from batchline.jsonl.lines import decode_requests
+from batchline.jsonl.request_lines import decode_requests
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FILES = 1000

@@ -14,7 +14,7 @@ from claims import claim_one
 from scripted import HANG, completion, error, taking
 
 from batchline.blobs.keys import finish_index_key, segments_prefix
-from batchline.jsonl.lines import error_record
+from batchline.jsonl.result_lines import error_record
 from batchline.model import Outcome, Settlement, Slice, request_id
 from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import BatchStatus, OutcomeKind

@@ -10,7 +10,7 @@ from inputs import BROKEN, ENDPOINT, body, line
 
 from batchline.jsonl.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
 from batchline.jsonl.line_check import Rules
-from batchline.jsonl.lines import decode_requests
+from batchline.jsonl.request_lines import decode_requests
 
 RULES = Rules(ENDPOINT)
 LIMITS = Limits(lines=1000, line_bytes=10_000, faults=50)

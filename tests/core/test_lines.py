@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from batchline.jsonl.lines import answer_record, decode_requests, error_record
+from batchline.jsonl.request_lines import decode_requests
+from batchline.jsonl.result_lines import answer_record, error_record
 
 HOSTILE = 'a\u2028b\u2029c\x85d"e\\f\x1cg\x0bh\x0ci\r\nj\t\x00k\x7f😀'
 

@@ -12,9 +12,9 @@ from chromium import PROGRAM, open_page
 from scene import Disk
 
 from batchline.settings import Settings
+from dashboard.api_reference.descriptions import inline, paragraphs
+from dashboard.api_reference.reference import reference
 from dashboard.app import add_dashboard
-from dashboard.prose import inline, paragraphs
-from dashboard.reference import reference
 from gateway.openapi import Document
 
 VIEWS = {

@@ -20,7 +20,9 @@ from dashboard.page import show
 
 DASHBOARD = Path(keys.__file__).parent
 MODULES = sorted(DASHBOARD.glob("*.py"))
-MAKERS = [DASHBOARD / f"{name}.py" for name in ("batch_rows", "fleet", "keys", "page")]
+MAKERS = [
+    DASHBOARD / f"{name}.py" for name in ("backends_panel", "batch_rows", "keys", "notices", "page")
+]
 TEMPLATES = DASHBOARD / "templates"
 SCRIPT = (DASHBOARD / "static/overview.js").read_text()
 TOKEN = re.compile(

@@ -9,6 +9,7 @@ import pytest
 from batchline.model import Usage
 from dispatcher.backends.circuit import Signal
 from dispatcher.replies.policy import FULL_COST, POLICIES, Reason, Then
+from dispatcher.replies.retry_after import parse_retry_after
 from dispatcher.replies.upstream import NGINX_GROUP, Break, Broken, Reply
 from dispatcher.replies.verdict import (
     Answer,
@@ -19,7 +20,6 @@ from dispatcher.replies.verdict import (
     Setting,
     Succeeded,
     judge,
-    parse_retry_after,
 )
 
 CHAT = "/v1/chat/completions"

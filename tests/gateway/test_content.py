@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 
 from batchline.states import OutcomeKind
-from gateway.routes.content import Span, disposition, wanted_span
+from gateway.routes.content import disposition
+from gateway.transfer.ranges import Span, wanted_span
 
 BIG = os.urandom(3_000_000)
 

@@ -9,7 +9,7 @@ from goldens import Shapes, names
 from sdk_shapes import parse_strictly
 
 from batchline.blobs.keys import result_key
-from batchline.jsonl.lines import CANCELLED_CODE, CANCELLED_MESSAGE, error_record
+from batchline.jsonl.result_lines import CANCELLED_CODE, CANCELLED_MESSAGE, error_record
 from batchline.model import Fault, FleetReport
 from batchline.states import BatchStatus, OutcomeKind
 

@@ -27,7 +27,7 @@ from dispatcher.replies.error_texts import ErrorText, names_model
 from gateway.forms import clean_filename
 from gateway.forms.header import read_disposition, read_header
 from gateway.idempotency.by_key import read_key
-from gateway.routes.content import wanted_span
+from gateway.transfer.ranges import wanted_span
 
 ROOT = Path(__file__).parents[2]
 OURS = ("batchline", "dashboard", "dispatcher", "gateway")
@@ -54,7 +54,7 @@ TRIED = (
 )  # of the slowest texts of the size before, those tried at the next
 
 SAMPLES = {
-    "batchline.api.bodies._WINDOW": "24h",
+    "batchline.api.completion_window._WINDOW": "24h",
     "batchline.cli.api.batch._ID": "batch_0-a",
     "batchline.cli.api.client._CONTENT_RANGE": "bytes 0-5/10",
     "batchline.cli.api.client._IDENTITY": "batch_0-a",
@@ -66,9 +66,9 @@ SAMPLES = {
     "batchline.fleet.gpus._MIG_LINE": "  MIG 1g.18gb Device 0: (UUID: MIG-a-b)",
     "batchline.fleet.gpus._OLD_MIG": "MIG-GPU-a-b/1/2",
     "batchline.fleet.nginx._PLAIN": "/a/b.c",
-    "batchline.jsonl.lines._CONTROL": "a\x00b",
-    "batchline.jsonl.lines._ESCAPE": "a\\ud83d\\ude00\\ud800\\n",
-    "batchline.jsonl.lines._STRAY": '{"a\\n": -Infinity, "b": NaN}',
+    "batchline.jsonl.upstream_answers._CONTROL": "a\x00b",
+    "batchline.jsonl.surrogates._ESCAPE": "a\\ud83d\\ude00\\ud800\\n",
+    "batchline.jsonl.upstream_answers._STRAY": '{"a\\n": -Infinity, "b": NaN}',
     "batchline.serving.listening._NAME": "gpu-box.example.org",
     "batchline.serving.listening._NUMBERS": "1.2.3",
     "batchline.config.types._FIELD": "chat_template",
@@ -80,15 +80,15 @@ SAMPLES = {
     "batchline.config.server_url._QUERY": "http://a/b?c=d#e",
     "batchline.config.server_url._SCHEME": "['http://a",
     "dashboard.handlers._HOST": "a.b-c:80",
-    "dashboard.prose._BLANK_LINES": "a\n \nb",
-    "dashboard.prose._SPAN": "a `b` **c** [d](/e)",
-    "dashboard.reference._NO_SLUG": "a b",
+    "dashboard.api_reference.descriptions._BLANK_LINES": "a\n \nb",
+    "dashboard.api_reference.descriptions._SPAN": "a `b` **c** [d](/e)",
+    "dashboard.api_reference.reference._NO_SLUG": "a b",
     "dispatcher.probing.gauges._WANTED": " vllm:num_requests_running{a}",
     "dispatcher.replies.signatures._NUMBER": "a 1.5,7",
     "dispatcher.replies.signatures._QUOTED": "a 'b' \"c\" `d`",
     "dispatcher.replies.signatures._SPACE": "a \n b",
     "dispatcher.replies.wording._TAG": "<a>b</a>",
-    "gateway.routes.content._RANGE": " bytes = 0 - 5 ",
+    "gateway.transfer.ranges._RANGE": " bytes = 0 - 5 ",
     "gateway.routes.content._UNPRINTABLE": "aéb",
     "gateway.forms.header._ESCAPED": 'a\\"b\\\\',
     "gateway.forms.header._PARAMETER": 'form-data; name="a"; filename = "b\\"c"; x=y',

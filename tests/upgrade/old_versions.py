@@ -13,7 +13,7 @@ from contextlib import closing
 from inputs import requests
 
 from batchline.blobs.keys import file_key, result_key, segments_prefix
-from batchline.jsonl.lines import answer_record, error_record
+from batchline.jsonl.result_lines import answer_record, error_record
 from batchline.model import FleetReport, request_id
 from batchline.store import repo
 from batchline.store.database.schema import migrations

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from scene import NOW, backend, batch, overview, report
 
+from batchline import figures
 from batchline.model import SILENT_AFTER_S, Counts, Fault
-from dashboard import fleet
+from dashboard import backends_panel, notices
+from dashboard.halt import Halt, halt
 from gateway.routes.ops import fleet_reasons
 
 
@@ -15,7 +17,7 @@ def _notices(*backends):
 
 
 def _found(seen, *, free_bytes=None):
-    return fleet.notices(
+    return notices.notices(
         seen,
         now=NOW,
         free_bytes=free_bytes,
@@ -27,7 +29,7 @@ def _found(seen, *, free_bytes=None):
 
 def test_a_backend_shows_its_load():
     """Running, waiting, cache and speed."""
-    panel = fleet.backends(report(backends=(backend(0),)), now=NOW)
+    panel = backends_panel.backends(report(backends=(backend(0),)), now=NOW)
 
     assert (
         panel.figures["srv.0.run"],
@@ -46,7 +48,7 @@ def test_a_backend_shows_its_load():
 def test_a_backend_without_metrics_shows_dashes():
     """Unknown is a dash, never a zero."""
     bare = backend(0, running=None, waiting=None, kv_cache_ratio=None, output_tokens_per_s=None)
-    panel = fleet.backends(report(backends=(bare,)), now=NOW)
+    panel = backends_panel.backends(report(backends=(bare,)), now=NOW)
 
     assert (panel.figures["srv.0.run"], panel.figures["srv.0.tok"]) == ("–", "–")
     assert not panel.rows[0].has_cache
@@ -56,7 +58,7 @@ def test_a_backend_without_metrics_shows_dashes():
 def test_a_dead_backend_says_since_when_and_why():
     """Not answering for 4 minutes, and the reason."""
     dead = backend(0, alive=False, since=NOW - 240, reason="connection refused")
-    panel = fleet.backends(report(backends=(dead, backend(1))), now=NOW)
+    panel = backends_panel.backends(report(backends=(dead, backend(1))), now=NOW)
 
     assert panel.figures["srv.0.down"] == "4 minutes"
     assert panel.rows[0].reason == "connection refused"
@@ -88,7 +90,7 @@ def test_dead_backends_make_one_notice(alive, head):
 def test_a_backend_says_whether_it_gets_lines(circuit, standing):
     """Alive is not enough: it may be tried with a few lines, or be taken out."""
     seen = backend(0, circuit=circuit, circuit_since=NOW - 60, circuit_reason="hangs", in_flight=3)
-    panel = fleet.backends(report(backends=(seen,)), now=NOW)
+    panel = backends_panel.backends(report(backends=(seen,)), now=NOW)
     (row,) = panel.rows
 
     assert (row.standing, row.reason, row.has_lines) == (standing, "hangs", True)
@@ -112,7 +114,7 @@ PAGE = "its /metrics cannot be read: 'vllm:num_requests_running{': no value"
 )
 def test_a_backend_says_what_is_the_matter(seen, reason):
     """Also where it gets lines; what keeps lines from it comes first."""
-    (row,) = fleet.backends(report(backends=(backend(0, **seen),)), now=NOW).rows
+    (row,) = backends_panel.backends(report(backends=(backend(0, **seen),)), now=NOW).rows
 
     assert (row.standing, row.reason) == ("ready", reason)
 
@@ -154,7 +156,7 @@ def test_a_batch_without_a_server_for_its_model_is_told_once():
         report=report(waiting={batch(1).id: "No backend serves x.", batch(2).id: "No room."}),
     )
 
-    found = fleet.notices(
+    found = notices.notices(
         seen, now=NOW, free_bytes=None, store_fault=None, stalled=(), unserved=("x",)
     )
 
@@ -217,7 +219,7 @@ def test_ready_and_the_page_agree_when_the_dispatcher_is_silent(over_s):
     """One limit and one predicate: neither may call what the other calls well."""
     old = report(at=NOW - SILENT_AFTER_S - over_s)
 
-    assert (fleet.halt(overview(report=old), now=NOW) is fleet.Halt.SILENT) is bool(over_s)
+    assert (halt(overview(report=old), now=NOW) is Halt.SILENT) is bool(over_s)
     assert bool(fleet_reasons(old, now=NOW)) is bool(over_s)
     heads = [notice.head for notice in _found(overview(report=old))]
     assert any("dispatcher has not reported" in head for head in heads) is bool(over_s)
@@ -229,7 +231,7 @@ def test_a_disk_that_refuses_is_told_instead_of_a_silent_dispatcher():
 
     found = _found(seen)
 
-    assert fleet.halt(seen, now=NOW) is fleet.Halt.REFUSED
+    assert halt(seen, now=NOW) is Halt.REFUSED
     assert [n.head for n in found] == ["Nothing can be stored."]
     assert found[0].text.startswith("The disk is read-only. Mount it. Nothing is lost")
 
@@ -242,7 +244,7 @@ def test_a_batch_that_waits_for_room_is_named():
 
     found = _found(seen)
 
-    assert fleet.halt(seen, now=NOW) is None
+    assert halt(seen, now=NOW) is None
     assert [(n.head, n.text) for n in found] == [("big waits.", "No room.")]
 
 
@@ -265,7 +267,7 @@ def test_a_disk_without_room_is_told(free_bytes, head):
 )
 def test_numbers_agree_with_their_nouns(n, noun, text):
     """One batch, three batches."""
-    assert fleet.plural(n, noun) == text
+    assert figures.plural(n, noun) == text
 
 
 @pytest.mark.parametrize(
@@ -274,4 +276,4 @@ def test_numbers_agree_with_their_nouns(n, noun, text):
 )
 def test_sentences_spell_durations_out(seconds, text):
     """In a sentence a duration has words."""
-    assert fleet.spell(seconds) == text
+    assert figures.spell(seconds) == text

@@ -9,7 +9,7 @@ from waiting import until
 
 from batchline.model import Batch, Counts
 from batchline.states import BatchStatus, OnFailures
-from dispatcher.attempts import brake
+from dispatcher.attempts import pause_on_failures
 from dispatcher.replies.verdict import Answer, NoAnswer
 
 NOW = 1_800_000_000
@@ -56,12 +56,12 @@ def batch(completed, failed, *, on_failures=OnFailures.PAUSE, before=(0, 0), **f
 )
 def test_it_pauses_from_fifty_lines_on_if_more_than_half_failed(found, pauses):
     """Since it was last resumed; not unless it is wanted, and not twice."""
-    assert (brake.verdict(found, brake.Failures()) is not None) is pauses
+    assert (pause_on_failures.why_pause(found, pause_on_failures.Failures()) is not None) is pauses
 
 
 def test_the_commonest_failures_are_the_reason():
     """Kinds of messages, not each message; without any known the counts still tell."""
-    failures = brake.Failures()
+    failures = pause_on_failures.Failures()
     for number in range(40):
         body = b'{"error": {"message": "prompt %d is too long", "type": "BadRequestError"}}'
         failures.note("batch_1", Answer(400, body % number, "x"))
@@ -69,9 +69,9 @@ def test_the_commonest_failures_are_the_reason():
         failures.note("batch_1", NoAnswer("upstream_lost", "The connection broke."))
     failures.note("batch_2", NoAnswer("other", "Of another batch."))
 
-    told = brake.verdict(batch(1, 50), failures)
+    told = pause_on_failures.why_pause(batch(1, 50), failures)
     failures.forget("batch_1")
-    untold = brake.verdict(batch(1, 50), failures)
+    untold = pause_on_failures.why_pause(batch(1, 50), failures)
 
     assert told.code == "most_requests_failed"
     assert told.message.startswith(
@@ -94,7 +94,7 @@ def test_the_commonest_failures_are_the_reason():
 )
 def test_what_fails_most_lines_is_told_from_a_hundred_on(found, is_told):
     """While the batch runs, whether it would pause or not; and no longer once it is forgotten."""
-    failures = brake.Failures()
+    failures = pause_on_failures.Failures()
     failures.note("batch_1", NoAnswer("upstream_lost", "The connection broke."))
     failures.look(batch(0, 100))
 
@@ -109,7 +109,7 @@ def test_what_fails_most_lines_is_told_from_a_hundred_on(found, is_told):
 
 def test_after_a_restart_a_failing_batch_counts_though_nothing_is_known():
     """What fails it is not known before the next line of it failed."""
-    failures = brake.Failures()
+    failures = pause_on_failures.Failures()
     failures.look(batch(0, 100))
 
     assert (failures.told(), failures.failing) == ({}, 1)
@@ -117,12 +117,12 @@ def test_after_a_restart_a_failing_batch_counts_though_nothing_is_known():
 
 def test_memory_is_bounded_however_messages_differ():
     """Kinds beyond the first few are not told apart."""
-    failures = brake.Failures()
+    failures = pause_on_failures.Failures()
     for number in range(10_000):
         word = "".join(chr(ord("a") + int(digit)) for digit in str(number))
         failures.note("batch_1", NoAnswer("x", word))
 
-    assert len(failures._kinds["batch_1"]) == brake._MOST_KINDS
+    assert len(failures._kinds["batch_1"]) == pause_on_failures._MOST_KINDS
 
 
 async def test_a_batch_pauses_with_the_reason_and_goes_on_when_resumed(bench, upstream):
@@ -137,7 +137,7 @@ async def test_a_batch_pauses_with_the_reason_and_goes_on_when_resumed(bench, up
         ended = await bench.ended(made)
 
     assert paused.status is BatchStatus.IN_PROGRESS
-    assert paused.counts.failed >= brake.PAUSE_FROM
+    assert paused.counts.failed >= pause_on_failures.PAUSE_FROM
     (fault,) = paused.faults
     assert fault.code == "most_requests_failed"
     assert " × 400 " in fault.message
@@ -158,7 +158,7 @@ async def test_it_pauses_again_after_fifty_more(bench, upstream):
         await until(lambda: bench.is_paused(made))
 
     second = await bench.store.get_batch(made.id)
-    assert second.counts.failed - first.counts.failed >= brake.PAUSE_FROM
+    assert second.counts.failed - first.counts.failed >= pause_on_failures.PAUSE_FROM
     assert second.counts.finished < LINES
 
 

@@ -1,4 +1,4 @@
-"""What the page says about the dispatcher and the backends: their panel, and the notices.
+"""The notices on the page: everything that needs attention, worst first.
 
 Pure. A notice says what is wrong, since when, and what it means for the reader's work.
 """
@@ -7,45 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from batchline import figures
 from batchline.failing import is_failing
-from batchline.model import BackendStatus, Batch, FleetReport, Overview
+from batchline.figures import plural, short_model, spell
+from batchline.model import Batch, FleetReport, Overview
 from batchline.outliers import outliers
 
 from .keys import Figures, merged, under
 
 _OUT_AFTER_S = 10
 """A backend that gets no lines for a shorter time has no notice."""
-_STANDINGS = {"closed": "ready", "half_open": "tried", "open": "out"}
 NOTICES_SHOWN = 3
 _LOW_DISK_BYTES = 2_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class BackendRow:
-    """One line of the backends panel; its figures are under `srv` and its place."""
-
-    name: str
-    is_alive: bool
-    has_cache: bool
-    has_queue: bool
-    reason: str
-    models: str
-    standing: str
-    """`ready`, `tried` (it gets a few lines) or `out` (none), by its circuit alone."""
-    has_lines: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Backends:
-    """The backends panel. `is_old`: the dispatcher is silent, so these are past figures."""
-
-    rows: Sequence[BackendRow]
-    is_known: bool
-    is_old: bool
-    figures: Figures = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,83 +39,6 @@ class Notices:
     shown: Sequence[tuple[str, str]]
     more: int
     figures: Figures = field(repr=False)
-
-
-class Halt(StrEnum):
-    """Why no batch can go on at present."""
-
-    ABSENT = "for a dispatcher"
-    REFUSED = "nothing can be written"
-    SILENT = "the dispatcher is silent"
-    PAUSED = "paused"
-    NO_BACKEND = "no backend answers"
-
-
-def halt(seen: Overview, *, now: float) -> Halt | None:
-    """Return what stops all work, or None. Where no backends are named, none is missed."""
-    report = seen.report
-    if seen.refusal is not None:
-        return Halt.REFUSED
-    if report is None:
-        return Halt.ABSENT
-    if report.silent_s(now=now) is not None:
-        return Halt.SILENT
-    if report.paused is not None:
-        return Halt.PAUSED
-    return Halt.NO_BACKEND if report.backends and not report.alive else None
-
-
-def backends(report: FleetReport | None, *, now: float) -> Backends:
-    """Describe the backends, in the order of the report."""
-    total = len(report.backends) if report else 0
-    head = {"srv.head": f"{report.alive} of {total} answering" if report and total else ""}
-    if report is None:
-        return Backends((), is_known=False, is_old=False, figures=head)
-    loads = [under(f"srv.{i}", _load(b, now=now)) for i, b in enumerate(report.backends)]
-    return Backends(
-        tuple(_row(backend) for backend in report.backends),
-        is_known=True,
-        is_old=report.silent_s(now=now) is not None,
-        figures=merged([head, *loads]),
-    )
-
-
-def _load(backend: BackendStatus, *, now: float) -> Figures:
-    load = {
-        "run": figures.count(backend.running),
-        "wait": figures.count(backend.waiting),
-        "tok": figures.rate(backend.output_tokens_per_s),
-        "fly": plural(backend.in_flight, "line"),
-        "down": spell(now - backend.since),
-        "out": spell(now - backend.circuit_since),
-    }
-    return load | _cache(backend.kv_cache_ratio) if _has_cache(backend) else load
-
-
-def _cache(ratio: float | None) -> dict[str, str]:
-    percent = 100 * min(1.0, max(0.0, ratio or 0.0))
-    return {
-        "kv": f"{percent:.0f} %",
-        "kvw": f"{percent:.1f}%",
-        "kvsay": f"KV cache {percent:.0f} percent used",
-    }
-
-
-def _has_cache(backend: BackendStatus) -> bool:
-    return backend.alive and backend.kv_cache_ratio is not None
-
-
-def _row(backend: BackendStatus) -> BackendRow:
-    return BackendRow(
-        name=backend.name,
-        is_alive=backend.alive,
-        has_cache=_has_cache(backend),
-        has_queue=backend.running is not None or backend.waiting is not None,
-        reason=backend.trouble or "",
-        models=", ".join(short_model(m) for m in backend.models),
-        standing=_STANDINGS.get(backend.circuit, "ready"),
-        has_lines=backend.in_flight > 0,
-    )
 
 
 def worst(found: Sequence[Notice]) -> Notices:
@@ -301,25 +198,3 @@ def _backend_notices(report: FleetReport, *, now: float) -> list[Notice]:
         head = f"{len(down)} of {total} backends have not answered, the first for {spell(now - since)}."
         text = f"Their requests go to the others; nothing is lost. {others}"
     return [Notice("bad", "warning", head, text)]
-
-
-def spell(seconds: float) -> str:
-    """Write a length of time for a sentence: `40 seconds`, `4 minutes`, `2 h 50 m`."""
-    whole = max(0, int(seconds))
-    if whole < 60:  # noqa: PLR2004
-        return plural(whole, "second")
-    if whole < 3600:  # noqa: PLR2004
-        return plural(whole // 60, "minute")
-    return figures.duration(whole)
-
-
-def plural(n: int, noun: str) -> str:
-    """Write `1 batch`, `3 batches`, `1,286 requests`."""
-    if n == 1:
-        return f"1 {noun}"
-    return f"{figures.count(n)} {noun}{'es' if noun.endswith('ch') else 's'}"
-
-
-def short_model(model: str) -> str:
-    """Drop the organisation: `Qwen/Qwen3-32B` reads as `Qwen3-32B`."""
-    return model.rstrip("/").rsplit("/", 1)[-1] or model

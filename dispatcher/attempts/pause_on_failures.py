@@ -68,7 +68,7 @@ class Failures:
         }
 
 
-def verdict(batch: Batch, failures: Failures) -> Fault | None:
+def why_pause(batch: Batch, failures: Failures) -> Fault | None:
     """Say why the batch pauses by itself, or None."""
     if batch.status is not BatchStatus.IN_PROGRESS or batch.paused_at is not None:
         return None

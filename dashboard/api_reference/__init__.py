@@ -1,0 +1,1 @@
+"""The page about the API, made from its OpenAPI document; `descriptions`: their little Markdown as HTML."""
