@@ -35,7 +35,7 @@ from dispatcher.batches.admit import Admission
 from dispatcher.batches.conduct import LOOK_S, Conductor
 from dispatcher.batches.publish import Publisher
 from dispatcher.probing.canary import Canaries
-from dispatcher.probing.governor import Governor
+from dispatcher.probing.in_flight_limit import InFlightLimit
 from dispatcher.probing.look import Fleet
 from dispatcher.probing.probe import Probe
 from dispatcher.replies.upstream import Upstream
@@ -50,14 +50,13 @@ from dispatcher.sending.settle import Settler
 from dispatcher.upkeep.housekeeping import RESTS, Duty, Rests, WorkAndUpkeep, duties, look_after
 
 from .ops import serve_ops
+from .take_over import ROLE, ROLE_TTL_S, take_over
 
 log = logging.getLogger(__name__)
 
 _RESTART_S = 1.0
 _NEWS_AGAIN_S = 60.0  # a loop that ran for so long and stops again is worth a line in the log
 _USUAL_IN_FLIGHT = 1024  # of eight servers with large batches
-_ROLE = "dispatch"
-_ROLE_TTL_S = 30.0
 
 
 async def serve(
@@ -261,7 +260,7 @@ class Dispatcher:
             probe,
             balancer,
             self._flight,
-            governor=Governor.start(bound=self._settings.max_in_flight),
+            limit=InFlightLimit.start(bound=self._settings.max_in_flight),
             canaries=Canaries(
                 upstream, on_proven=self._flight.record_canary, metrics=self._metrics
             ),
@@ -298,7 +297,7 @@ class Dispatcher:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take over, work until `stop`, leave in order."""
-        await self._take_over()
+        await take_over(self._store, holder=self._holder, metrics=self._metrics)
         try:
             await self._work(stop)
         finally:
@@ -332,14 +331,6 @@ class Dispatcher:
             "role": self._keep_role,
         } | {name: partial(look_after, duty, self._clock) for name, duty in self._duties.items()}
 
-    async def _take_over(self) -> None:
-        """Take back what a dead dispatcher of this host held: we own the host's lock."""
-        await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S, take_over=True)
-        freed = await self._store.recover(f"{self._settings.cell}/", died=True)
-        if freed:
-            self._metrics.recovered.inc(freed)
-            log.info("took back %d slices of a dispatcher that died", freed)
-
     async def _supervise(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         told = ""
         while True:
@@ -368,5 +359,5 @@ class Dispatcher:
 
     async def _keep_role(self) -> None:
         while True:
-            await self._store.hold(_ROLE, holder=self._holder, ttl_s=_ROLE_TTL_S)
-            await self._clock.sleep(_ROLE_TTL_S / 3)
+            await self._store.hold(ROLE, holder=self._holder, ttl_s=ROLE_TTL_S)
+            await self._clock.sleep(ROLE_TTL_S / 3)

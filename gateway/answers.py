@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from batchline.api.wire import encode
-from gateway.transfer.downloads import PIECE_BYTES
+from gateway.transfer.simultaneous_downloads import PIECE_BYTES
 
 
 def json_answer(shape: msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> web.Response:

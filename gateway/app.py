@@ -41,7 +41,7 @@ from gateway.routes import (
     uploads,
 )
 from gateway.transfer.body import wait_to_continue
-from gateway.transfer.downloads import DOWNLOADS, FOLLOWERS, Downloads
+from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS, Downloads
 
 from . import openapi
 from .auth import CALLER, LOCK, PAGE, WRONG_KEYS, Lock, WrongKeys, ask, identify, sign_in, sign_out

@@ -34,7 +34,8 @@ from batchline.store import open_store
 from dispatcher.app import Dispatcher
 from dispatcher.batches.admit import Admission
 from dispatcher.batches.conduct import LOOK_S
-from dispatcher.probing.probe import TIMEOUT_S, Probe
+from dispatcher.probing.asker import TIMEOUT_S
+from dispatcher.probing.probe import Probe
 from dispatcher.replies.upstream import Upstream
 from dispatcher.upkeep.housekeeping import RESTS
 

@@ -17,7 +17,7 @@ from batchline.failing import is_failing
 from batchline.model import Batch, File, FleetReport, Page
 from batchline.states import TERMINAL, OnFailures
 
-from .uploads import Part, Upload
+from .upload_rules import Part, Upload
 
 encode = msgspec.json.Encoder().encode
 """Write a shape as JSON: fields in the order they are declared, none left out."""

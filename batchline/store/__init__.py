@@ -9,7 +9,7 @@ from . import sqlite
 from .audit import Audit
 from .base import Intake, Results, Uploads, View
 from .engine import Engine, Mending, Store
-from .work import Upkeep, Work
+from .work import Conduct, Leases, Outcomes, Upkeep, Work
 
 ENGINE: Engine = sqlite
 open_store = ENGINE.open_store
@@ -20,9 +20,12 @@ last_report = ENGINE.last_report
 
 __all__ = [
     "Audit",
+    "Conduct",
     "Engine",
     "Intake",
+    "Leases",
     "Mending",
+    "Outcomes",
     "Results",
     "Store",
     "Upkeep",

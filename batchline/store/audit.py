@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from batchline.api.uploads import Part
+from batchline.api.upload_rules import Part
 from batchline.model import Batch, File, SegmentRef, Slice
 from batchline.states import SliceState
 

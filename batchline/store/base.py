@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from batchline.api.uploads import MAX_PARTS, Admission, Part, Upload
+from batchline.api.upload_rules import MAX_PARTS, Admission, Part, Upload
 from batchline.model import (
     Batch,
     File,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batchline.api.uploads import Part, Upload, UploadStatus
+from batchline.api.upload_rules import Part, Upload, UploadStatus
 from batchline.model import (
     Batch,
     Changes,

@@ -17,9 +17,6 @@ from dispatcher.replies.verdict import Answer, NoAnswer, Retry
 
 from .opinions import Kind
 
-LOSSES = 2
-"""Lost so often a line becomes a suspect: once is a server's own affair."""
-
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
@@ -47,11 +44,6 @@ class Attempts:
     """The backend that it was just lost on, or refused by."""
     avoids: Avoids = Avoids.NOW
     """How much it avoids that one."""
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether only isolated attempts of it are made from now on."""
-        return self.losses >= LOSSES
 
     def charge(
         self,

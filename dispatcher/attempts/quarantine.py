@@ -17,6 +17,8 @@ from typing import Generic, Protocol, TypeVar
 
 from .line_history import Attempts
 
+LOSSES = 2
+"""Lost so often a line becomes a suspect: once is a server's own affair."""
 BLAMES = 2
 """Lost alone so often a line is poison: once may be chance."""
 _MOST_BLAMES = 4
@@ -30,6 +32,11 @@ class Suspect(Protocol):
 
 
 T = TypeVar("T", bound=Suspect)
+
+
+def is_suspect(attempts: Attempts) -> bool:
+    """Whether only isolated attempts of a line are made from now on."""
+    return attempts.losses >= LOSSES
 
 
 def _turn(suspect: Suspect) -> tuple[int, float]:

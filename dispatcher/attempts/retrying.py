@@ -23,6 +23,7 @@ from dispatcher.replies.verdict import Answer, NoAnswer, Retry
 from .budget import Budget
 from .held import ReadyLine
 from .pending_loss import PendingLoss
+from .quarantine import is_suspect
 
 _MOST_DOUBLINGS = 32  # beyond it the cap holds anyway
 TOO_LATE_S = 1.0
@@ -227,7 +228,7 @@ class Retrying:
 
     def _let_go_on(self, line: ReadyLine, *, is_costly: bool) -> None:
         """Let a line that has waited go on, to where it belongs."""
-        if line.attempts.is_suspect:
+        if is_suspect(line.attempts):
             self._on_suspect(line)
         elif is_costly and not self._account(line).budget.take(self._clock.monotonic()):
             self._metrics.retries_held_back.inc()

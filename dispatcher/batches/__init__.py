@@ -1,10 +1,10 @@
 """Every batch to where its status belongs.
 
     conduct      from one status to the next
-    admit        validation of the input; `turns`: so many at once
+    admit        validation of the input; `turns`: long ones apart from short ones
     windows      which batches are past their deadline; `open_batches`: those that the store tells of
     crash_loops  batches on which dispatchers die
-    publish      the result files; `merge` reads them in order, `disk_space` says whether they fit on the disk
+    publish      the result files; `merge` reads them in order, `publishing_space`: whether they fit
 
 Uses `sending` and what that uses.
 """

@@ -20,9 +20,9 @@ from batchline.jsonl.input_file import DuplicateCheck, Faults, FileCheck, Limits
 from batchline.jsonl.line_check import Rules
 from batchline.model import Batch, Fault, Slice
 from batchline.process.failpoints import failpoint
-from batchline.store import Work
+from batchline.store import Conduct
 
-from .concurrency import Turns
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Admission:
 
     def __init__(
         self,
-        store: Work,
+        store: Conduct,
         blobs: Blobs,
         *,
         limits: Limits,
@@ -121,7 +121,7 @@ class Admission:
 
 
 async def _work_on(size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Work on so many bytes, apart from the event loop where that is worth it."""
+    """Conduct on so many bytes, apart from the event loop where that is worth it."""
     if size_bytes <= _FEW_BYTES:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)

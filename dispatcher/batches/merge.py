@@ -26,7 +26,7 @@ from batchline.jsonl.result_lines import (
 from batchline.model import Batch, Segment, Slice, request_id
 from batchline.results.pieces import pieces
 from batchline.states import OUTCOME_CODES, OutcomeKind
-from batchline.store import Work
+from batchline.store import Outcomes
 
 _STEP_LINES = 1024
 _STEP_BYTES = 4 << 20
@@ -81,7 +81,7 @@ class Merge:
 
     def __init__(
         self,
-        store: Work,
+        store: Outcomes,
         blobs: Blobs,
         batch: Batch,
         segments: Sequence[Segment],

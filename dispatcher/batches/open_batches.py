@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from batchline.store import Work
+from batchline.store import Conduct
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class News:
 class OpenBatches:
     """Every open batch, by seq; how many there are of each status; how many lines are left to be done."""
 
-    def __init__(self, store: Work) -> None:
+    def __init__(self, store: Conduct) -> None:
         self._store = store
         self._number: int | None = None
         self._batches: dict[int, Batch] = {}

@@ -20,11 +20,11 @@ from batchline.metrics import Metrics
 from batchline.model import Batch, File, Segment, new_file_id
 from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus, OutcomeKind
-from batchline.store import Work
+from batchline.store import Outcomes
 
-from .concurrency import Turns
 from .merge import Merge
 from .publishing_space import DiskSpace, needed_bytes
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Publisher:
 
     def __init__(
         self,
-        store: Work,
+        store: Outcomes,
         blobs: Blobs,
         *,
         min_free_bytes: int,

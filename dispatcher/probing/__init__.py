@@ -1,9 +1,10 @@
 """Looking at the model servers, now and then, and what follows.
 
-    probe     asks each for its health, models and figures; `gauges` reads a page of figures
+    probe     looks at each: health, models, figures; `asker` asks, `gauges` reads a page of figures
+    served_models  which models a batch that comes may name
     look      one look at all: circuits, the gate, the limit, lines that are taken away
     canary    small requests of our own that show whether a server works
-    governor  how many requests may be in flight
+    in_flight_limit  how many requests may be in flight
 
 Uses `sending` and what that uses.
 """

@@ -18,7 +18,7 @@ from dispatcher.sending.flight import Flight
 from dispatcher.sending.gate import Cause, Gate
 
 from .canary import Canaries
-from .governor import Governor
+from .in_flight_limit import InFlightLimit
 from .probe import Probe
 
 _MOST_NAMED = 100  # batches of one model: the report is written each second
@@ -33,7 +33,7 @@ class Fleet:
         balancer: Balancer,
         flight: Flight,
         *,
-        governor: Governor,
+        limit: InFlightLimit,
         canaries: Canaries,
         gate: Gate,
         metrics: Metrics,
@@ -41,7 +41,7 @@ class Fleet:
         self._probe = probe
         self._balancer = balancer
         self._flight = flight
-        self._governor = governor
+        self._limit = limit
         self._canaries = canaries
         self._gate = gate
         self._metrics = metrics
@@ -60,8 +60,8 @@ class Fleet:
             self._gate.close(Cause.NO_BACKEND, f"No model server takes lines: {trouble}.")
         else:
             self._gate.open(Cause.NO_BACKEND)
-        self._governor = self._governor.step(backends, in_flight=self._flight.in_flight)
-        self._flight.set_limit(self._governor.limit)
+        self._limit = self._limit.step(backends, in_flight=self._flight.in_flight)
+        self._flight.set_limit(self._limit.value)
         self._backends = backends
         self._measure()
 
@@ -87,7 +87,7 @@ class Fleet:
             at=at,
             backends=self._backends,
             in_flight=self._flight.in_flight_by_batch(),
-            limit=self._governor.limit,
+            limit=self._limit.value,
             paused=self._gate.reason,
             waiting=self._flight.waiting() | lacking | dict(waiting),
             failing=self._flight.outcomes.failures.told(),
@@ -97,7 +97,7 @@ class Fleet:
 
     def stopped(self, *, at: int) -> FleetReport:
         """Return the last report of a dispatcher."""
-        return FleetReport(at, limit=self._governor.limit, paused="The dispatcher was stopped.")
+        return FleetReport(at, limit=self._limit.value, paused="The dispatcher was stopped.")
 
     def _described(self, status: BackendStatus) -> BackendStatus:
         """Add to what the probe saw of a backend how it stands here."""
@@ -129,7 +129,7 @@ class Fleet:
                 is_it = status.circuit == state
                 self._metrics.backend_circuit.labels(status.name, state).set(is_it)
         self._metrics.batches_failing.set(self._flight.outcomes.failures.failing)
-        self._metrics.limit.set(self._governor.limit)
+        self._metrics.limit.set(self._limit.value)
         self._metrics.in_flight.set(self._flight.in_flight)
         for cause in Cause:
             self._metrics.dispatch_paused.labels(cause).set(self._gate.has(cause))

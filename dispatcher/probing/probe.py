@@ -1,48 +1,30 @@
-"""Looks at each backend: health, models, the engine's own gauges. Decides nothing about lines."""
+"""Looks at each backend: health, models, the engine's own gauges. Remembers; decides nothing about lines."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
-import aiohttp
-import msgspec
-
-from batchline.api.endpoints import MODELS
 from batchline.clock import Clock
 from batchline.config.server_url import server_name
 from batchline.errors import NoDescriptors
 from batchline.model import BackendStatus
-from batchline.process.descriptors import Alarm, are_out
+from batchline.process.descriptors import Alarm
 from dispatcher.backends.liveness import Liveness
 
+from .asker import TIMEOUT_S, Asker
 from .gauges import Gauges, engine_mark, read_gauges
+from .served_models import ServedModels
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 5.0
 _PATIENCE_S = 1.0
 """One backend that is slow to answer does not delay the looks at the others."""
-_GONE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 _MODELS_EVERY = 10
-_ASK_AGAIN_S = 1.0  # admissions that come together share one answer
-_MOST_BYTES = 4 << 20
-"""Longer answers are nobody's health, list of models or metrics."""
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 @dataclass(slots=True)
@@ -64,15 +46,6 @@ class _Memory:
     look: asyncio.Task[BackendStatus] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What came to one question. No status: nothing; `is_silent`: and nothing said that it is gone."""
-
-    status: int | None
-    text: str = ""
-    is_silent: bool = False
-
-
 class Probe:
     """The scraper of all backends."""
 
@@ -86,24 +59,14 @@ class Probe:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Begin without a look. `alarm` sounds when no file descriptor is left."""
-        self._alarm = alarm or Alarm()
         self._urls = list(urls)
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._clock = clock
-        self._timeout_s = timeout_s
         self._memory = {u: _Memory() for u in self._urls}
-        self._asking = asyncio.Lock()
-        self._served: frozenset[str] | None = None
-        self._asked_at = -math.inf
-        self._session: aiohttp.ClientSession | None = None
+        self._asker = Asker(api_key=api_key, alarm=alarm or Alarm(), timeout_s=timeout_s)
+        self._served = ServedModels(self._urls, self._asker, clock=clock)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-            headers=self._headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(keepalive_timeout=4.0),
-        )
+        await self._asker.__aenter__()
         return self
 
     async def __aexit__(
@@ -116,8 +79,7 @@ class Probe:
         for look in looks:
             look.cancel()
         await asyncio.gather(*looks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        await self._asker.__aexit__(kind, exc, traceback)
 
     async def look(self) -> list[BackendStatus]:
         """Look at all backends at once, for a second; in the configured order.
@@ -161,27 +123,9 @@ class Probe:
         return BackendStatus(name, url, alive=False, since=since, reason="has not answered yet")
 
     async def served(self) -> frozenset[str] | None:
-        """Ask every backend which models it serves now: served names, aliases and adapters.
-
-        None unless all of them are alive and list some model: then nobody knows what would be served.
-        """
-        async with self._asking:
-            if self._clock.monotonic() - self._asked_at >= _ASK_AGAIN_S:
-                try:
-                    self._served = await self._ask_all()
-                except NoDescriptors:
-                    return None
-                self._asked_at = self._clock.monotonic()
-            return self._served
-
-    async def _ask_all(self) -> frozenset[str] | None:
-        if any(memory.alive is False for memory in self._memory.values()):
-            return None
-        health = await asyncio.gather(*(self._health(url) for url in self._urls))
-        if any(reason is not None for reason in health):
-            return None
-        lists = await asyncio.gather(*(self._models(url) for url in self._urls))
-        return frozenset(m for models in lists for m in models) if all(lists) else None
+        """Return which models are served now; None where nobody knows (`ServedModels`)."""
+        is_one_dead = any(memory.alive is False for memory in self._memory.values())
+        return None if is_one_dead else await self._served.ask()
 
     def list_again(self, name: str) -> None:
         """Have the next look read anew which models a backend lists."""
@@ -203,8 +147,8 @@ class Probe:
 
     async def _see(self, url: str) -> BackendStatus:
         memory, asked_at = self._memory[url], self._clock.monotonic()
-        heard = await self._ask_health(url)
-        reason = _reason(heard)
+        heard = await self._asker.health(url)
+        reason = heard.trouble
         if heard.is_silent:
             memory.liveness = memory.liveness.record_silence(since=asked_at)
         else:
@@ -223,10 +167,10 @@ class Probe:
 
     async def _describe(self, url: str) -> BackendStatus:
         memory = self._memory[url]
-        heard = await self._get(url + "/metrics")
+        heard = await self._asker.get(url + "/metrics")
         gauges, reason = memory.gauges, None
         if heard.status is not None:  # else it is late: what it said before still holds
-            page = heard.text if heard.status == HTTPStatus.OK else ""
+            page = heard.page
             memory.liveness = memory.liveness.record_metrics(
                 engine_mark(page), now=self._clock.monotonic()
             )
@@ -236,7 +180,7 @@ class Probe:
                 gauges, reason = Gauges(), f"its /metrics cannot be read: {exc}"
         rate = self._take(memory, gauges)
         if memory.looks % _MODELS_EVERY == 0:
-            memory.models = await self._models(url)
+            memory.models = await self._asker.models(url)
         memory.looks += 1
         return BackendStatus(
             server_name(url),
@@ -263,54 +207,3 @@ class Probe:
             memory.looks = 0  # it started anew between two looks, perhaps with another model
             return None
         return (gauges.tokens - before.tokens) / elapsed_s
-
-    async def _health(self, url: str) -> str | None:
-        return _reason(await self._ask_health(url))
-
-    async def _ask_health(self, url: str) -> _Heard:
-        heard = await self._get(url + "/health")
-        if heard.status == HTTPStatus.NOT_FOUND:  # an OpenAI-compatible server without /health
-            heard = await self._get(url + MODELS)
-        return heard
-
-    async def _models(self, url: str) -> tuple[str, ...]:
-        text = await self._text(url + MODELS)
-        try:
-            return tuple(m.id for m in msgspec.json.decode(text, type=_Models).data)
-        except msgspec.DecodeError:
-            return ()
-
-    async def _text(self, url: str) -> str:
-        heard = await self._get(url)
-        return heard.text if heard.status == HTTPStatus.OK else ""
-
-    async def _get(self, url: str) -> _Heard:
-        assert self._session is not None, "use it as `async with`"
-        try:
-            async with self._session.get(url) as response:
-                body = await _read(response.content)
-                return _Heard(response.status, body.decode("utf-8", "replace"))
-        except TimeoutError:
-            return _Heard(None, is_silent=True)
-        except (aiohttp.ClientError, OSError) as exc:
-            if are_out(exc):
-                self._alarm.sound()
-                raise NoDescriptors("This process has no file descriptor left.") from exc
-            return _Heard(None, is_silent=getattr(exc, "errno", None) in _GONE)
-
-
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    """Read an answer; one that is too long is as good as none."""
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            return b""
-    return bytes(body)
-
-
-def _reason(heard: _Heard) -> str | None:
-    """Say why it is not alive, or None."""
-    if heard.status is None:
-        return "does not answer" if heard.is_silent else "does not accept connections"
-    return None if heard.status < 500 else f"answers {heard.status}"  # noqa: PLR2004

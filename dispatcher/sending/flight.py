@@ -3,8 +3,8 @@
     ready ─► in flight ─► the settler
       ▲          │ retry: later; no backend: when the gate opens
       └──────────┘
-What a reply means is `verdict`'s decision, where a line goes `balancer`'s, how many may fly `governor`'s,
-whose lines come `pump`'s.
+What a reply means is `verdict`'s decision, where a line goes `balancer`'s, how many may fly
+`in_flight_limit`'s, whose lines come `pump`'s.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.held import ReadyLine, UnderWay
+from dispatcher.attempts.quarantine import is_suspect
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.reservation import IsolatedAttempts
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
@@ -335,7 +336,7 @@ class Flight:
 
     def _return(self, line: ReadyLine) -> None:
         """Put a line back that nobody took."""
-        if line.attempts.is_suspect:
+        if is_suspect(line.attempts):
             self.isolated.add(line)
         else:
             self._ready.add_first(line)

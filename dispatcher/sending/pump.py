@@ -17,7 +17,7 @@ from batchline.errors import StoreUnavailable
 from batchline.jsonl.input_file import SLICE_LINES
 from batchline.model import Batch, Claim, Lease, request_id
 from batchline.process.failpoints import failpoint
-from batchline.store import Work
+from batchline.store import Leases
 from dispatcher.attempts.held import Held, ReadyLine
 
 from .bodies import Bodies, Placed
@@ -50,7 +50,7 @@ class Pump:
 
     def __init__(
         self,
-        store: Work,
+        store: Leases,
         bodies: Bodies,
         flight: Flight,
         *,

@@ -19,7 +19,7 @@ from batchline.metrics import Metrics
 from batchline.model import Accepted, Batch, Lease, Outcome, Settlement
 from batchline.process.failpoints import failpoint
 from batchline.states import OutcomeKind
-from batchline.store import Work
+from batchline.store import Outcomes
 
 from .gate import Cause, Gate
 from .memory import Memory
@@ -38,7 +38,7 @@ class Settler:
 
     def __init__(
         self,
-        store: Work,
+        store: Outcomes,
         blobs: Blobs,
         *,
         gate: Gate,

@@ -1,10 +1,11 @@
 """Duties that no request waits for, each a bounded step now and then.
 
     housekeeping  puts them together
-    sweep         what time makes superfluous: deadlines, expired files, ended batches
+    deadlines     ends batches that are past theirs
+    sweep         what time makes superfluous: expired files, ended batches and the rows of their lines
     orphans       bytes that no row names
-    compact       the database file
-    disk          with too little room nothing new begins
+    vacuum        the database file
+    disk_watch          with too little room nothing new begins
 
 Uses `sending.gate`.
 """

@@ -1,10 +1,10 @@
 """The duties of housekeeping, put together: each looks after one thing, a bounded step now and then.
 
-    deadlines    batches past their window                    (sweep)
+    deadlines    batches past their window                    (deadlines)
     sweep        expired files, ended batches, rows, garbage  (sweep)
     orphans      bytes that no row names                      (orphans)
-    disk         the watermark                                (disk)
-    compaction   the database file                            (compact)
+    disk         the watermark                                (disk_watch)
+    compaction   the database file                            (vacuum)
 
 `app` runs and supervises one loop a duty; none of them stands in the way of dispatch.
 """
@@ -22,10 +22,11 @@ from batchline.settings import Settings
 from batchline.store import Upkeep, Work
 from dispatcher.sending.gate import Gate
 
-from .compact import Compaction
+from .deadlines import LAPSE_EVERY_S, Deadlines
 from .disk_watch import LOOK_EVERY_S, DiskWatch
 from .orphans import Orphans
-from .sweep import CLEAN_EVERY_S, LAPSE_EVERY_S, Deadlines, Sweep
+from .sweep import CLEAN_EVERY_S, Sweep
+from .vacuum import Compaction
 
 
 class WorkAndUpkeep(Work, Upkeep, Protocol):

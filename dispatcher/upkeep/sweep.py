@@ -1,4 +1,4 @@
-"""What time makes superfluous: batches past their deadline, expired files, ended batches, their bytes.
+"""What time makes superfluous: expired files, ended batches, rows of their lines, and the bytes of all.
 
 Each step does one bounded piece and says how long to rest. What no row names (and so nothing here finds)
 is the affair of `orphans`.
@@ -12,11 +12,10 @@ from batchline.blobs import Blobs
 from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.process.failpoints import failpoint
-from batchline.store import Upkeep, Work
+from batchline.store import Upkeep
 
 log = logging.getLogger(__name__)
 
-LAPSE_EVERY_S = 1.0
 CLEAN_EVERY_S = 5.0
 _MORE_S = 0.1
 _KEYS_AT_ONCE = 100
@@ -24,21 +23,6 @@ _FILES_AT_ONCE = 500
 _UPLOADS_AT_ONCE = 100
 _BATCHES_AT_ONCE = 100
 _ROWS_AT_ONCE = 20_000  # one short transaction: the gateway's writes wait for it
-
-
-class Deadlines:
-    """Ends the batches whose completion window is over, whatever holds them up."""
-
-    def __init__(self, store: Work, *, clock: Clock, every_s: float = LAPSE_EVERY_S) -> None:
-        self._store = store
-        self._clock = clock
-        self._every_s = every_s
-
-    async def step(self) -> float:
-        """End all that are due."""
-        for batch_id in await self._store.lapse(now=int(self._clock.now())):
-            log.info("%s reached its deadline", batch_id)
-        return self._every_s
 
 
 class Sweep:

@@ -3,9 +3,9 @@
 `middleware.py` answers both for every request; the other modules decide, without HTTP.
 """
 
+from .decision import Caller, Lock
 from .middleware import CALLER, LOCK, WRONG_KEYS, identify
 from .sign_in import PAGE, ask, sign_in, sign_out
-from .who import Caller, Lock
 from .wrong_keys import WrongKeys
 
 __all__ = [

@@ -13,8 +13,8 @@ from batchline.serving.request_log import REQUESTS
 from gateway.keys import CLOCK
 
 from .credentials import TOKEN_HEADER, read
+from .decision import UNASKED, Caller, Lock, Refusal
 from .entrances import Entrance, entrance
-from .who import UNASKED, Caller, Lock, Refusal
 from .wrong_keys import WrongKeys
 
 CALLER = web.RequestKey("caller", Caller)

@@ -13,7 +13,7 @@ import msgspec
 
 from batchline.api import bodies, wire
 from batchline.api.endpoints import ENDPOINTS
-from batchline.api.uploads import UploadStatus
+from batchline.api.upload_rules import UploadStatus
 from batchline.settings import Settings
 from batchline.states import BatchStatus
 

@@ -14,8 +14,8 @@ from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.model import File
 from gateway.answers import write
 from gateway.keys import BLOBS
-from gateway.transfer.downloads import DOWNLOADS, PIECE_BYTES
 from gateway.transfer.ranges import Span, wanted_span
+from gateway.transfer.simultaneous_downloads import DOWNLOADS, PIECE_BYTES
 
 from .files import named_file
 

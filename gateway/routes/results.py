@@ -23,7 +23,7 @@ from batchline.states import TERMINAL, BatchStatus
 from gateway.answers import write
 from gateway.exchange import RUNNING
 from gateway.keys import BLOBS, CLOCK, PATIENCE, STORE
-from gateway.transfer.downloads import DOWNLOADS, FOLLOWERS
+from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS
 
 from .batches import named_batch
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from batchline.api.parameters import shown
-from batchline.api.uploads import (
+from batchline.api.upload_rules import (
     MAX_PART_BYTES,
     MAX_PARTS,
     UPLOAD_TTL_S,

@@ -9,7 +9,7 @@ from scripted_api import batch_object, running
 
 from batchline.cli.api.batch import read_batch
 from batchline.cli.api.pace import Pace
-from batchline.cli.batches.screens import eta
+from batchline.cli.batches.watch_screens import eta
 
 NOW = 1_800_000_000
 

@@ -13,8 +13,8 @@ import pytest
 from scripted_api import completed, running
 
 from batchline.cli.api.client import Client
-from batchline.cli.batches.screens import PlainScreen
 from batchline.cli.batches.watch import follow
+from batchline.cli.batches.watch_screens import PlainScreen
 from batchline.cli.failure import Failure
 
 

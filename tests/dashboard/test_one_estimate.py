@@ -12,7 +12,7 @@ from batchline import estimate, figures
 from batchline.api.wire import batch_object, encode
 from batchline.cli.api.batch import read_batch
 from batchline.cli.api.pace import Pace
-from batchline.cli.batches.screens import JsonScreen, plain_line
+from batchline.cli.batches.watch_screens import JsonScreen, plain_line
 from batchline.cli.render import clock as time_of_day
 from batchline.model import Counts
 from dashboard import page

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from gateway.auth.credentials import COOKIE, KEY_HEADERS, read
+from gateway.auth.decision import Caller, Lock, Means, Refusal
 from gateway.auth.entrances import Entrance
 from gateway.auth.sessions import LASTS_S, Sessions
 from gateway.auth.sign_in import local
-from gateway.auth.who import Caller, Lock, Means, Refusal
 from gateway.auth.wrong_keys import WrongKeys
 from gateway.keys import Patience
 

@@ -12,7 +12,7 @@ from batchline.settings import Settings
 from batchline.states import OutcomeKind
 from gateway.app import limits_of
 from gateway.connections.bound import Limits
-from gateway.transfer.downloads import PIECE_BYTES
+from gateway.transfer.simultaneous_downloads import PIECE_BYTES
 
 LARGE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n' * 150_000
 IMPATIENT = Limits(patience_s=0.05, slowest_bytes_s=10**9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from steps import NOW, answered, file, leases, settle
 
-from batchline.api.uploads import Part, Upload, UploadStatus
+from batchline.api.upload_rules import Part, Upload, UploadStatus
 from batchline.errors import StoreUnavailable
 from batchline.model import SegmentRef, Settlement
 from batchline.states import OUTCOME_CODES, OutcomeKind, SliceState

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from steps import NOW, answered, file, finish, leases, settle, settlement, status
 
-from batchline.api.uploads import Part, Upload, UploadStatus
+from batchline.api.upload_rules import Part, Upload, UploadStatus
 from batchline.errors import StoreUnavailable
 from batchline.model import Fault, FleetReport, NewBatch, Slice
 from batchline.states import BatchStatus

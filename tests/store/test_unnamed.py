@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steps import HOUR, NOW, file, finish
 
-from batchline.api.uploads import Upload, UploadStatus, new_upload_id
+from batchline.api.upload_rules import Upload, UploadStatus, new_upload_id
 from batchline.blobs.keys import (
     file_key,
     finish_index_key,

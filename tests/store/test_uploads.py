@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from steps import DAY, HOUR, NOW
 
-from batchline.api.uploads import (
+from batchline.api.upload_rules import (
     Admission,
     Part,
     Upload,

@@ -39,7 +39,7 @@ ONLY_IN = {
 ENVIRON = {"batchline/environment.py", "batchline/settings.py"}
 AIOHTTP_CLIENT = {
     "dispatcher/replies/upstream.py",
-    "dispatcher/probing/probe.py",
+    "dispatcher/probing/asker.py",
     "gateway/routes/proxy.py",
 }
 HTTPX = ("batchline/cli/", "batchline/fleet/health.py")

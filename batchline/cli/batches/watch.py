@@ -23,7 +23,7 @@ from batchline.cli.failure import ExitCode, Failure
 from batchline.cli.render import clean, put, say, status_words
 from batchline.states import BatchStatus
 
-from .screens import JsonScreen, LiveScreen, PlainScreen, QuietScreen, Screen
+from .watch_screens import JsonScreen, LiveScreen, PlainScreen, QuietScreen, Screen
 
 _POLL_S = 1.0
 _FAULTS_SHOWN = 20

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from batchline.api.uploads import Part
+from batchline.api.upload_rules import Part
 from batchline.model import Batch, File, Slice
 from batchline.states import SliceState
 from batchline.store import repo

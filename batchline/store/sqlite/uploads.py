@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batchline.api.uploads import MAX_PARTS, Admission, Part, Upload
+from batchline.api.upload_rules import MAX_PARTS, Admission, Part, Upload
 from batchline.model import File
 from batchline.store import repo
 

@@ -7,7 +7,7 @@ from scripted import HANG, taking
 from sickbed import backend, lines, sends, well
 from waiting import until
 
-from dispatcher.probing.governor import BLIND_PER_BACKEND
+from dispatcher.probing.in_flight_limit import BLIND_PER_BACKEND
 
 _ANSWER_S = 0.05
 _SLOW_S = 0.25

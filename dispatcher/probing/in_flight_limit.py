@@ -24,10 +24,10 @@ _QUEUE_GOAL = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Governor:
+class InFlightLimit:
     """The present limit, and the fixed bound if there is one."""
 
-    limit: int
+    value: int
     bound: int | None = None
     alive: int = 0
     """How many backends the limit is meant for."""
@@ -35,19 +35,21 @@ class Governor:
     """Whether an engine was ever full: the size that keeps them so is about known."""
 
     @classmethod
-    def start(cls, *, bound: int | None) -> Governor:
+    def start(cls, *, bound: int | None) -> InFlightLimit:
         """Begin gently."""
         return cls(min(START_PER_BACKEND, bound or START_PER_BACKEND), bound)
 
-    def step(self, backends: Sequence[BackendStatus], *, in_flight: int) -> Governor:
-        """Return the governor after one look at the backends."""
+    def step(self, backends: Sequence[BackendStatus], *, in_flight: int) -> InFlightLimit:
+        """Return the limit after one look at the backends."""
         alive = [b for b in backends if b.alive]
         if not alive:
             return self
-        sized = self.limit * len(alive) // (self.alive or len(alive))
+        sized = self.value * len(alive) // (self.alive or len(alive))
         limit = self._next(alive, sized, in_flight)
         has_queue = self.has_seen_queue or any(b.waiting for b in alive)
-        return Governor(max(1, min(limit, self.bound or _MOST)), self.bound, len(alive), has_queue)
+        return InFlightLimit(
+            max(1, min(limit, self.bound or _MOST)), self.bound, len(alive), has_queue
+        )
 
     def _next(self, alive: Sequence[BackendStatus], limit: int, in_flight: int) -> int:
         seeing = [b for b in alive if b.running is not None and not b.is_stale]

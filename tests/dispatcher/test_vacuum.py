@@ -8,7 +8,7 @@ from claims import claim_one
 from batchline.metrics import Metrics
 from batchline.model import Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
-from dispatcher.upkeep.compact import Compaction
+from dispatcher.upkeep.vacuum import Compaction
 
 LINES = 40_000
 
