@@ -67,7 +67,7 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libnuma1 && rm -rf /var/lib/apt/lists/*
-COPY batchline/environment.py batchline/errors.py batchline/
+COPY batchline/child_environment.py batchline/errors.py batchline/
 COPY batchline/process/file_lock.py batchline/process/
 COPY batchline/fleet batchline/fleet
 RUN /opt/batchline/bin/python -c "from pathlib import Path; from batchline.fleet.cpu import install_cpu_build; \
@@ -95,6 +95,6 @@ EXPOSE 8000
 ENTRYPOINT ["python", "-m", "vllm.entrypoints.openai.api_server", "--host", "0.0.0.0", "--port", "8000", \
             "--shutdown-timeout", "30", "--allowed-media-domains", "no-domain-is-allowed.invalid", \
             "--disable-uvicorn-access-log"]
-# The flags of `batchline up`; batchline/fleet/plan.py says why.
+# The flags of `batchline up`; batchline/fleet/programs.py says why.
 CMD ["--model", "/opt/vllm-cpu/smollm2-135m-instruct", "--served-model-name", "smollm2-135m-instruct", \
      "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32", "--enforce-eager"]

@@ -22,14 +22,6 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from batchline.config.names import (
-    CONFIG_VARIABLE,
-    DOTENV,
-    PREFIX,
-    dotenv_faults,
-    unknown_keys,
-    unknown_variables,
-)
 from batchline.config.server_url import without_secrets
 from batchline.config.types import (
     TELLING,
@@ -44,6 +36,14 @@ from batchline.config.types import (
     Published,
     Url,
     Urls,
+)
+from batchline.config.unknown_names import (
+    CONFIG_VARIABLE,
+    DOTENV,
+    PREFIX,
+    dotenv_faults,
+    unknown_keys,
+    unknown_variables,
 )
 from batchline.jsonl.body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
 from batchline.serving.origins import Known, known

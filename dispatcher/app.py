@@ -41,10 +41,10 @@ from dispatcher.probing.probe import Probe
 from dispatcher.replies.upstream import Upstream
 from dispatcher.sending.attempt import Sender
 from dispatcher.sending.bodies import Bodies
+from dispatcher.sending.ended_lines import Outcomes
 from dispatcher.sending.flight import Flight
 from dispatcher.sending.gate import Gate
 from dispatcher.sending.memory import Memory
-from dispatcher.sending.outcomes import Outcomes
 from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
 from dispatcher.upkeep.housekeeping import RESTS, Duty, Rests, WorkAndUpkeep, duties, look_after

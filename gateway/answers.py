@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import web
 
-from batchline.api.wire import encode
+from batchline.api.objects.encoding import encode
 from gateway.transfer.simultaneous_downloads import PIECE_BYTES
 
 

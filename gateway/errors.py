@@ -14,8 +14,9 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from batchline.api.objects.encoding import encode
+from batchline.api.objects.error import error_answer
 from batchline.api.parameters import shown
-from batchline.api.wire import encode, error_answer
 from batchline.errors import (
     BackendFailed,
     BackendSilent,

@@ -14,6 +14,7 @@ from batchline.states import OnFailures
 from . import parameters
 from .completion_window import window_seconds
 from .endpoints import ENDPOINTS
+from .expiry import MAX_EXPIRY_S, MIN_EXPIRY_S, expiry
 
 INPUT_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 """Purposes that clients may upload, in the order OpenAI's message lists them."""
@@ -21,8 +22,6 @@ INPUT_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "ev
 MAX_METADATA_PAIRS = 16
 MAX_METADATA_KEY_CHARACTERS = 64
 MAX_METADATA_VALUE_CHARACTERS = 512
-MIN_EXPIRY_S = 3600
-MAX_EXPIRY_S = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +98,6 @@ def _check_metadata_key(key: str) -> None:
             param="metadata",
             code="property_name_above_max_length",
         )
-
-
-def expiry(value: parameters.Json, *, param: str) -> int | None:
-    """Read an optional `{"anchor": "created_at", "seconds": n}`: the seconds. Raises Invalid."""
-    if value is None:
-        return None
-    fields = parameters.mapping(value, param=param)
-    anchor = parameters.required(fields, "anchor", param=f"{param}.anchor")
-    parameters.choice(anchor, ("created_at",), param=f"{param}.anchor")
-    return parameters.integer(
-        parameters.required(fields, "seconds", param=f"{param}.seconds"),
-        param=f"{param}.seconds",
-        lowest=MIN_EXPIRY_S,
-        highest=MAX_EXPIRY_S,
-    )
 
 
 def input_purpose(value: parameters.Json) -> str:

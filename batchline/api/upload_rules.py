@@ -17,7 +17,8 @@ from enum import Enum, StrEnum, auto
 from batchline.errors import Invalid
 
 from . import parameters
-from .bodies import expiry, input_purpose
+from .bodies import input_purpose
+from .expiry import expiry
 
 UPLOAD_TTL_S = 3600  # OpenAI API reference, Uploads
 MAX_PART_BYTES = 64 << 20  # as above: what `upload_file_chunked` sends

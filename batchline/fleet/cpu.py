@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from batchline.environment import child_environment
+from batchline.child_environment import child_environment
 from batchline.errors import Unavailable
 from batchline.process.file_lock import try_lock
 

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs this host has, as nvidia-smi lists them. `plan` decides what runs on them."""
+"""Which NVIDIA GPUs this host has, as nvidia-smi lists them. `programs` decides what runs on them."""
 
 from __future__ import annotations
 

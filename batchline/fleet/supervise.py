@@ -3,7 +3,7 @@
 Every child leads a process group of its own, so that Ctrl-C in the terminal reaches batchline only, and
 so that the processes of a dead server (vLLM's engine processes outlive their killed parent) can be ended
 with it. If the supervisor itself is killed, the kernel sends each child its stop signal, and the
-reaper ends what is left after its grace. `plan` decides port numbers and flags.
+reaper ends what is left after its grace. `programs` decides port numbers and flags.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from batchline.environment import child_environment
+from batchline.child_environment import child_environment
 from batchline.errors import Unavailable
 from batchline.process.service import die_with_parent
 
 from . import reaper
 from .health import is_healthy
 from .logs import keep_bounded
-from .plan import Program
+from .programs import Program
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0

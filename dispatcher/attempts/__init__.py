@@ -1,6 +1,6 @@
 """The state of lines that are under way, and when one is tried again.
 
-    held          slices that are held under a lease, and their lines
+    leased_slices  slices that are held under a lease, and their lines
     line_history  what one line went through: its attempts, losses and refusals
     retrying      when a line is sent again; `budget`: how many retries its batch may afford
     pending_loss  a line was lost: did its server die, or the connection?

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, NamedTuple, TypeVar
 
-from dispatcher.replies.signatures import Signature
+from dispatcher.replies.kinds_of_failure import Signature
 
 AT_ONCE = 3
 """So many lines of a kind are asked elsewhere at the same time; the others wait for what comes of it."""

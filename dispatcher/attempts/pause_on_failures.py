@@ -12,7 +12,7 @@ from itertools import islice
 from batchline.failing import is_failing, most_fail
 from batchline.model import Batch, Fault
 from batchline.states import BatchStatus, OnFailures
-from dispatcher.replies.signatures import Signature
+from dispatcher.replies.kinds_of_failure import Signature
 from dispatcher.replies.verdict import Answer, NoAnswer
 
 from .refusals import signature

@@ -14,10 +14,10 @@ from batchline.clock import Clock
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Avoids, Slot
 from dispatcher.backends.balancer import Balancer
-from dispatcher.replies.signatures import Signature, signature_of, without_answer
+from dispatcher.replies.kinds_of_failure import Signature, signature_of, without_answer
 from dispatcher.replies.verdict import Answer, Failed, NoAnswer
 
-from .held import ReadyLine
+from .leased_slices import ReadyLine
 from .opinions import Kind, Opinion, Opinions
 
 

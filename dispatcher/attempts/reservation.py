@@ -18,7 +18,7 @@ from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need
 from dispatcher.replies.verdict import NoAnswer, Retry
 
-from .held import ReadyLine
+from .leased_slices import ReadyLine
 from .pending_loss import PendingLoss
 from .quarantine import Quarantine
 

@@ -21,7 +21,7 @@ from dispatcher.replies.policy import FULL_COST, Counts, Reason, Wait
 from dispatcher.replies.verdict import Answer, NoAnswer, Retry
 
 from .budget import Budget
-from .held import ReadyLine
+from .leased_slices import ReadyLine
 from .pending_loss import PendingLoss
 from .quarantine import is_suspect
 

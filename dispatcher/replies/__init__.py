@@ -1,8 +1,8 @@
 """One request, one reply, and what the reply means.
 
     upstream     sends; `payload`: how a long body is written
-    answers      whether a 2xx holds a whole answer
-    error_texts  what an error object speaks of; `signatures`: what tells kinds of failures apart
+    whole_answers  whether a 2xx holds a whole answer
+    error_texts  what an error object speaks of; `kinds_of_failure`: what tells them apart
     policy       the table: one row for each way in which an attempt can end badly
     verdict      a reply to what becomes of the line; `wording`: the same in a few words for people
     retry_after  how long an upstream asks to be left alone

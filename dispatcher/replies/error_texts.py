@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import msgspec
 
@@ -39,7 +40,23 @@ _ENGINE_TEXTS = (
     "outofmemoryerror",
     "enginedeaderror",
 )
+_SHUTTING_DOWN = (b"cannot schedule new futures after",)
+_ENGINE_DEAD = (
+    b"EngineCore encountered an issue",
+    b"EngineDeadError",
+    b"Engine core proc",
+    b"Background loop has errored",
+    b"Engine loop is not running",
+)
+"""What vLLM says in a 500 while it goes down (its V1 engine, then those before)."""
 _MODEL_CODES = ("model_not_found", "model_not_available")
+
+
+class Dying(Enum):
+    """How an engine goes down."""
+
+    SHUTTING_DOWN = auto()
+    DEAD = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +178,11 @@ def _text(value: object) -> str:
 
 def _lower(text: str) -> str:
     return text[:_READ_CHARS].lower()
+
+
+def tells_of_death(body: bytes) -> Dying | None:
+    """Whether a server error, in its first few KB, says that the engine goes down."""
+    said = body[:_READ_CHARS]
+    if any(text in said for text in _SHUTTING_DOWN):
+        return Dying.SHUTTING_DOWN
+    return Dying.DEAD if any(text in said for text in _ENGINE_DEAD) else None

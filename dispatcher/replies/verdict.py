@@ -17,18 +17,20 @@ from batchline.jsonl.surrogates import without_lone_surrogates
 from batchline.jsonl.upstream_answers import ReadAnswer, is_null, read_answer, read_usage
 from batchline.model import Usage
 
-from .answers import Defect, Missing, defect_of
 from .error_texts import (
     Body,
+    Dying,
     is_about_route,
     is_foreign,
     names_model,
     read_error,
+    tells_of_death,
     tells_of_engine,
 )
 from .policy import BREAKS, POLICIES, Policy, Reason, Then, Wait, of_status
 from .retry_after import parse_retry_after
 from .upstream import NGINX_GROUP, Broken, Reply
+from .whole_answers import Defect, Missing, defect_of
 
 _NOT_FOUND = 404
 _NO_METHOD = 405
@@ -42,15 +44,6 @@ _STALE_S = 0.1
 _SHOWN_BYTES = 4096
 _SHOWN_MODELS = 20
 
-_SHUTTING_DOWN = (b"cannot schedule new futures after",)
-_ENGINE_DEAD = (
-    b"EngineCore encountered an issue",
-    b"EngineDeadError",
-    b"Engine core proc",
-    b"Background loop has errored",
-    b"Engine loop is not running",
-)
-"""What vLLM says in a 500 while it goes down (its V1 engine, then those before)."""
 _FAULT_BACKEND_FAILED = b'"code":"backend_failed"'
 
 
@@ -221,7 +214,7 @@ def _judge_defect(reply: Reply, defect: Defect) -> Retry:
 def _judge_error_in_200(reply: Reply, answer: ReadAnswer) -> Retry:
     text = f"The model server answered {reply.status} with an error.{quoted(reply.body)}"
     body = answer.text if bytes(answer.shape.error)[:1] == b"{" else None
-    reason = _of_engine(reply.body) or Reason.ERROR_IN_200
+    reason = _of_dying(reply.body) or Reason.ERROR_IN_200
     return _malformed(reply, text, body, reason=reason)
 
 
@@ -250,7 +243,7 @@ def _judge_error(reply: Reply, setting: Setting) -> Retry | Failed:
 def _of_error(reply: Reply, setting: Setting) -> Reason:
     """Name the row of an error answer: what it says counts for more than its status."""
     reason = of_status(reply.status)
-    if reply.status >= _SERVER_ERRORS and (dying := _of_engine(reply.body)) is not None:
+    if reply.status >= _SERVER_ERRORS and (dying := _of_dying(reply.body)) is not None:
         return dying
     if reason is Reason.BAD_GATEWAY and _FAULT_BACKEND_FAILED in reply.body[:_SHOWN_BYTES]:
         return Reason.BACKEND_FAILED
@@ -276,8 +269,9 @@ def _of_client_error(reply: Reply, setting: Setting) -> Reason:
     return Reason.NO_SERVER if status in _WHATEVER_IT_SAYS else Reason.FOREIGN
 
 
-def _of_engine(body: bytes) -> Reason | None:
-    said = body[:_SHOWN_BYTES]
-    if any(text in said for text in _SHUTTING_DOWN):
-        return Reason.SHUTTING_DOWN
-    return Reason.ENGINE_DEAD if any(text in said for text in _ENGINE_DEAD) else None
+_DYING = {Dying.SHUTTING_DOWN: Reason.SHUTTING_DOWN, Dying.DEAD: Reason.ENGINE_DEAD}
+
+
+def _of_dying(body: bytes) -> Reason | None:
+    dying = tells_of_death(body)
+    return None if dying is None else _DYING[dying]

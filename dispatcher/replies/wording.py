@@ -8,8 +8,8 @@ from http import HTTPStatus
 from batchline import figures
 
 from .error_texts import Body, model_of
+from .kinds_of_failure import signature_of
 from .policy import Reason
-from .signatures import signature_of
 from .upstream import NGINX_GROUP, Break, Broken, Reply
 
 _LOGINS = {

@@ -13,7 +13,7 @@
     memory    how many bytes of requests and answers there may be
     ready     lines that wait for their turn
     flight    lines on their way; `attempt`: one send of one line; `gate`: closed while nothing can be sent
-    outcomes  how a line ends
+    ended_lines  how a line ends
     settle    the one writer of results
 
 Uses `attempts`, `replies` and `backends`.

@@ -13,7 +13,7 @@ from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.process.failpoints import failpoint
 from batchline.serving.request_log import REQUESTS
-from dispatcher.attempts.held import ReadyLine
+from dispatcher.attempts.leased_slices import ReadyLine
 from dispatcher.backends.backend import News, Slot
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.circuit import Signal
@@ -24,7 +24,7 @@ from dispatcher.replies.verdict import Setting, Succeeded, Verdict, judge, witho
 from dispatcher.replies.wording import why_of
 
 from .bodies import Bodies
-from .outcomes import Outcomes
+from .ended_lines import Outcomes
 
 log = logging.getLogger(REQUESTS)
 

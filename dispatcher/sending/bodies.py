@@ -10,7 +10,7 @@ from batchline.jsonl.request_lines import RequestLine, decode_placed
 from batchline.model import Batch, Lease
 from batchline.process.failpoints import failpoint
 from batchline.results.pieces import pieces
-from dispatcher.attempts.held import ReadyLine
+from dispatcher.attempts.leased_slices import ReadyLine
 
 from .memory import Memory
 

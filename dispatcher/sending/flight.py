@@ -20,7 +20,7 @@ from typing import NamedTuple
 from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
-from dispatcher.attempts.held import ReadyLine, UnderWay
+from dispatcher.attempts.leased_slices import ReadyLine, UnderWay
 from dispatcher.attempts.quarantine import is_suspect
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.reservation import IsolatedAttempts
@@ -41,9 +41,9 @@ from dispatcher.replies.verdict import (
 )
 
 from .attempt import Sender
+from .ended_lines import Outcomes
 from .gate import Gate
 from .memory import Memory
-from .outcomes import Outcomes
 from .ready import AHEAD_LINES, Ready
 
 log = logging.getLogger(__name__)

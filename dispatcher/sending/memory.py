@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.attempts.leased_slices import Held, ReadyLine
 
 
 class Memory:

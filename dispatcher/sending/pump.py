@@ -18,7 +18,7 @@ from batchline.jsonl.input_file import SLICE_LINES
 from batchline.model import Batch, Claim, Lease, request_id
 from batchline.process.failpoints import failpoint
 from batchline.store import Leases
-from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.attempts.leased_slices import Held, ReadyLine
 
 from .bodies import Bodies, Placed
 from .flight import Flight

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from dispatcher.attempts.held import ReadyLine
+from dispatcher.attempts.leased_slices import ReadyLine
 from dispatcher.backends.backend import Avoids, Backend, Slot
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.lacks import Need

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote
 from aiohttp import web
 
 from batchline.errors import Forbidden, Invalid
-from gateway.forms.header import read_header
+from gateway.forms.content_disposition import read_header
 from gateway.transfer.body import read_body
 
 from .credentials import COOKIE

@@ -17,8 +17,8 @@ from batchline.jsonl.compression import Coding, coding_of, split_ending
 from gateway.transfer.body import Body
 from gateway.transfer.file_sink import FileSink
 
+from .content_disposition import read_disposition, read_header
 from .filenames import clean_filename, unpacked_filename
-from .header import read_disposition, read_header
 from .parts import Part, parts_of
 
 BATCH = "batch"

@@ -1,4 +1,4 @@
-"""The schemas of the document: shapes from `batchline.api.wire`, bounds from the code that enforces them.
+"""The schemas of the document: shapes from `batchline.api.objects`, bounds from the code that enforces them.
 
 Nothing is written twice: a new field of a shape, endpoint or limit is in the document at once, and a test
 demands its sentence in schemas.yaml.
@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from batchline.api import bodies, wire
+from batchline.api import bodies, expiry
 from batchline.api.endpoints import ENDPOINTS
+from batchline.api.objects import batch, error, file, lists, model
 from batchline.api.upload_rules import UploadStatus
 from batchline.settings import Settings
 from batchline.states import BatchStatus
@@ -22,15 +23,15 @@ from ..paging import BATCHES, FILES, Bounds  # noqa: TID252 - a package within t
 Schema = dict[str, Any]
 
 SHAPES = (
-    wire.FileObject,
-    wire.UploadObject,
-    wire.PartObject,
-    wire.BatchObject,
-    wire.ModelObject,
-    wire.ModelList,
-    wire.DeletedObject,
-    wire.ErrorAnswer,
-    wire.ListObject,
+    file.FileObject,
+    file.UploadObject,
+    file.PartObject,
+    batch.BatchObject,
+    model.ModelObject,
+    model.ModelList,
+    lists.DeletedObject,
+    error.ErrorAnswer,
+    lists.ListObject,
 )
 _HOUR_S = 3600
 _REF = "#/components/schemas/{name}"
@@ -167,8 +168,8 @@ def _values() -> dict[str, Schema]:
         },
         "ExpirySeconds": {
             "type": "integer",
-            "minimum": bodies.MIN_EXPIRY_S,
-            "maximum": bodies.MAX_EXPIRY_S,
+            "minimum": expiry.MIN_EXPIRY_S,
+            "maximum": expiry.MAX_EXPIRY_S,
             "description": "Age in seconds at which the file is deleted.",
         },
         "Expiry": {

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from batchline.api.bodies import BatchRequest, read_batch_request
+from batchline.api.objects.batch import batch_object
+from batchline.api.objects.lists import batch_list
 from batchline.api.parameters import shown
-from batchline.api.wire import batch_list, batch_object
 from batchline.errors import Conflict, Invalid, NotFound
 from batchline.failing import is_failing
 from batchline.model import Batch, File, FleetReport, NewBatch, new_batch_id

@@ -5,8 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchline.api.bodies import FileForm, read_file_form
+from batchline.api.objects.file import file_object
+from batchline.api.objects.lists import DeletedObject, file_list
 from batchline.api.parameters import shown
-from batchline.api.wire import DeletedObject, file_list, file_object
 from batchline.blobs.keys import file_key
 from batchline.errors import Invalid, NotFound, StoreUnavailable
 from batchline.jsonl.encodings import foreign_encoding, not_utf8

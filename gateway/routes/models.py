@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from batchline.api.objects.model import model_list
 from batchline.api.parameters import shown
-from batchline.api.wire import model_list
 from batchline.errors import NotFound
 from gateway.answers import json_answer
 from gateway.keys import STORE

@@ -11,16 +11,16 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from batchline.api.wire import batch_object
+from batchline.api.objects.batch import batch_object
 from batchline.blobs.keys import file_key
 from batchline.errors import Conflict, NotFound, StoreUnavailable
 from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
 from batchline.states import TERMINAL, BatchStatus
 from gateway.answers import json_answer
-from gateway.failed_lines import Picked, Picker
 from gateway.forms import BATCH
 from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
 from gateway.keys import BLOBS, SETTINGS, STORE, now
+from gateway.retried_lines import Picked, Picker
 from gateway.retry_request import (
     RETRY_OF,
     RetryRequest,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from batchline.api.wire import DeletedObject, batch_object
+from batchline.api.objects.batch import batch_object
+from batchline.api.objects.lists import DeletedObject
 from batchline.errors import Conflict
 from batchline.model import Batch
 from batchline.states import PAUSABLE

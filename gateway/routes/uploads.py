@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
+from batchline.api.objects.file import part_object, upload_object
 from batchline.api.parameters import shown
 from batchline.api.upload_rules import (
     MAX_PART_BYTES,
@@ -29,7 +30,6 @@ from batchline.api.upload_rules import (
     read_completion,
     read_upload_request,
 )
-from batchline.api.wire import part_object, upload_object
 from batchline.blobs.keys import file_key, part_key
 from batchline.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from batchline.jsonl.compression import split_ending

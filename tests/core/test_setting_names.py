@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchline.config.names import dotenv_faults, unknown_keys, unknown_variables
+from batchline.config.unknown_names import dotenv_faults, unknown_keys, unknown_variables
 
 FIELDS = ("port", "api_key", "max_in_flight", "upstream_url")
 

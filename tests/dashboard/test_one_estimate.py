@@ -9,7 +9,8 @@ import pytest
 from scene import NOW, batch, overview, report
 
 from batchline import estimate, figures
-from batchline.api.wire import batch_object, encode
+from batchline.api.objects.batch import batch_object
+from batchline.api.objects.encoding import encode
 from batchline.cli.api.batch import read_batch
 from batchline.cli.api.pace import Pace
 from batchline.cli.batches.watch_screens import JsonScreen, plain_line

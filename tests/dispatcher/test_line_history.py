@@ -11,8 +11,8 @@ import dispatcher
 from dispatcher.attempts.line_history import Attempts
 from dispatcher.attempts.opinions import Kind
 from dispatcher.backends.backend import Backend
+from dispatcher.replies.kinds_of_failure import Signature
 from dispatcher.replies.policy import FULL_COST, Reason
-from dispatcher.replies.signatures import Signature
 from dispatcher.replies.verdict import NoAnswer, Retry
 
 HERE, THERE = Backend("a:1", "a:1"), Backend("b:1", "b:1")

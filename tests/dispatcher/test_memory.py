@@ -14,7 +14,7 @@ from waiting import turn, until
 from batchline.errors import StoreUnavailable
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.attempts.leased_slices import Held, ReadyLine
 from dispatcher.sending.memory import Memory
 
 

@@ -7,7 +7,7 @@ from collections import Counter, deque
 import pytest
 
 from dispatcher.attempts.opinions import AT_ONCE, ODD, Kind, Opinion, Opinions
-from dispatcher.replies.signatures import Signature
+from dispatcher.replies.kinds_of_failure import Signature
 
 KIND = Kind("batch", Signature(400, "x", "too long"))
 OTHER = Kind("batch", Signature(400, "x", "no such role"))

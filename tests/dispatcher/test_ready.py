@@ -9,7 +9,7 @@ from test_balancer import Scene
 
 from batchline.model import Batch
 from batchline.states import BatchStatus
-from dispatcher.attempts.held import Held, ReadyLine
+from dispatcher.attempts.leased_slices import Held, ReadyLine
 from dispatcher.backends.circuit import Signal
 from dispatcher.backends.lacks import Lacking, Need
 from dispatcher.sending.memory import Memory

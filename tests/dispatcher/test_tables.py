@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.attempts.opinions import Kind, Opinion, Opinions
+from dispatcher.replies.kinds_of_failure import signature_of
 from dispatcher.replies.policy import POLICIES, Counts, Reason, Then
-from dispatcher.replies.signatures import signature_of
 from dispatcher.tables import BODIES, STATUSES, fates, reason_of, status_table
 
 OPERATORS = {401, 402, 403, 407, 511, *range(300, 400)}

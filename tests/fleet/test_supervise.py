@@ -19,7 +19,7 @@ from real_nginx import nginx_command
 from waiting import until
 
 from batchline.errors import Unavailable
-from batchline.fleet.plan import Program
+from batchline.fleet.programs import Program
 from batchline.fleet.supervise import (
     FIRST_DELAY_S,
     LONGEST_DELAY_S,
@@ -347,7 +347,7 @@ async def _until_refused(port):
 NGINX_PARENT = textwrap.dedent("""
     import asyncio, sys
     from pathlib import Path
-    from batchline.fleet.plan import plan_nginx
+    from batchline.fleet.programs import plan_nginx
     from batchline.fleet.supervise import Supervisor
 
     async def main():
@@ -364,7 +364,7 @@ NGINX_PARENT = textwrap.dedent("""
 PARENT = textwrap.dedent("""
     import asyncio, sys
     from pathlib import Path
-    from batchline.fleet.plan import Program
+    from batchline.fleet.programs import Program
     from batchline.fleet.supervise import Supervisor
 
     async def main():

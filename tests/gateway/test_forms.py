@@ -16,7 +16,7 @@ from waiting import turn
 
 from batchline.cli.api.client import _multipart
 from batchline.errors import Invalid
-from gateway.forms.header import read_disposition, read_header
+from gateway.forms.content_disposition import read_disposition, read_header
 from gateway.forms.parts import HEAD_BYTES, MOST_PARTS, parts_of
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from batchline.config.exposure import check_exposure
-from batchline.config.names import COMPOSE_ONLY, PREFIX
+from batchline.config.unknown_names import COMPOSE_ONLY, PREFIX
 from batchline.errors import Invalid
 from batchline.fleet.gpus import Gpu
-from batchline.fleet.plan import (
+from batchline.fleet.programs import (
     CPU_MODEL_NAME,
     DEFAULT_GPU_MODEL,
     ModelOptions,

@@ -31,12 +31,12 @@ ONLY_IN = {
     "signal": {
         "batchline/process/failpoints.py",
         "batchline/process/service.py",
-        "batchline/fleet/plan.py",
+        "batchline/fleet/programs.py",
         "batchline/fleet/supervise.py",
         "batchline/fleet/reaper.py",
     },
 }
-ENVIRON = {"batchline/environment.py", "batchline/settings.py"}
+ENVIRON = {"batchline/child_environment.py", "batchline/settings.py"}
 AIOHTTP_CLIENT = {
     "dispatcher/replies/upstream.py",
     "dispatcher/probing/asker.py",

@@ -25,7 +25,7 @@ from batchline.errors import BatchlineError
 from batchline.jsonl.compression import coding_of
 from dispatcher.replies.error_texts import ErrorText, names_model
 from gateway.forms import clean_filename
-from gateway.forms.header import read_disposition, read_header
+from gateway.forms.content_disposition import read_disposition, read_header
 from gateway.idempotency.by_key import read_key
 from gateway.transfer.ranges import wanted_span
 
@@ -84,14 +84,14 @@ SAMPLES = {
     "dashboard.api_reference.descriptions._SPAN": "a `b` **c** [d](/e)",
     "dashboard.api_reference.reference._NO_SLUG": "a b",
     "dispatcher.probing.gauges._WANTED": " vllm:num_requests_running{a}",
-    "dispatcher.replies.signatures._NUMBER": "a 1.5,7",
-    "dispatcher.replies.signatures._QUOTED": "a 'b' \"c\" `d`",
-    "dispatcher.replies.signatures._SPACE": "a \n b",
+    "dispatcher.replies.kinds_of_failure._NUMBER": "a 1.5,7",
+    "dispatcher.replies.kinds_of_failure._QUOTED": "a 'b' \"c\" `d`",
+    "dispatcher.replies.kinds_of_failure._SPACE": "a \n b",
     "dispatcher.replies.wording._TAG": "<a>b</a>",
     "gateway.transfer.ranges._RANGE": " bytes = 0 - 5 ",
     "gateway.routes.content._UNPRINTABLE": "aéb",
-    "gateway.forms.header._ESCAPED": 'a\\"b\\\\',
-    "gateway.forms.header._PARAMETER": 'form-data; name="a"; filename = "b\\"c"; x=y',
+    "gateway.forms.content_disposition._ESCAPED": 'a\\"b\\\\',
+    "gateway.forms.content_disposition._PARAMETER": 'form-data; name="a"; filename = "b\\"c"; x=y',
     "gateway.forms.parts._CONTROL": "a\x00b",
     "gateway.forms.parts._NAME": "Content-Type",
     "gateway.forms.filenames._CONTROL": "a\x00b",

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from batchline import figures
-from batchline.environment import child_environment
+from batchline.child_environment import child_environment
 from batchline.errors import Invalid, StoreUnavailable, Unavailable
 from batchline.fleet.cpu import cpu_build
 from batchline.fleet.gpus import detect_gpus

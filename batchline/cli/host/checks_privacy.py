@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchline.config.exposure import is_open_to_others
-from batchline.config.names import DOTENV
+from batchline.config.unknown_names import DOTENV
 from batchline.settings import Settings, config_path
 
 from .findings import Finding, good, wrong

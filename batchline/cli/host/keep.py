@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.errors import BatchlineError
-from batchline.fleet.plan import Program
+from batchline.fleet.programs import Program
 from batchline.fleet.supervise import Event, Happened, Supervisor
 from batchline.process.locks import supervising
 from batchline.process.service import run_service, set_up_logging

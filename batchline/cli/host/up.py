@@ -1,7 +1,7 @@
 """`batchline up` and `batchline serve`: plan what runs on this host, then keep it running.
 
 Checks ports, nginx and vLLM first, installs the CPU build where there is no GPU, and gives the plan to the
-supervisor. `batchline.fleet.plan` decides flags and ports.
+supervisor. `batchline.fleet.programs` decides flags and ports.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from batchline.fleet.cpu import CpuBuild
     from batchline.fleet.gpu_or_cpu import OnCpu, OnGpus
-    from batchline.fleet.plan import ModelOptions, Program
+    from batchline.fleet.programs import ModelOptions, Program
     from batchline.settings import Settings
 
 Host = Annotated[str | None, typer.Option(help="Address of API and dashboard [default: 127.0.0.1]")]
@@ -150,7 +150,7 @@ def _start(
 
     from batchline.fleet.cpu import install_cpu_build
     from batchline.fleet.gpu_or_cpu import OnCpu, OnGpus
-    from batchline.fleet.plan import left_over
+    from batchline.fleet.programs import left_over
 
     from .demo import Demo
     from .keep import keep_running
@@ -183,7 +183,7 @@ def _settings(**given: object) -> Settings:
 
 
 def _choose(gpus: str, cpu: int | None) -> OnGpus | OnCpu:
-    from batchline.environment import child_environment
+    from batchline.child_environment import child_environment
     from batchline.fleet.gpu_or_cpu import choose
     from batchline.fleet.gpus import detect_gpus
 
@@ -195,7 +195,7 @@ def _model_options(
     model: str | None, hardware: OnGpus | OnCpu, build: CpuBuild, **rest: Any
 ) -> ModelOptions:
     from batchline.fleet.gpu_or_cpu import OnCpu
-    from batchline.fleet.plan import CPU_MODEL_NAME, DEFAULT_GPU_MODEL, ModelOptions
+    from batchline.fleet.programs import CPU_MODEL_NAME, DEFAULT_GPU_MODEL, ModelOptions
 
     if isinstance(hardware, OnCpu) and model in {None, CPU_MODEL_NAME}:
         return ModelOptions(model=str(build.model), served_name=CPU_MODEL_NAME, **rest)
@@ -207,7 +207,7 @@ def _plan_servers(
     options: ModelOptions, hardware: OnGpus | OnCpu, build: CpuBuild
 ) -> tuple[Program, ...]:
     from batchline.fleet.gpu_or_cpu import OnCpu
-    from batchline.fleet.plan import plan_cpu_servers, plan_gpu_servers
+    from batchline.fleet.programs import plan_cpu_servers, plan_gpu_servers
 
     if isinstance(hardware, OnCpu):
         return plan_cpu_servers(options, hardware.count, python=build.python)
@@ -216,7 +216,7 @@ def _plan_servers(
 
 def _variables(given: Sequence[str]) -> dict[str, str]:
     """Read NAME=VALUE, or NAME with the value of this process. Raises Invalid: it has no such variable."""
-    from batchline.environment import child_environment
+    from batchline.child_environment import child_environment
 
     ours = child_environment()
     found = {}
@@ -248,7 +248,7 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
         render_nginx,
         write_nginx,
     )
-    from batchline.fleet.plan import plan_nginx
+    from batchline.fleet.programs import plan_nginx
     from batchline.serving.listening import LOOPBACK
 
     folder = settings.data_dir / "nginx"
@@ -273,8 +273,8 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
 
 def _plan_services(settings: Settings) -> list[tuple[Program]]:
     """Plan gateway and dispatcher, one stage each; the dispatcher stops first."""
-    from batchline.config.names import PREFIX
-    from batchline.fleet.plan import plan_services
+    from batchline.config.unknown_names import PREFIX
+    from batchline.fleet.programs import plan_services
 
     env = {
         "DATA_DIR": str(settings.data_dir),

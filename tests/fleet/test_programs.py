@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from batchline.environment import child_environment
+from batchline.child_environment import child_environment
 from batchline.errors import Invalid
 from batchline.fleet.gpu_or_cpu import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choose
 from batchline.fleet.gpus import Gpu
-from batchline.fleet.plan import (
+from batchline.fleet.programs import (
     ModelOptions,
     left_over,
     plan_cpu_servers,

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from batchline.api.endpoints import ENDPOINTS
-from dispatcher.replies.answers import CHECKS, GOOD_ENDS, Missing, defect_of
+from dispatcher.replies.whole_answers import CHECKS, GOOD_ENDS, Missing, defect_of
 
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 EMBEDDINGS, SCORE, RERANK = "/v1/embeddings", "/v1/score", "/v1/rerank"

@@ -13,7 +13,7 @@ from batchline.jsonl.result_lines import answer_record, error_record
 from batchline.metrics import Metrics
 from batchline.model import Outcome, Usage
 from batchline.states import OutcomeKind
-from dispatcher.attempts.held import ReadyLine
+from dispatcher.attempts.leased_slices import ReadyLine
 from dispatcher.attempts.pause_on_failures import Failures
 from dispatcher.replies.verdict import (
     Answer,

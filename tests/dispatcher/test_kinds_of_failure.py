@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dispatcher.replies.signatures import plain, signature_of, without_answer
+from dispatcher.replies.kinds_of_failure import plain, signature_of, without_answer
 
 
 def error(message, **fields):

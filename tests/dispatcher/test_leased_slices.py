@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dispatcher.attempts.held import Held, UnderWay
+from dispatcher.attempts.leased_slices import Held, UnderWay
 
 
 @pytest.fixture
