@@ -13,6 +13,7 @@ import urllib.request
 import openai
 from ports import free_port
 from waiting import wait_until
+from warm import Warm
 
 from batchline.process.locks import at_work
 
@@ -49,13 +50,13 @@ class System:
         """Start processes; in `cwd` may lie another version of the programs."""
         environment = self.environment | {"BATCHLINE_TEST_FAILPOINTS": failpoints}
         for name in names:
-            with (self.folder / f"{name}.log").open("a") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "batchline.cli.main", name],
-                    env=environment,
-                    stderr=log,
-                    cwd=cwd,
-                )
+            log = self.folder / f"{name}.log"
+            started = (
+                Warm([name], environment, log)
+                if cwd is None
+                else _cold(name, environment, log, cwd)
+            )
+            self.processes[name] = started
 
     def kill(self, name, number=signal.SIGKILL):
         process = self.processes.pop(name)
@@ -152,3 +153,9 @@ class System:
         ids = [line["custom_id"] for line in output + errors]
         assert len(ids) == len(set(ids)) == batch.request_counts.total
         return output, errors
+
+
+def _cold(name, environment, log, cwd):
+    with log.open("a") as talk:
+        argv = [sys.executable, "-m", "batchline.cli.main", name]
+        return subprocess.Popen(argv, env=environment, stderr=talk, cwd=cwd)

@@ -12,13 +12,13 @@ import math
 import os
 import re
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 from waiting import pass_time, until
+from warm import Warm
 
 from .history import Disturbance
 
@@ -33,23 +33,49 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+class Awaited:
+    """A warm process as one of asyncio's."""
+
+    def __init__(self, warm):
+        self._warm = warm
+        self.pid = warm.pid
+
+    @property
+    def returncode(self):
+        return self._warm.returncode
+
+    def send_signal(self, number):
+        self._warm.send_signal(number)
+
+    async def wait(self):
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(self._warm.sentinel, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._warm.sentinel)
+        return self.returncode
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
     """A process of the system: what to run and how to see that it serves."""
 
     name: str
     argv: tuple[str, ...]
+    """A program, or the arguments of ours."""
     environment: dict[str, str]
     health_url: str
     log: Path
     has_group: bool = False
     """It has children that die with it (nginx's workers)."""
+    is_ours: bool = False
 
 
 def product(name, command, environment, port, log):
     """Make the role of one of our own processes."""
-    argv = (sys.executable, "-m", "batchline.cli.main", command)
-    return Role(name, argv, environment, f"http://127.0.0.1:{port}/health", log)
+    url = f"http://127.0.0.1:{port}/health"
+    return Role(name, (command,), environment, url, log, is_ours=True)
 
 
 class Kept:
@@ -178,16 +204,7 @@ class Kept:
         environment = self.role.environment | {"BATCHLINE_TEST_FAILPOINTS": self.failpoints}
         self.failpoints = ""
         self._is_going = False
-        with self.role.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.role.argv,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                stdin=asyncio.subprocess.DEVNULL,
-                preexec_fn=die_with_parent,
-                start_new_session=self.role.has_group,
-            )
+        self._process = await self._begin(environment)
         self.pids.append(self._process.pid)
         looking = asyncio.create_task(self._until_up())
         code = await self._process.wait()
@@ -196,6 +213,21 @@ class Kept:
         self.is_up.clear()
         if not self._leaving:
             self._open_down(is_bidden=False).code = code
+
+    async def _begin(self, environment):
+        role = self.role
+        if role.is_ours:
+            return Awaited(Warm(role.argv, environment, role.log))
+        with role.log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *role.argv,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=asyncio.subprocess.DEVNULL,
+                preexec_fn=die_with_parent,
+                start_new_session=role.has_group,
+            )
 
     async def _until_up(self):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
@@ -230,19 +262,10 @@ def fired(logs):
 
 async def run_command(arguments, environment, log):
     """Run a command of the product to its end, its talk going to a log; return its exit code."""
-    with log.open("ab") as talk:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "batchline.cli.main",
-            *arguments,
-            env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=talk,
-        )
-        try:
-            return await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+    process = Awaited(Warm(tuple(arguments), environment, log))
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
