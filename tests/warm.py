@@ -84,3 +84,6 @@ class Warm:
     def send_signal(self, number):
         if self.returncode is None:
             os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)

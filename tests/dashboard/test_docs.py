@@ -19,8 +19,6 @@ from gateway.openapi import Document
 
 VIEWS = {
     "docs-light": {"width": 1280},
-    "docs-dark": {"width": 1280, "is_dark": True},
-    "docs-light-phone": {"width": 390},
     "docs-dark-phone": {"width": 390, "is_dark": True},
 }
 

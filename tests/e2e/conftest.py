@@ -33,7 +33,7 @@ MARKER = "BATCHLINE_TEST_FLEET"
 
 _LOAD_S = 600  # 45 s on a quiet machine
 _BATCH_S = 300
-_HANG_AFTER_S = 40  # an engine's step takes below a second, on a crowded machine some
+_HANG_AFTER_S = 25  # an engine's step takes below a second, on a crowded machine some
 _TRIES = 5
 _TERMINAL = {"completed", "failed", "expired", "cancelled"}
 
@@ -122,6 +122,14 @@ class Fleet:
         """The process in which one server's engine works."""
         server = self.server_process(number)
         return next(p for p in server.children(recursive=True) if "EngineCore" in p.name())
+
+    def engines(self) -> list[psutil.Process]:
+        """The engine processes, from their start on: they hold the memory."""
+        return [
+            process
+            for process in self.processes()
+            if "spawn_main" in " ".join(process.cmdline()) or "EngineCore" in process.name()
+        ]
 
     def nginx_process(self) -> psutil.Process:
         """The nginx that `up` watches over (the master, whose children do the work)."""
@@ -234,12 +242,18 @@ def cpu_build():
 
 @pytest.fixture(scope="session")
 def fleet(cpu_build, tmp_path_factory):
-    """Two real vLLM servers, nginx, gateway and dispatcher, ready; nothing is left of them after."""
+    """Two real vLLM servers, nginx, gateway and dispatcher, ready.
+
+    At the end one server loads anew; Ctrl-C then leaves no process.
+    """
     demo = ("--demo", str(ROOT / "examples" / "quickstart.jsonl"))
     running = Fleet(tmp_path_factory.mktemp("fleet"), *demo)
     try:
         running.wait_ready()
         yield running
+        before = set(running.engines())
+        running.engine_process(0).kill()
+        running.wait_for(lambda: set(running.engines()) - before, what="a new engine")
         code = running.stop()
     finally:
         left = running.kill_everything()
@@ -247,20 +261,12 @@ def fleet(cpu_build, tmp_path_factory):
 
 
 @pytest.fixture
-def start_fleet(cpu_build, tmp_path):
-    """Start a fleet of one server, by its name, that the test itself ends; not waited for."""
-    started = []
-
-    def start(name: str) -> Fleet:
-        folder = tmp_path / name
-        folder.mkdir()
-        started.append(Fleet(folder, servers=1))
-        return started[-1]
-
-    yield start
-    for running in started:
-        running.kill_everything()
-        running.process.wait(30)
+def small_fleet(cpu_build, tmp_path):
+    """A fleet of one server that the test itself ends; not waited for."""
+    running = Fleet(tmp_path, servers=1)
+    yield running
+    running.kill_everything()
+    running.process.wait(30)
 
 
 _ports = iter(range(18001 + os.getpid() % 5000, 32000))

@@ -73,10 +73,12 @@ async def test_a_flood_stops_nobody_and_leaves_nothing(tmp_path, request_bytes, 
     async with gateway_process(tmp_path, max_downloads=1000, min_free_bytes=0) as (process, url):
         server = Server(process.pid, url)
         await asyncio.to_thread(server.warm_up)
-        file = await asyncio.to_thread(server.upload, LARGE)
+        if b"{file}" in request_bytes:
+            file = await asyncio.to_thread(server.upload, LARGE)
+            request_bytes = request_bytes.replace(b"{file}", file.encode())
         before = server.resident_bytes()
 
-        with held(server, request_bytes.replace(b"{file}", file.encode()), many) as clients:
+        with held(server, request_bytes, many) as clients:
             await asyncio.to_thread(read_some, clients, read_bytes)
             p99_s = await asyncio.to_thread(server.best_p99_s, clients, read_bytes)
             during = server.resident_bytes()

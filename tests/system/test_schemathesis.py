@@ -127,7 +127,7 @@ def answered(system):
 
 
 @pytest.mark.slow
-async def test_a_thousand_requests_refute_nothing(make_system, tmp_path):
+async def test_hundreds_of_requests_refute_nothing(make_system, tmp_path):
     """No 5xx, no hang, no undocumented status, type or field, no bad input accepted.
 
     Every operation below /v1 refuses who has no key, or another.
@@ -135,17 +135,17 @@ async def test_a_thousand_requests_refute_nothing(make_system, tmp_path):
     system = make_system(max_concurrent_batches=64, api_key="secret")
     await asyncio.to_thread(system.wait_ready)
 
-    # How far an example gets depends on what the dispatcher has done by then: some 1,500 requests.
+    # How far an example gets depends on what the dispatcher has done by then: some 1,000 requests.
     status, printed = await run(
         system,
         tmp_path,
-        *("--max-examples", "15"),
+        *("--max-examples", "10"),
         config='\n[auth.openapi.key]\nbearer = "secret"\n',
     )
 
     counted = answered(system)
     assert status == 0, printed
-    assert sum(counted.values()) >= 1200, counted
+    assert sum(counted.values()) >= 700, counted
     assert sum(count for (code, _), count in counted.items() if code == "401") >= 50, counted
     assert not broken(counted), counted
     assert "Traceback" not in system.logs()

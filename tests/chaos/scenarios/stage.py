@@ -233,9 +233,7 @@ class Stage:
 
     def stop(self) -> None:
         """Leave no process behind."""
-        for process in self.system.processes.values():
-            process.kill()
-            process.wait()
+        self.system.end()
         self.nginx.kill()
         self.servers.kill()
 
