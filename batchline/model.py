@@ -127,6 +127,8 @@ class Batch:
     """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
     deaths: int = 0
     """Dispatchers that died on it in a row since a line of it was last finished."""
+    callback_url: str | None = None
+    """Where its end is told, beside the endpoints."""
     on_failures: OnFailures = OnFailures.CONTINUE
     finished_at_resume: int = 0
     failed_at_resume: int = 0
@@ -175,6 +177,7 @@ class NewBatch:
     metadata: Mapping[str, str] | None = None
     output_expires_after_s: int | None = None
     on_failures: OnFailures = OnFailures.CONTINUE
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

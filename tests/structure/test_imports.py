@@ -163,7 +163,8 @@ def test_the_sql_files_hold_all_sql():
 
 def test_every_named_statement_is_used():
     """Dead SQL goes."""
-    text = (ROOT / "batchline/store/sql/sqlite.sql").read_text()
+    sql = ROOT / "batchline/store/sql"
+    text = "".join(path.read_text() for path in sorted(sql.glob("*.sql")))
     names = [
         line.split()[2].rstrip("!") for line in text.splitlines() if line.startswith("-- name:")
     ]

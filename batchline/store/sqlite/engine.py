@@ -17,6 +17,7 @@ from .results import SqliteResults
 from .upkeep import SqliteUpkeep
 from .uploads import SqliteUploads
 from .view import SqliteView
+from .webhooks import SqliteEndpoints, SqliteOutbox
 
 
 class SqliteStore(
@@ -28,6 +29,8 @@ class SqliteStore(
     SqliteLeases,
     SqliteOutcomes,
     SqliteUpkeep,
+    SqliteEndpoints,
+    SqliteOutbox,
 ):
     """All of the contract over one database file."""
 
