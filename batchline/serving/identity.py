@@ -21,6 +21,7 @@ class Part(StrEnum):
 
     GATEWAY = "batchline gateway"
     DISPATCHER = "batchline dispatcher"
+    DELIVERER = "batchline deliverer"
 
 
 def identity(part: Part, data_dir: Path) -> dict[str, Any]:

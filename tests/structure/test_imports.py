@@ -24,7 +24,7 @@ ONLY_IN = {
     "prometheus_client": {
         "batchline/metrics.py",
         "gateway/routes/ops.py",
-        "dispatcher/ops.py",
+        "batchline/serving/ops.py",
         "dispatcher/probing/gauges.py",
     },
     "fcntl": {"batchline/process/file_lock.py"},

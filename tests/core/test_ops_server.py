@@ -9,9 +9,10 @@ import pytest
 from ports import free_port
 
 from batchline.metrics import Metrics
+from batchline.serving.identity import Part
+from batchline.serving.ops import serve_ops
 from batchline.serving.request_log import LINE_BYTES, LINES_A_SECOND, bounded_request_log
 from batchline.settings import Settings
-from dispatcher.ops import serve_ops
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ async def port():
     settings = Settings(
         _env_file=None, dispatcher_port=free_port(), allowed_hosts="dispatcher", host="127.0.0.1"
     )
-    async with serve_ops(settings, Metrics()):
+    async with serve_ops(Part.DISPATCHER, settings, Metrics()):
         yield settings.dispatcher_port
 
 
