@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     webhook_networks: Networks = Field(
         (),
         description="Private addresses or networks, comma separated, to which webhooks may be delivered, "
-        "also over HTTP, such as `127.0.0.0/8,10.0.0.0/8`; public addresses are delivered to over HTTPS alone",
+        "also over HTTP, such as `127.0.0.0/8,10.0.0.0/8`; public addresses get them over HTTPS alone",
     )
     upstream_url: Url = Field(
         "http://127.0.0.1:8000",
