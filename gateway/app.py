@@ -14,7 +14,7 @@ from batchline.clock import Clock
 from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
 from batchline.errors import Unavailable
 from batchline.metrics import Metrics
-from batchline.process.descriptors import OTHERS, REMEDY, Alarm, limit, watched
+from batchline.process.descriptors import Alarm, limit, watched
 from batchline.process.locks import present
 from batchline.results import KnownPlaces
 from batchline.serving.listening import shown_address
@@ -24,7 +24,7 @@ from batchline.serving.sockets import start_sites
 from batchline.settings import Settings
 from batchline.store import View, open_store
 from dashboard.app import add_dashboard
-from gateway.connections.bound import Limits
+from gateway.connections.bound import limits_of
 from gateway.connections.connection import Runner
 from gateway.connections.internals import check_aiohttp
 from gateway.idempotency.by_retry import CREATING, Creating
@@ -53,7 +53,6 @@ from .origins import KNOWN, refuse_foreign
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
-_FILES_EACH = 3  # the connection, what it reads from (a file or a model server), and a long body
 
 log = logging.getLogger("gateway")
 
@@ -199,23 +198,6 @@ async def serve(
         for site in sites:
             await site.stop()
         await app[RUNNING].drain(grace_s=settings.grace_s)
-
-
-def limits_of(settings: Settings, *, open_files: int) -> Limits:
-    """Return the limits of connections and time, given how many files may be open."""
-    fitting = max(1, (open_files - OTHERS) // _FILES_EACH)
-    if fitting < settings.max_connections:
-        log.warning(
-            "the limit of open files (ulimit -n) is %d: it suffices for %d connections, which is now the "
-            "bound instead of %d (BATCHLINE_MAX_CONNECTIONS). %s",
-            open_files,
-            fitting,
-            settings.max_connections,
-            REMEDY,
-        )
-    return Limits(
-        most=min(fitting, settings.max_connections), slowest_bytes_s=settings.min_download_bytes_s
-    )
 
 
 async def _listen(runner: Runner, settings: Settings) -> tuple[web.TCPSite, ...]:

@@ -20,7 +20,7 @@ from yarl import URL
 from batchline.config.server_url import server_name
 from batchline.process.descriptors import Alarm, are_out
 
-from .payload import json_payload
+from .long_request_body import json_payload
 
 BACKEND_HEADER = "X-Batchline-Backend"
 """Tells our nginx which backend shall get a line."""

@@ -17,9 +17,12 @@ from itertools import islice
 from typing import Protocol
 
 from batchline.metrics import Metrics
+from batchline.process.descriptors import OTHERS, REMEDY
+from batchline.settings import Settings
 
 log = logging.getLogger("gateway")
 
+_FILES_EACH = 3  # the connection, what it reads from (a file or a model server), and a long body
 SURPLUS = 128
 """So many beyond the bound are answered 503; a liveness check is answered as usual."""
 _LOOK_AGAIN_S = (
@@ -43,6 +46,23 @@ class Limits:
     def wait_s(self, size_bytes: int) -> float:
         """Return how long so many bytes may wait for a client to take them."""
         return self.patience_s + size_bytes / self.slowest_bytes_s
+
+
+def limits_of(settings: Settings, *, open_files: int) -> Limits:
+    """Return the limits of connections and time, given how many files may be open."""
+    fitting = max(1, (open_files - OTHERS) // _FILES_EACH)
+    if fitting < settings.max_connections:
+        log.warning(
+            "the limit of open files (ulimit -n) is %d: it suffices for %d connections, which is now the "
+            "bound instead of %d (BATCHLINE_MAX_CONNECTIONS). %s",
+            open_files,
+            fitting,
+            settings.max_connections,
+            REMEDY,
+        )
+    return Limits(
+        most=min(fitting, settings.max_connections), slowest_bytes_s=settings.min_download_bytes_s
+    )
 
 
 class Cut(StrEnum):

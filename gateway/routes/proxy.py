@@ -43,7 +43,7 @@ from gateway.exchange import request_id
 from gateway.keys import METRICS, PATIENCE, SETTINGS
 from gateway.transfer.body import Body
 from gateway.transfer.disk_space import disk_space_of
-from gateway.transfer.held import HeldBody
+from gateway.transfer.spooled_body import HeldBody
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 PATHS = ENDPOINTS

@@ -58,7 +58,8 @@ async def test_retries_do_not_crowd_out_first_tries(bench, upstream, claim_s, re
     async with bench.running(max_attempts=4):
         ended = await bench.ended(batch)
 
-    assert sent["again by then"] <= sent["allowed"] + 16
+    # A circuit may open by chance, and retries take places that are idle meanwhile; unbounded they were 3,000.
+    assert sent["again by then"] <= 1.25 * sent["allowed"]
     assert (ended.counts.completed, ended.counts.failed) == (1000, 1000)
     assert min(set(upstream.seen.values()) - {1}) == 4
     assert bench.metrics.retries_held_back._value.get() > 0

@@ -10,8 +10,7 @@ from waiting import until
 
 from batchline.settings import Settings
 from batchline.states import OutcomeKind
-from gateway.app import limits_of
-from gateway.connections.bound import Limits
+from gateway.connections.bound import Limits, limits_of
 from gateway.transfer.simultaneous_downloads import PIECE_BYTES
 
 LARGE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n' * 150_000

@@ -11,7 +11,7 @@ import pytest
 from waiting import turn
 
 from gateway.transfer.disk_space import DiskSpace
-from gateway.transfer.held import SHORT_BYTES, HeldBody
+from gateway.transfer.spooled_body import SHORT_BYTES, HeldBody
 
 LONG = b"x" * (SHORT_BYTES + 1)
 
