@@ -30,7 +30,7 @@ from gateway.idempotency.by_key import read_key
 from gateway.transfer.ranges import wanted_span
 
 ROOT = Path(__file__).parents[2]
-OURS = ("batchline", "dashboard", "dispatcher", "gateway")
+OURS = ("batchline", "dashboard", "deliver", "dispatcher", "gateway")
 LIBRARIES = ("aiohttp", "aiohttp_jinja2", "aiohttp_sse", "idna", "multidict", "yarl")
 OUTWARD = ("client", "connector", "cookiejar", "worker", "web_log", "resolver")
 """Modules of aiohttp that speak to our own servers, or write what we do not let them write."""
@@ -62,6 +62,7 @@ SAMPLES = {
     "batchline.jsonl.encodings._GLUED": "{} \xef\xbb\xbf {}",
     "batchline.process.failpoints._SPEC": "a.b=torn:0.5@1",
     "batchline.jsonl.file_kinds._COLUMN": ' "custom_id" ',
+    "batchline.webhooks.addresses._UNUSUAL": "https://a.example/hök\\ b",
     "batchline.fleet.gpus._GPU_LINE": "GPU 0: NVIDIA H200 (UUID: GPU-a-b)",
     "batchline.fleet.gpus._MIG_LINE": "  MIG 1g.18gb Device 0: (UUID: MIG-a-b)",
     "batchline.fleet.gpus._OLD_MIG": "MIG-GPU-a-b/1/2",
