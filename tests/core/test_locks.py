@@ -8,14 +8,7 @@ import pytest
 from waiting import turn, until
 
 from batchline.errors import Conflict
-from batchline.process.locks import (
-    DELIVERER_LOCK,
-    GATEWAY_LOCK,
-    at_work,
-    only_dispatcher,
-    present,
-    to_oneself,
-)
+from batchline.process.locks import at_work, only_dispatcher, present, to_oneself
 
 
 async def test_gateways_share_and_are_seen(tmp_path):
@@ -30,23 +23,6 @@ async def test_gateways_share_and_are_seen(tmp_path):
     assert at_work(tmp_path) == []
 
 
-async def test_deliverers_share_a_lock_of_their_own(tmp_path):
-    """Any number at a time; gateway and dispatcher are not in their way."""
-    stop = asyncio.Event()
-    async with (
-        present(tmp_path, stop, name=DELIVERER_LOCK) as first,
-        present(tmp_path, stop, name=DELIVERER_LOCK) as second,
-    ):
-        assert (first, second) == (True, True)
-        assert at_work(tmp_path) == ["a deliverer"]
-        with pytest.raises(Conflict, match="A deliverer works on"), to_oneself(tmp_path):
-            pass
-        async with present(tmp_path, stop), only_dispatcher(tmp_path, stop):
-            assert sorted(at_work(tmp_path)) == ["a deliverer", "a dispatcher", "a gateway"]
-
-    assert at_work(tmp_path) == []
-
-
 async def test_the_dispatcher_is_seen_by_its_own_lock(tmp_path):
     """Whoever must have the directory to himself is refused meanwhile."""
     async with only_dispatcher(tmp_path, asyncio.Event()):
@@ -55,20 +31,17 @@ async def test_the_dispatcher_is_seen_by_its_own_lock(tmp_path):
             pass
 
 
-@pytest.mark.parametrize("name", [GATEWAY_LOCK, DELIVERER_LOCK])
-async def test_who_shares_a_lock_waits_for_whoever_has_the_directory_to_himself(
-    tmp_path, caplog, name
-):
+async def test_a_gateway_waits_for_whoever_has_the_directory_to_himself(tmp_path, caplog):
     """It says so, and begins when the other is done."""
     begun = asyncio.Event()
 
-    async def work():
-        async with present(tmp_path, asyncio.Event(), name=name) as is_there:
+    async def gateway():
+        async with present(tmp_path, asyncio.Event()) as is_there:
             assert is_there
             begun.set()
 
     with to_oneself(tmp_path):
-        task = asyncio.ensure_future(work())
+        task = asyncio.ensure_future(gateway())
         await until(lambda: "fsck --repair' works on" in caplog.text)
         assert not begun.is_set()
     await asyncio.wait_for(task, 60)
