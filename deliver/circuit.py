@@ -56,6 +56,9 @@ class Receivers:
     def end(self, origin: str, now: float, *, is_taken: bool) -> None:
         """Note how an attempt ended."""
         one = self._known[origin]
+        if not is_taken and now < one.open_until:  # it began before: one outage, told once more
+            self._known[origin] = replace(one, under_way=one.under_way - 1)
+            return
         failures = 0 if is_taken else one.failures + 1
         spell_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(failures - OPEN_AFTER, 20))
         self._known[origin] = _Receiver(

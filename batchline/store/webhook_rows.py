@@ -51,7 +51,7 @@ def to_delivery(row: Row) -> Delivery:
         event=Event(row["event_id"], EventType(row["type"]), row["happened_at"], row["batch_id"]),
         ask=Ask(row["ask"]),
         endpoint_id=row["endpoint_id"],
-        url=row["current_url"],
+        url=row["url"],
         state=DeliveryState(row["state"]),
         attempts=row["attempts"],
         due_at=row["due_at"],

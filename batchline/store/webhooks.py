@@ -43,7 +43,8 @@ class Endpoints(Protocol):
     ) -> Endpoint | None:
         """Change what is given and return the endpoint as it is afterwards, or None if there is none.
 
-        `updated_at` moves only if something changed. Pending deliveries go to the new address.
+        `updated_at` moves only if something changed. Pending deliveries go to the new address, and no
+        record of one that has ended changes.
         """
 
     async def rotate_secret(
@@ -81,7 +82,8 @@ class Endpoints(Protocol):
 class Outbox(Protocol):
     """What happened and is to be told.
 
-    An event is there as soon as its batch has ended, whoever ended it.
+    An event is there as soon as its batch has ended, whoever ended it, and once. It is told also if its
+    batch is forgotten.
     """
 
     async def address_events(
@@ -105,13 +107,16 @@ class Outbox(Protocol):
     async def record_attempt(
         self, claimed: ClaimedDelivery, attempted: Attempted, *, now: int
     ) -> bool:
-        """Note what came of an attempt and end its lease; False if it was claimed anew meanwhile."""
+        """Note what came of an attempt and end its lease.
+
+        False if the delivery was claimed anew, replayed or given up meanwhile: nothing is noted.
+        """
 
     async def outbox_figures(self) -> OutboxFigures:
         """Return what the outbox holds."""
 
     async def forget_deliveries(self, *, ended_before: int, limit: int) -> int:
-        """Forget up to `limit` deliveries that ended before, and events without any; return how many.
+        """Forget up to `limit` deliveries that ended by then, and events left without any; return how many.
 
         An event that happened after `ended_before`, or that is not addressed, is kept.
         """

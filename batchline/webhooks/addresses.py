@@ -27,7 +27,16 @@ Network = IPv4Network | IPv6Network
 LONGEST_URL = 2048
 _SCHEMES = {"http": 80, "https": 443}
 _LOCAL_NAMES = ("localhost", "internal", "local", "localdomain", "home.arpa", "intranet", "lan")
-_NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+_NAT64 = ip_network("64:ff9b::/96")
+_OF_THE_SITE = (
+    ip_network(
+        "192.0.0.0/24"
+    ),  # of protocols, and metadata at Oracle; ipaddress calls most of it global
+    ip_network("168.63.129.16/32"),  # what a host of Azure's asks about itself
+    ip_network(
+        "64:ff9b:1::/48"
+    ),  # NAT64 of the site's own: which IPv4 address is meant, only it knows
+)
 _LOW_32 = (1 << 32) - 1
 _UNUSUAL = re.compile(r"[^!-~]|\\")
 _SETTING = "BATCHLINE_WEBHOOK_NETWORKS"
@@ -97,14 +106,13 @@ def _flaw_of_name(host: str, networks: Sequence[Network]) -> str | None:
 
 def refusal_of(address: Address, networks: Sequence[Network], *, is_encrypted: bool) -> str | None:
     """Say why nothing is delivered to this address, or None: it is public, or its network is named."""
-    shown = address
-    address = _meant(address)
-    if any(address in network for network in networks):
+    meant = _meant(address)
+    if any(address in network or meant in network for network in networks):
         return None
-    if not _is_public(address):
-        return f"{shown} is not a public address, and {_SETTING} does not name its network."
+    if not _is_public(meant):
+        return f"{address} is not a public address, and {_SETTING} does not name its network."
     if not is_encrypted:
-        return f"{shown} is public, and only HTTPS is delivered to public addresses."
+        return f"{address} is public, and only HTTPS is delivered to public addresses."
     return None
 
 
@@ -118,11 +126,13 @@ def _meant(address: Address) -> Address:
         return address.sixtofour
     if address.teredo is not None:
         return address.teredo[1]
-    if any(address in network for network in _NAT64) or int(address) <= _LOW_32:
+    if address in _NAT64 or int(address) <= _LOW_32:
         return IPv4Address(int(address) & _LOW_32)
     return IPv6Address(int(address))  # without a zone
 
 
 def _is_public(address: Address) -> bool:
     is_site_local = isinstance(address, IPv6Address) and address.is_site_local
-    return address.is_global and not (address.is_multicast or address.is_reserved or is_site_local)
+    if is_site_local or any(address in network for network in _OF_THE_SITE):
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from modules import MODULES, ROOT, name_of, nodes
 
-LEAVES = ("gateway", "dispatcher", "dashboard")
+LEAVES = ("gateway", "dispatcher", "deliver", "dashboard")
 ONLY_IN = {
     "aiosqlite": {"batchline/store/database/connection.py"},
     "aiosql": {"batchline/store/sqlite/base.py"},
@@ -27,6 +27,8 @@ ONLY_IN = {
         "batchline/serving/ops.py",
         "dispatcher/probing/gauges.py",
     },
+    "httpcore": {"batchline/webhooks/post.py"},
+    "standardwebhooks": {"batchline/webhooks/signing.py"},
     "fcntl": {"batchline/process/file_lock.py"},
     "signal": {
         "batchline/process/failpoints.py",
@@ -42,7 +44,7 @@ AIOHTTP_CLIENT = {
     "dispatcher/probing/asker.py",
     "gateway/routes/proxy.py",
 }
-HTTPX = ("batchline/cli/", "batchline/fleet/health.py")
+HTTPX = ("batchline/cli/", "batchline/fleet/health.py", "batchline/webhooks/post.py")
 CLOCK = "batchline/clock.py"
 ROOMS = {
     "backends": (),

@@ -30,7 +30,7 @@ from gateway.idempotency.by_key import read_key
 from gateway.transfer.ranges import wanted_span
 
 ROOT = Path(__file__).parents[2]
-OURS = ("batchline", "dashboard", "dispatcher", "gateway")
+OURS = ("batchline", "dashboard", "deliver", "dispatcher", "gateway")
 LIBRARIES = ("aiohttp", "aiohttp_jinja2", "aiohttp_sse", "idna", "multidict", "yarl")
 OUTWARD = ("client", "connector", "cookiejar", "worker", "web_log", "resolver")
 """Modules of aiohttp that speak to our own servers, or write what we do not let them write."""
@@ -75,6 +75,7 @@ SAMPLES = {
     "batchline.serving.origins._NAME": "gpu-box.example.org",
     "batchline.serving.origins._ORIGIN": "https://app.example.org:8443",
     "batchline.api.parameters._WHOLE_NUMBER": "-12",
+    "batchline.webhooks.addresses._UNUSUAL": "https://a/b c",
     "batchline.config.server_url._HOST": "[::1]:80",
     "batchline.config.server_url._PATH": "/team/llm/v1",
     "batchline.config.server_url._QUERY": "http://a/b?c=d#e",

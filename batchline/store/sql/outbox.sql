@@ -1,8 +1,10 @@
 -- The statements of webhook endpoints and the outbox, as sqlite.sql.
 
 -- name: add_endpoint!
-INSERT INTO webhook_endpoints (id, name, url, origin, event_types, secret, created_at, updated_at)
-VALUES (:id, :name, :url, :origin, :event_types, :secret, :created_at, :updated_at);
+INSERT INTO webhook_endpoints (id, name, url, origin, event_types, secret, created_at, updated_at,
+                               after_event)
+VALUES (:id, :name, :url, :origin, :event_types, :secret, :created_at, :updated_at,
+        (SELECT coalesce(max(seq), 0) FROM events));
 
 -- name: get_endpoint
 SELECT * FROM webhook_endpoints WHERE id = :id;
@@ -21,6 +23,10 @@ WHERE id = :id
   AND (name != coalesce(:name, name) OR url != coalesce(:url, url)
        OR event_types != coalesce(:event_types, event_types));
 
+-- name: move_deliveries!
+UPDATE deliveries SET url = :url, origin = :origin
+WHERE endpoint_id = :id AND state = 'pending' AND url != :url;
+
 -- name: rotate_secret!
 UPDATE webhook_endpoints
 SET old_secret = CASE WHEN :keep_until IS NULL THEN NULL ELSE secret END,
@@ -35,25 +41,36 @@ UPDATE deliveries SET state = 'given_up', ended_at = :now, last_error = :error
 WHERE endpoint_id = :id AND state = 'pending';
 
 -- name: events_to_address
-SELECT seq, id, type, created_at, callback_url FROM events WHERE NOT is_addressed ORDER BY seq LIMIT :limit;
+SELECT seq, id, type, callback_url FROM events WHERE NOT is_addressed ORDER BY seq LIMIT :limit;
 
 -- name: address_to_endpoints!
 INSERT INTO deliveries (event_id, ask, endpoint_id, url, origin, due_at, since)
 SELECT :event_id, 'endpoint', e.id, e.url, e.origin, :now, :now FROM webhook_endpoints e
-WHERE e.created_at <= :happened_at AND EXISTS (SELECT 1 FROM json_each(e.event_types) wanted WHERE wanted.value = :type)
+WHERE e.after_event < :seq
+  AND EXISTS (SELECT 1 FROM json_each(e.event_types) wanted WHERE wanted.value = :type)
 ORDER BY e.seq;
 
 -- name: address_to!
 INSERT INTO deliveries (event_id, ask, url, origin, due_at, since)
-VALUES (:event_id, :ask, :url, :origin, :now, :now);
+VALUES (:event_id, :ask, :url, :origin, :now, :now)
+ON CONFLICT DO NOTHING;
 
 -- name: mark_addressed!
 UPDATE events SET is_addressed = 1 WHERE seq = :seq AND NOT is_addressed;
 
 -- name: claimable_deliveries
-SELECT d.number FROM deliveries d LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
-WHERE d.state = 'pending' AND d.due_at <= :now AND d.leased_until_ms <= :now_ms
-  AND coalesce(e.origin, d.origin) NOT IN (SELECT value FROM json_each(:but))
+-- Receiver by receiver, so that the many deliveries of one that is passed over cost nothing.
+WITH RECURSIVE receivers (origin) AS (
+    SELECT min(origin) FROM deliveries WHERE state = 'pending'
+    UNION ALL
+    SELECT (SELECT min(origin) FROM deliveries WHERE state = 'pending' AND origin > r.origin)
+    FROM receivers r WHERE r.origin IS NOT NULL)
+SELECT d.number FROM receivers r CROSS JOIN deliveries d
+WHERE r.origin NOT IN (SELECT value FROM json_each(:but))
+  AND d.number IN (
+    SELECT number FROM deliveries INDEXED BY deliveries_due
+    WHERE state = 'pending' AND origin = r.origin AND due_at <= :now AND leased_until_ms <= :now_ms
+    ORDER BY due_at, number LIMIT :limit)
 ORDER BY d.due_at, d.number LIMIT :limit;
 
 -- name: claim_delivery
@@ -69,31 +86,42 @@ SET state = :state, attempts = attempts + 1, due_at = :due_at, leased_until_ms =
 WHERE number = :number AND token = :token AND state = 'pending';
 
 -- name: outbox_figures
-SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
-       min(since) FILTER (WHERE state = 'pending') AS oldest_since,
-       count(*) FILTER (WHERE state = 'given_up') AS given_up
-FROM deliveries;
+SELECT (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending,
+       (SELECT min(since) FROM deliveries WHERE state = 'pending') AS oldest_since,
+       (SELECT count(*) FROM deliveries WHERE state = 'given_up') AS given_up;
 
 -- name: get_delivery
-SELECT d.*, coalesce(e.url, d.url) AS current_url, e.secret, e.old_secret, e.old_secret_until,
+SELECT d.*, e.secret, e.old_secret, e.old_secret_until,
        v.type, v.created_at AS happened_at, v.batch_id
 FROM deliveries d JOIN events v ON v.id = d.event_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number = :number;
 
 -- name: list_deliveries
-SELECT d.*, coalesce(e.url, d.url) AS current_url, v.type, v.created_at AS happened_at, v.batch_id
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id
 FROM deliveries d JOIN events v ON v.id = d.event_id
-LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number < :before
+ORDER BY d.number DESC LIMIT :limit;
+
+-- name: list_deliveries_to_endpoint
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id
+FROM deliveries d JOIN events v ON v.id = d.event_id
+WHERE d.endpoint_id = :endpoint_id AND d.number < :before
+ORDER BY d.number DESC LIMIT :limit;
+
+-- name: list_deliveries_of_batch
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id
+FROM events v CROSS JOIN deliveries d ON d.event_id = v.id
+WHERE v.batch_id = :batch_id AND d.number < :before
   AND (:endpoint_id IS NULL OR d.endpoint_id = :endpoint_id)
-  AND (:batch_id IS NULL OR d.event_id IN (SELECT id FROM events WHERE batch_id = :batch_id))
 ORDER BY d.number DESC LIMIT :limit;
 
 -- name: replay_delivery!
 UPDATE deliveries
 SET state = 'pending', attempts = 0, due_at = :now, since = :now, ended_at = NULL,
-    leased_until_ms = 0, token = token + 1
+    leased_until_ms = 0, token = token + 1,
+    url = coalesce((SELECT e.url FROM webhook_endpoints e WHERE e.id = endpoint_id), url),
+    origin = coalesce((SELECT e.origin FROM webhook_endpoints e WHERE e.id = endpoint_id), origin)
 WHERE number = :number
   AND (endpoint_id IS NULL OR EXISTS (SELECT 1 FROM webhook_endpoints e WHERE e.id = endpoint_id));
 

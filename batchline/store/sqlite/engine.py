@@ -17,7 +17,8 @@ from .results import SqliteResults
 from .upkeep import SqliteUpkeep
 from .uploads import SqliteUploads
 from .view import SqliteView
-from .webhooks import SqliteEndpoints, SqliteOutbox
+from .webhooks.endpoints import SqliteEndpoints
+from .webhooks.outbox import SqliteOutbox
 
 
 class SqliteStore(

@@ -10,6 +10,7 @@ CREATE TABLE webhook_endpoints (
     url TEXT NOT NULL,
     origin TEXT NOT NULL,  -- of the URL: scheme, host and port
     event_types TEXT NOT NULL,  -- JSON
+    after_event INTEGER NOT NULL,  -- it gets events with higher numbers: those after it was registered
     secret TEXT NOT NULL,
     old_secret TEXT,
     old_secret_until INTEGER NOT NULL DEFAULT 0,
@@ -29,6 +30,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_to_address ON events (seq) WHERE NOT is_addressed;
 CREATE INDEX events_by_age ON events (created_at);
+CREATE INDEX events_by_batch ON events (batch_id);
 CREATE TRIGGER note_ended_batch AFTER UPDATE OF status ON batches
 WHEN NEW.status IN ('failed', 'completed', 'expired', 'cancelled')
  AND OLD.status NOT IN ('failed', 'completed', 'expired', 'cancelled')
@@ -58,7 +60,8 @@ CREATE TABLE deliveries (
     ended_at INTEGER
 );
 CREATE UNIQUE INDEX deliveries_once ON deliveries (event_id, ask, coalesce(endpoint_id, url));
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_due ON deliveries (origin, due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_waiting ON deliveries (since) WHERE state = 'pending';
+CREATE INDEX deliveries_given_up ON deliveries (number) WHERE state = 'given_up';
 CREATE INDEX deliveries_ended ON deliveries (ended_at) WHERE state != 'pending';
 CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, number);
-CREATE INDEX events_by_batch ON events (batch_id);
