@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from clocks import MovedClock
-from desk import LOOPBACK, Desk
+from delivery_bench import LOOPBACK, DeliveryBench
 from receivers import Receiver
 
 from batchline.webhooks.post import open_poster
@@ -41,13 +41,13 @@ async def receiver():
 
 
 @pytest.fixture
-async def make_desk(store, clock, make_batch):
-    """Make a desk; other words than these go to the poster."""
+async def make_bench(store, clock, make_batch):
+    """Make a bench; other words than these go to the poster."""
     async with AsyncExitStack() as stack:
 
         async def make(wanted=None, *, networks=LOOPBACK, over=store, **fields):
             poster = await stack.enter_async_context(open_poster(networks, **fields))
-            made = Desk(over, clock, poster, make_batch, wanted)
+            made = DeliveryBench(over, clock, poster, make_batch, wanted)
             stack.push_async_callback(made.deliverer.finish)
             return made
 
@@ -55,5 +55,5 @@ async def make_desk(store, clock, make_batch):
 
 
 @pytest.fixture
-async def desk(make_desk):
-    return await make_desk()
+async def bench(make_bench):
+    return await make_bench()

@@ -92,17 +92,17 @@ async def trap():
         ("example.com@127.0.0.1", "user and password"),
     ],
 )
-async def test_what_only_this_host_reaches_is_never_connected_to(make_desk, host, why):
+async def test_what_only_this_host_reaches_is_never_connected_to(make_bench, host, why):
     """Also if its URL came past the API: nothing is even looked up, and the delivery says why."""
     names = Names()
     async with trap() as (port, caught):
-        desk = await make_desk(networks=(), look_up=names)
-        await desk.endpoint(f"https://{host}:{port}/hook")
-        await desk.ended()
+        bench = await make_bench(networks=(), look_up=names)
+        await bench.endpoint(f"https://{host}:{port}/hook")
+        await bench.ended()
 
-        await desk.round()
+        await bench.round()
 
-        delivery = await desk.delivery()
+        delivery = await bench.delivery()
         assert (delivery.state, delivery.last_status) == (PENDING, None)
         assert why in delivery.last_error
         assert caught == []
@@ -124,86 +124,86 @@ async def test_what_only_this_host_reaches_is_never_connected_to(make_desk, host
     ],
     ids=" ".join,
 )
-async def test_a_name_that_leads_to_such_an_address_is_refused(make_desk, addresses):
+async def test_a_name_that_leads_to_such_an_address_is_refused(make_bench, addresses):
     """One such address among good ones is enough: nobody knows which would be taken."""
     async with trap() as (port, caught):
-        desk = await make_desk(networks=(), look_up=Names(hooks_test=[addresses]))
-        await desk.endpoint(f"https://hooks.test:{port}/hook")
-        await desk.ended()
+        bench = await make_bench(networks=(), look_up=Names(hooks_test=[addresses]))
+        await bench.endpoint(f"https://hooks.test:{port}/hook")
+        await bench.ended()
 
-        await desk.round()
+        await bench.round()
 
-        assert NOT_PUBLIC in (await desk.delivery()).last_error
+        assert NOT_PUBLIC in (await bench.delivery()).last_error
         assert caught == []
 
 
-async def test_a_public_name_is_delivered_to_over_https_alone(make_desk):
+async def test_a_public_name_is_delivered_to_over_https_alone(make_bench):
     """Whatever the API let in while a network was named."""
-    desk = await make_desk(
+    bench = await make_bench(
         networks=(ip_network("10.0.0.0/8"),), look_up=Names(hooks_test=[["93.184.215.14"]])
     )
-    await desk.endpoint("http://hooks.test/hook")
-    await desk.ended()
+    await bench.endpoint("http://hooks.test/hook")
+    await bench.ended()
 
-    await desk.round()
+    await bench.round()
 
-    assert "only HTTPS is delivered to public addresses" in (await desk.delivery()).last_error
+    assert "only HTTPS is delivered to public addresses" in (await bench.delivery()).last_error
 
 
-async def test_a_name_that_is_led_elsewhere_meanwhile_is_judged_again(make_desk):
+async def test_a_name_that_is_led_elsewhere_meanwhile_is_judged_again(make_bench):
     """The connection goes to the address that was judged, and each new one is judged anew."""
     async with Receiver(host="127.0.0.2") as good, Receiver(good.port) as inner:
         good.script = lambda _: web.Response(status=500, headers={"Connection": "close"})
         names = Names(hooks_test=[["127.0.0.2"], ["127.0.0.1"]])
-        desk = await make_desk(networks=(ip_network("127.0.0.2/32"),), look_up=names)
-        await desk.endpoint(f"http://hooks.test:{good.port}/hook")
-        await desk.ended()
+        bench = await make_bench(networks=(ip_network("127.0.0.2/32"),), look_up=names)
+        await bench.endpoint(f"http://hooks.test:{good.port}/hook")
+        await bench.ended()
 
-        await desk.round()
-        first = await desk.delivery()
+        await bench.round()
+        first = await bench.delivery()
         asked_once = list(names.asked)
-        await desk.spend(10)
+        await bench.spend(10)
 
         assert (first.last_status, len(good.told), asked_once) == (500, 1, ["hooks.test"])
-        assert f"127.0.0.1 {NOT_PUBLIC}" in (await desk.delivery()).last_error
+        assert f"127.0.0.1 {NOT_PUBLIC}" in (await bench.delivery()).last_error
         assert (len(good.told), inner.told) == (1, [])
 
 
-async def test_a_redirect_to_loopback_is_not_followed(make_desk):
+async def test_a_redirect_to_loopback_is_not_followed(make_bench):
     """It is a failure like any other."""
     async with Receiver(host="127.0.0.2") as receiver, trap() as (port, caught):
         location = {"Location": f"http://127.0.0.1:{port}/"}
         receiver.script = lambda _: web.Response(status=307, headers=location)
-        desk = await make_desk(networks=(ip_network("127.0.0.2/32"),))
-        await desk.endpoint(receiver.url)
-        await desk.ended()
+        bench = await make_bench(networks=(ip_network("127.0.0.2/32"),))
+        await bench.endpoint(receiver.url)
+        await bench.ended()
 
-        await desk.round()
+        await bench.round()
 
-        assert (await desk.delivery()).last_error == "It answered 307."
+        assert (await bench.delivery()).last_error == "It answered 307."
         assert caught == []
 
 
-async def test_a_name_that_leads_nowhere_is_a_failure(make_desk):
+async def test_a_name_that_leads_nowhere_is_a_failure(make_bench):
     """It may come back."""
 
     def nowhere(host, port):
         raise OSError
 
-    desk = await make_desk(look_up=nowhere)
-    await desk.endpoint("https://hooks.test/hook")
-    await desk.ended()
+    bench = await make_bench(look_up=nowhere)
+    await bench.endpoint("https://hooks.test/hook")
+    await bench.ended()
 
-    await desk.round()
+    await bench.round()
 
-    delivery = await desk.delivery()
+    delivery = await bench.delivery()
     assert (delivery.state, delivery.last_error) == (
         PENDING,
         "ConnectError: hooks.test cannot be resolved",
     )
 
 
-async def test_names_whose_servers_hang_hold_up_no_other(make_desk, receiver):
+async def test_names_whose_servers_hang_hold_up_no_other(make_bench, receiver):
     """Each look-up has a thread of its own."""
     release = threading.Event()
 
@@ -212,16 +212,16 @@ async def test_names_whose_servers_hang_hold_up_no_other(make_desk, receiver):
             release.wait(60)
         return ["127.0.0.1"]
 
-    desk = await make_desk(look_up=look_up)
+    bench = await make_bench(look_up=look_up)
     try:
         for n in range(6):
-            await desk.endpoint(f"http://slow{n}.test:{receiver.port}/hook")
-        await desk.endpoint(f"http://quick.test:{receiver.port}/hook")
+            await bench.endpoint(f"http://slow{n}.test:{receiver.port}/hook")
+        await bench.endpoint(f"http://quick.test:{receiver.port}/hook")
         for _ in range(6):
-            await desk.ended()
+            await bench.ended()
 
         async def is_told():
-            await desk.deliverer.step()
+            await bench.deliverer.step()
             return len(receiver.taken) == 6
 
         await until(is_told)
@@ -265,17 +265,17 @@ async def encrypted(certificate):
         yield server
 
 
-async def told_over_tls(make_desk, encrypted, host):
-    desk = await make_desk(look_up=lambda *_: ["127.0.0.1"])
-    await desk.endpoint(f"https://{host}:{encrypted.port}/hook")
-    await desk.ended()
-    await desk.round()
-    return await desk.delivery()
+async def told_over_tls(make_bench, encrypted, host):
+    bench = await make_bench(look_up=lambda *_: ["127.0.0.1"])
+    await bench.endpoint(f"https://{host}:{encrypted.port}/hook")
+    await bench.ended()
+    await bench.round()
+    return await bench.delivery()
 
 
-async def test_a_certificate_that_signed_itself_is_a_failure_in_words(make_desk, encrypted):
+async def test_a_certificate_that_signed_itself_is_a_failure_in_words(make_bench, encrypted):
     """Nothing is told to whoever holds it."""
-    delivery = await told_over_tls(make_desk, encrypted, "hooks.test")
+    delivery = await told_over_tls(make_bench, encrypted, "hooks.test")
 
     assert delivery.state is PENDING
     assert "certificate verify failed: self-signed certificate" in delivery.last_error
@@ -283,12 +283,12 @@ async def test_a_certificate_that_signed_itself_is_a_failure_in_words(make_desk,
 
 
 async def test_a_receiver_is_asked_for_by_the_name_in_the_url(
-    make_desk, encrypted, certificate, monkeypatch
+    make_bench, encrypted, certificate, monkeypatch
 ):
     """The connection goes to the address that was judged, the name to TLS and to HTTP."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
 
-    delivery = await told_over_tls(make_desk, encrypted, "hooks.test")
+    delivery = await told_over_tls(make_bench, encrypted, "hooks.test")
 
     assert (delivery.state, delivery.last_error) == (DELIVERED, None)
     assert encrypted.named == ["hooks.test"]
@@ -296,12 +296,12 @@ async def test_a_receiver_is_asked_for_by_the_name_in_the_url(
 
 
 async def test_a_certificate_of_another_name_is_a_failure_in_words(
-    make_desk, encrypted, certificate, monkeypatch
+    make_bench, encrypted, certificate, monkeypatch
 ):
     """Also if its authority is trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
 
-    delivery = await told_over_tls(make_desk, encrypted, "other.test")
+    delivery = await told_over_tls(make_bench, encrypted, "other.test")
 
     assert delivery.state is PENDING
     assert "certificate is not valid for 'other.test'" in delivery.last_error

@@ -12,7 +12,7 @@ from deliver.deliverer import Deliverer, Wanted
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
-class Desk:
+class DeliveryBench:
     """What a test drives: endpoints, batches that end, rounds of the deliverer."""
 
     def __init__(self, store, clock, poster, make_batch, wanted=None):
