@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Hosts = Field(
         (),
-        description="Host names by which gateway and dispatcher may be reached, comma separated, beside "
+        description="Host names by which batchline's processes may be reached, comma separated, beside "
         "localhost, IP addresses and `BATCHLINE_HOST`; others are refused with 421, so that no web page "
         "reads answers by DNS rebinding; `*` takes every name",
     )

@@ -88,17 +88,22 @@ class Deliverer:
             for task in (stopping, *loops):
                 task.cancel()
             await asyncio.gather(stopping, *loops, return_exceptions=True)
-            if self._under_way:
-                await asyncio.wait(self._under_way, timeout=TIMEOUT_S)
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Let what is under way end, or cut it once an attempt cannot take longer."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=TIMEOUT_S)
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def _deliver(self) -> None:
         while True:
             try:
                 await self.step()
-                await self._store.wait_for_work(timeout_s=_LOOK_S)
+                # an attempt that ends lets the next to its receiver begin, and no store tells of it
+                await self._store.wait_for_work(timeout_s=0.0 if self._under_way else _LOOK_S)
                 await self._clock.sleep(_REST_S)  # the store is written often while batches run
             except StoreUnavailable as exc:
                 log.warning("deliveries wait: %s", exc)
@@ -134,7 +139,12 @@ class Deliverer:
         self._receivers.begin(origin)
         task = asyncio.ensure_future(self._attempt(claimed, origin))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("an attempt broke; its delivery is claimed again", exc_info=fault)
 
     async def _attempt(self, claimed: ClaimedDelivery, origin: str) -> None:
         is_taken = False
@@ -191,12 +201,15 @@ class Deliverer:
     async def _forget(self) -> None:
         while True:
             with suppress(StoreUnavailable):
-                before = int(self._clock.now()) - KEPT_S
-                while await self._store.forget_deliveries(
-                    ended_before=before, limit=_FORGOTTEN_AT_ONCE
-                ):
-                    await self._clock.sleep(_REST_S)
+                await self.forget()
             await self._clock.sleep(_FORGET_EVERY_S)
+
+    async def forget(self) -> None:
+        """Forget what ended `KEPT_S` ago or earlier."""
+        before = int(self._clock.now()) - KEPT_S
+        many = _FORGOTTEN_AT_ONCE
+        while many == await self._store.forget_deliveries(ended_before=before, limit=many):
+            await self._clock.sleep(_REST_S)
 
 
 _OUTCOMES = {

@@ -22,8 +22,8 @@ from .failure import ExitCode, Failure
 from .render import clean, say_failure
 
 COMMANDS = {
-    "up": ("host.up", "Start model servers, nginx, gateway and dispatcher on this machine."),
-    "serve": ("host.up", "Run gateway and dispatcher against model servers that already run."),
+    "up": ("host.up", "Start model servers, nginx and the processes of batchline on this machine."),
+    "serve": ("host.up", "Run the processes of batchline against model servers that already run."),
     "submit": ("batches.submit", "Upload a file of requests and start a batch; writes its id."),
     "watch": ("batches.watch", "Follow a batch until it ends; Ctrl-C leaves it running."),
     "ls": ("batches.listing", "List batches, newest first."),
@@ -46,6 +46,7 @@ COMMANDS = {
         "host.processes",
         "Run the dispatcher: it sends the lines of batches to the model servers.",
     ),
+    "deliver": ("host.processes", "Run the deliverer: it tells webhooks the end of batches."),
     "version": ("host.version", "Write the version."),
     "docs": ("host.docs", ""),
 }

@@ -24,6 +24,11 @@ class Part(StrEnum):
     DELIVERER = "batchline deliverer"
 
 
+def name_of(part: Part) -> str:
+    """Return the name of the process alone, such as `dispatcher`."""
+    return part.removeprefix("batchline ")
+
+
 def identity(part: Part, data_dir: Path) -> dict[str, Any]:
     """Return what this process tells of itself; the data directory as a mark that gives no path away."""
     return {

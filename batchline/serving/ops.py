@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from batchline import __version__
 from batchline.errors import Invalid
 from batchline.metrics import Metrics
-from batchline.serving.identity import Part, identity
+from batchline.serving.identity import Part, identity, name_of
 from batchline.serving.listening import shown_address
 from batchline.serving.origins import Access, Known, judge
 from batchline.serving.request_log import REQUESTS
@@ -60,9 +60,9 @@ async def serve_ops(part: Part, settings: Settings, metrics: Metrics) -> AsyncIt
 def _place(part: Part, settings: Settings) -> tuple[str, str, int]:
     """Return the name of a process, and where it listens."""
     if part is Part.DISPATCHER:
-        return "dispatcher", settings.dispatcher_host, settings.dispatcher_port
+        return name_of(part), settings.dispatcher_host, settings.dispatcher_port
     assert part is Part.DELIVERER, "the gateway has an API"
-    return "deliverer", settings.deliverer_host, settings.deliverer_port
+    return name_of(part), settings.deliverer_host, settings.deliverer_port
 
 
 def _refusing_foreign(known: Known, name: str) -> Middleware:

@@ -1,15 +1,16 @@
 """One delivery over HTTP, to the very address that was judged.
 
-A name is resolved once for each connection, each address is judged, and the connection goes to one of those:
-no second lookup can lead elsewhere (DNS rebinding). Redirects are not followed.
+A name is looked up once for each connection, each address is judged, and the connection goes to one of those:
+no second lookup can lead elsewhere (DNS rebinding). Redirects are not followed, and no proxy is used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -17,12 +18,23 @@ import httpcore
 import httpx
 
 from batchline import __version__
+from batchline.errors import Invalid
 
-from .addresses import Address, Network, refusal_of
+from .addresses import Address, Network, accepted_url, refusal_of
+
+LookUp = Callable[[str, int], Sequence[str]]
+"""A host and a port -> the addresses of the name. It may take long. Raises OSError, UnicodeError."""
 
 TIMEOUT_S = 10.0
 _READ_BYTES = 4096  # of an answer, so that its connection can be used again
+_READ_S = 1.0
 _MOST_AT_ONCE = 64
+_FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
+
+
+def look_up(host: str, port: int) -> list[str]:
+    """Ask the resolver of this host."""
+    return [str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 class Refused(Exception):
@@ -46,8 +58,15 @@ class Answer:
 class _Judged(httpcore.AsyncNetworkBackend):
     """Connects to addresses that were judged, by name or not."""
 
-    def __init__(self, networks: Sequence[Network], *, is_encrypted: bool) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        find: Callable[[str, int], Awaitable[Sequence[str]]],
+        *,
+        is_encrypted: bool,
+    ) -> None:
         self._networks = networks
+        self._find = find
         self._is_encrypted = is_encrypted
         self._inner = httpcore.AnyIOBackend()
 
@@ -86,12 +105,11 @@ class _Judged(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
     async def _allowed(self, host: str, port: int) -> list[Address]:
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await self._find(host, port)
         except (OSError, UnicodeError) as exc:
             raise httpcore.ConnectError(f"{host} cannot be resolved") from exc
-        addresses = [ip_address(str(one[4][0]).partition("%")[0]) for one in found]
+        addresses = [ip_address(one.partition("%")[0]) for one in found]
         refusals = [
             refusal_of(a, self._networks, is_encrypted=self._is_encrypted) for a in addresses
         ]
@@ -103,11 +121,23 @@ class _Judged(httpcore.AsyncNetworkBackend):
 class Poster:
     """The connections to receivers: one pool for each scheme, since HTTP may go to fewer addresses."""
 
-    def __init__(self, networks: Sequence[Network]) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        *,
+        look_up: LookUp = look_up,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._networks = networks
+        self._look_up = look_up
+        self._timeout_s = timeout_s
+        # The loop looks up two names at a time: two that hang would hold up all others.
+        self._threads = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="look-up")
+        context = httpx.create_ssl_context()
         self._pools = {
             scheme: httpcore.AsyncConnectionPool(
-                network_backend=_Judged(networks, is_encrypted=scheme == "https"),
-                ssl_context=httpx.create_ssl_context(),
+                network_backend=_Judged(networks, self._find, is_encrypted=scheme == "https"),
+                ssl_context=context,
                 max_connections=_MOST_AT_ONCE,
                 max_keepalive_connections=_MOST_AT_ONCE // 4,
                 keepalive_expiry=5.0,
@@ -117,7 +147,11 @@ class Poster:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send one request; whatever goes wrong is an answer without a status."""
-        target = httpx.URL(url)
+        try:
+            accepted_url(url, param="url", networks=self._networks)  # the setting may have changed
+            target = httpx.URL(url)
+        except (Invalid, httpx.InvalidURL) as exc:
+            return Answer(None, str(exc))
         fields = {
             "Host": target.netloc.decode(),
             "User-Agent": f"batchline/{__version__}",
@@ -125,13 +159,13 @@ class Poster:
             **headers,
         }
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 return await self._send(target, body, fields)
         except TimeoutError:
-            return Answer(None, f"No answer within {TIMEOUT_S:g} s.")
+            return Answer(None, f"No answer within {self._timeout_s:g} s.")
         except Refused as exc:
             return Answer(None, str(exc))
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as exc:
+        except _FAILURES as exc:
             return Answer(None, f"{type(exc).__name__}: {exc}"[:200])
 
     async def _send(self, target: httpx.URL, body: bytes, fields: Mapping[str, str]) -> Answer:
@@ -146,16 +180,23 @@ class Poster:
             error = None if 200 <= answer.status < 300 else f"It answered {answer.status}."  # noqa: PLR2004
             return Answer(answer.status, error, retry_after)
 
+    async def _find(self, host: str, port: int) -> Sequence[str]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._look_up, host, port)
+
     async def close(self) -> None:
         """Close all connections."""
         for pool in self._pools.values():
             await pool.aclose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 @asynccontextmanager
-async def open_poster(networks: Sequence[Network]) -> AsyncIterator[Poster]:
+async def open_poster(
+    networks: Sequence[Network], *, look_up: LookUp = look_up, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[Poster]:
     """Open a poster for as long as the body runs."""
-    poster = Poster(networks)
+    poster = Poster(networks, look_up=look_up, timeout_s=timeout_s)
     try:
         yield poster
     finally:
@@ -163,8 +204,11 @@ async def open_poster(networks: Sequence[Network]) -> AsyncIterator[Poster]:
 
 
 async def _read_some(answer: httpcore.Response) -> None:
+    """Read a short body; its status has told all, so a body that is slow or cut changes nothing."""
     read = 0
-    async for chunk in answer.aiter_stream():
-        read += len(chunk)
-        if read >= _READ_BYTES:
-            return
+    with suppress(TimeoutError, *_FAILURES):
+        async with asyncio.timeout(_READ_S):
+            async for chunk in answer.aiter_stream():
+                read += len(chunk)
+                if read >= _READ_BYTES:
+                    return
