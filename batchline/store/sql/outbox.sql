@@ -76,19 +76,35 @@ FROM deliveries;
 
 -- name: get_delivery
 SELECT d.*, coalesce(e.url, d.url) AS current_url, e.secret, e.old_secret, e.old_secret_until,
+       d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable,
        v.type, v.created_at AS happened_at, v.batch_id
 FROM deliveries d JOIN events v ON v.id = d.event_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number = :number;
 
 -- name: list_deliveries
-SELECT d.*, coalesce(e.url, d.url) AS current_url, v.type, v.created_at AS happened_at, v.batch_id
+SELECT d.*, coalesce(e.url, d.url) AS current_url, v.type, v.created_at AS happened_at, v.batch_id,
+       d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable
 FROM deliveries d JOIN events v ON v.id = d.event_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number < :before
   AND (:endpoint_id IS NULL OR d.endpoint_id = :endpoint_id)
   AND (:batch_id IS NULL OR d.event_id IN (SELECT id FROM events WHERE batch_id = :batch_id))
 ORDER BY d.number DESC LIMIT :limit;
+
+-- name: waiting_deliveries
+-- With min() SQLite takes the other columns from the row that has it.
+SELECT d.*, min(d.since), coalesce(e.url, d.url) AS current_url, v.type, v.created_at AS happened_at, v.batch_id,
+       1 AS is_replayable
+FROM deliveries d JOIN events v ON v.id = d.event_id
+LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
+WHERE d.state = 'pending'
+GROUP BY coalesce(e.origin, d.origin) ORDER BY min(d.since), d.number LIMIT :limit;
+
+-- name: unaddressed_events
+-- The oldest thousand tell enough, however many there are.
+SELECT min(created_at) AS since, max(callback_url IS NOT NULL) AS has_callback
+FROM (SELECT created_at, callback_url FROM events WHERE NOT is_addressed ORDER BY seq LIMIT 1000);
 
 -- name: replay_delivery!
 UPDATE deliveries

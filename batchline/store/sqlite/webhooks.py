@@ -22,7 +22,8 @@ from batchline.webhooks.records import (
 
 from .base import SqliteParts, as_json
 
-_FIRST = 1 << 62  # above every number
+FIRST = 1 << 62
+"""Above every number."""
 _ENDPOINT_GONE = "The endpoint was deleted."
 
 
@@ -40,7 +41,7 @@ class SqliteEndpoints(SqliteParts):
 
     async def list_endpoints(self, *, after: str | None, limit: int) -> Page[Endpoint] | None:  # noqa: D102
         async with self._database.read() as tx:
-            first = _FIRST
+            first = FIRST
             if after is not None:
                 row = await tx.row(self._text("get_endpoint"), {"id": after})
                 if row is None:
@@ -99,7 +100,7 @@ class SqliteEndpoints(SqliteParts):
         asked = {
             "endpoint_id": endpoint_id,
             "batch_id": batch_id,
-            "before": _FIRST if before is None else before,
+            "before": FIRST if before is None else before,
             "limit": limit,
         }
         async with self._database.read() as tx:
@@ -182,7 +183,7 @@ class SqliteOutbox(SqliteParts):
         async with self._database.read() as tx:
             row = await tx.row(self._text("outbox_figures"))
         assert row is not None, "a count has a row"
-        return OutboxFigures(row["pending"], row["oldest_since"], row["given_up"])
+        return rows.to_figures(row)
 
     async def forget_deliveries(self, *, ended_before: int, limit: int) -> int:  # noqa: D102
         asked = {"ended_before": ended_before, "limit": limit}
