@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from .states import BatchStatus, OnFailures, OutcomeKind
+from .webhooks.records import OutboxOverview
 
 T = TypeVar("T")
 
@@ -388,3 +389,4 @@ class Overview:
     database_bytes: int
     refusal: str | None = None
     """Why nothing can be written, where a dispatcher is silent for that reason: it cannot even report."""
+    outbox: OutboxOverview = field(default_factory=OutboxOverview)

@@ -50,6 +50,7 @@ from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, PATIENCE, SETTINGS, STORE, GatewayStore, Patience
 from .openapi import DOCUMENT, Document
 from .origins import KNOWN, refuse_foreign
+from .replay_button import REFRESH, replay
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
@@ -109,11 +110,13 @@ def add_pages(app: web.Application, *, view: View) -> None:
         max_viewers=app[SETTINGS].max_downloads,
     )
     app[PAGE] = pages.sign_in
+    app[REFRESH] = pages.refresh
     app.add_routes(
         [
             web.get("/sign-in", ask),
             web.post("/sign-in", sign_in),
             web.post("/sign-out", sign_out),
+            web.post("/replay", replay),
         ]
     )
 

@@ -15,6 +15,7 @@ from batchline.webhooks.records import (
     Endpoint,
     Event,
     EventType,
+    OutboxFigures,
 )
 
 from .repo import Row
@@ -59,7 +60,13 @@ def to_delivery(row: Row) -> Delivery:
         last_status=row["last_status"],
         last_error=row["last_error"],
         ended_at=row["ended_at"],
+        is_replayable=bool(row["is_replayable"]),
     )
+
+
+def to_figures(row: Row) -> OutboxFigures:
+    """Read what `outbox_figures` counts."""
+    return OutboxFigures(row["pending"], row["oldest_since"], row["given_up"])
 
 
 def to_claimed(row: Row, token: int, *, now: int) -> ClaimedDelivery:

@@ -50,6 +50,14 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{shown}:{parts.port or _SCHEMES[parts.scheme]}"
 
 
+def host_of(url: str) -> str:
+    """Return what may be shown of a URL: its host and port. Paths and queries may hold secrets."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
 def accepted_url(text: str, *, param: str, networks: Sequence[Network]) -> str:
     """Return the URL of a receiver as it is kept. Raises Invalid: it can never be delivered to."""
     why = _flaw_of(text, networks)

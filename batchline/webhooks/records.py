@@ -89,6 +89,8 @@ class Delivery:
     last_error: str | None = None
     """Why it was not taken, in words."""
     ended_at: int | None = None
+    is_replayable: bool = True
+    """False where an endpoint asked for it that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,22 @@ class OutboxFigures:
     oldest_since: int | None
     """Since when the oldest of them waits."""
     given_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxOverview:
+    """The outbox as the dashboard shows it."""
+
+    figures: OutboxFigures = OutboxFigures(0, None, 0)
+    endpoints: int = 0
+    unaddressed_since: int | None = None
+    """When the oldest event happened of which no deliveries are made yet."""
+    has_callback: bool = False
+    """Whether a batch asked for one of these events itself."""
+    newest: Sequence[Delivery] = ()
+    """The last made first."""
+    waiting: Sequence[Delivery] = ()
+    """To each receiver the pending one that has waited longest, the longest first."""
 
 
 def new_endpoint_id() -> str:

@@ -92,29 +92,48 @@ SELECT (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending,
 
 -- name: get_delivery
 SELECT d.*, e.secret, e.old_secret, e.old_secret_until,
+       d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable,
        v.type, v.created_at AS happened_at, v.batch_id
 FROM deliveries d JOIN events v ON v.id = d.event_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number = :number;
 
 -- name: list_deliveries
-SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id,
+       d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable
 FROM deliveries d JOIN events v ON v.id = d.event_id
+LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number < :before
 ORDER BY d.number DESC LIMIT :limit;
 
 -- name: list_deliveries_to_endpoint
-SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id,
+       d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable
 FROM deliveries d JOIN events v ON v.id = d.event_id
+LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.endpoint_id = :endpoint_id AND d.number < :before
 ORDER BY d.number DESC LIMIT :limit;
 
 -- name: list_deliveries_of_batch
-SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id,
+       d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable
 FROM events v CROSS JOIN deliveries d ON d.event_id = v.id
+LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE v.batch_id = :batch_id AND d.number < :before
   AND (:endpoint_id IS NULL OR d.endpoint_id = :endpoint_id)
 ORDER BY d.number DESC LIMIT :limit;
+
+-- name: waiting_deliveries
+-- With min() SQLite takes the other columns from the row that has it.
+SELECT d.*, min(d.since), v.type, v.created_at AS happened_at, v.batch_id, 1 AS is_replayable
+FROM deliveries d JOIN events v ON v.id = d.event_id
+WHERE d.state = 'pending'
+GROUP BY d.origin ORDER BY min(d.since), d.number LIMIT :limit;
+
+-- name: unaddressed_events
+-- The oldest thousand tell enough, however many there are.
+SELECT min(created_at) AS since, max(callback_url IS NOT NULL) AS has_callback
+FROM (SELECT created_at, callback_url FROM events WHERE NOT is_addressed ORDER BY seq LIMIT 1000);
 
 -- name: replay_delivery!
 UPDATE deliveries

@@ -11,7 +11,8 @@ from batchline.store.sqlite.base import SqliteParts, as_json
 from batchline.webhooks.addresses import origin_of
 from batchline.webhooks.records import Delivery, Endpoint, EventType
 
-_FIRST = 1 << 62  # above every number
+FIRST = 1 << 62
+"""Above every number."""
 _ENDPOINT_GONE = "The endpoint was deleted."
 
 
@@ -29,7 +30,7 @@ class SqliteEndpoints(SqliteParts):
 
     async def list_endpoints(self, *, after: str | None, limit: int) -> Page[Endpoint] | None:  # noqa: D102
         async with self._database.read() as tx:
-            first = _FIRST
+            first = FIRST
             if after is not None:
                 row = await tx.row(self._text("get_endpoint"), {"id": after})
                 if row is None:
@@ -89,7 +90,7 @@ class SqliteEndpoints(SqliteParts):
         asked = {
             "endpoint_id": endpoint_id,
             "batch_id": batch_id,
-            "before": _FIRST if before is None else before,
+            "before": FIRST if before is None else before,
             "limit": limit,
         }
         statement = "list_deliveries"

@@ -72,7 +72,7 @@ class SqliteOutbox(SqliteParts):
         async with self._database.read() as tx:
             row = await tx.row(self._text("outbox_figures"))
         assert row is not None, "a count has a row"
-        return OutboxFigures(row["pending"], row["oldest_since"], row["given_up"])
+        return rows.to_figures(row)
 
     async def forget_deliveries(self, *, ended_before: int, limit: int) -> int:  # noqa: D102
         asked = {"ended_before": ended_before, "limit": limit}
