@@ -124,11 +124,18 @@ WHERE v.batch_id = :batch_id AND d.number < :before
 ORDER BY d.number DESC LIMIT :limit;
 
 -- name: waiting_deliveries
--- With min() SQLite takes the other columns from the row that has it.
-SELECT d.*, min(d.since), v.type, v.created_at AS happened_at, v.batch_id, 1 AS is_replayable
-FROM deliveries d JOIN events v ON v.id = d.event_id
-WHERE d.state = 'pending'
-GROUP BY d.origin ORDER BY min(d.since), d.number LIMIT :limit;
+-- Of each receiver the one that waits longest, found receiver by receiver as above.
+WITH RECURSIVE receivers (origin) AS (
+    SELECT min(origin) FROM deliveries WHERE state = 'pending'
+    UNION ALL
+    SELECT (SELECT min(origin) FROM deliveries WHERE state = 'pending' AND origin > r.origin)
+    FROM receivers r WHERE r.origin IS NOT NULL)
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id, 1 AS is_replayable
+FROM receivers r CROSS JOIN deliveries d JOIN events v ON v.id = d.event_id
+WHERE d.number = (
+    SELECT number FROM deliveries INDEXED BY deliveries_waiting_there
+    WHERE state = 'pending' AND origin = r.origin ORDER BY since, number LIMIT 1)
+ORDER BY d.since, d.number LIMIT :limit;
 
 -- name: unaddressed_events
 -- The oldest thousand tell enough, however many there are.

@@ -62,6 +62,7 @@ CREATE TABLE deliveries (
 CREATE UNIQUE INDEX deliveries_once ON deliveries (event_id, ask, coalesce(endpoint_id, url));
 CREATE INDEX deliveries_due ON deliveries (origin, due_at) WHERE state = 'pending';
 CREATE INDEX deliveries_waiting ON deliveries (since) WHERE state = 'pending';
+CREATE INDEX deliveries_waiting_there ON deliveries (origin, since) WHERE state = 'pending';
 CREATE INDEX deliveries_given_up ON deliveries (number) WHERE state = 'given_up';
 CREATE INDEX deliveries_ended ON deliveries (ended_at) WHERE state != 'pending';
 CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, number);
