@@ -368,6 +368,41 @@ async def test_what_came_of_an_attempt_is_noted(store, make_batch, attempted):
     assert not await store.record_attempt(claimed, TAKEN, now=NOW + 9)
 
 
+async def test_what_waited_too_long_is_given_up_without_an_attempt(store, make_batch):
+    """Give up at most `limit` deliveries that were made, or replayed, before; return how many.
+
+    None that is leased. They may have come to no attempt: their receiver is left alone, and has many.
+    """
+    for number in range(5):
+        await ended(store, make_batch)
+        await address(store, now=NOW + number, standing=TO_SETTING)
+    first, second, third, *_ = await deliveries(store)
+    (leased,) = await claim(store, now=NOW + 9, limit=1)
+    (failed,) = await claim(store, now=NOW + 9, limit=1)
+    await store.record_attempt(failed, again_at(NOW + 9), now=NOW)
+    await store.replay_delivery(third.number, now=NOW + 9)
+
+    async def give_up():
+        return await store.give_up_late(made_before=NOW + 4, now=NOW + 99, limit=1)
+
+    done = [await give_up() for _ in range(3)]
+
+    log = {told.number: told for told in await deliveries(store)}
+    given_up = [told for told in log.values() if told.state is DeliveryState.GIVEN_UP]
+    assert (leased.delivery.number, failed.delivery.number) == (first.number, second.number)
+    assert done == [1, 1, 0]
+    assert [(told.number, told.attempts) for told in given_up] == [
+        (second.number, 1),
+        (third.number + 1, 0),
+    ]
+    assert [told.last_error for told in given_up] == [
+        "No answer within 10 s.",
+        "Its receiver was left alone until its time was over.",
+    ]
+    assert {told.ended_at for told in given_up} == {NOW + 99}
+    assert await store.record_attempt(leased, TAKEN, now=NOW + 99)
+
+
 async def test_the_figures_tell_what_waits_and_since_when(store, make_batch):
     """Return what the outbox holds."""
     empty = await store.outbox_figures()

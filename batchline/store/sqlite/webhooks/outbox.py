@@ -11,6 +11,8 @@ from batchline.store.sqlite.base import SqliteParts, as_json
 from batchline.webhooks.addresses import origin_of
 from batchline.webhooks.records import Ask, Attempted, ClaimedDelivery, OutboxFigures, Standing
 
+_NO_ATTEMPT = "Its receiver was left alone until its time was over."
+
 
 class SqliteOutbox(SqliteParts):
     """What happened and is to be told."""
@@ -67,6 +69,11 @@ class SqliteOutbox(SqliteParts):
         }
         async with self._database.write() as tx:
             return await tx.run(self._text("record_attempt"), values) > 0
+
+    async def give_up_late(self, *, made_before: int, now: int, limit: int) -> int:  # noqa: D102
+        asked = {"made_before": made_before, "now": now, "limit": limit, "error": _NO_ATTEMPT}
+        async with self._database.write() as tx:
+            return await tx.run(self._text("give_up_late"), asked | {"now_ms": self._clock_ms()})
 
     async def outbox_figures(self) -> OutboxFigures:  # noqa: D102
         async with self._database.read() as tx:
