@@ -91,8 +91,8 @@ class SqliteOutbox(SqliteParts):
     def _address(
         self, tx: Direct, event: Any, standing: Sequence[Standing], *, calls_back: bool, now: int
     ) -> None:
-        if not tx.run(self._text("mark_addressed"), {"seq": event["seq"]}):
-            return
+        marked = tx.run(self._text("mark_addressed"), {"seq": event["seq"]})
+        assert marked, "it was not addressed in this transaction"
         key = {"event_id": event["id"], "now": now}
         tx.run(
             self._text("address_to_endpoints"), key | {"seq": event["seq"], "type": event["type"]}
