@@ -20,9 +20,15 @@ from batchline.metrics import Metrics
 from batchline.serving.retry_after import parse_retry_after
 from batchline.store import Conduct, Outbox
 from batchline.webhooks.addresses import origin_of
-from batchline.webhooks.patience import after_failure
+from batchline.webhooks.patience import LATE_S, after_failure
 from batchline.webhooks.post import TIMEOUT_S, Answer, Poster
-from batchline.webhooks.records import Attempted, ClaimedDelivery, DeliveryState, Standing
+from batchline.webhooks.records import (
+    Attempted,
+    ClaimedDelivery,
+    DeliveryState,
+    OutboxFigures,
+    Standing,
+)
 from batchline.webhooks.signing import body_of, signed_headers
 
 from .circuit import Receivers
@@ -38,7 +44,7 @@ _LOOK_S = 1.0
 _REST_S = 0.1
 _AGAIN_S = 1.0
 _FORGET_EVERY_S = 60.0
-_FORGOTTEN_AT_ONCE = 1000
+_FORGOTTEN_AT_ONCE = _GIVEN_UP_AT_ONCE = 1000
 
 
 class Store(Outbox, Conduct, Protocol):
@@ -119,7 +125,9 @@ class Deliverer:
             limit=_EVENTS_AT_ONCE,
         )
         begun = await self._begin(now)
-        await self._show(now)
+        figures = await self._store.outbox_figures()
+        await self._give_up(figures, now)
+        self._show(figures, now)
         return begun
 
     async def _begin(self, now: int) -> int:
@@ -191,8 +199,18 @@ class Deliverer:
                 return
             await self._clock.sleep(_AGAIN_S)
 
-    async def _show(self, now: int) -> None:
-        found = await self._store.outbox_figures()
+    async def _give_up(self, found: OutboxFigures, now: int) -> None:
+        """Give up what came to no attempt in its time: its receiver is left alone, and has many."""
+        if found.oldest_since is None or found.oldest_since >= now - LATE_S:
+            return
+        late = await self._store.give_up_late(
+            made_before=now - LATE_S, now=now, limit=_GIVEN_UP_AT_ONCE
+        )
+        self._metrics.deliveries.labels("given_up").inc(late)
+        if late:
+            log.warning("gave up %d deliveries to receivers that take nothing", late)
+
+    def _show(self, found: OutboxFigures, now: int) -> None:
         self._metrics.deliveries_pending.set(found.pending)
         waited = 0 if found.oldest_since is None else max(0, now - found.oldest_since)
         self._metrics.deliveries_oldest_seconds.set(waited)

@@ -112,6 +112,12 @@ class Outbox(Protocol):
         False if the delivery was claimed anew, replayed or given up meanwhile: nothing is noted.
         """
 
+    async def give_up_late(self, *, made_before: int, now: int, limit: int) -> int:
+        """Give up at most `limit` deliveries that were made, or replayed, before; return how many.
+
+        None that is leased. They may have come to no attempt: their receiver is left alone, and has many.
+        """
+
     async def outbox_figures(self) -> OutboxFigures:
         """Return what the outbox holds."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from .records import Attempted, DeliveryState
 
 GIVEN_UP_AFTER_S = 72 * 3600
+LATE_S = GIVEN_UP_AFTER_S + 3600
+"""A delivery whose last attempt has not come by then is given up without it."""
 _FIRST_S = 5.0
 _LONGEST_S = 3600.0
 

@@ -48,6 +48,7 @@ def calls_of_webhooks(store):
         "count_endpoints": store.count_endpoints,
         "delete_endpoint": lambda: store.delete_endpoint("we_a", now=NOW),
         "forget_deliveries": lambda: store.forget_deliveries(ended_before=NOW, limit=9),
+        "give_up_late": lambda: store.give_up_late(made_before=NOW, now=NOW, limit=9),
         "get_endpoint": lambda: store.get_endpoint("we_a"),
         "list_deliveries": lambda: store.list_deliveries(limit=9),
         "list_endpoints": lambda: store.list_endpoints(**PAGE),

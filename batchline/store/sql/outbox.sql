@@ -85,6 +85,13 @@ SET state = :state, attempts = attempts + 1, due_at = :due_at, leased_until_ms =
     ended_at = CASE WHEN :state = 'pending' THEN NULL ELSE :now END
 WHERE number = :number AND token = :token AND state = 'pending';
 
+-- name: give_up_late!
+UPDATE deliveries SET state = 'given_up', ended_at = :now, last_error = coalesce(last_error, :error)
+WHERE number IN (
+    SELECT number FROM deliveries INDEXED BY deliveries_waiting
+    WHERE state = 'pending' AND since < :made_before AND leased_until_ms <= :now_ms
+    ORDER BY since LIMIT :limit);
+
 -- name: outbox_figures
 SELECT (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending,
        (SELECT min(since) FROM deliveries WHERE state = 'pending') AS oldest_since,

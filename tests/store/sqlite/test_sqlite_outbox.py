@@ -52,6 +52,7 @@ ASKED = {
     "status": 200,
     "but": "[]",
     "ended_before": NOW,
+    "made_before": NOW + 1,
 }
 ALL_OF_ITS = {
     "outbox_figures": 5_000,  # counts what waits, and what was given up: a thousand here

@@ -11,6 +11,8 @@ from batchline.store.sqlite.base import SqliteParts, as_json
 from batchline.webhooks.addresses import origin_of
 from batchline.webhooks.records import Ask, Attempted, ClaimedDelivery, OutboxFigures, Standing
 
+_NO_ATTEMPT = "Its receiver was left alone until its time was over."
+
 
 class SqliteOutbox(SqliteParts):
     """What happened and is to be told."""
@@ -68,6 +70,11 @@ class SqliteOutbox(SqliteParts):
         async with self._database.write() as tx:
             return await tx.run(self._text("record_attempt"), values) > 0
 
+    async def give_up_late(self, *, made_before: int, now: int, limit: int) -> int:  # noqa: D102
+        asked = {"made_before": made_before, "now": now, "limit": limit, "error": _NO_ATTEMPT}
+        async with self._database.write() as tx:
+            return await tx.run(self._text("give_up_late"), asked | {"now_ms": self._clock_ms()})
+
     async def outbox_figures(self) -> OutboxFigures:  # noqa: D102
         async with self._database.read() as tx:
             row = await tx.row(self._text("outbox_figures"))
@@ -84,8 +91,8 @@ class SqliteOutbox(SqliteParts):
     def _address(
         self, tx: Direct, event: Any, standing: Sequence[Standing], *, calls_back: bool, now: int
     ) -> None:
-        if not tx.run(self._text("mark_addressed"), {"seq": event["seq"]}):
-            return
+        marked = tx.run(self._text("mark_addressed"), {"seq": event["seq"]})
+        assert marked, "it was not addressed in this transaction"
         key = {"event_id": event["id"], "now": now}
         tx.run(
             self._text("address_to_endpoints"), key | {"seq": event["seq"], "type": event["type"]}
