@@ -251,6 +251,18 @@ async def test_an_attempt_that_breaks_is_logged_and_made_again(
     assert len(receiver.taken) == 1
 
 
+async def test_a_deliverer_whose_loop_breaks_ends(make_bench, store):
+    """Its supervisor starts another; one that delivers nothing must not look alive."""
+
+    async def break_down(*_, **__):
+        raise RuntimeError("odd")
+
+    bench = await make_bench(over=Instead(store, {"claim_deliveries": break_down}))
+
+    with pytest.raises(RuntimeError, match="odd"):
+        await bench.deliverer.run(asyncio.Event())
+
+
 async def test_two_deliverers_tell_each_event_once(
     bench, make_bench, receiver, clock, tmp_path, make_batch
 ):
