@@ -64,9 +64,11 @@ class _Judged(httpcore.AsyncNetworkBackend):
         find: Callable[[str, int], Awaitable[Sequence[str]]],
         *,
         is_encrypted: bool,
+        connect_s: float,
     ) -> None:
         self._networks = networks
         self._find = find
+        self._connect_s = connect_s
         self._is_encrypted = is_encrypted
         self._inner = httpcore.AnyIOBackend()
 
@@ -84,7 +86,7 @@ class _Judged(httpcore.AsyncNetworkBackend):
         for address in addresses:
             try:
                 return await self._inner.connect_tcp(
-                    str(address), port, timeout, local_address, socket_options
+                    str(address), port, timeout or self._connect_s, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
                 error = exc
@@ -136,7 +138,13 @@ class Poster:
         context = httpx.create_ssl_context()
         self._pools = {
             scheme: httpcore.AsyncConnectionPool(
-                network_backend=_Judged(networks, self._find, is_encrypted=scheme == "https"),
+                network_backend=_Judged(
+                    networks,
+                    self._find,
+                    is_encrypted=scheme == "https",
+                    # an address that swallows everything leaves time for the next
+                    connect_s=timeout_s / 3,
+                ),
                 ssl_context=context,
                 max_connections=_MOST_AT_ONCE,
                 max_keepalive_connections=_MOST_AT_ONCE // 4,
@@ -166,7 +174,7 @@ class Poster:
         except Refused as exc:
             return Answer(None, str(exc))
         except _FAILURES as exc:
-            return Answer(None, f"{type(exc).__name__}: {exc}"[:200])
+            return Answer(None, ": ".join(filter(None, (type(exc).__name__, str(exc))))[:200])
 
     async def _send(self, target: httpx.URL, body: bytes, fields: Mapping[str, str]) -> Answer:
         pool = self._pools[target.scheme]

@@ -7,11 +7,13 @@ import random
 
 import pytest
 from bench import Instead, opened
+from delivery_bench import LOOPBACK, DeliveryBench
 from ports import free_port
 from receivers import RESET, Receiver, is_signed_with, unwrapped
 from waiting import turn, until
 
 from batchline.errors import StoreUnavailable
+from batchline.webhooks.post import open_poster
 from batchline.webhooks.records import DeliveryState, new_secret
 from deliver.circuit import MOST_AT_ONCE, OPEN_AFTER
 
@@ -223,6 +225,42 @@ async def test_a_delivery_of_a_deliverer_that_died_is_made_again(bench, receiver
 
     assert (early, len(receiver.told)) == (0, 1)
     assert receiver.told[0].id == dead.delivery.event.id
+
+
+async def test_an_attempt_that_breaks_is_logged_and_made_again(
+    store, clock, make_batch, receiver, caplog
+):
+    """Others go on; its lease lapses like that of a deliverer that died."""
+    left = iter([RuntimeError("odd")])
+
+    async def break_once(real, *given):
+        if fault := next(left, None):
+            raise fault
+        return await real.post(*given)
+
+    async with open_poster(LOOPBACK) as poster:
+        broken = Instead(poster, {"post": break_once})
+        bench = DeliveryBench(store, clock, broken, make_batch)
+        await bench.endpoint(receiver.url)
+        await bench.ended()
+        await bench.round()
+        await bench.spend(LEASE_S + 1, every_s=LEASE_S + 1)
+
+    assert "an attempt broke" in caplog.text
+    assert "RuntimeError: odd" in caplog.text
+    assert len(receiver.taken) == 1
+
+
+async def test_a_deliverer_whose_loop_breaks_ends(make_bench, store):
+    """Its supervisor starts another; one that delivers nothing must not look alive."""
+
+    async def break_down(*_, **__):
+        raise RuntimeError("odd")
+
+    bench = await make_bench(over=Instead(store, {"claim_deliveries": break_down}))
+
+    with pytest.raises(RuntimeError, match="odd"):
+        await bench.deliverer.run(asyncio.Event())
 
 
 async def test_two_deliverers_tell_each_event_once(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
 import threading
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from ipaddress import ip_network
 
 import pytest
@@ -227,6 +228,36 @@ async def test_names_whose_servers_hang_hold_up_no_other(make_bench, receiver):
         await until(is_told)
     finally:
         release.set()
+
+
+@contextmanager
+def swallowing(host, port):
+    """Listen without ever accepting, with no room for one more connection."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind((host, port))
+        full.listen(0)
+        while True:
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.2)
+            try:
+                waiting.connect((host, port))
+            except TimeoutError:
+                break
+        yield
+
+
+async def test_an_address_that_swallows_everything_leaves_time_for_the_next(make_bench, receiver):
+    """As a host that has IPv6 addresses, but no way for them."""
+    with swallowing("127.0.0.2", receiver.port):
+        addresses = ["127.0.0.2", "127.0.0.1"]
+        bench = await make_bench(look_up=lambda *_: addresses, timeout_s=1.5)
+        await bench.endpoint(f"http://hooks.test:{receiver.port}/hook")
+        await bench.ended()
+
+        await bench.round()
+
+    assert (await bench.delivery()).state is DELIVERED
 
 
 @pytest.fixture
