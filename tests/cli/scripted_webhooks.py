@@ -73,7 +73,7 @@ async def rotate(request):
 async def send_test(request):
     script, endpoint, body = request.app[SCRIPT], known(request), await request.json()
     result = {"object": "webhook_endpoint.test", "webhook_endpoint_id": endpoint["id"]}
-    result |= {"status_code": script.receiver, "success": script.receiver < 300}
+    result |= {"status_code": script.receiver, "success": True}
     return web.json_response(result | body)
 
 
