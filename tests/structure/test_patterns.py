@@ -62,6 +62,7 @@ SAMPLES = {
     "batchline.jsonl.encodings._GLUED": "{} \xef\xbb\xbf {}",
     "batchline.process.failpoints._SPEC": "a.b=torn:0.5@1",
     "batchline.jsonl.file_kinds._COLUMN": ' "custom_id" ',
+    "batchline.webhooks.addresses._AUTHORITY": "hooks.example-1.org:8443",
     "batchline.fleet.gpus._GPU_LINE": "GPU 0: NVIDIA H200 (UUID: GPU-a-b)",
     "batchline.fleet.gpus._MIG_LINE": "  MIG 1g.18gb Device 0: (UUID: MIG-a-b)",
     "batchline.fleet.gpus._OLD_MIG": "MIG-GPU-a-b/1/2",
