@@ -37,7 +37,7 @@ LIST_FIELDS = {"object", "first_id", "last_id"}
 """Fields of OpenAI's lists (openapi.yaml) that the SDK's pages leave out."""
 EXTENSIONS = {Batch: {"paused_at"}}
 """The fields that batchline adds to OpenAI's, all of them documented."""
-AT_TIMES = {Batch: {"on_failures", "failing"}}
+AT_TIMES = {Batch: {"on_failures", "failing", "callback_url"}}
 """More of these, there only where they apply."""
 
 
