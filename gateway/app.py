@@ -154,6 +154,7 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/webhook_endpoints/{endpoint_id}/test", webhooks.test),
         web.get("/v1/webhook_endpoints/{endpoint_id}/deliveries", deliveries.of_endpoint),
         web.get("/v1/webhook_event_types", webhooks.event_types),
+        web.get("/v1/webhook_deliveries", deliveries.index),
         web.post("/v1/webhook_deliveries/{delivery_id}/replay", deliveries.replay),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),

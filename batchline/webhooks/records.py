@@ -167,7 +167,7 @@ def delivery_number(text: str) -> int | None:
     """Read the number of a delivery from its id; None if it is no such id."""
     digits = text.removeprefix(_DELIVERY)
     is_number = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
-    return int(digits) if is_number and text == delivery_id(int(digits)) else None
+    return int(digits) if is_number and digits[0] != "0" and digits != text else None
 
 
 def new_secret() -> str:

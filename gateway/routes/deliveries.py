@@ -9,13 +9,18 @@ from batchline.api.objects.webhook import delivery_object
 from batchline.api.parameters import shown
 from batchline.errors import Conflict, NotFound
 from batchline.model import Page
-from batchline.webhooks.records import DeliveryState, delivery_number
+from batchline.webhooks.records import delivery_number
 from gateway.answers import json_answer
 from gateway.keys import STORE, now
 from gateway.paging import WEBHOOKS, page_query
 
 from .batches import named_batch
 from .webhooks import named_endpoint
+
+
+async def index(request: web.Request) -> web.Response:
+    """GET /v1/webhook_deliveries: all that are kept, newest first."""
+    return await _page(request)
 
 
 async def of_endpoint(request: web.Request) -> web.Response:
@@ -37,7 +42,7 @@ async def replay(request: web.Request) -> web.Response:
     delivery = number and await request.app[STORE].replay_delivery(number, now=now(request))
     if not delivery:
         raise _no_such(text)
-    if delivery.state is not DeliveryState.PENDING:
+    if not delivery.is_replayable:
         raise Conflict(f"Cannot replay {text}: the webhook endpoint that it goes to was deleted.")
     return json_answer(delivery_object(delivery))
 

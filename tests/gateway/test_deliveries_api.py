@@ -16,7 +16,18 @@ from batchline.webhooks.records import (
 OK = OutcomeKind.SUCCEEDED
 HOOK = "https://hooks.example.org/"
 OURS = Standing("https://ops.example.org/")
-NO_IDS = ["x", "dlv_", "dlv_01", "dlv_-1", "dlv_1_0", "dlv_1.0", "dlv_१", "dlv_" + "9" * 30, "7"]
+NO_IDS = [
+    "x",
+    "dlv_0",
+    "dlv_",
+    "dlv_01",
+    "dlv_-1",
+    "dlv_1_0",
+    "dlv_1.0",
+    "dlv_१",
+    "dlv_" + "9" * 30,
+    "7",
+]
 
 
 async def endpoint(gateway):
@@ -44,7 +55,11 @@ async def attempted(gateway, state, **fields):
 
 async def of(gateway, path):
     """List deliveries; the witness holds each against the document."""
-    answer = await gateway.call("GET", f"/v1/{path}/deliveries")
+    return await listed(gateway, f"{path}/deliveries")
+
+
+async def listed(gateway, path):
+    answer = await gateway.call("GET", f"/v1/{path}")
     assert (answer.status, answer.json["object"]) == (200, "list")
     return answer.json["data"]
 
@@ -81,6 +96,7 @@ async def test_a_delivery_shows_what_is_told_to_whom(gateway):
     }
     assert ours == theirs | {"id": "dlv_2", "url": OURS.url, "asked_by": "setting"}
     assert await of(gateway, f"webhook_endpoints/{endpoint_id}") == [theirs]
+    assert await listed(gateway, "webhook_deliveries") == [ours, theirs]
 
 
 @pytest.mark.spec("beyond-deliveries")
@@ -123,6 +139,8 @@ async def test_deliveries_come_page_by_page(gateway):
 
     assert seen == ["dlv_9", "dlv_7", "dlv_5", "dlv_3", "dlv_1"]
     assert [one["id"] for one in await of(gateway, f"batches/{batch_id}")] == ["dlv_10", "dlv_9"]
+    newest = await listed(gateway, "webhook_deliveries?limit=2&after=dlv_9")
+    assert [one["id"] for one in newest] == ["dlv_8", "dlv_7"]
 
 
 async def test_a_batch_that_runs_has_no_deliveries(gateway):
@@ -139,10 +157,11 @@ async def test_a_page_after_no_delivery_is_not_found(gateway, after):
     endpoint_id = await endpoint(gateway)
 
     for path in (
-        f"webhook_endpoints/{endpoint_id}",
-        f"batches/{(await gateway.create_batch()).id}",
+        f"webhook_endpoints/{endpoint_id}/deliveries",
+        f"batches/{(await gateway.create_batch()).id}/deliveries",
+        "webhook_deliveries",
     ):
-        answer = await gateway.call("GET", f"/v1/{path}/deliveries", params={"after": after})
+        answer = await gateway.call("GET", f"/v1/{path}", params={"after": after})
 
         assert (answer.status, answer.json["error"]["param"]) == (404, "after")
 
@@ -192,7 +211,7 @@ async def test_what_went_to_a_deleted_endpoint_is_not_replayed(gateway):
 
 
 @pytest.mark.spec("beyond-replay")
-@pytest.mark.parametrize("number", [*NO_IDS, "dlv_0", "dlv_99"])
+@pytest.mark.parametrize("number", [*NO_IDS, "dlv_99"])
 async def test_what_is_no_delivery_is_not_replayed(gateway, number):
     """404, whatever the id looks like."""
     answer = await gateway.call("POST", f"/v1/webhook_deliveries/{number}/replay")
@@ -201,7 +220,7 @@ async def test_what_is_no_delivery_is_not_replayed(gateway, number):
     assert "No delivery found" in answer.json["error"]["message"]
 
 
-@pytest.mark.parametrize("number", [0, 1, 10**18 - 1])
+@pytest.mark.parametrize("number", [1, 10**18 - 1])
 def test_the_id_of_a_delivery_is_read_back(number):
     """Both ways."""
     assert delivery_number(delivery_id(number)) == number

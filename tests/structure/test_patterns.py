@@ -70,7 +70,6 @@ SAMPLES = {
     "batchline.jsonl.upstream_answers._CONTROL": "a\x00b",
     "batchline.jsonl.surrogates._ESCAPE": "a\\ud83d\\ude00\\ud800\\n",
     "batchline.jsonl.upstream_answers._STRAY": '{"a\\n": -Infinity, "b": NaN}',
-    "gateway.replay_button._DELIVERY": "dlv_12",
     "batchline.serving.listening._NAME": "gpu-box.example.org",
     "batchline.serving.listening._NUMBERS": "1.2.3",
     "batchline.config.types._FIELD": "chat_template",
