@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from batchline import figures
 from batchline.figures import spell
 from batchline.webhooks.addresses import host_of
-from batchline.webhooks.records import Delivery, DeliveryState, OutboxOverview
+from batchline.webhooks.records import Delivery, DeliveryState, OutboxOverview, delivery_id
 
 from .batch_rows import Pill, iso, short_id
 from .keys import Figures
@@ -79,7 +79,7 @@ def _row(delivery: Delivery, *, now: float) -> DeliveryRow:
     is_taken = delivery.state is DeliveryState.DELIVERED
     batch_id = delivery.event.batch_id
     return DeliveryRow(
-        id=f"dlv_{delivery.number}",
+        id=delivery_id(delivery.number),
         event=delivery.event.type.value,
         batch_id=batch_id,
         short_batch_id=short_id(batch_id),

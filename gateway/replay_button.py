@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from batchline.errors import Invalid
+from batchline.webhooks.records import delivery_number
 
 from .auth import own_form
 from .keys import STORE, now
 
 REFRESH: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("refresh")
 """Lets the page show what was changed just now."""
-_DELIVERY = re.compile(r"dlv_([1-9][0-9]{0,17})")  # SQLite's numbers have 18 digits and more
 
 
 async def replay(request: web.Request) -> web.Response:
@@ -23,9 +22,9 @@ async def replay(request: web.Request) -> web.Response:
     Raises Invalid, Forbidden. One that is not kept any more is left out.
     """
     fields = await own_form(request)
-    found = _DELIVERY.fullmatch(fields.get("delivery", ""))
-    if found is None:
+    number = delivery_number(fields.get("delivery", ""))
+    if number is None:
         raise Invalid("Name the delivery as the page does, such as delivery=dlv_12.")
-    await request.app[STORE].replay_delivery(int(found[1]), now=now(request))
+    await request.app[STORE].replay_delivery(number, now=now(request))
     await request.app[REFRESH]()
     raise web.HTTPSeeOther("/#h-deliveries")

@@ -39,6 +39,7 @@ _OF_THE_SITE = (
 )
 _LOW_32 = (1 << 32) - 1
 _UNUSUAL = re.compile(r"[^!-~]|\\")
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z_-]+(\.[0-9a-z_-]+)*\.?)(:[0-9]*)?")
 _SETTING = "BATCHLINE_WEBHOOK_NETWORKS"
 
 
@@ -84,6 +85,8 @@ def _flaw_of_parts(parts: SplitResult, port: int | None, networks: Sequence[Netw
         return "write an HTTPS URL, such as https://example.com/hook."
     if "@" in parts.netloc:
         return "user and password in the URL are not allowed; receivers know us by the signature."
+    if not _AUTHORITY.fullmatch(parts.netloc.lower()):
+        return "write a host name (IDN as xn--…) or an IP address, and a port if it is another."
     if parts.fragment:
         return "a fragment (#…) would not be sent; leave it out."
     return _flaw_of_host(parts, networks)
@@ -94,7 +97,7 @@ def _flaw_of_host(parts: SplitResult, networks: Sequence[Network]) -> str | None
     if parts.scheme == "http" and not networks:
         return f"only HTTPS is delivered to; {_SETTING} names networks where HTTP is allowed, too."
     try:
-        address = ip_address(host.partition("%")[0])
+        address = ip_address(host)
     except ValueError:
         return _flaw_of_name(host, networks)
     return refusal_of(address, networks, is_encrypted=parts.scheme == "https")

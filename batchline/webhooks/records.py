@@ -10,6 +10,8 @@ from enum import StrEnum
 
 _SECRET_BYTES = 32
 _HINT_CHARACTERS = 4
+_DELIVERY = "dlv_"
+_MOST_DIGITS = 18  # fits SQLite's integers
 
 
 class EventType(StrEnum):
@@ -147,8 +149,25 @@ class OutboxOverview:
 
 
 def new_endpoint_id() -> str:
-    """Make `we_` + 32 hexadecimal characters."""
-    return "we_" + secrets.token_hex(16)
+    """Make `whe_` + 32 hexadecimal characters."""
+    return "whe_" + secrets.token_hex(16)
+
+
+def new_event_id() -> str:
+    """Make `evt_` + 32 hexadecimal characters, as the database does for what happened."""
+    return "evt_" + secrets.token_hex(16)
+
+
+def delivery_id(number: int) -> str:
+    """Write the number of a delivery as clients see it."""
+    return f"{_DELIVERY}{number}"
+
+
+def delivery_number(text: str) -> int | None:
+    """Read the number of a delivery from its id; None if it is no such id."""
+    digits = text.removeprefix(_DELIVERY)
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
+    return int(digits) if is_number and digits[0] != "0" and digits != text else None
 
 
 def new_secret() -> str:
