@@ -14,7 +14,7 @@ from test_told_ends import completed, delivering
 from waiting import until
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "webhooks-api.md"
+DOCUMENT = ROOT / "docs" / "webhooks.md"
 RECEIVER = "serve_forever"
 
 
