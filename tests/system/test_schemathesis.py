@@ -23,7 +23,7 @@ from gateway.openapi import Document
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).parent / "st"
 METHODS = {"get", "post", "delete"}
-OPEN, ENDED = 12, 4  # batches of each kind; the run cancels, pauses and deletes them as it goes
+OPEN, ENDED = 24, 4  # batches of each kind; the run cancels, pauses and deletes them as it goes
 
 
 def line(number, **body):
