@@ -2,5 +2,5 @@
 
 app        the process: opens what it needs, and stops in order
 deliverer  claims, attempts, records
-circuit    receivers that fail again and again are left alone for a while
+receiver_circuit  receivers that fail again and again are left alone for a while
 """

@@ -31,7 +31,7 @@ from batchline.webhooks.records import (
 )
 from batchline.webhooks.signing import body_of, signed_headers
 
-from .circuit import Receivers
+from .receiver_circuit import Receivers
 
 log = logging.getLogger(__name__)
 

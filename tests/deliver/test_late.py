@@ -13,8 +13,8 @@ from batchline.model import Fault
 from batchline.webhooks.patience import GIVEN_UP_AFTER_S, LATE_S
 from batchline.webhooks.post import open_poster
 from batchline.webhooks.records import DeliveryState, Standing, new_secret
-from deliver.circuit import OPEN_AFTER
 from deliver.deliverer import Deliverer, Wanted
+from deliver.receiver_circuit import OPEN_AFTER
 
 MANY = 20
 

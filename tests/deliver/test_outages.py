@@ -15,7 +15,7 @@ from waiting import turn, until
 from batchline.errors import StoreUnavailable
 from batchline.webhooks.post import open_poster
 from batchline.webhooks.records import DeliveryState, new_secret
-from deliver.circuit import MOST_AT_ONCE, OPEN_AFTER
+from deliver.receiver_circuit import MOST_AT_ONCE, OPEN_AFTER
 
 PENDING, DELIVERED, _ = DeliveryState
 LEASE_S = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deliver.circuit import MOST_AT_ONCE, OPEN_AFTER, Receivers
+from deliver.receiver_circuit import MOST_AT_ONCE, OPEN_AFTER, Receivers
 
 ONE, OTHER = "https://one.example:443", "https://other.example:443"
 NOW = 1000.0
