@@ -1,6 +1,6 @@
 # Two images from one file; the official Dockerfile syntax of any engine since 20.10 is enough.
 #
-#   docker build --target batchline -t batchline .           gateway, dispatcher and command line
+#   docker build --target batchline -t batchline .           our processes and command line
 #   docker build --target vllm-cpu  -t batchline-vllm-cpu .  a model server without a GPU, for trying it out
 #
 # The model servers of the GPU files are the official vllm/vllm-openai image, not built here.
@@ -34,19 +34,21 @@ COPY pyproject.toml README.md LICENSE ./
 COPY batchline batchline
 COPY gateway gateway
 COPY dispatcher dispatcher
+COPY deliver deliver
 COPY dashboard dashboard
 RUN /opt/builder/bin/pip wheel -q --no-deps --no-build-isolation -w /wheels . \
  && /opt/batchline/bin/pip install -q --no-deps --no-index /wheels/batchline-*.whl \
  && /opt/batchline/bin/pip uninstall -q -y pip setuptools
 
-# ---------------------------------------------------------------- batchline: gateway, dispatcher, command line
+# ---------------------------------------------------------------- batchline: our processes, command line
 FROM ${PYTHON_IMAGE} AS batchline
 ENV PATH=/opt/batchline/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     BATCHLINE_DATA_DIR=/data \
     BATCHLINE_HOST=0.0.0.0 \
-    BATCHLINE_DISPATCHER_HOST=0.0.0.0
+    BATCHLINE_DISPATCHER_HOST=0.0.0.0 \
+    BATCHLINE_DELIVERER_HOST=0.0.0.0
 # A fixed number, so that a bind-mounted /data can be given to it: chown 10001:10001.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin batchline \
  && install -d -o batchline -g batchline -m 0700 /data
@@ -54,7 +56,7 @@ COPY --from=build /opt/batchline /opt/batchline
 USER batchline
 WORKDIR /data
 VOLUME /data
-EXPOSE 5000 5001
+EXPOSE 5000 5001 5002
 ENTRYPOINT ["batchline"]
 CMD ["--help"]
 

@@ -1,4 +1,4 @@
-"""Every instrument of the gateway and the dispatcher, declared once.
+"""Every instrument of the gateway, the dispatcher and the deliverer, declared once.
 
 Labels are bounded: enum words, model and backend names, route templates. Never a batch, file or custom
 id. docs/metrics.md is generated from this file.
@@ -27,6 +27,7 @@ class Metrics:
         self._declare_storage(self.registry)
         self._declare_housekeeping(self.registry)
         self._declare_database(self.registry)
+        self._declare_deliveries(self.registry)
 
     def _declare_service(self, r: CollectorRegistry) -> None:
         self.build_info = Gauge(
@@ -299,6 +300,27 @@ class Metrics:
         )
         self.wal_bytes = Gauge(
             "batchline_database_wal_bytes", "Size of the write-ahead log", registry=r
+        )
+
+    def _declare_deliveries(self, r: CollectorRegistry) -> None:
+        self.deliveries = Counter(
+            "batchline_deliveries_total",
+            "Attempts to deliver an event: taken, failed (tried again), given_up",
+            ["outcome"],
+            registry=r,
+        )
+        self.deliveries_pending = Gauge(
+            "batchline_deliveries_pending", "Deliveries that no receiver has taken yet", registry=r
+        )
+        self.deliveries_oldest_seconds = Gauge(
+            "batchline_deliveries_oldest_seconds",
+            "For how long the oldest of them has been waiting",
+            registry=r,
+        )
+        self.receivers_out = Gauge(
+            "batchline_receivers_out",
+            "Receivers that failed several times in a row and are left alone for a while",
+            registry=r,
         )
 
 

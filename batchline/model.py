@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from .states import BatchStatus, OnFailures, OutcomeKind
+from .webhooks.records import OutboxOverview
 
 T = TypeVar("T")
 
@@ -127,6 +128,8 @@ class Batch:
     """Since when no line is sent on purpose; None while that cannot matter (see `PAUSABLE`)."""
     deaths: int = 0
     """Dispatchers that died on it in a row since a line of it was last finished."""
+    callback_url: str | None = None
+    """Where its end is told, beside the endpoints."""
     on_failures: OnFailures = OnFailures.CONTINUE
     finished_at_resume: int = 0
     failed_at_resume: int = 0
@@ -175,6 +178,7 @@ class NewBatch:
     metadata: Mapping[str, str] | None = None
     output_expires_after_s: int | None = None
     on_failures: OnFailures = OnFailures.CONTINUE
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,3 +389,4 @@ class Overview:
     database_bytes: int
     refusal: str | None = None
     """Why nothing can be written, where a dispatcher is silent for that reason: it cannot even report."""
+    outbox: OutboxOverview = field(default_factory=OutboxOverview)

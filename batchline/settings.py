@@ -34,6 +34,7 @@ from batchline.config.types import (
     Networks,
     Origins,
     Published,
+    Secret,
     Url,
     Urls,
 )
@@ -52,7 +53,7 @@ from .errors import Invalid
 from .states import OnFailures
 
 _ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
-_SECRETS = frozenset({"api_key", "upstream_api_key"})
+_SECRETS = frozenset({"api_key", "upstream_api_key", "webhook_secret"})
 
 
 class Settings(BaseSettings):
@@ -86,6 +87,27 @@ class Settings(BaseSettings):
     )
     dispatcher_port: int = Field(
         5001, ge=0, le=65535, description="Port of the dispatcher's /health and /metrics"
+    )
+    deliverer_host: Host = Field(
+        "127.0.0.1",
+        description="Address of the deliverer's /health and /metrics, which ask no key",
+    )
+    deliverer_port: int = Field(
+        5002, ge=0, le=65535, description="Port of the deliverer's /health and /metrics"
+    )
+    webhook_secret: Secret | None = Field(
+        None,
+        description="Signs what is told to `BATCHLINE_WEBHOOK_URL` and to the `callback_url` of batches, as "
+        "`whsec_` and base64: `batchline webhooks secret` makes one; registered endpoints have their own",
+    )
+    webhook_url: str | None = Field(
+        None,
+        description="A URL that is told the end of every batch; needs `BATCHLINE_WEBHOOK_SECRET`",
+    )
+    webhook_networks: Networks = Field(
+        (),
+        description="Private addresses or networks, comma separated, to which webhooks may be delivered, "
+        "also over HTTP, such as `127.0.0.0/8,10.0.0.0/8`; public addresses get them over HTTPS alone",
     )
     upstream_url: Url = Field(
         "http://127.0.0.1:8000",
@@ -227,7 +249,7 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Hosts = Field(
         (),
-        description="Host names by which gateway and dispatcher may be reached, comma separated, beside "
+        description="Host names by which batchline's processes may be reached, comma separated, beside "
         "localhost, IP addresses and `BATCHLINE_HOST`; others are refused with 421, so that no web page "
         "reads answers by DNS rebinding; `*` takes every name",
     )
@@ -271,7 +293,7 @@ class Settings(BaseSettings):
     def known(self) -> Known:
         """The host names of this server, and the origins that may use it."""
         return known(
-            hosts=(self.host, self.dispatcher_host, *self.allowed_hosts),
+            hosts=(self.host, self.dispatcher_host, self.deliverer_host, *self.allowed_hosts),
             origins=self.allowed_origins,
         )
 
@@ -358,19 +380,3 @@ FAILPOINTS = "BATCHLINE_TEST_FAILPOINTS"
 def armed_failpoints() -> str:
     """Return what `failpoints.arm` takes: empty but in tests that break the process."""
     return os.environ.get(FAILPOINTS, "")
-
-
-def settings_table() -> str:
-    """Render the Markdown table of docs/settings.md."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        shown = "unset" if field.default in (None, ()) else f"`{_written(field.default)}`"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def _written(value: Any) -> str:
-    """Return a default as a variable would hold it."""
-    if not isinstance(value, tuple):
-        return str(value)
-    return ",".join(f"{part[0]}={part[1]}" if isinstance(part, tuple) else part for part in value)

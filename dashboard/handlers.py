@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import blake2b
@@ -34,6 +35,7 @@ PARTS = (
     "backends",
     "finished",
     "storage",
+    "deliveries",
 )
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -107,6 +109,11 @@ class Pages:
         """Answer the page that asks for the key; `onward` is where the reader goes next."""
         context = {"onward": onward, "was_wrong": was_wrong, "is_again": is_from_elsewhere}
         return self._html("sign-in.html", request, context)
+
+    async def refresh(self) -> None:
+        """Read what is shown anew, since a reader changed something."""
+        with suppress(Unavailable):  # the page says why
+            await self._live.refresh()
 
     async def part(self, request: web.Request) -> web.Response:
         """Answer one part as HTML; the page swaps it in when its structure changed."""

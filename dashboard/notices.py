@@ -13,11 +13,18 @@ from batchline.failing import is_failing
 from batchline.figures import plural, short_model, spell
 from batchline.model import Batch, FleetReport, Overview
 from batchline.outliers import outliers
+from batchline.webhooks.addresses import host_of
+from batchline.webhooks.records import Delivery, OutboxOverview
 
+from .deliveries_panel import is_used
 from .keys import Figures, merged, under
 
 _OUT_AFTER_S = 10
 """A backend that gets no lines for a shorter time has no notice."""
+_LATE_AFTER_S = 600
+"""A receiver may be away for so long without a notice."""
+_NO_DELIVERER_AFTER_S = 30
+"""A deliverer makes the deliveries of an event within a second or so."""
 NOTICES_SHOWN = 3
 _LOW_DISK_BYTES = 2_000_000_000
 
@@ -81,6 +88,7 @@ def notices(
     for model in unserved:
         head = f"No backend serves {short_model(model)}."
         found.append(Notice("warn", "warning", head, "Its batches wait until one does."))
+    found += _outbox_notices(seen.outbox, now=now)
     if free_bytes is not None and free_bytes < _LOW_DISK_BYTES:
         found.append(_disk_notice(free_bytes))
     return sorted(found, key=lambda n: n.tone != "bad")
@@ -173,6 +181,26 @@ def _dispatcher_notices(seen: Overview, *, now: float) -> list[Notice]:
         head, text = f"Dispatch is paused: {reason}.", "Nothing is lost; it goes on by itself."
         return [Notice("warn", "paused", head, text)]
     return []
+
+
+def _outbox_notices(outbox: OutboxOverview, *, now: float) -> list[Notice]:
+    """Say that nobody delivers, or else which receivers have taken nothing for long."""
+    since = outbox.unaddressed_since
+    if since is not None and now - since > _NO_DELIVERER_AFTER_S and is_used(outbox):
+        head = f"No deliverer seems to run: an event has waited for {spell(now - since)}."
+        text = "Nothing is lost. Start one on this data directory: batchline deliver."
+        return [Notice("bad", "warning", head, text)]
+    return [
+        _late_notice(delivery, now=now)
+        for delivery in outbox.waiting
+        if now - delivery.since > _LATE_AFTER_S
+    ]
+
+
+def _late_notice(delivery: Delivery, *, now: float) -> Notice:
+    head = f"An event for {host_of(delivery.url)} has waited for {spell(now - delivery.since)}."
+    why = delivery.last_error or "No attempt has ended yet."
+    return Notice("warn", "clock", head, f"{why} It is tried again for 72 hours in all.")
 
 
 def _backend_notices(report: FleetReport, *, now: float) -> list[Notice]:

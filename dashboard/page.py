@@ -16,7 +16,7 @@ from batchline.figures import plural, short_model, spell
 from batchline.model import Batch, Overview
 from batchline.states import PUBLISHABLE, BatchStatus
 
-from . import backends_panel, batch_rows, drawing, notices
+from . import backends_panel, batch_rows, deliveries_panel, drawing, notices
 from .halt import Halt, halt
 from .history import History
 from .keys import Figures, curve, merged, under
@@ -75,6 +75,7 @@ Part = (
     | Chart
     | backends_panel.Backends
     | Finished
+    | deliveries_panel.Deliveries
 )
 
 
@@ -129,6 +130,7 @@ def show(
         "backends": backends_panel.backends(seen.report, now=now),
         "finished": Finished(tuple(batch_rows.ended(b) for b in seen.finished)),
         "storage": _storage(seen, free_bytes),
+        "deliveries": deliveries_panel.deliveries(seen.outbox, now=now),
     }
     every = merged([frame, *(part.figures for part in parts.values())])
     return Shown(now, parts, every, outlook.ends)

@@ -24,6 +24,7 @@ from .history import History
 
 WATCHED_S = 1.0
 FINISHED_SHOWN = 8
+DELIVERIES_SHOWN = 8
 _DISK_S = 10.0
 _WRITE_CHECK_S = 0.5
 _BEAT_S = 2.0  # a stream sends something at least as often; the page takes a silent one for lost
@@ -156,7 +157,9 @@ class Live:
     async def _look(self) -> Snapshot:
         now = self._clock()
         try:
-            seen = await self._view.overview(finished_limit=FINISHED_SHOWN)
+            seen = await self._view.overview(
+                finished_limit=FINISHED_SHOWN, deliveries_limit=DELIVERIES_SHOWN
+            )
             if seen.report is not None and seen.report.silent_s(now=now) is not None:
                 seen = replace(seen, refusal=await self._refusal())
             await self._look_at_disk(now)

@@ -25,6 +25,8 @@ from batchline.jsonl.input_file import Limits
 from batchline.metrics import Metrics
 from batchline.process.descriptors import OTHERS, REMEDY, Alarm, limit, watched
 from batchline.process.locks import only_dispatcher
+from batchline.serving.identity import Part
+from batchline.serving.ops import serve_ops
 from batchline.serving.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import Work, open_store
@@ -49,7 +51,6 @@ from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
 from dispatcher.upkeep.housekeeping import RESTS, Duty, Rests, WorkAndUpkeep, duties, look_after
 
-from .ops import serve_ops
 from .take_over import ROLE, ROLE_TTL_S, take_over
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ async def serve(
             )
         )
         await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
-        await stack.enter_async_context(serve_ops(settings, metrics))
+        await stack.enter_async_context(serve_ops(Part.DISPATCHER, settings, metrics))
         _check_descriptors(settings)
         dispatcher = Dispatcher(
             settings,

@@ -31,6 +31,7 @@ from gateway.idempotency.by_retry import CREATING, Creating
 from gateway.routes import (
     batches,
     content,
+    deliveries,
     files,
     models,
     ops,
@@ -39,6 +40,7 @@ from gateway.routes import (
     retry,
     steering,
     uploads,
+    webhooks,
 )
 from gateway.transfer.body import wait_to_continue
 from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS, Downloads
@@ -50,6 +52,7 @@ from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, PATIENCE, SETTINGS, STORE, GatewayStore, Patience
 from .openapi import DOCUMENT, Document
 from .origins import KNOWN, refuse_foreign
+from .replay_button import REFRESH, replay
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace
@@ -109,11 +112,13 @@ def add_pages(app: web.Application, *, view: View) -> None:
         max_viewers=app[SETTINGS].max_downloads,
     )
     app[PAGE] = pages.sign_in
+    app[REFRESH] = pages.refresh
     app.add_routes(
         [
             web.get("/sign-in", ask),
             web.post("/sign-in", sign_in),
             web.post("/sign-out", sign_out),
+            web.post("/replay", replay),
         ]
     )
 
@@ -139,6 +144,18 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
         web.post("/v1/batches/{batch_id}/retry", retry.retry),
         web.delete("/v1/batches/{batch_id}", steering.delete),
+        web.get("/v1/batches/{batch_id}/deliveries", deliveries.of_batch),
+        web.post("/v1/webhook_endpoints", webhooks.create),
+        web.get("/v1/webhook_endpoints", webhooks.index),
+        web.get("/v1/webhook_endpoints/{endpoint_id}", webhooks.show),
+        web.post("/v1/webhook_endpoints/{endpoint_id}", webhooks.update),
+        web.delete("/v1/webhook_endpoints/{endpoint_id}", webhooks.delete),
+        web.post("/v1/webhook_endpoints/{endpoint_id}/rotate_secret", webhooks.rotate_secret),
+        web.post("/v1/webhook_endpoints/{endpoint_id}/test", webhooks.test),
+        web.get("/v1/webhook_endpoints/{endpoint_id}/deliveries", deliveries.of_endpoint),
+        web.get("/v1/webhook_event_types", webhooks.event_types),
+        web.get("/v1/webhook_deliveries", deliveries.index),
+        web.post("/v1/webhook_deliveries/{delivery_id}/replay", deliveries.replay),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),

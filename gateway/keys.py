@@ -11,10 +11,10 @@ from batchline.blobs.base import Blobs
 from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.settings import Settings
-from batchline.store import Intake, Results, Uploads, View
+from batchline.store import Endpoints, Intake, Results, Uploads, View
 
 
-class GatewayStore(Intake, Uploads, Results, View, Protocol):
+class GatewayStore(Intake, Uploads, Results, View, Endpoints, Protocol):
     """All that the gateway asks of the store."""
 
 

@@ -1,4 +1,4 @@
-"""The real gateway and dispatcher as processes, driven by the openai client."""
+"""The real processes of batchline, driven by the openai client."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ TERMINAL = {"completed", "failed", "expired", "cancelled"}
 
 
 class System:
-    """Two processes that can be killed and started again on the same data directory."""
+    """Processes that can be killed and started again on the same data directory."""
 
     def __init__(self, folder, upstream_url, *, api_key=None, **settings):
-        self.port, self.ops_port = free_port(), free_port()
+        self.port, self.ops_port, self.deliverer_port = free_port(), free_port(), free_port()
         self.folder, self.data = folder, folder / "data"
         self.environment = os.environ | {
             "BATCHLINE_DATA_DIR": str(folder / "data"),
             "BATCHLINE_PORT": str(self.port),
             "BATCHLINE_DISPATCHER_PORT": str(self.ops_port),
+            "BATCHLINE_DELIVERER_PORT": str(self.deliverer_port),
             "BATCHLINE_UPSTREAM_URL": upstream_url,
             "BATCHLINE_PROBE_INTERVAL_S": "0.1",
             "BATCHLINE_RETRY_BASE_S": "0.02",

@@ -7,6 +7,13 @@ from typing import Literal
 from openai.pagination import SyncCursorPage, SyncPage
 from openai.types import Batch, FileDeleted, FileObject, Model, Upload
 from openai.types.uploads import UploadPart
+from openai.types.webhooks import (
+    DeletedWebhookEndpoint,
+    WebhookEndpoint,
+    WebhookEndpointTestResult,
+    WebhookEndpointWithSecret,
+    WebhookEventTypeList,
+)
 from pydantic import BaseModel
 
 
@@ -22,12 +29,15 @@ TYPES = {
     "upload": Upload,
     "upload.part": UploadPart,
     "model": Model,
+    "webhook_endpoint": WebhookEndpoint,
+    "webhook_endpoint.test": WebhookEndpointTestResult,
+    "webhook_endpoint.deleted": DeletedWebhookEndpoint,
 }
 LIST_FIELDS = {"object", "first_id", "last_id"}
 """Fields of OpenAI's lists (openapi.yaml) that the SDK's pages leave out."""
 EXTENSIONS = {Batch: {"paused_at"}}
 """The fields that batchline adds to OpenAI's, all of them documented."""
-AT_TIMES = {Batch: {"on_failures", "failing"}}
+AT_TIMES = {Batch: {"on_failures", "failing", "callback_url"}}
 """More of these, there only where they apply."""
 
 
@@ -42,12 +52,16 @@ def parse_strictly(body: bytes, told: dict, *, paged=True):
 
 
 def type_of(told, *, paged):
-    if told.get("deleted"):
+    if "signing_secret" in told:
+        return WebhookEndpointWithSecret
+    if told.get("deleted") and told["object"] in ("file", "batch"):
         return BatchDeleted if told["object"] == "batch" else FileDeleted
     if told["object"] != "list":
         return TYPES[told["object"]]
     if not paged:
         return SyncPage[Model]
+    if "has_more" not in told and told["data"][:1] == ["batch.completed"]:
+        return WebhookEventTypeList
     kinds = {thing["object"] for thing in told["data"]} or {"file"}
     (kind,) = kinds
     return SyncCursorPage[TYPES[kind]]

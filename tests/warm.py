@@ -15,7 +15,7 @@ import threading
 from multiprocessing import connection, forkserver
 
 # pytest: a child looks at the program that its parent runs.
-_IMPORTED = ("batchline.cli.main", "gateway.app", "dispatcher.app", "pytest")
+_IMPORTED = ("batchline.cli.main", "gateway.app", "dispatcher.app", "deliver.app", "pytest")
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from batchline.errors import Invalid
 from batchline.states import OnFailures
 
-from . import parameters
+from . import callback, parameters
 from .completion_window import window_seconds
 from .endpoints import ENDPOINTS
 from .expiry import MAX_EXPIRY_S, MIN_EXPIRY_S, expiry
@@ -36,14 +36,18 @@ class BatchRequest:
     output_expires_after_s: int | None
     on_failures: OnFailures | None
     """None: the setting `on_failures` applies."""
+    callback_url: str | None
 
 
-def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
+def read_batch_request(
+    body: bytes, *, min_window_s: int, callbacks: callback.Callbacks
+) -> BatchRequest:
     """Decode and check the body of `POST /v1/batches`. Unknown fields are ignored. Raises Invalid."""
     fields = parameters.json_object(body)
     window = parameters.string(
         parameters.required(fields, "completion_window"), param="completion_window"
     )
+    pairs = metadata(fields.get("metadata"))
     return BatchRequest(
         input_file_id=parameters.string(
             parameters.required(fields, "input_file_id"), param="input_file_id"
@@ -53,11 +57,12 @@ def read_batch_request(body: bytes, *, min_window_s: int) -> BatchRequest:
         ),
         completion_window=window,
         window_s=window_seconds(window, lowest_s=min_window_s),
-        metadata=metadata(fields.get("metadata")),
+        metadata=pairs,
         output_expires_after_s=expiry(
             fields.get("output_expires_after"), param="output_expires_after"
         ),
         on_failures=_on_failures(fields.get("on_failures")),
+        callback_url=callback.callback_url(fields.get(callback.FIELD), pairs, callbacks),
     )
 
 

@@ -97,6 +97,13 @@ def choice(value: Json, options: Sequence[str], *, param: str) -> str:
     return text
 
 
+def boolean(value: Json, *, param: str) -> bool:
+    """Return the value if it is a boolean."""
+    if not isinstance(value, bool):
+        raise wrong_type(param, "a boolean", value)
+    return value
+
+
 def boolean_text(text: str, *, param: str) -> bool:
     """Read `true` or `false` from a query."""
     return choice(text, ("true", "false"), param=param) == "true"
@@ -143,6 +150,19 @@ def short_string(value: Json, *, param: str, longest: int) -> str:
             code="string_above_max_length",
         )
     return text
+
+
+def filled(value: str | list[str], *, param: str) -> None:
+    """Refuse an empty string or array."""
+    if not value:
+        kind = _kind(value)
+        word = kind.rpartition(" ")[2]
+        raise Invalid(
+            f"Invalid '{param}': empty {word}. Expected {kind} with minimum length 1, but got an "
+            f"empty {word} instead.",
+            param=param,
+            code=f"empty_{word}",
+        )
 
 
 def wrong_type(param: str, expected: str, value: Json) -> Invalid:

@@ -22,8 +22,8 @@ from .failure import ExitCode, Failure
 from .render import clean, say_failure
 
 COMMANDS = {
-    "up": ("host.up", "Start model servers, nginx, gateway and dispatcher on this machine."),
-    "serve": ("host.up", "Run gateway and dispatcher against model servers that already run."),
+    "up": ("host.up", "Start model servers, nginx and the processes of batchline on this machine."),
+    "serve": ("host.up", "Run the processes of batchline against model servers that already run."),
     "submit": ("batches.submit", "Upload a file of requests and start a batch; writes its id."),
     "watch": ("batches.watch", "Follow a batch until it ends; Ctrl-C leaves it running."),
     "ls": ("batches.listing", "List batches, newest first."),
@@ -38,6 +38,7 @@ COMMANDS = {
     "resume": ("batches.steer", "Go on with a paused batch."),
     "cancel": ("batches.cancel", "Stop a batch; what is finished is kept."),
     "rm": ("batches.steer", "Delete a batch that has ended, with its result files."),
+    "webhooks": ("webhooks.commands", "Say where the ends of batches are told, and what was told."),
     "doctor": ("host.doctor", "Check everything and say what is wrong and how to mend it."),
     "backup": ("host.backup", "Copy a data directory, consistent, also while everything runs."),
     "fsck": ("host.fsck", "Prove that a data directory is whole, and repair what can be repaired."),
@@ -46,6 +47,7 @@ COMMANDS = {
         "host.processes",
         "Run the dispatcher: it sends the lines of batches to the model servers.",
     ),
+    "deliver": ("host.processes", "Run the deliverer: it tells webhooks the end of batches."),
     "version": ("host.version", "Write the version."),
     "docs": ("host.docs", ""),
 }
@@ -68,8 +70,11 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        made = getattr(module, cmd_name)
+        if isinstance(made, typer.Typer):  # it has commands of its own
+            return typer.main.get_command(made)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(getattr(module, cmd_name))
+        single.command(cmd_name)(made)
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 import unicodedata
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchline.states import BatchStatus
@@ -81,6 +82,21 @@ def put_json(value: Any, *, lines: bool = False) -> None:
     Escaped to ASCII: valid JSON, and inert in a terminal.
     """
     put(json.dumps(value, indent=None if lines else 2))
+
+
+def put_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()
+) -> None:
+    """Write a plain table to standard output; the columns in `right` are aligned there."""
+    table = [columns, *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+    for row in table:
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.flush()
 
 
 def console(*, talk: bool = False) -> Console:

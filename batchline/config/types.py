@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -21,6 +22,8 @@ from .server_url import server_url
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _LONGEST_BOUND = 15  # digits
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - a mark
+_LEAST_SECRET_BYTES, _MOST_SECRET_BYTES = 24, 64  # Standard Webhooks, Signature scheme
 TELLING = frozenset({"enum", "refused"})
 """Kinds of faults whose message already shows what to write."""
 
@@ -65,6 +68,22 @@ def _key(value: str) -> str:
     if flaw := flaw_of(value):
         raise ValueError(
             f"{flaw}; allowed are {ALLOWED}. Leave the setting out where no key is wanted"
+        )
+    return value
+
+
+def _secret(value: str) -> str:
+    try:
+        size = len(b64decode(value.removeprefix(_SECRET_PREFIX), validate=True))
+    except ValueError:
+        size = 0
+    if (
+        not value.startswith(_SECRET_PREFIX)
+        or not _LEAST_SECRET_BYTES <= size <= _MOST_SECRET_BYTES
+    ):
+        raise ValueError(
+            "is no secret of Standard Webhooks: whsec_ and the base64 of 24 to 64 bytes. Run `batchline "
+            "webhooks secret` to make one"
         )
     return value
 
@@ -115,6 +134,7 @@ def _once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Key = Annotated[str, BeforeValidator(_refusing(_key))]
+Secret = Annotated[str, BeforeValidator(_refusing(_secret))]
 Host = Annotated[str, BeforeValidator(_refusing(listening_host))]
 Published = Annotated[str, BeforeValidator(_refusing(published_host))]
 Url = Annotated[str, BeforeValidator(_refusing(server_url))]

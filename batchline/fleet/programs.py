@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchline.errors import Invalid
-from batchline.serving.identity import Part
+from batchline.serving.identity import Part, name_of
 from batchline.serving.listening import LOOPBACK, shown_address, where_to_ask
 from batchline.serving.origins import EVERY
 
@@ -25,6 +25,7 @@ DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
 _VLLM_DRAIN_S = 30
 _VLLM_GRACE_S = _VLLM_DRAIN_S + 15.0  # after the drain it frees its memory
 _SERVICE_GRACE_S = 10.0
+_COMMANDS = {Part.GATEWAY: "gateway", Part.DISPATCHER: "dispatcher", Part.DELIVERER: "deliver"}
 _NO_DOMAIN = "no-domain-is-allowed.invalid"
 """vLLM reads an empty list as every domain; no host has this name (RFC 2606)."""
 
@@ -206,41 +207,22 @@ def plan_nginx(argv: tuple[str, ...], *, port: int, log: Path) -> Program:
     )
 
 
-def plan_services(
-    *,
-    gateway_host: str,
-    gateway_port: int,
-    dispatcher_host: str,
-    dispatcher_port: int,
-    logs: Path,
-    env: Mapping[str, str],
-    grace_s: float,
-) -> tuple[Program, Program]:
-    """Plan the gateway and the dispatcher; `env` holds their BATCHLINE_* settings.
+def plan_service(
+    part: Part, host: str, port: int, *, logs: Path, env: Mapping[str, str], grace_s: float
+) -> Program:
+    """Plan one of our processes; `env` holds its BATCHLINE_* settings.
 
-    Both finish their requests for `grace_s` by themselves, so they get a little longer than that.
+    It finishes what it has begun for `grace_s` by itself, so it gets a little longer than that.
     """
-    entry = (sys.executable, "-m", "batchline.cli.main")
-    gateway = Program(
-        name="gateway",
-        argv=(*entry, "gateway"),
-        part=Part.GATEWAY,
-        host=where_to_ask(gateway_host),
-        port=gateway_port,
+    name = name_of(part)
+    return Program(
+        name=name,
+        argv=(sys.executable, "-m", "batchline.cli.main", _COMMANDS[part]),
+        part=part,
+        host=where_to_ask(host),
+        port=port,
         health_path="/health",
-        log=logs / "gateway.log",
+        log=logs / f"{name}.log",
         env=env,
         grace_s=grace_s + _SERVICE_GRACE_S,
     )
-    dispatcher = Program(
-        name="dispatcher",
-        argv=(*entry, "dispatcher"),
-        part=Part.DISPATCHER,
-        host=where_to_ask(dispatcher_host),
-        port=dispatcher_port,
-        health_path="/health",
-        log=logs / "dispatcher.log",
-        env=env,
-        grace_s=grace_s + _SERVICE_GRACE_S,
-    )
-    return gateway, dispatcher

@@ -1,8 +1,9 @@
 """The locks on a data directory: they tell which processes work on it on this host.
 
-One dispatcher holds a data directory's `dispatcher.lock`, gateways share its `gateway.lock`; a command that
-needs the directory to itself takes both. Supervisors share `supervisor.lock` in two ways: as a record lock,
-which ends with their process, and as a file lock, which their reaper inherits.
+One dispatcher holds a data directory's `dispatcher.lock`; gateways share its `gateway.lock`, and deliverers
+its `deliverer.lock`. A command that needs the directory to itself takes all of them. Supervisors share
+`supervisor.lock` in two ways: as a record lock, which ends with their process, and as a file lock, which
+their reaper inherits.
 """
 
 from __future__ import annotations
@@ -23,18 +24,25 @@ log = logging.getLogger(__name__)
 
 DISPATCHER_LOCK = "dispatcher.lock"
 GATEWAY_LOCK = "gateway.lock"
+DELIVERER_LOCK = "deliverer.lock"
 SUPERVISOR_LOCK = "supervisor.lock"
-_WHO = {DISPATCHER_LOCK: "a dispatcher", GATEWAY_LOCK: "a gateway"}
+_WHO = {
+    DISPATCHER_LOCK: "a dispatcher",
+    GATEWAY_LOCK: "a gateway",
+    DELIVERER_LOCK: "a deliverer",
+}
 _TRY_EVERY_S = 0.2
 
 
-def present(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
-    """Hold the lock of a gateway of `data_dir` while the body runs; waits while `to_oneself` holds it.
+def present(
+    data_dir: Path, stop: asyncio.Event, *, name: str = GATEWAY_LOCK
+) -> AbstractAsyncContextManager[bool]:
+    """Hold the lock `name` of `data_dir` while the body runs; waits while `to_oneself` holds it.
 
     Yields False if `stop` was set first. Raises StoreUnavailable.
     """
     news = f"'batchline fsck --repair' works on {data_dir}; waiting"
-    return _holding(data_dir / GATEWAY_LOCK, stop, is_shared=True, news=news)
+    return _holding(data_dir / name, stop, is_shared=True, news=news)
 
 
 def only_dispatcher(data_dir: Path, stop: asyncio.Event) -> AbstractAsyncContextManager[bool]:
@@ -79,7 +87,7 @@ def at_work(data_dir: Path) -> list[str]:
 
 @contextmanager
 def to_oneself(data_dir: Path) -> Iterator[None]:
-    """Hold both locks while the body runs; processes that start meanwhile wait. Raises Conflict."""
+    """Hold these locks while the body runs; processes that start meanwhile wait. Raises Conflict."""
     with ExitStack() as stack:
         for name, who in _WHO.items():
             file = stack.enter_context(_opened(data_dir / name, "w"))

@@ -21,6 +21,12 @@ class Part(StrEnum):
 
     GATEWAY = "batchline gateway"
     DISPATCHER = "batchline dispatcher"
+    DELIVERER = "batchline deliverer"
+
+
+def name_of(part: Part) -> str:
+    """Return the name of the process alone, such as `dispatcher`."""
+    return part.removeprefix("batchline ")
 
 
 def identity(part: Part, data_dir: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from . import sqlite
 from .audit import Audit
 from .base import Intake, Results, Uploads, View
 from .engine import Engine, Mending, Store
+from .webhooks import Endpoints, Outbox
 from .work import Conduct, Leases, Outcomes, Upkeep, Work
 
 ENGINE: Engine = sqlite
@@ -21,10 +22,12 @@ last_report = ENGINE.last_report
 __all__ = [
     "Audit",
     "Conduct",
+    "Endpoints",
     "Engine",
     "Intake",
     "Leases",
     "Mending",
+    "Outbox",
     "Outcomes",
     "Results",
     "Store",

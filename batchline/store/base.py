@@ -187,10 +187,11 @@ class Results(Lookup, Protocol):
 class View(Protocol):
     """How everything is: for the dashboard and those who ask after our health."""
 
-    async def overview(self, *, finished_limit: int) -> Overview:
+    async def overview(self, *, finished_limit: int, deliveries_limit: int = 0) -> Overview:
         """Return the open batches, oldest first, the files, the last report, and the database's size.
 
-        And so many of those that have ended, the last created first.
+        And so many of those that have ended, the last created first. And the outbox, with so many of the
+        deliveries made last, and of those that wait.
         """
 
     async def fleet_report(self) -> FleetReport | None:

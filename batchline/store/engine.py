@@ -14,10 +14,11 @@ from batchline.model import Batch, FleetReport, Slice
 
 from .audit import Audit
 from .base import Intake, Results, Uploads, View
+from .webhooks import Endpoints, Outbox
 from .work import Upkeep, Work
 
 
-class Store(Intake, Uploads, Results, View, Work, Upkeep, Protocol):
+class Store(Intake, Uploads, Results, View, Work, Upkeep, Endpoints, Outbox, Protocol):
     """All of the contract over one database.
 
     A lost race is a return value, never an exception. What a call has done is durable when it returns, and

@@ -52,6 +52,7 @@ _SAME = (
     "expires_at",
     "model",
     "output_expires_after_s",
+    "callback_url",
     "output_file_id",
     "error_file_id",
     *_STAMPS,

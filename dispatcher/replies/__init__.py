@@ -5,7 +5,6 @@
     error_texts  what an error object speaks of; `kinds_of_failure`: what tells them apart
     policy       the table: one row for each way in which an attempt can end badly
     verdict      a reply to what becomes of the line; `wording`: the same in a few words for people
-    retry_after  how long an upstream asks to be left alone
 
 Pure but for `upstream`. Uses `backends`.
 """

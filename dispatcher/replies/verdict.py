@@ -16,6 +16,7 @@ from batchline.jsonl.result_lines import error_body, error_object, quoted
 from batchline.jsonl.surrogates import without_lone_surrogates
 from batchline.jsonl.upstream_answers import ReadAnswer, is_null, read_answer, read_usage
 from batchline.model import Usage
+from batchline.serving.retry_after import parse_retry_after
 
 from .error_texts import (
     Body,
@@ -28,7 +29,6 @@ from .error_texts import (
     tells_of_engine,
 )
 from .policy import BREAKS, POLICIES, Policy, Reason, Then, Wait, of_status
-from .retry_after import parse_retry_after
 from .upstream import NGINX_GROUP, Broken, Reply
 from .whole_answers import Defect, Missing, defect_of
 

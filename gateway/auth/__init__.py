@@ -5,6 +5,7 @@
 
 from .decision import Caller, Lock
 from .middleware import CALLER, LOCK, WRONG_KEYS, identify
+from .page_forms import own_form
 from .sign_in import PAGE, ask, sign_in, sign_out
 from .wrong_keys import WrongKeys
 
@@ -18,6 +19,7 @@ __all__ = [
     "WrongKeys",
     "ask",
     "identify",
+    "own_form",
     "sign_in",
     "sign_out",
 ]

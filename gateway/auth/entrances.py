@@ -29,7 +29,10 @@ _ENTRANCES: Mapping[str, Entrance] = {
     "/": Entrance.PAGE,
     "/docs": Entrance.PAGE,
     "/sign-out": Entrance.PAGE,
+    "/replay": Entrance.PAGE,
 }
+FORMS = frozenset({"/sign-out", "/replay"})
+"""The forms of pages, which hold the token of the session themselves."""
 
 
 def entrance(route: str | None) -> Entrance:

@@ -14,7 +14,7 @@ from gateway.keys import CLOCK
 
 from .credentials import TOKEN_HEADER, read
 from .decision import UNASKED, Caller, Lock, Refusal
-from .entrances import Entrance, entrance
+from .entrances import FORMS, Entrance, entrance
 from .wrong_keys import WrongKeys
 
 CALLER = web.RequestKey("caller", Caller)
@@ -42,8 +42,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
         read(request.headers),
         at,
         address=request.remote,
-        # The form to sign out holds its token itself.
-        is_change=request.method not in _READING and request.path != "/sign-out",
+        is_change=request.method not in _READING and request.path not in FORMS,
     )
     if isinstance(found, Refusal):
         raise await _refusal(request, found, at)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from typing import Protocol
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from aiohttp import web
 
-from batchline.errors import Forbidden, Invalid
-from gateway.forms.content_disposition import read_header
-from gateway.transfer.body import read_body
-
 from .credentials import COOKIE
 from .middleware import CALLER, LOCK, slow_down
+from .page_forms import own_form, read_form
 from .sessions import LASTS_S
-
-_MOST_BYTES = 16 << 10
-_MOST_FIELDS = 8
 
 
 class Page(Protocol):
@@ -48,7 +42,7 @@ async def ask(request: web.Request) -> web.Response:
 async def sign_in(request: web.Request) -> web.Response:
     """POST /sign-in: check the key of the form, set a cookie, redirect to the page that was wanted."""
     lock = request.app.get(LOCK)
-    fields = await _form(request)
+    fields = await read_form(request)
     onward = local(fields.get("next"))
     if lock is None:
         raise web.HTTPSeeOther(onward)
@@ -69,10 +63,7 @@ async def sign_in(request: web.Request) -> web.Response:
 
 async def sign_out(request: web.Request) -> web.Response:
     """POST /sign-out: delete the cookie. Raises Forbidden without the token of the session."""
-    session = request[CALLER].session
-    given = (await _form(request)).get("token")
-    if session is not None and not session.has_token(given):
-        raise Forbidden("Sign out with the button of the page.")
+    await own_form(request)
     answer = web.HTTPSeeOther("/sign-in")
     answer.del_cookie(COOKIE, httponly=True, samesite="Strict")
     raise answer
@@ -88,18 +79,6 @@ def local(path: str | None) -> str:
     ):
         return "/"
     return path
-
-
-async def _form(request: web.Request) -> dict[str, str]:
-    kind, _ = read_header(request.headers.get("Content-Type", ""))
-    if kind != "application/x-www-form-urlencoded":
-        raise Invalid("Send a form (application/x-www-form-urlencoded), as the page does.")
-    body = await read_body(request, max_bytes=_MOST_BYTES)
-    try:
-        fields = parse_qs(body.decode(), max_num_fields=_MOST_FIELDS)
-    except ValueError as exc:  # not UTF-8, or too many fields
-        raise Invalid("This form cannot be read: send the fields that the page has.") from exc
-    return {name: values[0] for name, values in fields.items()}
 
 
 def _came_by_tls(request: web.Request) -> bool:

@@ -11,14 +11,16 @@ from typing import Any
 
 import msgspec
 
-from batchline.api import bodies, expiry
+from batchline.api import bodies, endpoint_requests, expiry
 from batchline.api.endpoints import ENDPOINTS
-from batchline.api.objects import batch, error, file, lists, model
+from batchline.api.objects import batch, error, file, lists, model, webhook
 from batchline.api.upload_rules import UploadStatus
 from batchline.settings import Settings
 from batchline.states import BatchStatus
+from batchline.webhooks.addresses import LONGEST_URL
+from batchline.webhooks.records import Ask, DeliveryState
 
-from ..paging import BATCHES, FILES, Bounds  # noqa: TID252 - a package within the leaf
+from ..paging import BATCHES, FILES, WEBHOOKS, Bounds  # noqa: TID252 - a package within the leaf
 
 Schema = dict[str, Any]
 
@@ -29,6 +31,10 @@ SHAPES = (
     batch.BatchObject,
     model.ModelObject,
     model.ModelList,
+    webhook.WebhookEndpointObject,
+    webhook.WebhookTestObject,
+    webhook.WebhookEventTypeList,
+    webhook.DeliveryObject,
     lists.DeletedObject,
     error.ErrorAnswer,
     lists.ListObject,
@@ -51,14 +57,26 @@ def component_schemas(written: Mapping[str, Any], settings: Settings) -> dict[st
         "endpoint": reference("Endpoint"),
         "metadata": reference("Metadata"),
     }
+    shapes["EventSummary"]["properties"]["type"] = reference("EventType")
+    shapes["DeliveryObject"]["properties"] |= {
+        "asked_by": reference("Ask"),
+        "state": reference("DeliveryState"),
+    }
     for name, sentences in written["fields"].items():
         for field, sentence in sentences.items():
             shapes[name]["properties"][field]["description"] = sentence
     page = shapes.pop("ListObject")
+    pages = {
+        "FileList": "FileObject",
+        "BatchList": "BatchObject",
+        "WebhookEndpointList": "WebhookEndpointObject",
+        "DeliveryList": "DeliveryObject",
+    }
     schemas = (
         shapes
-        | {"FileList": _page_of("FileObject", page), "BatchList": _page_of("BatchObject", page)}
+        | {name: _page_of(of, page) for name, of in pages.items()}
         | _values()
+        | _webhook_values()
         | _bounded(settings)
         | written["shapes"]
     )
@@ -72,7 +90,11 @@ def component_schemas(written: Mapping[str, Any], settings: Settings) -> dict[st
 
 def component_parameters() -> dict[str, Schema]:
     """Return the parameters whose bounds the code decides."""
-    return {"FilesLimit": _limit(FILES), "BatchesLimit": _limit(BATCHES)}
+    return {
+        "FilesLimit": _limit(FILES),
+        "BatchesLimit": _limit(BATCHES),
+        "WebhooksLimit": _limit(WEBHOOKS),
+    }
 
 
 def reference(name: str) -> Schema:
@@ -180,5 +202,44 @@ def _values() -> dict[str, Schema]:
                 "anchor": {"const": "created_at", "description": "What `seconds` counts from."},
                 "seconds": reference("ExpirySeconds"),
             },
+        },
+    }
+
+
+def _webhook_values() -> dict[str, Schema]:
+    """Describe what endpoints and deliveries share."""
+    kinds = list(endpoint_requests.EVENT_TYPES)
+    return {
+        "EventType": {"type": "string", "enum": kinds, "description": "How a batch ended."},
+        "EventTypes": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": reference("EventType"),
+            "description": "All types that shall be told.",
+        },
+        "EndpointName": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": endpoint_requests.LONGEST_NAME_CHARACTERS,
+            "description": "Your own name for it.",
+        },
+        "ReceiverUrl": {
+            "type": "string",
+            "maxLength": LONGEST_URL,
+            "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$",
+            "description": "Where it is told: a public address over HTTPS, or a network that the operator "
+            "named in `BATCHLINE_WEBHOOK_NETWORKS`, there also over HTTP.",
+        },
+        "Ask": {
+            "type": "string",
+            "enum": [ask.value for ask in Ask],
+            "description": "Who asked for it: an endpoint, the batch by its `callback_url`, or the operator "
+            "by a setting.",
+        },
+        "DeliveryState": {
+            "type": "string",
+            "enum": [state.value for state in DeliveryState],
+            "description": "Where it stands; after 72 hours of failures it is given up.",
         },
     }

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from batchline.api.bodies import BatchRequest, read_batch_request
+from batchline.api.callback import Callbacks
 from batchline.api.objects.batch import batch_object
 from batchline.api.objects.lists import batch_list
 from batchline.api.parameters import shown
 from batchline.errors import Conflict, Invalid, NotFound
 from batchline.failing import is_failing
 from batchline.model import Batch, File, FleetReport, NewBatch, new_batch_id
+from batchline.settings import Settings
 from batchline.states import BatchStatus
 from gateway.answers import json_answer
 from gateway.forms import BATCH
@@ -33,8 +35,7 @@ async def create(request: web.Request) -> web.Response:
     repeats the request by itself.
     """
     body = await read_body(request)
-    min_window_s = request.app[SETTINGS].min_completion_window_s
-    wanted = read_batch_request(body, min_window_s=min_window_s)
+    wanted = _read(body, request.app[SETTINGS])
     key = read_key(request.headers.getall(HEADER, ()))
     if key is not None:
         return await _create_under_key(request, wanted, Idempotency(request.app[STORE], key, body))
@@ -44,6 +45,12 @@ async def create(request: web.Request) -> web.Response:
     batch = await request.app[STORE].add_batch(await _new_batch(request, wanted))
     assert batch is not None, "there is no key that could be taken"
     return json_answer(batch_object(batch))
+
+
+def _read(body: bytes, settings: Settings) -> BatchRequest:
+    callbacks = Callbacks(settings.webhook_secret is not None, settings.webhook_networks)
+    min_window_s = settings.min_completion_window_s
+    return read_batch_request(body, min_window_s=min_window_s, callbacks=callbacks)
 
 
 async def _create_under_key(
@@ -85,6 +92,7 @@ async def _new_batch(request: web.Request, wanted: BatchRequest) -> NewBatch:
         metadata=wanted.metadata,
         output_expires_after_s=wanted.output_expires_after_s,
         on_failures=wanted.on_failures or request.app[SETTINGS].on_failures,
+        callback_url=wanted.callback_url,
     )
 
 

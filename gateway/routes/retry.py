@@ -65,6 +65,7 @@ async def retry(request: web.Request) -> web.Response:
         metadata=metadata,
         output_expires_after_s=batch.output_expires_after_s,
         on_failures=batch.on_failures,
+        callback_url=batch.callback_url,
     )
     made = await _add(request, file, new, once)
     return json_answer(batch_object(made), headers={} if made.id == new.id else REPLAYED)

@@ -158,7 +158,7 @@ async def create_batch(request):
         input_file_id=body["input_file_id"],
         completion_window=body["completion_window"],
         metadata=body.get("metadata"),
-        **{key: body[key] for key in ("on_failures",) if key in body},
+        **{key: body[key] for key in ("on_failures", "callback_url") if key in body},
     )
     return web.json_response(script.batches[batch_id])
 

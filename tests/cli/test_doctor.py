@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from ports import free_port
 from typer.testing import CliRunner
 
 from batchline.cli.host import checks_host
 from batchline.cli.host.checks_servers import (
     check_backends,
-    check_dispatcher,
     check_gateway,
+    check_process,
     check_upstream,
 )
 from batchline.cli.host.findings import Level
@@ -63,12 +64,14 @@ def test_doctor_finds_all_parts_at_work(serve_app, tmp_path, monkeypatch):
         )
     )
     dispatcher = serve_app(answering(health=(200, identity(Part.DISPATCHER, data))))
+    deliverer = serve_app(answering(health=(200, identity(Part.DELIVERER, data))))
     env = {
         "BATCHLINE_URL": url,
         "BATCHLINE_UPSTREAM_URL": url,
         "BATCHLINE_BACKEND_URLS": url,
         "BATCHLINE_PORT": url.rpartition(":")[2],
         "BATCHLINE_DISPATCHER_PORT": dispatcher.rpartition(":")[2],
+        "BATCHLINE_DELIVERER_PORT": deliverer.rpartition(":")[2],
     }
 
     done = CliRunner().invoke(app, ["doctor", "--json"], env=env)
@@ -87,12 +90,14 @@ def test_doctor_exits_1_and_gives_a_remedy_for_every_fault(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     env = {"BATCHLINE_URL": "http://127.0.0.1:9", "BATCHLINE_PORTT": "1"}
     env |= {"BATCHLINE_UPSTREAM_URL": "http://127.0.0.1:9", "BATCHLINE_DISPATCHER_PORT": "9"}
+    env |= {"BATCHLINE_DELIVERER_PORT": str(free_port())}
 
     done = CliRunner().invoke(app, ["doctor"], env=env)
     report = json.loads(CliRunner().invoke(app, ["doctor", "--json"], env=env).stdout)
 
     assert done.exit_code == 1
-    assert "✗ gateway" in done.stdout
+    for name in ("gateway", "dispatcher", "deliverer"):
+        assert f"✗ {name}" in done.stdout
     assert "BATCHLINE_PORTT: no such setting" in done.stdout
     assert all(f["remedy"] for f in report["findings"] if f["level"] != "ok")
     assert list(tmp_path.iterdir()) == []
@@ -130,6 +135,7 @@ def test_whoever_answers_in_place_of_the_gateway_is_told(serve_app, tmp_path):
         (Part.DISPATCHER, "mine", Level.OK, "answers"),
         (Part.DISPATCHER, "theirs", Level.WRONG, "the dispatcher of another data directory than"),
         (Part.GATEWAY, "mine", Level.WRONG, "answers, but it is another program"),
+        (Part.DELIVERER, "mine", Level.WRONG, "answers, but it is another program"),
     ],
 )
 def test_whoever_answers_in_place_of_the_dispatcher_is_told(
@@ -138,10 +144,20 @@ def test_whoever_answers_in_place_of_the_dispatcher_is_told(
     """A port that somebody else has is a dispatcher that does not run."""
     url = serve_app(answering(health=(200, identity(part, tmp_path / name))))
 
-    found = one(check_dispatcher(url, data_dir=tmp_path / "mine"))
+    found = one(check_process(Part.DISPATCHER, url, data_dir=tmp_path / "mine"))
 
     assert found.level is level
     assert told in found.detail
+
+
+def test_another_program_on_the_port_of_the_deliverer_is_told(serve_app, tmp_path):
+    """With the setting that gives it another one."""
+    url = serve_app(answering(health=(200, identity(Part.DISPATCHER, tmp_path))))
+
+    found = one(check_process(Part.DELIVERER, url, data_dir=tmp_path))
+
+    assert (found.check, found.level) == ("deliverer", Level.WRONG)
+    assert "BATCHLINE_DELIVERER_PORT" in found.remedy
 
 
 @pytest.mark.parametrize(

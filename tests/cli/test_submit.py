@@ -41,6 +41,16 @@ def test_submit_says_what_shall_happen_on_failures(batchline, api, lines, given)
     assert (refused.exit_code, len(api.uploads)) == (2, 2)
 
 
+def test_submit_says_where_the_end_is_told(batchline, api, lines):
+    """Only where it was asked for."""
+    told = batchline("submit", lines, "--callback-url", "https://example.com/hook").stdout.strip()
+    untold = batchline("submit", lines).stdout.strip()
+
+    assert api.batches[told]["callback_url"] == "https://example.com/hook"
+    assert "callback_url" not in api.batches[untold]
+    assert "calls back     https://example.com/hook" in batchline("show", told).stdout
+
+
 def test_submit_takes_the_endpoint_from_the_first_request(batchline, api, tmp_path):
     """Blank lines and a byte order mark before it do not matter."""
     path = tmp_path / "embeddings.jsonl"

@@ -96,7 +96,7 @@ def test_each_point_lies_somewhere_and_only_once():
     """The table and the code name the same points."""
     found = [
         name
-        for package in ("batchline", "gateway", "dispatcher")
+        for package in ("batchline", "gateway", "dispatcher", "deliver")
         for path in (ROOT / package).rglob("*.py")
         for name in re.findall(r'(?:failpoint|written)\("([a-z.]+)"', path.read_text())
     ]

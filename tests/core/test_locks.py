@@ -8,7 +8,13 @@ import pytest
 from waiting import turn, until
 
 from batchline.errors import Conflict
-from batchline.process.locks import at_work, only_dispatcher, present, to_oneself
+from batchline.process.locks import (
+    DELIVERER_LOCK,
+    at_work,
+    only_dispatcher,
+    present,
+    to_oneself,
+)
 
 
 async def test_gateways_share_and_are_seen(tmp_path):
@@ -28,6 +34,19 @@ async def test_the_dispatcher_is_seen_by_its_own_lock(tmp_path):
     async with only_dispatcher(tmp_path, asyncio.Event()):
         assert at_work(tmp_path) == ["a dispatcher"]
         with pytest.raises(Conflict, match="A dispatcher works on"), to_oneself(tmp_path):
+            pass
+
+
+async def test_deliverers_are_seen_by_a_lock_that_they_share(tmp_path):
+    """Several may run; none while somebody has the directory to himself."""
+    stop = asyncio.Event()
+    async with (
+        present(tmp_path, stop, name=DELIVERER_LOCK) as first,
+        present(tmp_path, stop, name=DELIVERER_LOCK) as second,
+    ):
+        assert (first, second) == (True, True)
+        assert at_work(tmp_path) == ["a deliverer"]
+        with pytest.raises(Conflict, match="A deliverer works on"), to_oneself(tmp_path):
             pass
 
 

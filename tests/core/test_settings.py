@@ -129,6 +129,79 @@ def test_a_key_that_protects_nothing_stops_the_start_unseen(monkeypatch, tmp_pat
     assert f"(got {len(key)} characters, which are not shown)" in text
 
 
+SECRET = "whsec_" + "aGlkZGVu" * 4
+BAD_SECRETS = {
+    "empty": "",
+    "no mark": "aGlkZGVu" * 4,
+    "another mark": "sk_" + "aGlkZGVu" * 4,
+    "no base64": "whsec_hidden!hidden!hidden!hidden!",
+    "another base64": "whsec_" + "aGl_aGl-" * 4,
+    "cut": "whsec_" + "aGlkZGVu" * 4 + "a",
+    "too short": "whsec_" + "aGlkZGVu" * 3 + "aGlkZG==",
+    "too long": "whsec_" + "aGlkZGVu" * 11,
+    "a space": "whsec_" + "aGlkZGVu" * 4 + " ",
+}
+
+
+@put_anywhere
+@pytest.mark.parametrize("secret", BAD_SECRETS.values(), ids=BAD_SECRETS)
+def test_a_secret_that_signs_nothing_stops_the_start_unseen(monkeypatch, tmp_path, put, secret):
+    """Receivers could verify nothing that it signed. What to write is told, none of it is shown."""
+    put(monkeypatch, tmp_path, "WEBHOOK_SECRET", secret)
+
+    with pytest.raises(Invalid, match="  BATCHLINE_WEBHOOK_SECRET: is no secret") as caught:
+        load_settings()
+
+    text = str(caught.value)
+    assert "aGl" not in text
+    assert "hidden" not in text
+    assert "batchline webhooks secret" in text
+    assert f"(got {len(secret)} characters, which are not shown)" in text
+
+
+@put_anywhere
+@pytest.mark.parametrize("many", [4, 8])
+def test_a_secret_of_standard_webhooks_is_taken(monkeypatch, tmp_path, put, many):
+    """Of 24 to 64 bytes."""
+    put(monkeypatch, tmp_path, "WEBHOOK_SECRET", "whsec_" + "aGlkZGVu" * many)
+
+    assert load_settings().webhook_secret == "whsec_" + "aGlkZGVu" * many
+
+
+def test_the_secret_of_webhooks_is_shown_beside_no_other_fault(monkeypatch):
+    """One that is fine stands in no message about another setting, either."""
+    monkeypatch.setenv("BATCHLINE_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("BATCHLINE_PORT", "x")
+
+    with pytest.raises(Invalid) as caught:
+        load_settings()
+
+    assert "aGl" not in str(caught.value)
+
+
+def test_networks_of_webhooks_are_read_like_those_that_watch(monkeypatch):
+    """Addresses and networks of both kinds, comma separated."""
+    monkeypatch.setenv(
+        "BATCHLINE_WEBHOOK_NETWORKS", "127.0.0.0/8, 10.1.2.3,::1 ,fd00::/8,10.9.9.9/8"
+    )
+
+    found = load_settings().webhook_networks
+
+    told = ["127.0.0.0/8", "10.1.2.3/32", "::1/128", "fd00::/8", "10.0.0.0/8"]
+    assert [str(network) for network in found] == told
+
+
+@pytest.mark.parametrize("value", ["example.org", "10.0.0.0/33", "10.0.0", "*", "http://10.0.0.1"])
+def test_a_network_of_webhooks_that_is_none_stops_the_start(monkeypatch, value):
+    """Else the operator would think that it is allowed."""
+    monkeypatch.setenv("BATCHLINE_WEBHOOK_NETWORKS", f"127.0.0.0/8,{value}")
+
+    with pytest.raises(Invalid, match="  BATCHLINE_WEBHOOK_NETWORKS: ") as caught:
+        load_settings()
+
+    assert f"(got '{value}')" in str(caught.value)
+
+
 def test_a_key_that_is_no_text_is_not_shown_either(monkeypatch, tmp_path):
     """YAML reads digits as a number."""
     (tmp_path / "c.yaml").write_text("api_key: 12345678")

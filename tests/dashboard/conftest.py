@@ -23,6 +23,17 @@ def stage():
 
 
 @pytest.fixture
+def put(stage, clock):
+    """Set what the dashboard will see next, a second later."""
+
+    def _put(seen):
+        stage.seen = seen
+        clock.advance(1)
+
+    return _put
+
+
+@pytest.fixture
 def metrics():
     return Metrics()
 

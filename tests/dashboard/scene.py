@@ -9,6 +9,15 @@ from dataclasses import dataclass, field, replace
 
 from batchline.model import BackendStatus, Batch, Counts, Fault, FleetReport, Overview, Usage
 from batchline.states import BatchStatus
+from batchline.webhooks.records import (
+    Ask,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventType,
+    OutboxFigures,
+    OutboxOverview,
+)
 
 LOST_STEPS = 24
 NOW = 1_770_859_807  # 2026-02-12 01:30:07 UTC
@@ -77,7 +86,7 @@ class Stage:
         if self.refusal is not None:
             raise self.refusal
 
-    async def overview(self, *, finished_limit: int) -> Overview:
+    async def overview(self, *, finished_limit: int, deliveries_limit: int) -> Overview:
         self.looks += 1
         if self.fault is not None:
             raise self.fault
@@ -200,4 +209,52 @@ def _end(seq, name, status, ago_s, took_s, total, failed, *, finished=None, faul
         output_file_id="file-" + "A" * 21 + str(seq % 10) if settled else None,
         error_file_id="file-" + "B" * 21 + str(seq % 10) if failed else None,
         **{field_name: ended},
+    )
+
+
+def delivery(number: int, host: str = "hooks.example.com", **changes) -> Delivery:
+    event = Event(f"evt_{number:032x}", EventType.COMPLETED, NOW - 60, f"batch_{number:032x}")
+    made = Delivery(
+        number=number,
+        event=event,
+        ask=Ask.ENDPOINT,
+        endpoint_id="we_1",
+        url=f"https://{host}/batch?token=hidden",
+        state=DeliveryState.DELIVERED,
+        attempts=1,
+        due_at=NOW - 60,
+        since=NOW - 60,
+        last_status=200,
+        ended_at=NOW - 59,
+    )
+    return replace(made, **changes)
+
+
+def waiting(number: int, host: str = "hooks.example.com", *, wait_s: int, **changes) -> Delivery:
+    """Return a delivery that was tried and is tried again."""
+    failed = {"attempts": 7, "last_status": 503, "last_error": "It answered 503."}
+    times = {"since": NOW - wait_s, "due_at": NOW + 240, "ended_at": None}
+    return delivery(number, host, **{"state": DeliveryState.PENDING, **times, **failed, **changes})
+
+
+def told() -> OutboxOverview:
+    """Return an outbox with deliveries of every kind."""
+    late = waiting(207, "labels.lab.example:8443", wait_s=1500)
+    long_error = (
+        "ConnectError: labels.lab.example cannot be resolved, which the resolver says at length"
+    )
+    gone = "The endpoint was deleted."
+    ended = {"state": DeliveryState.GIVEN_UP, "ended_at": NOW - 900}
+    return OutboxOverview(
+        figures=OutboxFigures(2, NOW - 1500, 2),
+        endpoints=2,
+        newest=(
+            waiting(211, wait_s=3, attempts=0, last_status=None, last_error=None, due_at=NOW),
+            delivery(210),
+            delivery(209, attempts=3),
+            late,
+            delivery(206, "labels.lab.example:8443", **ended, attempts=48, last_error=long_error),
+            delivery(205, "old.example.com", **ended, last_error=gone, is_replayable=False),
+        ),
+        waiting=(late, waiting(211, wait_s=3)),
     )

@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from chromium import PROGRAM, open_page
-from scene import Disk, backend, batch, night, overview, report
+from scene import Disk, backend, batch, night, overview, report, told, waiting
 
 from batchline.model import Counts, Fault
 from batchline.states import BatchStatus
+from batchline.webhooks.records import OutboxOverview
 from dashboard.app import add_dashboard
 
 pytestmark = [
@@ -101,6 +102,10 @@ async def test_nothing_hostile_runs_and_nothing_overflows(page, server, stage):
                     backend(3, circuit="open", circuit_reason=HOSTILE),
                 ),
                 paused=HOSTILE,
+            ),
+            outbox=OutboxOverview(
+                newest=(*told().newest, waiting(1, "h" * 200, wait_s=1, last_error=HOSTILE)),
+                waiting=(waiting(1, "h" * 200, wait_s=1500, last_error=HOSTILE),),
             ),
         )
     )

@@ -21,7 +21,8 @@ from dashboard.page import show
 DASHBOARD = Path(keys.__file__).parent
 MODULES = sorted(DASHBOARD.glob("*.py"))
 MAKERS = [
-    DASHBOARD / f"{name}.py" for name in ("backends_panel", "batch_rows", "keys", "notices", "page")
+    DASHBOARD / f"{name}.py"
+    for name in ("backends_panel", "batch_rows", "deliveries_panel", "keys", "notices", "page")
 ]
 TEMPLATES = DASHBOARD / "templates"
 SCRIPT = (DASHBOARD / "static/overview.js").read_text()

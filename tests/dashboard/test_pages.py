@@ -24,17 +24,6 @@ from dashboard.handlers import PARTS, moment
 
 
 @pytest.fixture
-def put(stage, clock):
-    """Set what the dashboard will see next, a second later."""
-
-    def _put(seen):
-        stage.seen = seen
-        clock.advance(1)
-
-    return _put
-
-
-@pytest.fixture
 def locked(stage):
     """A database that refuses from the start."""
     stage.fault = StoreUnavailable("The database is locked.")

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from batchline.model import Usage
+from batchline.serving.retry_after import parse_retry_after
 from dispatcher.backends.circuit import Signal
 from dispatcher.replies.policy import FULL_COST, POLICIES, Reason, Then
-from dispatcher.replies.retry_after import parse_retry_after
 from dispatcher.replies.upstream import NGINX_GROUP, Break, Broken, Reply
 from dispatcher.replies.verdict import (
     Answer,

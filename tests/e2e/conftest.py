@@ -47,8 +47,8 @@ class Fleet:
     def __init__(self, folder: Path, *options: str, servers: int = 2) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
-        ports = [free_port() for _ in range(3)]
-        self.port, self.nginx_port, self.dispatcher_port = ports
+        ports = [free_port() for _ in range(4)]
+        self.port, self.nginx_port, self.dispatcher_port, deliverer_port = ports
         self.backend_ports = free_run_of_ports(servers)
         self.url = f"http://127.0.0.1:{self.port}"
         self._dispatcher_metrics = f"http://127.0.0.1:{self.dispatcher_port}/metrics"
@@ -63,6 +63,7 @@ class Fleet:
                 | {
                     MARKER: self.mark,
                     "BATCHLINE_DISPATCHER_PORT": str(self.dispatcher_port),
+                    "BATCHLINE_DELIVERER_PORT": str(deliverer_port),
                     "BATCHLINE_HANG_AFTER_S": str(_HANG_AFTER_S),
                 },
                 cwd=ROOT,

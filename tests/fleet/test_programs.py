@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from batchline.child_environment import child_environment
+from batchline.cli.main import COMMANDS
 from batchline.errors import Invalid
 from batchline.fleet.gpu_or_cpu import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choose
 from batchline.fleet.gpus import Gpu
@@ -15,8 +17,9 @@ from batchline.fleet.programs import (
     left_over,
     plan_cpu_servers,
     plan_gpu_servers,
-    plan_services,
+    plan_service,
 )
+from batchline.serving.identity import Part
 
 GPUS = tuple(Gpu(n, f"GPU-{n}", "H100", 81559) for n in range(8))
 
@@ -174,36 +177,31 @@ def test_only_a_model_in_a_folder_is_served_offline(model, offline):
 
 def test_the_gateway_is_asked_where_it_can_be_reached():
     """Listening on every address, it is looked for on the loopback one."""
-    gateway, dispatcher = plan_services(
-        gateway_host="0.0.0.0",
-        gateway_port=5000,
-        dispatcher_host="127.0.0.1",
-        dispatcher_port=5001,
-        logs=Path("/logs"),
-        env={"BATCHLINE_PORT": "5000"},
-        grace_s=30.0,
-    )
+    gateway = plan_service(Part.GATEWAY, "0.0.0.0", 5000, logs=Path("/"), env={}, grace_s=30.0)
 
     assert gateway.url == "http://127.0.0.1:5000"
-    assert dispatcher.grace_s > 30.0
 
 
-def test_both_are_asked_on_the_address_that_they_listen_on():
+@pytest.mark.parametrize("part", Part)
+def test_each_of_our_processes_is_run_by_a_command_that_there_is(part):
+    """Its name is that of its log; it gets longer to stop than it gives what it has begun."""
+    planned = plan_service(part, "::1", 1, logs=Path("/logs"), env={"A": "1"}, grace_s=30.0)
+
+    assert planned.argv[:3] == (sys.executable, "-m", "batchline.cli.main")
+    assert planned.argv[3] in COMMANDS
+    assert (planned.part, planned.env) == (part, {"A": "1"})
+    assert planned.log == Path(f"/logs/{planned.name}.log")
+    assert planned.grace_s > 30.0
+
+
+@pytest.mark.parametrize("part", Part)
+def test_each_is_asked_on_the_address_that_it_listens_on(part):
     """Not on the loopback one, where nobody of them is."""
-    rest = {
-        "gateway_port": 1,
-        "dispatcher_port": 2,
-        "logs": Path("/logs"),
-        "env": {},
-        "grace_s": 1.0,
-    }
+    rest = {"logs": Path("/logs"), "env": {}, "grace_s": 1.0}
 
-    asked = {
-        host: [p.address for p in plan_services(gateway_host=host, dispatcher_host=host, **rest)]
-        for host in ("::1", "::")
-    }
+    asked = {host: plan_service(part, host, 1, **rest).address for host in ("::1", "::")}
 
-    assert asked == {"::1": ["[::1]:1", "[::1]:2"], "::": ["127.0.0.1:1", "127.0.0.1:2"]}
+    assert asked == {"::1": "[::1]:1", "::": "127.0.0.1:1"}
 
 
 def never():

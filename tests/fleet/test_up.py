@@ -16,12 +16,19 @@ from ports import free_port
 from waiting import wait_until
 
 from batchline.cli.host.demo import answers_of, prompts_of, use_model
+from batchline.cli.host.up import _plan_services
 from batchline.errors import Invalid
 from batchline.fleet.nginx import find_nginx
+from batchline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 THREE_GPUS = "for n in 0 1 2; do echo $n, GPU-$n, H100, 81559; done"
 QUICKSTART = (ROOT / "examples" / "quickstart.jsonl").read_bytes()
+_UNFIT = {
+    "dispatcher": ("--upstream", "vllm", "write http://vllm"),
+    "deliver": ("--port", "70000", "BATCHLINE_DELIVERER_PORT: "),
+}
+"""A flag with a value that cannot work, and what is said of it."""
 
 
 @pytest.fixture
@@ -35,6 +42,7 @@ def batchline(tmp_path):
             | {
                 "PYTHONPATH": str(ROOT),
                 "BATCHLINE_DISPATCHER_PORT": str(free_port()),
+                "BATCHLINE_DELIVERER_PORT": str(free_port()),
                 "BATCHLINE_PORT": str(free_port()),
                 "PATH": path or os.environ["PATH"],
             },
@@ -136,30 +144,30 @@ def test_an_address_that_cannot_be_reached_stops_the_start(batchline, arguments,
     assert f"(got '{arguments[-1]}')" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "gateway", "dispatcher", "up"])
+@pytest.mark.parametrize("command", ["serve", "gateway", "dispatcher", "deliver", "up"])
 def test_settings_that_cannot_work_stop_every_start(batchline, tmp_path, monkeypatch, command):
     """All at once, before anything is started or made; no key is shown."""
     monkeypatch.setenv("BATCHLINE_LOG_LEVEL", "loud")
     (tmp_path / ".env").write_text("BATCHLINE_PROT=1\nBATCHLINE_API_KEY='hunter2 '\n")
-    flags = ["--upstream", "vllm"] if command == "dispatcher" else ["--host", "0.0.0.0:80"]
+    flag, value, said = _UNFIT.get(command, ("--host", "0.0.0.0:80", "write 0.0.0.0"))
 
-    done = batchline(command, "--data", "data", *flags)
+    done = batchline(command, "--data", "data", flag, value)
 
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "BATCHLINE_LOG_LEVEL: " in done.stderr
     assert "did you mean BATCHLINE_PORT?" in done.stderr
-    assert ("write http://vllm" if command == "dispatcher" else "write 0.0.0.0") in done.stderr
+    assert said in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
     assert [found.name for found in tmp_path.iterdir()] == [".env"]
 
 
-def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
-    """Gateway and dispatcher answer; after SIGINT the exit code is 0 and nobody is left.
+def test_serve_runs_our_processes_and_ends_clean_on_ctrl_c(tmp_path):
+    """Each answers; after SIGINT the exit code is 0 and nobody is left.
 
-    The dispatcher stays on loopback wherever the gateway listens, and what they write is their owner's.
+    Dispatcher and deliverer stay on loopback wherever the gateway listens, and what they write is their owner's.
     """
-    port, ops_port = free_port(), free_port()
+    port, ops_port, deliverer_port = free_port(), free_port(), free_port()
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "batchline.cli.main", "serve"),
@@ -167,17 +175,26 @@ def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
             *("--host", "0.0.0.0", "--insecure"),
             *("--upstream", f"http://127.0.0.1:{free_port()}"),
         ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "BATCHLINE_DISPATCHER_PORT": str(ops_port)},
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "BATCHLINE_DISPATCHER_PORT": str(ops_port),
+            "BATCHLINE_DELIVERER_PORT": str(deliverer_port),
+        },
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        for number in (port, ops_port):
+        for number in (port, ops_port, deliverer_port):
             wait_until_up(f"http://127.0.0.1:{number}/health", process)
         family = psutil.Process(process.pid).children(recursive=True)
-        assert len(family) >= 2
-        assert listening(family) == {port: "0.0.0.0", ops_port: "127.0.0.1"}
+        assert len(family) >= 3
+        assert listening(family) == {
+            port: "0.0.0.0",
+            ops_port: "127.0.0.1",
+            deliverer_port: "127.0.0.1",
+        }
         assert [
             path for path in (tmp_path / "data").rglob("*") if path.stat().st_mode & 0o077
         ] == []
@@ -189,6 +206,25 @@ def test_serve_runs_both_processes_and_ends_clean_on_ctrl_c(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_deliverer_stops_after_the_dispatcher(tmp_path):
+    """What the dispatcher ends as it stops is still told."""
+    first, last = _plan_services(Settings(data_dir=tmp_path, _env_file=None))
+
+    assert [program.name for program in first] == ["gateway", "deliverer"]
+    assert [program.name for program in last] == ["dispatcher"]
+
+
+def test_a_webhook_without_a_secret_stops_the_start(batchline, tmp_path, monkeypatch):
+    """Before anything is started; else the deliverer would die of it again and again."""
+    monkeypatch.setenv("BATCHLINE_WEBHOOK_URL", "https://example.com/hook")
+
+    done = batchline("serve", "--data", "data")
+
+    assert done.returncode == 2
+    assert "needs BATCHLINE_WEBHOOK_SECRET" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def listening(family: list[psutil.Process]) -> dict[int, str]:

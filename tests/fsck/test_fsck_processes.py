@@ -61,7 +61,8 @@ async def test_a_drained_batch_whose_results_are_damaged_is_reopened(directory, 
 def test_repair_wants_the_directory_to_itself(directory):
     """It says whom to stop, and touches nothing."""
     directory.sql("UPDATE tokens SET last = 0")
-    for name, who in (("gateway.lock", "A gateway"), ("dispatcher.lock", "A dispatcher")):
+    for part in ("gateway", "dispatcher", "deliverer"):
+        name, who = f"{part}.lock", f"A {part}"
         with (directory.data / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             done = CliRunner().invoke(app, ["fsck", str(directory.data), "--repair"])

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import aiohttp
 import openai
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 from claims import claim_one
 from witness import Witness
@@ -223,3 +224,35 @@ async def starts(start) -> AsyncIterator:
 async def gateway(starts) -> Gateway:
     """A gateway with default settings."""
     return await starts()
+
+
+class Receiver:
+    """Whom events are sent to: notes each request, and answers with `status`."""
+
+    def __init__(self):
+        self.url = None
+        self.taken = []
+        self.status = 200
+
+    async def take(self, request):
+        body = await request.read()
+        self.taken.append(SimpleNamespace(path=request.path, body=body, headers=request.headers))
+        return web.Response(status=self.status, headers={"Location": "/elsewhere"})
+
+
+@pytest.fixture
+async def receiver():
+    """A real server on a loopback address, to which `telling` may send."""
+    made = Receiver()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", made.take)
+    async with TestServer(app) as server:
+        made.url = str(server.make_url("/hook"))
+        yield made
+
+
+@pytest.fixture
+async def telling(starts) -> Gateway:
+    """A gateway that may send to loopback addresses, and has a secret of its own."""
+    secret = "whsec_" + "c2VjcmV0" * 5
+    return await starts(webhook_networks="127.0.0.0/8", webhook_secret=secret)

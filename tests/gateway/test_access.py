@@ -18,7 +18,8 @@ from gateway.keys import Patience
 KEY = "sk-of-this-server"
 OPEN = {"/health", "/sign-in", "/static/{name}", "/favicon.svg"}
 WATCHED = {"/ready", "/metrics"}
-PAGES = {"/", "/docs", "/sign-out"}
+FORMS = {"/sign-out", "/replay"}
+PAGES = {"/", "/docs", *FORMS}
 READING = {"GET", "HEAD"}
 
 
@@ -68,7 +69,7 @@ def expected(way, method, template):
     if way == "the key as a password" and template in WATCHED:
         return True
     if way in ("a session", "a session and another's token"):
-        return True if method in READING or template == "/sign-out" else 403
+        return True if method in READING or template in FORMS else 403
     return True if way == "a session and its token" else 401
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hooks import TAKEN, endpoint
 from steps import NOW, answered, file, finish, leases, settle, settlement, status
 
 from batchline.api.upload_rules import Part, Upload, UploadStatus
@@ -10,6 +11,14 @@ from batchline.errors import StoreUnavailable
 from batchline.model import Fault, FleetReport, NewBatch, Slice
 from batchline.states import BatchStatus
 from batchline.store import Store
+from batchline.webhooks.records import (
+    Ask,
+    ClaimedDelivery,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventType,
+)
 
 EARLY = 1  # long before any batch was created
 FAULT = Fault("c", "m")
@@ -17,11 +26,41 @@ PIECE = Slice(1, 0, 4, 0, 10)
 UPLOAD = Upload("upload_a", UploadStatus.PENDING, 4, NOW, NOW + 9, "f", "batch")
 NEW = NewBatch("batch_new", "/v1/x", "file-in", "files/in", "24h", NOW, NOW + 9)
 PAGE = {"after": None, "limit": 9}
+EVENT = Event("evt_a", EventType.FAILED, NOW, "batch_a")
 WITHOUT_ROWS = {"checkpoint", "vacuum", "wait_for_work"}
 
 
 def calls(store, batch, lease):
     """One call of each method that reads or writes rows."""
+    return calls_of_work(store, batch, lease) | calls_of_webhooks(store)
+
+
+def calls_of_webhooks(store):
+    delivery = Delivery(
+        1, EVENT, Ask.SETTING, None, "https://a", DeliveryState.PENDING, 0, NOW, NOW
+    )
+    claimed = ClaimedDelivery(delivery, 1, [])
+    same = {"name": None, "url": None, "event_types": None, "now": NOW}
+    return {
+        "add_endpoint": lambda: store.add_endpoint(endpoint("new")),
+        "address_events": lambda: store.address_events((), calls_back=True, now=NOW, limit=9),
+        "claim_deliveries": lambda: store.claim_deliveries(now=NOW, limit=9, ttl_s=1),
+        "count_endpoints": store.count_endpoints,
+        "delete_endpoint": lambda: store.delete_endpoint("we_a", now=NOW),
+        "forget_deliveries": lambda: store.forget_deliveries(ended_before=NOW, limit=9),
+        "give_up_late": lambda: store.give_up_late(made_before=NOW, now=NOW, limit=9),
+        "get_endpoint": lambda: store.get_endpoint("we_a"),
+        "list_deliveries": lambda: store.list_deliveries(limit=9),
+        "list_endpoints": lambda: store.list_endpoints(**PAGE),
+        "outbox_figures": store.outbox_figures,
+        "record_attempt": lambda: store.record_attempt(claimed, TAKEN, now=NOW),
+        "replay_delivery": lambda: store.replay_delivery(1, now=NOW),
+        "rotate_secret": lambda: store.rotate_secret("we_a", secret="s", keep_until=None, now=NOW),
+        "update_endpoint": lambda: store.update_endpoint("we_a", **same),
+    }
+
+
+def calls_of_work(store, batch, lease):
     offered = settlement(batch, (lease, [answered(0)]))
     end = {"output": None, "error": None, "now": NOW}
     return {

@@ -1,4 +1,4 @@
-"""The modules of the four packages, as the structure tests see them."""
+"""The modules of the five packages, as the structure tests see them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("batchline", "gateway", "dispatcher", "dashboard")
+PACKAGES = ("batchline", "gateway", "dispatcher", "deliver", "dashboard")
 MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 
 

@@ -36,7 +36,7 @@ NGINX = {
 GPU_FILES = [name for name in SERVERS if "cpu" not in name]
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 OF_UP = {"fleet_cache_dir", "media_domains"}
-OURS = ("gateway", "dispatcher")
+OURS = ("gateway", "dispatcher", "deliverer")
 UVICORN_KEEP_ALIVE_S = 5  # vLLM's default, VLLM_HTTP_TIMEOUT_KEEP_ALIVE
 
 every_file = pytest.mark.parametrize("name", SERVERS)
@@ -86,9 +86,9 @@ def example() -> dict[str, str]:
 
 
 @every_file
-def test_the_services_are_the_servers_nginx_gateway_and_dispatcher(name):
+def test_the_services_are_the_servers_nginx_and_our_processes(name):
     """Every variant has the same topology and differs in the number of servers only."""
-    expected = {f"vllm-{n}" for n in range(SERVERS[name])} | {"nginx", "gateway", "dispatcher"}
+    expected = {f"vllm-{n}" for n in range(SERVERS[name])} | {"nginx", *OURS}
 
     assert set(compose(name)["services"]) == expected
 
@@ -131,7 +131,7 @@ def test_nginx_knows_every_server_by_its_fixed_address(name):
 @every_file
 @pytest.mark.parametrize("service", OURS)
 def test_the_processes_are_told_where_the_others_are(name, service):
-    """Gateway and dispatcher reach nginx and every server by the names of the compose file."""
+    """Each of them reaches nginx and every server by the names of the compose file."""
     environment = compose(name)["services"][service]["environment"]
     told = Settings(
         **{k.removeprefix(PREFIX).lower(): v for k, v in environment.items() if v is not None}
@@ -140,7 +140,7 @@ def test_the_processes_are_told_where_the_others_are(name, service):
     assert told.upstream_url == "http://nginx:8000"
     assert told.backend_urls == tuple(f"http://{server}:8000" for server in servers(name))
     assert told.data_dir == Path("/data")
-    assert (told.host, told.dispatcher_host) == ("0.0.0.0", "0.0.0.0")
+    assert {told.host, told.dispatcher_host, told.deliverer_host} == {"0.0.0.0"}
 
 
 @every_file
@@ -166,15 +166,17 @@ def test_health_checks_and_ports_agree_with_what_the_processes_listen_on(name):
     environment = services["gateway"]["environment"]
     gateway = environment["BATCHLINE_PORT"]
     dispatcher = environment["BATCHLINE_DISPATCHER_PORT"]
+    deliverer = environment["BATCHLINE_DELIVERER_PORT"]
     nginx = re.search(r"^\s*listen (\d+)", text(NGINX[name]), re.MULTILINE)[1]
 
     assert services["gateway"]["healthcheck"]["test"][-1] == f"http://127.0.0.1:{gateway}/health"
     assert services["gateway"]["ports"][0].endswith(f":{gateway}")
     assert services["dispatcher"]["healthcheck"]["test"][-1].endswith(f":{dispatcher}/health")
+    assert services["deliverer"]["healthcheck"]["test"][-1].endswith(f":{deliverer}/health")
     assert services["nginx"]["healthcheck"]["test"][-1].endswith(f":{nginx}/nginx-health")
     assert services["nginx"]["ports"][0].endswith(f":{nginx}")
     assert "location = /nginx-health" in text(NGINX[name])
-    assert f"EXPOSE {gateway} {dispatcher}" in text("Dockerfile")
+    assert f"EXPOSE {gateway} {dispatcher} {deliverer}\n" in text("Dockerfile")
     for server, spec in servers(name).items():
         assert spec["healthcheck"]["test"][-1] == "http://127.0.0.1:8000/health", server
 
@@ -329,18 +331,19 @@ def test_a_port_published_to_others_wants_a_key(name):
 
 
 @every_file
-def test_gateway_and_dispatcher_wait_for_no_server(name):
+def test_our_processes_wait_for_no_server(name):
     """A server that loads for an hour must not keep the API down; order alone is no waiting."""
     services = compose(name)["services"]
 
-    for service in OURS:
+    for service in ("gateway", "dispatcher"):
         assert services[service]["depends_on"] == ["nginx"]
+    assert "depends_on" not in services["deliverer"]
     assert services["nginx"]["depends_on"] == list(servers(name))
 
 
 @every_file
 def test_our_processes_have_no_rights_they_do_not_need(name):
-    """Gateway and dispatcher run without root, capabilities or a writable image."""
+    """They run without root, capabilities or a writable image."""
     for service in OURS:
         spec = compose(name)["services"][service]
         assert spec["read_only"] is True
@@ -380,7 +383,7 @@ def test_the_servers_of_a_host_share_one_model_volume(name):
 
 
 def test_what_the_files_have_in_common_is_equal():
-    """Gateway, dispatcher and nginx are the same in each variant but for the list of servers."""
+    """Our processes and nginx are the same in each variant but for the list of servers."""
     first, *others = [without_the_servers(compose(name)["services"]) for name in SERVERS]
 
     for services in others:

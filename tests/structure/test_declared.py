@@ -9,7 +9,7 @@ from batchline.metrics import Metrics
 from batchline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("batchline", "gateway", "dispatcher", "dashboard")
+PACKAGES = ("batchline", "gateway", "dispatcher", "deliver", "dashboard")
 MODULES = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 

@@ -18,7 +18,9 @@ DOCUMENTS = sorted(
 MAP = ROOT / "docs" / "README.md"
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 TARGET = re.compile(r"\]\([^)\s]+\)")
-CODE = re.compile(r"`((?:tests|batchline|gateway|dispatcher|dashboard|benchmarks)/[\w./-]*\w)`")
+CODE = re.compile(
+    r"`((?:tests|batchline|gateway|dispatcher|deliver|dashboard|benchmarks)/[\w./-]*\w)`"
+)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 WIDTH = 100

@@ -18,6 +18,7 @@ from batchline.states import (
     BatchStatus,
     SliceState,
 )
+from batchline.webhooks.records import Ask, DeliveryState, EventType
 
 SQL = Path(__file__).parents[2] / "batchline" / "store" / "sql"
 EVENTS = {
@@ -35,9 +36,9 @@ EVENTS = {
 NAMED_SETS = {OPEN, TERMINAL, CANCELLABLE, PAUSABLE, PUBLISHABLE}
 
 
-def statements():
+def statements(files="*.sql"):
     """Every named statement: name without its mark -> text."""
-    text = "\n".join(path.read_text() for path in sorted(SQL.glob("*.sql")))
+    text = "\n".join(path.read_text() for path in sorted(SQL.glob(files)))
     parts = re.split(r"^-- name: (\w+)\S*\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -84,19 +85,42 @@ def test_a_list_of_statuses_in_sql_is_a_named_set():
             assert frozenset(re.findall(r"'(\w+)'", words)) in NAMED_SETS, (name, words)
 
 
-def test_the_schema_allows_exactly_the_known_states():
+@pytest.mark.parametrize(
+    ("migration", "words"),
+    [
+        ("0001_start", {"status": BatchStatus, "state": SliceState}),
+        ("0013_outbox", {"ask": Ask, "state": DeliveryState}),
+    ],
+)
+def test_the_schema_allows_exactly_the_known_states(migration, words):
     """CHECK constraints hold the words of the enums."""
-    schema = (SQL / "migrations" / "0001_start.sql").read_text()
+    schema = (SQL / "migrations" / f"{migration}.sql").read_text()
     lists = re.findall(r"CHECK \((\w+) IN \(([^)]*)\)", schema)
-    words = {column: set(re.findall(r"'(\w+)'", text)) for column, text in lists}
 
-    assert words == {"status": set(BatchStatus), "state": set(SliceState)}
+    found = {column: set(re.findall(r"'(\w+)'", text)) for column, text in lists}
+
+    assert found == {column: set(known) for column, known in words.items()}
 
 
-def test_a_slice_is_only_ever_put_into_a_known_state():
-    """Every state of a slice that is written in SQL is a member of `SliceState`."""
-    written = re.findall(r"\bstate (?:=|IN) \(?('[^)\n;]*)", "\n".join(STATEMENTS.values()))
+def test_the_trigger_notes_exactly_the_ends_of_batches():
+    """Whoever adds an end is told that nobody would hear of it."""
+    schema = (SQL / "migrations" / "0013_outbox.sql").read_text()
+    lists = re.findall(r"(\w+)\.status (NOT )?IN \(([^)]*)\)", schema)
+
+    found = [(row, is_not, set(re.findall(r"'(\w+)'", text))) for row, is_not, text in lists]
+
+    assert found == [("NEW", "", TERMINAL), ("OLD", "NOT ", TERMINAL)]
+    assert set(EventType) == {f"batch.{status}" for status in TERMINAL}
+
+
+@pytest.mark.parametrize(
+    ("files", "known"), [("sqlite.sql", SliceState), ("outbox.sql", DeliveryState)]
+)
+def test_a_row_is_only_ever_put_into_a_known_state(files, known):
+    """Every state of a slice or a delivery that is written in SQL is a member of its enum."""
+    text = "\n".join(statements(files).values())
+    written = re.findall(r"\bstate (?:=|!=|IN) \(?('[^)\n;]*)", text)
     words = set(re.findall(r"'(\w+)'", " ".join(written)))
 
     assert words
-    assert words <= set(SliceState)
+    assert words <= set(known)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONTRACT = [ROOT / f"batchline/store/{name}.py" for name in ("base", "work", "audit", "engine")]
+CONTRACT = [
+    ROOT / f"batchline/store/{name}.py" for name in ("base", "work", "webhooks", "audit", "engine")
+]
 SUITE = sorted((ROOT / "tests" / "store").glob("test_*.py"))
 BEHIND = ("batchline.store.sqlite", "batchline.store.database", "batchline.store.repo")
 MOST_METHODS = 14

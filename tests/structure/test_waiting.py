@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-OURS = {"batchline", "dashboard", "dispatcher", "gateway"} | {p.stem for p in TESTS.glob("*.py")}
+OURS = {"batchline", "dashboard", "deliver", "dispatcher", "gateway"} | {
+    p.stem for p in TESTS.glob("*.py")
+}
 MOST_SLEEPS = 10
 
 

@@ -27,12 +27,13 @@ RETIRED = {
     "on every attempt": "on every try, as clients read it",
 }
 WORD = re.compile(rf"\b({'|'.join(RETIRED)})\b")
+PACKAGES = ("batchline", "gateway", "dispatcher", "deliver", "dashboard")
 MOST_WORDS = 40
 
 
 def texts():
     """Yield the path and the text of everything that uses words; decisions and this file tell of old ones."""
-    for folder in ("batchline", "gateway", "dispatcher", "dashboard", "benchmarks", "tests"):
+    for folder in (*PACKAGES, "benchmarks", "tests"):
         yield from (ROOT / folder).rglob("*.py")
     yield from (ROOT / "batchline").rglob("*.sql")
     yield from (ROOT / "docs").glob("*.md")

@@ -58,6 +58,7 @@ async def start(tmp_path, upstream):
     environment = os.environ | {
         "BATCHLINE_PORT": str(port),
         "BATCHLINE_DISPATCHER_PORT": str(free_port()),
+        "BATCHLINE_DELIVERER_PORT": str(free_port()),
         "BATCHLINE_DATA_DIR": str(tmp_path / "data"),
         "BATCHLINE_UPSTREAM_URL": upstream.url,
         "BATCHLINE_GRACE_S": str(_PATIENCE_S),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -15,12 +16,14 @@ from prometheus_page import samples
 from scripted import HANG, Scripted, completion, error
 
 from batchline.settings import Settings
+from batchline.store import open_store
+from batchline.webhooks.records import Standing, delivery_id
 from gateway.openapi import Document
 
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).parent / "st"
 METHODS = {"get", "post", "delete"}
-OPEN, ENDED = 12, 4  # batches of each kind; the run cancels, pauses and deletes them as it goes
+OPEN, ENDED = 24, 4  # batches of each kind; the run cancels, pauses and deletes them as it goes
 
 
 def line(number, **body):
@@ -78,7 +81,13 @@ def populate(system):
     ]
     parts = [client.uploads.parts.create(upload.id, data=b"abc") for upload in uploads]
     client.uploads.complete(uploads[0].id, part_ids=[parts[0].id])
+    endpoints = [
+        client.webhooks.create(name="e", url=hook_of(system), event_types=["batch.completed"])
+        for _ in range(OPEN)
+    ]
     return {
+        "endpoints": [endpoint.id for endpoint in endpoints],
+        "receivers": [hook_of(system)],
         "uploads": [upload.id for upload in uploads],
         "parts": [part.id for part in parts],
         "files": inputs[:3] + others + results + [batch.input_file_id for batch in ended],
@@ -88,9 +97,24 @@ def populate(system):
     }
 
 
+def hook_of(system):
+    """A receiver: the gateway itself, which answers each event with 405."""
+    return f"{system.url}/health"
+
+
+async def deliveries(system):
+    """Make those of the batches that have ended, as the deliverer does; return their ids."""
+    path, now = system.data / "batchline.sqlite3", int(time.time())
+    async with open_store(path, clock_ms=lambda: now * 1000) as store:
+        ours = [Standing(hook_of(system))]
+        await store.address_events(ours, calls_back=False, now=now, limit=100)
+        return [delivery_id(one.number) for one in await store.list_deliveries(limit=100)]
+
+
 async def run(system, folder, *options, config=""):
     """Run schemathesis; return its exit status and what it printed."""
     known = await asyncio.to_thread(populate, system)
+    known["deliveries"] = await deliveries(system)
     for name, ids in known.items():
         (folder / f"{name}.txt").write_text("\n".join(f'"{known_id}"' for known_id in ids))
     text = (HERE / "schemathesis.toml").read_text()
@@ -132,7 +156,9 @@ async def test_hundreds_of_requests_refute_nothing(make_system, tmp_path):
 
     Every operation below /v1 refuses who has no key, or another.
     """
-    system = make_system(max_concurrent_batches=64, api_key="secret")
+    system = make_system(
+        max_concurrent_batches=64, api_key="secret", webhook_networks="127.0.0.0/8"
+    )
     await asyncio.to_thread(system.wait_ready)
 
     # How far an example gets depends on what the dispatcher has done by then: some 1,000 requests.

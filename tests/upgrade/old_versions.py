@@ -63,6 +63,9 @@ class Past:
             ("uploads", upload("upload_open")),
             ("upload_parts", part("upload_open")),
             ("idempotency_keys", idempotency_key("batch_completed")),
+            ("webhook_endpoints", endpoint("we_a")),
+            ("events", event("evt_a", "batch_completed")),
+            ("deliveries", delivery("evt_a", "we_a")),
         ]
         self.batches = {}
         self.segments = 0
@@ -201,3 +204,21 @@ def part(upload_id):
 def idempotency_key(batch_id):
     row = {"key": "k", "body_digest": b"d", "batch_id": batch_id}
     return row | {"expires_at": 2 * NOW}
+
+
+def endpoint(endpoint_id):
+    url = {"url": "https://a.example/hook", "origin": "https://a.example:443"}
+    row = {"seq": 1, "id": endpoint_id, "name": "a", "event_types": '["batch.completed"]'}
+    stamps = {"created_at": NOW, "updated_at": NOW}
+    return row | url | stamps | {"secret": "whsec_" + "a" * 32, "after_event": 0}
+
+
+def event(event_id, batch_id):
+    row = {"seq": 1, "id": event_id, "type": "batch.completed", "created_at": NOW}
+    return row | {"batch_id": batch_id, "is_addressed": 1}
+
+
+def delivery(event_id, endpoint_id):
+    url = {"url": "https://a.example/hook", "origin": "https://a.example:443"}
+    row = {"number": 1, "event_id": event_id, "ask": "endpoint", "endpoint_id": endpoint_id}
+    return row | url | {"state": "pending", "attempts": 3, "due_at": NOW, "since": NOW}

@@ -10,12 +10,15 @@ import sys
 from contextlib import closing
 
 import pytest
-from old_versions import ENDED, LINES, SCHEMAS, Past, dump, old_database
+from old_versions import ENDED, LINES, NOW, SCHEMAS, Past, dump, old_database
 
 from batchline.errors import NewerStore, StoreUnavailable
+from batchline.model import Fault
 from batchline.process.failpoints import arm
+from batchline.store import open_store
 from batchline.store.database.connection import open_database
 from batchline.store.database.schema import migrations, statements
+from batchline.webhooks.records import Standing
 
 NEWEST = SCHEMAS[-1]
 OPEN_AND_CLOSE = """
@@ -112,6 +115,45 @@ async def test_lines_are_numbered_by_when_they_finished_also_those_of_long_ago(t
 
     wanted = [row for table, row in past.rows if table == "segments"]
     assert found == [(row["id"], row["lines_before"], row["lines"]) for row in wanted]
+
+
+@pytest.mark.parametrize("schema", [1, 12])
+async def test_what_ended_before_there_was_an_outbox_is_told_to_nobody(tmp_path, past, schema):
+    """Else the first start would tell the ends of years; what ends from then on is told."""
+    path = tmp_path / "old.sqlite3"
+    old_database(path, schema, past.rows)
+    async with open_store(path, clock_ms=lambda: 0) as store:
+        before = await told_by(store)
+        open_ones = [past.batches[name] for name in past.batches if name not in ENDED]
+        for row in open_ones:
+            batch = await store.get_batch(row["id"])
+            assert await store.break_batch(batch, Fault("x", "y"), now=2 * NOW)
+        after = await told_by(store)
+
+    assert before == []
+    assert [event.batch_id for event in after] == [row["id"] for row in open_ones]
+    assert {event.created_at for event in after} == {2 * NOW}
+
+
+async def test_deliveries_of_an_earlier_version_go_on(tmp_path, past):
+    """Endpoints, events and deliveries are as they were left."""
+    path = tmp_path / "old.sqlite3"
+    old_database(path, 13, past.rows)
+    async with open_store(path, clock_ms=lambda: 0) as store:
+        (claimed,) = await store.claim_deliveries(now=NOW, limit=9, ttl_s=9)
+        kept = await store.get_endpoint("we_a")
+
+    assert (claimed.delivery.event.id, claimed.delivery.attempts) == ("evt_a", 3)
+    assert (claimed.delivery.url, claimed.secrets) == (kept.url, [kept.secret])
+
+
+async def told_by(store):
+    """Return the events that nobody was told of yet."""
+    known = {told.number for told in await store.list_deliveries(limit=99)}
+    standing = [Standing("https://all.example")]
+    await store.address_events(standing, calls_back=True, now=NOW, limit=99)
+    made = (await store.list_deliveries(limit=99))[::-1]
+    return [told.event for told in made if told.number not in known]
 
 
 @pytest.mark.parametrize("number", SCHEMAS)

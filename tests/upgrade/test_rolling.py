@@ -21,7 +21,7 @@ LINES = 600
 def newer(tmp_path):
     """The programs as of a later version: one migration more."""
     folder = tmp_path / "newer"
-    for package in ("batchline", "gateway", "dispatcher", "dashboard"):
+    for package in ("batchline", "gateway", "dispatcher", "deliver", "dashboard"):
         shutil.copytree(
             ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -87,6 +87,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] | None
     on_failures: Literal["pause"] | UnsetType = UNSET
     failing: str | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
 
 
 def batch_object(batch: Batch, report: FleetReport | None = None) -> BatchObject:
@@ -121,6 +122,7 @@ def batch_object(batch: Batch, report: FleetReport | None = None) -> BatchObject
         metadata=None if batch.metadata is None else dict(batch.metadata),
         on_failures="pause" if batch.on_failures is OnFailures.PAUSE else UNSET,
         failing=_failing(batch, report) if is_failing(batch) else UNSET,
+        callback_url=UNSET if batch.callback_url is None else batch.callback_url,
     )
 
 

@@ -1,4 +1,4 @@
-"""Pages of files and batches, as clients get them, and the answer to a deletion."""
+"""Pages of what clients list, as they get them, and the answer to a deletion."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any, Literal
 import msgspec
 
 from batchline.model import Batch, File, FleetReport, Page
+from batchline.webhooks.records import Delivery, Endpoint
 
 from .batch import BatchObject, batch_object
 from .file import FileObject, file_object
+from .webhook import DeliveryObject, WebhookEndpointObject, delivery_object, endpoint_object
+
+Listed = FileObject | BatchObject | WebhookEndpointObject | DeliveryObject
 
 
 class ListObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,10 +28,10 @@ class ListObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to the deletion of a file or batch."""
+    """The answer to the deletion of a file, a batch or an endpoint."""
 
     id: str
-    object: Literal["file", "batch"] = "file"
+    object: Literal["file", "batch", "webhook_endpoint.deleted"] = "file"
     deleted: bool = True
 
 
@@ -41,7 +45,17 @@ def batch_list(page: Page[Batch], report: FleetReport | None = None) -> ListObje
     return _list([batch_object(batch, report) for batch in page.items], has_more=page.has_more)
 
 
-def _list(data: Sequence[FileObject] | Sequence[BatchObject], *, has_more: bool) -> ListObject:
+def endpoint_list(page: Page[Endpoint]) -> ListObject:
+    """Show one page of endpoints."""
+    return _list([endpoint_object(one) for one in page.items], has_more=page.has_more)
+
+
+def delivery_list(page: Page[Delivery]) -> ListObject:
+    """Show one page of deliveries."""
+    return _list([delivery_object(one) for one in page.items], has_more=page.has_more)
+
+
+def _list(data: Sequence[Listed], *, has_more: bool) -> ListObject:
     return ListObject(
         data=data,
         first_id=data[0].id if data else None,

@@ -83,7 +83,7 @@ def read_batch(raw: Json) -> ApiBatch:
     """Read a batch object. Raises Failure if it is none."""
     try:
         status = BatchStatus(raw["status"])
-        batch_id = _identity(raw["id"])
+        batch_id = identity(raw["id"])
     except (KeyError, TypeError, ValueError) as exc:
         raise Failure(
             "The server's answer is not a batch.",
@@ -117,7 +117,8 @@ def _fault(raw: Any) -> ApiFault:
     )
 
 
-def _identity(value: Any) -> str:
+def identity(value: Any) -> str:
+    """Return what is an id. Raises ValueError."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise ValueError("id")
     return value

@@ -56,6 +56,8 @@ class Wanted:
     metadata: Mapping[str, str]
     on_failures: OnFailures | None
     """None: the server's setting applies."""
+    callback_url: str | None = None
+    """Where its end is told, beside the webhook endpoints."""
 
 
 class Client:
@@ -85,9 +87,24 @@ class Client:
     def __exit__(self, *exc: object) -> None:
         self._http.close()
 
+    def ask(self, method: str, path: str, **kwargs: Any) -> Json:
+        """Send one request and return the JSON object that is answered. `kwargs` are httpx's."""
+        with self._translated():
+            answer = self._http.request(method, path, **kwargs)
+        if answer.is_error:
+            raise _refusal(answer)
+        body = _decoded(answer)
+        if body is None:
+            raise Failure(
+                f"{self.url} answered something that is not the batch API.",
+                remedy="check --url: it names the gateway, such as http://gpu-box:5000",
+                code=ExitCode.UNREACHABLE,
+            )
+        return body
+
     def batch(self, batch_id: str) -> ApiBatch:
         """Return one batch. Raises Failure if there is none."""
-        return read_batch(self._ask("GET", f"/v1/batches/{_segment(batch_id)}"))
+        return read_batch(self.ask("GET", f"/v1/batches/{segment(batch_id)}"))
 
     def batches(self, statuses: Collection[BatchStatus] = ()) -> Iterator[ApiBatch]:
         """Yield the batches in `statuses` (none: all), newest first, a page at a time."""
@@ -95,7 +112,7 @@ class Client:
         after: str | None = None
         while True:
             params = [("limit", str(_PAGE)), *wanted, *([("after", after)] if after else [])]
-            page = self._ask("GET", "/v1/batches", params=params)
+            page = self.ask("GET", "/v1/batches", params=params)
             items = [read_batch(raw) for raw in page.get("data") or []]
             # Other servers than batchline ignore `status`.
             yield from (b for b in items if not statuses or b.status in statuses)
@@ -114,26 +131,28 @@ class Client:
             body["metadata"] = dict(wanted.metadata)
         if wanted.on_failures is not None:
             body["on_failures"] = wanted.on_failures.value
-        return read_batch(self._ask("POST", "/v1/batches", json=body))
+        if wanted.callback_url is not None:
+            body["callback_url"] = wanted.callback_url
+        return read_batch(self.ask("POST", "/v1/batches", json=body))
 
     def cancel(self, batch_id: str) -> ApiBatch:
         """Cancel a batch. Raises Failure if it has ended otherwise."""
-        return read_batch(self._ask("POST", f"/v1/batches/{_segment(batch_id)}/cancel"))
+        return read_batch(self.ask("POST", f"/v1/batches/{segment(batch_id)}/cancel"))
 
     def steer(self, batch_id: str, verb: Literal["pause", "resume"]) -> ApiBatch:
         """Pause or resume a batch. Raises Failure if it has nothing left to send."""
-        return read_batch(self._ask("POST", f"/v1/batches/{_segment(batch_id)}/{verb}"))
+        return read_batch(self.ask("POST", f"/v1/batches/{segment(batch_id)}/{verb}"))
 
     def retry(self, batch_id: str, *, window: str | None, metadata: Mapping[str, str]) -> ApiBatch:
         """Create a batch of the lines that did not succeed."""
         body: Json = {"metadata": dict(metadata)}
         if window is not None:
             body["completion_window"] = window
-        return read_batch(self._ask("POST", f"/v1/batches/{_segment(batch_id)}/retry", json=body))
+        return read_batch(self.ask("POST", f"/v1/batches/{segment(batch_id)}/retry", json=body))
 
     def delete_batch(self, batch_id: str) -> Json:
         """Delete a batch that has ended, with its files."""
-        return self._ask("DELETE", f"/v1/batches/{_segment(batch_id)}")
+        return self.ask("DELETE", f"/v1/batches/{segment(batch_id)}")
 
     @contextmanager
     def result_lines(
@@ -149,7 +168,7 @@ class Client:
         Raises Broken where the transfer stops early; what was yielded is whole.
         """
         params = {"after_line": str(after)} | ({"follow": "true"} if follow else {})
-        path = f"/v1/batches/{_segment(batch_id)}/{kind}"
+        path = f"/v1/batches/{segment(batch_id)}/{kind}"
         timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         with (
             self._translated(),
@@ -162,11 +181,11 @@ class Client:
 
     def file(self, file_id: str) -> Json:
         """Return one file's object."""
-        return self._ask("GET", f"/v1/files/{_segment(file_id)}")
+        return self.ask("GET", f"/v1/files/{segment(file_id)}")
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file."""
-        self._ask("DELETE", f"/v1/files/{_segment(file_id)}")
+        self.ask("DELETE", f"/v1/files/{segment(file_id)}")
 
     def upload(self, chunks: Iterable[bytes], *, size_bytes: int | None, filename: str) -> Json:
         """Upload a batch input file from a stream; `size_bytes` is None where unknown."""
@@ -175,7 +194,7 @@ class Client:
         headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
         if size_bytes is not None:
             headers["content-length"] = str(len(head) + size_bytes + len(tail))
-        return self._ask("POST", "/v1/files", content=_wrapped(head, chunks, tail), headers=headers)
+        return self.ask("POST", "/v1/files", content=_wrapped(head, chunks, tail), headers=headers)
 
     @contextmanager
     def content(self, file_id: str, *, offset: int = 0) -> Iterator[Content]:
@@ -187,7 +206,7 @@ class Client:
         headers = {"accept": "*/*", "accept-encoding": "identity"}
         if offset:
             headers["range"] = f"bytes={offset}-"
-        path = f"/v1/files/{_segment(file_id)}/content"
+        path = f"/v1/files/{segment(file_id)}/content"
         with self._translated(), self._http.stream("GET", path, headers=headers) as answer:
             start, total = _extent(answer)
             if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -206,20 +225,6 @@ class Client:
                 return answer.status_code, answer.json()
             except ValueError:
                 return answer.status_code, answer.text
-
-    def _ask(self, method: str, path: str, **kwargs: Any) -> Json:
-        with self._translated():
-            answer = self._http.request(method, path, **kwargs)
-        if answer.is_error:
-            raise _refusal(answer)
-        body = _decoded(answer)
-        if body is None:
-            raise Failure(
-                f"{self.url} answered something that is not the batch API.",
-                remedy="check --url: it names the gateway, such as http://gpu-box:5000",
-                code=ExitCode.UNREACHABLE,
-            )
-        return body
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -265,7 +270,8 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield from filter(None, lines)  # blank lines only keep the connection open
 
 
-def _segment(identity: str) -> str:
+def segment(identity: str) -> str:
+    """Return an id as a part of a path. Raises Failure where it is none."""
     if not _IDENTITY.fullmatch(identity):
         raise Failure(f"{clean(identity, limit=80)!r} is not an id.", remedy="batchline ls")
     return identity

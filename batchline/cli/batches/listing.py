@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -26,6 +25,7 @@ from batchline.cli.render import (
     moment,
     put,
     put_json,
+    put_table,
     say,
     status_words,
 )
@@ -144,7 +144,11 @@ def _told(batch: ApiBatch) -> Iterator[tuple[str, str]]:
         yield "lines", f"{figures.count(batch.finished)} of {figures.count(batch.total)} ({done})"
         share = figures.share(batch.failed, batch.finished)
         yield "failed lines", f"{figures.count(batch.failed)} ({share})" if batch.failed else "0"
-    for label, key in (("warning", "failing"), ("on failures", "on_failures")):
+    for label, key in (
+        ("warning", "failing"),
+        ("on failures", "on_failures"),
+        ("calls back", "callback_url"),
+    ):
         if text := batch.text(key):
             yield label, clean(text, limit=300)
     if batch.total_tokens:
@@ -156,7 +160,7 @@ def _write_table(batches: Sequence[ApiBatch]) -> None:
     screen = console()
     rows = [_row(b, batches, short=screen.is_terminal) for b in batches]
     if not screen.is_terminal:
-        _write_plain(rows)
+        put_table(_COLUMNS, rows, right=_RIGHT)
         return
     screen.print(_table(rows, [look(b)[2] for b in batches]), soft_wrap=False)
 
@@ -208,15 +212,3 @@ def _table(rows: Sequence[Sequence[str]], colors: Sequence[str]) -> Table:
         cells = [Text(cell, style=color if i == 2 else "") for i, cell in enumerate(row)]  # noqa: PLR2004
         table.add_row(*cells)
     return table
-
-
-def _write_plain(rows: Sequence[Sequence[str]]) -> None:
-    table = [_COLUMNS, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(_COLUMNS))]
-    for row in table:
-        cells = [
-            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
-            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
-        ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
-    sys.stdout.flush()

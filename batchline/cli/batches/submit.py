@@ -64,6 +64,9 @@ WhenFailing = Annotated[
     OnFailures | None,
     typer.Option(help="When most lines fail: go on, or pause [default: the server's setting]"),
 ]
+CallbackUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Tell its end there too, by a signed webhook")
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Wait, and store the results here")
 ]
@@ -77,6 +80,7 @@ def submit(
     window: Annotated[str, typer.Option(help="Time until it expires")] = "24h",
     meta: Meta = None,
     on_failures: WhenFailing = None,
+    callback_url: CallbackUrl = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it has ended")] = False,
     output: Output = None,
@@ -96,7 +100,7 @@ def submit(
             Wanted,
         )
 
-        wanted = Wanted(endpoint, window, metadata, on_failures)
+        wanted = Wanted(endpoint, window, metadata, on_failures, callback_url)
         with Client(url, api_key) as client:
             file_id = _upload(client, stream, head=head, file=file)
             batch = _create(client, file_id, wanted)

@@ -1,1 +1,1 @@
-"""The commands about this host: up, serve, gateway, dispatcher, doctor, backup, fsck, docs."""
+"""The commands about this host: up, serve, gateway, dispatcher, deliver, doctor, backup, fsck, docs."""

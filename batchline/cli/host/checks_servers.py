@@ -1,4 +1,4 @@
-"""Doctor's checks of what answers HTTP: gateway, dispatcher, upstream, backends."""
+"""Doctor's checks of what answers HTTP: our processes, upstream, backends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchline.cli.failure import Failure
 from batchline.cli.render import clean
 from batchline.errors import StoreUnavailable
 from batchline.outliers import outliers
-from batchline.serving.identity import Part, is_ours, is_part
+from batchline.serving.identity import Part, is_ours, is_part, name_of
 from batchline.settings import Settings
 from batchline.store import last_report
 
@@ -74,28 +74,27 @@ def check_gateway(
         yield wrong("ready", _reasons(ready.body), "the lines below say which part is at fault")
 
 
-def check_dispatcher(url: str, *, data_dir: Path) -> Iterator[Finding]:
-    """The dispatcher of this data directory answers, and no other program on its port."""
+def check_process(part: Part, url: str, *, data_dir: Path) -> Iterator[Finding]:
+    """The dispatcher or deliverer of this data directory answers, and no other program on its port."""
+    name = name_of(part)
     seen = _look(url, "/health", None)
     if not seen.is_well:
         yield wrong(
-            "dispatcher",
+            name,
             f"{url}: {_reasons(seen.body)}",
             "start it: batchline serve, up or compose",
         )
-    elif is_ours(Part.DISPATCHER, seen.body, data_dir=data_dir):
-        yield good("dispatcher", f"{url} answers")
+    elif is_ours(part, seen.body, data_dir=data_dir):
+        yield good(name, f"{url} answers")
     else:
-        is_one = is_part(Part.DISPATCHER, seen.body)
+        is_one = is_part(part, seen.body)
         who = (
-            f"the dispatcher of another data directory than {data_dir}"
-            if is_one
-            else "another program"
+            f"the {name} of another data directory than {data_dir}" if is_one else "another program"
         )
         yield wrong(
-            "dispatcher",
+            name,
             f"{url} answers, but it is {who}",
-            "give each a port of its own with BATCHLINE_DISPATCHER_PORT",
+            f"give each a port of its own with BATCHLINE_{name.upper()}_PORT",
         )
 
 

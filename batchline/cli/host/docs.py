@@ -13,9 +13,9 @@ import typer
 
 from batchline.cli.failure import Failure
 from batchline.cli.render import clean, put
+from batchline.config.settings_table import settings_table
 from batchline.fleet.nginx import render_committed
 from batchline.metrics import metrics_table
-from batchline.settings import settings_table
 
 
 def docs(

@@ -12,6 +12,7 @@ from batchline.cli.api.options import ApiKey, AsJson
 from batchline.cli.failure import ExitCode
 from batchline.cli.render import put, put_json, say
 from batchline.errors import Invalid
+from batchline.serving.identity import Part, name_of
 from batchline.serving.listening import shown_address, where_to_ask
 from batchline.settings import Settings, load_settings
 
@@ -24,7 +25,7 @@ from .checks_host import (
     check_vllm,
 )
 from .checks_privacy import check_exposed, check_privacy
-from .checks_servers import check_backends, check_dispatcher, check_gateway, check_upstream
+from .checks_servers import check_backends, check_gateway, check_process, check_upstream
 from .findings import Finding, Level, any_wrong, finding_line, good, wrong
 
 
@@ -79,25 +80,31 @@ def examine(*, url: str | None, api_key: str | None, fix: bool = False) -> Itera
             data_dir=settings.data_dir if _is_local(url, local) else None,
         )
     )
-    dispatcher = list(
-        check_dispatcher(
-            f"http://{shown_address(where_to_ask(settings.dispatcher_host), settings.dispatcher_port)}",
-            data_dir=settings.data_dir,
+    others = [
+        (name_of(part), host, port, list(_check_process(part, host, port, settings)))
+        for part, host, port in (
+            (Part.DISPATCHER, settings.dispatcher_host, settings.dispatcher_port),
+            (Part.DELIVERER, settings.deliverer_host, settings.deliverer_port),
         )
-    )
+    ]
     yield from check_port(
         "gateway",
         settings.host,
         settings.port,
         ours=_is_local(url, local) and _is_well(gateway),
     )
-    yield from check_port(
-        "dispatcher", settings.dispatcher_host, settings.dispatcher_port, ours=_is_well(dispatcher)
-    )
+    for name, host, port, found in others:
+        yield from check_port(name, host, port, ours=_is_well(found))
     yield from gateway
-    yield from dispatcher
+    for _, _, _, found in others:
+        yield from found
     yield from check_upstream(settings)
     yield from check_backends(settings, now=time.time())
+
+
+def _check_process(part: Part, host: str, port: int, settings: Settings) -> Iterator[Finding]:
+    url = f"http://{shown_address(where_to_ask(host), port)}"
+    return check_process(part, url, data_dir=settings.data_dir)
 
 
 def _is_local(url: str | None, local: str) -> bool:

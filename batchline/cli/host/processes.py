@@ -1,4 +1,4 @@
-"""`batchline gateway` and `batchline dispatcher`: run one process in the foreground until told to stop.
+"""`batchline gateway`, `dispatcher` and `deliver`: run one process in the foreground until told to stop.
 
 The composition root: reads the settings, sets up logging, and calls the `serve` of the process.
 """
@@ -59,6 +59,20 @@ def dispatcher(
         backend_urls=tuple(backend) if backend else None,
     )
     from dispatcher.app import serve
+
+    _run(serve, settings)
+
+
+def deliver(
+    *,
+    port: Annotated[
+        int | None, typer.Option(help="Port of its /health and /metrics [default: 5002]")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Run the deliverer: it tells webhooks the end of batches."""
+    settings = load_settings(deliverer_port=port, data_dir=data)
+    from deliver.app import serve
 
     _run(serve, settings)
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +73,7 @@ def up(
     nginx_port: Annotated[int, typer.Option(help="Port of nginx")] = 8000,
     first_backend_port: Annotated[int, typer.Option(help="Port of the first vLLM server")] = 8001,
 ) -> None:
-    """Start model servers, nginx, gateway and dispatcher on this machine, and keep them running."""
+    """Start model servers, nginx and the processes of batchline on this machine; keep them running."""
     from rich.console import Console
 
     from batchline.fleet.cpu import cpu_build
@@ -117,7 +118,7 @@ def serve(
         typer.Option(help="A model server behind it, for health and load; repeatable"),
     ] = None,
 ) -> None:
-    """Run gateway and dispatcher against model servers that already run."""
+    """Run the processes of batchline against model servers that already run."""
     from rich.console import Console
 
     from .keep import keep_running
@@ -175,9 +176,11 @@ def _settings(**given: object) -> Settings:
     """Read the settings of what is to be started. Raises Invalid."""
     from batchline.config.exposure import check_exposure
     from batchline.settings import load_settings
+    from deliver.app import wanted_by
 
     settings = load_settings(**given)
     check_exposure(settings)
+    wanted_by(settings)
     # Absolute: a child may run in another folder than this process.
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
 
@@ -271,10 +274,11 @@ def _plan_nginx(servers: Sequence[Program], settings: Settings, *, port: int) ->
     return plan_nginx(nginx_argv(find_nginx(), config, error_log=log), port=port, log=log)
 
 
-def _plan_services(settings: Settings) -> list[tuple[Program]]:
-    """Plan gateway and dispatcher, one stage each; the dispatcher stops first."""
+def _plan_services(settings: Settings) -> list[Sequence[Program]]:
+    """Plan our processes; the dispatcher stops first, so that what it ends as it stops is still told."""
     from batchline.config.unknown_names import PREFIX
-    from batchline.fleet.programs import plan_services
+    from batchline.fleet.programs import plan_service
+    from batchline.serving.identity import Part
 
     env = {
         "DATA_DIR": str(settings.data_dir),
@@ -282,20 +286,22 @@ def _plan_services(settings: Settings) -> list[tuple[Program]]:
         "PORT": str(settings.port),
         "DISPATCHER_HOST": settings.dispatcher_host,
         "DISPATCHER_PORT": str(settings.dispatcher_port),
+        "DELIVERER_HOST": settings.deliverer_host,
+        "DELIVERER_PORT": str(settings.deliverer_port),
         "INSECURE": str(settings.insecure),
         "UPSTREAM_URL": settings.upstream_url,
         "BACKEND_URLS": ",".join(settings.backend_urls),
     }
-    gateway, dispatcher = plan_services(
-        gateway_host=settings.host,
-        gateway_port=settings.port,
-        dispatcher_host=settings.dispatcher_host,
-        dispatcher_port=settings.dispatcher_port,
+    plan = partial(
+        plan_service,
         logs=settings.data_dir / "logs",
         env={PREFIX + name: value for name, value in env.items()},
         grace_s=settings.grace_s,
     )
-    return [(gateway,), (dispatcher,)]
+    gateway = plan(Part.GATEWAY, settings.host, settings.port)
+    deliverer = plan(Part.DELIVERER, settings.deliverer_host, settings.deliverer_port)
+    dispatcher = plan(Part.DISPATCHER, settings.dispatcher_host, settings.dispatcher_port)
+    return [(gateway, deliverer), (dispatcher,)]
 
 
 def _check_ports(
@@ -317,6 +323,12 @@ def _check_ports(
             settings.dispatcher_host,
             settings.dispatcher_port,
             "set BATCHLINE_DISPATCHER_PORT",
+        ),
+        Port(
+            "the deliverer",
+            settings.deliverer_host,
+            settings.deliverer_port,
+            "set BATCHLINE_DELIVERER_PORT",
         ),
     ]
     if nginx_port is not None:

@@ -51,9 +51,10 @@ DELETE FROM garbage WHERE key = :key;
 
 -- name: add_batch
 INSERT INTO batches (id, status, endpoint, input_file_id, input_key, completion_window,
-                     created_at, expires_at, metadata, output_expires_after_s, on_failures)
+                     created_at, expires_at, metadata, output_expires_after_s, on_failures,
+                     callback_url)
 VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_window,
-        :created_at, :expires_at, :metadata, :output_expires_after_s, :on_failures)
+        :created_at, :expires_at, :metadata, :output_expires_after_s, :on_failures, :callback_url)
 RETURNING *;
 
 -- name: drop_old_keys!

@@ -1,6 +1,7 @@
 """The store's contract on SQLite: one module for each of its protocols, each method a short transaction.
 
-`custody` keeps bytes and rows of one moment together. This package is an `Engine`.
+`webhooks` has two of them; `custody` keeps bytes and rows of one moment together. This package is an
+`Engine`.
 """
 
 from __future__ import annotations

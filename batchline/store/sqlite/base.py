@@ -23,12 +23,14 @@ from batchline.states import SliceState
 from batchline.store.database.connection import Database, Transaction
 from batchline.store.database.direct import Direct
 
-_SQL_FILE = Path(__file__).parents[1] / "sql" / "sqlite.sql"
+_SQL_FILES = ("sqlite.sql", "outbox.sql")
 
 
 @cache
 def _statements() -> Any:
-    return aiosql.from_path(_SQL_FILE, "aiosqlite", mandatory_parameters=False)
+    folder = Path(__file__).parents[1] / "sql"
+    script = "\n".join((folder / name).read_text("utf-8") for name in _SQL_FILES)
+    return aiosql.from_str(script, "aiosqlite", mandatory_parameters=False)
 
 
 def statement(name: str) -> str:

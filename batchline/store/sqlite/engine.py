@@ -17,6 +17,8 @@ from .results import SqliteResults
 from .upkeep import SqliteUpkeep
 from .uploads import SqliteUploads
 from .view import SqliteView
+from .webhooks.endpoints import SqliteEndpoints
+from .webhooks.outbox import SqliteOutbox
 
 
 class SqliteStore(
@@ -28,6 +30,8 @@ class SqliteStore(
     SqliteLeases,
     SqliteOutcomes,
     SqliteUpkeep,
+    SqliteEndpoints,
+    SqliteOutbox,
 ):
     """All of the contract over one database file."""
 

@@ -1,27 +1,47 @@
-"""The dispatcher's own port: who is answered there, and what is logged about those who are not."""
+"""The port of a process without an API: who is answered there, and what is logged about those who are not."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
 from ports import free_port
 
+from batchline.errors import Invalid
 from batchline.metrics import Metrics
+from batchline.serving.identity import Part
+from batchline.serving.ops import serve_ops
+from batchline.serving.origins import Access, Head, judge
 from batchline.serving.request_log import LINE_BYTES, LINES_A_SECOND, bounded_request_log
 from batchline.settings import Settings
-from dispatcher.ops import serve_ops
+
+NAMES = {Part.DISPATCHER: "dispatcher", Part.DELIVERER: "deliverer"}
+
+
+def settings_for(part, **fields):
+    """Settings by which a part serves a free port."""
+    fields |= {NAMES[part] + "_port": free_port()}
+    return Settings(_env_file=None, allowed_hosts=NAMES[part], host="127.0.0.1", **fields)
+
+
+def port_of(part, settings):
+    return getattr(settings, NAMES[part] + "_port")
+
+
+@pytest.fixture(params=list(NAMES), ids=NAMES.values())
+def part(request):
+    """A process without an API."""
+    return request.param
 
 
 @pytest.fixture
-async def port():
-    """A served port."""
-    settings = Settings(
-        _env_file=None, dispatcher_port=free_port(), allowed_hosts="dispatcher", host="127.0.0.1"
-    )
-    async with serve_ops(settings, Metrics()):
-        yield settings.dispatcher_port
+async def port(part):
+    """Its served port."""
+    settings = settings_for(part)
+    async with serve_ops(part, settings, Metrics()):
+        yield port_of(part, settings)
 
 
 async def get(port, path, host):
@@ -33,12 +53,42 @@ async def get(port, path, host):
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics"])
-@pytest.mark.parametrize("host", ["localhost:5001", "127.0.0.1:5001", "[::1]", "dispatcher:5001"])
-async def test_hosts_of_ours_are_answered(port, path, host):
+@pytest.mark.parametrize("host", ["localhost:5001", "127.0.0.1:5001", "[::1]", "service:5001"])
+async def test_hosts_of_ours_are_answered(part, port, path, host):
     """Prometheus asks by the name of the service."""
-    answer, _ = await get(port, path, host)
+    answer, _ = await get(port, path, host.replace("service", NAMES[part]))
 
     assert answer.status == 200
+
+
+async def test_each_says_who_it_is(part, port):
+    """Whoever asks the wrong port learns it."""
+    _, text = await get(port, "/health", "localhost")
+
+    assert json.loads(text)["service"] == part
+
+
+async def test_a_port_that_is_taken_is_named_with_its_settings(part):
+    """Both processes of one host come with ports of their own."""
+    settings = settings_for(part)
+    name = NAMES[part]
+    async with serve_ops(part, settings, Metrics()):
+        with pytest.raises(Invalid) as refused:
+            async with serve_ops(part, settings, Metrics()):
+                pass
+
+    told = str(refused.value)
+    assert told.startswith(f"The {name} cannot listen on 127.0.0.1:{port_of(part, settings)}: ")
+    assert f"BATCHLINE_{name.upper()}_PORT" in told
+    assert f"BATCHLINE_{name.upper()}_HOST" in told
+
+
+def test_the_host_on_which_it_listens_is_one_of_ours(part):
+    """No setting has to say so twice."""
+    settings = settings_for(part, **{NAMES[part] + "_host": "box.example"})
+
+    assert judge(Head("GET", hosts=("box.example:1",)), settings.known) is Access.GRANTED
+    assert judge(Head("GET", hosts=("box.test:1",)), settings.known) is Access.UNKNOWN_HOST
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/nope"])

@@ -1,0 +1,1 @@
+"""`batchline webhooks`: endpoints and deliveries, over the API."""

@@ -1,0 +1,1 @@
+"""The protocols of webhooks on SQLite: `endpoints` and `outbox`, by the statements of `sql/outbox.sql`."""

@@ -1,0 +1,6 @@
+"""The deliverer: tells the events of the outbox to those who want to know.
+
+app        the process: opens what it needs, and stops in order
+deliverer  claims, attempts, records
+receiver_circuit  receivers that fail again and again are left alone for a while
+"""

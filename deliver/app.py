@@ -1,0 +1,59 @@
+"""The deliverer process: opens what it needs, delivers until it is told to stop.
+
+Several may run on one data directory: each delivery is leased to one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+from batchline.clock import Clock
+from batchline.errors import Invalid
+from batchline.metrics import Metrics
+from batchline.process.locks import DELIVERER_LOCK, present
+from batchline.serving.identity import Part
+from batchline.serving.ops import serve_ops
+from batchline.serving.request_log import bounded_request_log
+from batchline.settings import Settings
+from batchline.store import open_store
+from batchline.webhooks.addresses import accepted_url
+from batchline.webhooks.post import open_poster
+from batchline.webhooks.records import Standing
+
+from .deliverer import Deliverer, Wanted
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the deliverer until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
+    clock, metrics, wanted = Clock(), Metrics(cell=settings.cell), wanted_by(settings)
+    async with AsyncExitStack() as stack:
+        is_present = await stack.enter_async_context(
+            present(settings.data_dir, stop, name=DELIVERER_LOCK)
+        )
+        if not is_present:
+            return
+        store = await stack.enter_async_context(
+            open_store(settings.database_path, clock_ms=lambda: int(clock.now() * 1000))
+        )
+        poster = await stack.enter_async_context(open_poster(settings.webhook_networks))
+        await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
+        await stack.enter_async_context(serve_ops(Part.DELIVERER, settings, metrics))
+        await Deliverer(store, poster, wanted, metrics=metrics, clock=clock).run(stop)
+
+
+def wanted_by(settings: Settings) -> Wanted:
+    """Read what the operator set. Raises Invalid."""
+    url, secret = settings.webhook_url, settings.webhook_secret
+    if url is None:
+        return Wanted(secret=secret)
+    if secret is None:
+        raise Invalid(
+            "BATCHLINE_WEBHOOK_URL needs BATCHLINE_WEBHOOK_SECRET, which signs what is told to it. "
+            "Run `batchline webhooks secret` to make one."
+        )
+    accepted_url(url, param="BATCHLINE_WEBHOOK_URL", networks=settings.webhook_networks)
+    return Wanted((Standing(url),), secret)
