@@ -12,8 +12,8 @@ engine_answers() {
 }
 
 if ! engine_answers; then
-  lab=${DOCKER_LAB_TOOL:-../shared/tools/docker-lab}
-  [ -x "$lab" ] || {
+  lab=${DOCKER_LAB_TOOL:-}
+  [ -n "$lab" ] && [ -x "$lab" ] || {
     echo "No Docker engine with compose answers. Install one (docker compose version must work) and run again." >&2
     exit 1
   }
