@@ -18,7 +18,7 @@ from waiting import until
 from batchline.blobs import open_blobs
 from batchline.states import BatchStatus
 from batchline.store import open_store
-from batchline.store.database.direct import begin
+from batchline.store.database.direct import ASKS_EVERY_MS, begin
 
 LINES = 8
 LEASE_S = 3  # renewed in time on a crowded machine, too
@@ -33,7 +33,12 @@ def leases(path):
 
 async def freeze(process, path):
     """Stop it while we hold the lock for writing: stopped inside a transaction, it would keep the lock."""
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
+    asking_s = (
+        ASKS_EVERY_MS / 1000
+    )  # else it would get no turn beside those that write all the time
+    with closing(
+        sqlite3.connect(path, timeout=asking_s, isolation_level=None, check_same_thread=False)
+    ) as db:
         # In a thread: the other dispatcher runs in this loop, and may be within a transaction.
         await asyncio.to_thread(begin, db, busy_s=60)
         process.send_signal(signal.SIGSTOP)
