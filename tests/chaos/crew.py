@@ -12,6 +12,7 @@ import math
 import os
 import re
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,17 +218,8 @@ class Kept:
     async def _begin(self, environment):
         role = self.role
         if role.is_ours:
-            return Awaited(Warm(role.argv, environment, role.log))
-        with role.log.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *role.argv,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                stdin=asyncio.subprocess.DEVNULL,
-                preexec_fn=die_with_parent,
-                start_new_session=role.has_group,
-            )
+            return await _start(role.argv, environment, role.log)
+        return await _execute(role.argv, environment, role.log, has_group=role.has_group)
 
     async def _until_up(self):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
@@ -262,10 +254,32 @@ def fired(logs):
 
 async def run_command(arguments, environment, log):
     """Run a command of the product to its end, its talk going to a log; return its exit code."""
-    process = Awaited(Warm(tuple(arguments), environment, log))
+    process = await _start(arguments, environment, log)
     try:
         return await process.wait()
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
             await process.wait()
+
+
+async def _start(arguments, environment, log):
+    """Start `batchline …`: warm, or cold where a clock is to be loaded into it, which a fork does not do."""
+    if "LD_PRELOAD" not in environment:
+        return Awaited(Warm(tuple(arguments), environment, log))
+    return await _execute(
+        (sys.executable, "-m", "batchline.cli.main", *arguments), environment, log
+    )
+
+
+async def _execute(argv, environment, log, *, has_group=False):
+    with log.open("ab") as talk:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            env=environment,
+            stdout=talk,
+            stderr=talk,
+            stdin=asyncio.subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+            start_new_session=has_group,
+        )
