@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from waiting import wait_until
 
+from batchline.process.locks import GATEWAY_LOCK
 from chaos.draw import schedule
 
 pytestmark = pytest.mark.chaos
@@ -31,8 +33,10 @@ def has_nginx_workers(processes):
 def data_of(processes):
     """The data directory of the history under way, once its gateway runs."""
     for process in processes:
-        if "gateway" in process.cmdline():
-            return Path(process.environ()["BATCHLINE_DATA_DIR"])
+        with suppress(psutil.Error):  # it may end meanwhile
+            opened = [Path(file.path) for file in process.open_files()]
+            if lock := next((path for path in opened if path.name == GATEWAY_LOCK), None):
+                return lock.parent
     return None
 
 
