@@ -3,17 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests that need the machine to themselves; all others share its cores.
-ALONE := e2e or chaos
-# What make check leaves out beside them: browsers, clients that are installed first, and what takes long.
-LONG := $(ALONE) or browser or clients or slow
+# Tests that use every core themselves; all others run side by side.
+ALONE := chaos
+# What make check leaves out beside them: real vLLM, browsers, clients that are installed first, what takes long.
+LONG := $(ALONE) or e2e or browser or clients or slow
 # What make chaos plays: SEEDS histories from seed FROM on, JOBS at once (three on two cores, unless told).
 SEEDS ?= 40
 FROM ?= 0
 JOBS ?=
-# Two processes a core, since half of a test is waiting. A file's tests stay together; tests/conftest.py
-# says which files come first.
-PARALLEL = -n $$((2 * $$(nproc))) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# Two processes a core, since half of a test is waiting, and one for vLLM, which mostly loads. A file's tests
+# stay together; tests/conftest.py says which files come first.
+PARALLEL = -n $$((2 * $$(nproc) + 1)) --maxprocesses 9 --dist loadfile --no-loadscope-reorder
 
 # The tests start hundreds of processes, and without byte code each compiles the project anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,8 +38,8 @@ run: install system ## Start two real vLLM CPU servers (or one per GPU) and answ
 
 test: install ## Run every test, the end-to-end ones on real vLLM included
 	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime caddy openssl
-	@$(BIN)/pytest $(PARALLEL) -m "not ($(ALONE))"
-	@$(BIN)/pytest -m "$(ALONE)"
+	@$(BIN)/pytest $(PARALLEL) -m "not $(ALONE)"
+	@$(BIN)/pytest -m $(ALONE)
 
 steady: install ## Run make test alone, beside a load, on one core and as a background job
 	@sh tools/steady.sh $(MAKE) test

@@ -18,6 +18,7 @@ pytest.register_assert_rewrite("echoes", "sdk_shapes")
 
 
 SLOW = ("clients", "browser", "slow")
+LONGEST = "e2e"
 COLLECTED = pytest.StashKey()
 
 
@@ -40,8 +41,9 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Begin with the files that have slow tests: else one core would end with them, all alone."""
     config.stash[COLLECTED] = list(items)
+    longest = {item.path for item in items if item.get_closest_marker(LONGEST)}
     slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in longest, item.path not in slow))
 
 
 @pytest.fixture

@@ -241,7 +241,7 @@ def cpu_build():
         pytest.skip(f"THE END-TO-END TESTS DID NOT RUN, no real vLLM was tried: {exc}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fleet(cpu_build, tmp_path_factory):
     """Two real vLLM servers, nginx, gateway and dispatcher, ready.
 

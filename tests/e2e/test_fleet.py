@@ -1,8 +1,12 @@
-"""The whole of batchline on real vLLM and real nginx."""
+"""The whole of batchline on real vLLM and real nginx; and the README's snippets, verbatim.
+
+One file, so that one worker of a parallel run has the fleet.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +17,21 @@ import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]  # the first test may install for minutes
 
-QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.jsonl"
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "examples" / "quickstart.jsonl"
 
 
 def questions(count: int, start: int = 0) -> dict[str, str]:
     return {f"q{n}": f"What is {n} plus {n}?" for n in range(start, start + count)}
+
+
+def many_lines(count):
+    """The lines of the quickstart again and again, with ids of their own and short answers."""
+    lines = [json.loads(line) for line in QUICKSTART.read_text().splitlines()]
+    made = [lines[n % len(lines)] | {"custom_id": f"line-{n}"} for n in range(count)]
+    for line in made:
+        line["body"]["max_tokens"] = 16
+    return "".join(json.dumps(line) + "\n" for line in made)
 
 
 def test_the_demonstration_prints_sensible_answers(fleet):
@@ -30,6 +44,28 @@ def test_the_demonstration_prints_sensible_answers(fleet):
     assert "Paris" in text
     assert "Tokyo" in text
     assert fleet.url in text
+
+
+def test_the_readme_snippets_are_answered_by_both_backends(fleet, tmp_path):
+    """Upload, create, poll, download, stream a chat; of 120 lines each server answers at least 30 %."""
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = "".join(snippets)  # the second one goes on with the client of the first
+    script = tmp_path / "snippet.py"
+    script.write_text(code.replace("http://localhost:5000", fleet.url))
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "quickstart.jsonl").write_text(many_lines(120))
+
+    def run():
+        return subprocess.run(
+            [sys.executable, script], capture_output=True, text=True, timeout=600, cwd=tmp_path
+        )
+
+    done, answered = fleet.shared(run)
+
+    assert done.returncode == 0, done.stderr + fleet.story()
+    assert done.stdout.count('"custom_id":') == 120
+    assert sum(answered) >= 120
+    assert min(answered) >= 36, answered
 
 
 def test_engine_api_server_and_nginx_die_in_turn_and_each_line_is_answered(fleet):
