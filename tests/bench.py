@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 
 from claims import claim_one
+from databases import new_database
 from waiting import until
 
 from batchline.blobs import open_blobs
@@ -212,9 +213,12 @@ class Bench:
 
 
 def opened(folder, *, clock=None):
-    """Open the store in `folder`; use it as `async with`."""
+    """Open the store in `folder`, a new one if there is none; use it as `async with`."""
     clock = clock or Clock()
-    return open_store(folder / "batchline.sqlite3", clock_ms=lambda: int(clock.now() * 1000))
+    path = folder / "batchline.sqlite3"
+    if not path.exists():
+        new_database(path)
+    return open_store(path, clock_ms=lambda: int(clock.now() * 1000))
 
 
 async def _nothing_known():

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 from clocks import MovedDay
+from databases import new_database
 from goldens import Goldens
 
 from batchline.blobs import open_blobs
@@ -66,7 +67,9 @@ def clock():
 
 @pytest.fixture
 async def store(tmp_path, clock):
-    async with open_store(tmp_path / "batchline.sqlite3", clock_ms=clock.ms) as opened:
+    path = tmp_path / "batchline.sqlite3"
+    new_database(path)
+    async with open_store(path, clock_ms=clock.ms) as opened:
         yield opened
 
 

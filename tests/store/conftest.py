@@ -14,5 +14,6 @@ def engine(request, tmp_path, clock):
 
 @pytest.fixture
 async def store(engine):
+    engine.make_new()
     async with engine.open() as opened:
         yield opened

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, contextmanager
 
+from databases import new_database
+
 from batchline.store import sqlite
 from batchline.store.database.schema import migrations
 
@@ -38,6 +40,10 @@ class Sqlite:
         """From now on the database is named where none can be."""
         self.path.write_text("")
         self.path /= "batchline.sqlite3"
+
+    def make_new(self):
+        """Make a database of this version, without rows: sooner than `open` would."""
+        new_database(self.path)
 
     def make_older(self):
         """Make a database of an older schema, without rows."""
