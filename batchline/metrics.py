@@ -1,7 +1,7 @@
 """Every instrument of the gateway, the dispatcher and the deliverer, declared once.
 
-Labels are bounded: enum words, model and backend names, route templates. Never a batch, file or custom
-id. docs/metrics.md is generated from this file.
+Labels are bounded: enum words, names of models, backends and handlers, route templates. Never a batch,
+file or custom id. docs/metrics.md is generated from this file.
 """
 
 from __future__ import annotations
@@ -315,6 +315,25 @@ class Metrics:
         self.deliveries_oldest_seconds = Gauge(
             "batchline_deliveries_oldest_seconds",
             "For how long the oldest of them has been waiting",
+            registry=r,
+        )
+        self.handler_lines = Counter(
+            "batchline_handler_lines_total",
+            "Results that handlers have handled for good, by handler",
+            ["handler"],
+            registry=r,
+        )
+        self.handler_attempts = Counter(
+            "batchline_handler_attempts_total",
+            "Attempts of handlers at batches: done, failed and died (both tried again), given_up",
+            ["handler", "outcome"],
+            registry=r,
+        )
+        self.handler_seconds = Histogram(
+            "batchline_handler_attempt_duration_seconds",
+            "One attempt of a handler at a batch, its process included",
+            ["handler"],
+            buckets=_SECONDS,
             registry=r,
         )
         self.receivers_out = Gauge(

@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         description="Private addresses or networks, comma separated, to which webhooks may be delivered, "
         "also over HTTP, such as `127.0.0.0/8,10.0.0.0/8`; public addresses get them over HTTPS alone",
     )
+    handlers_file: Path | None = Field(
+        None, description="A YAML file that sets up handlers of results, each in a section"
+    )
+    handlers_folder: Path | None = Field(
+        None, description="A folder of Python files with handlers of results of your own"
+    )
     upstream_url: Url = Field(
         "http://127.0.0.1:8000",
         description="Where lines are sent: nginx, or any OpenAI server; a path is kept, a `/v1` at "

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from batchline.blobs import open_blobs
+from batchline.child_environment import child_environment
 from batchline.clock import Clock
 from batchline.errors import Invalid
 from batchline.metrics import Metrics
@@ -22,14 +26,19 @@ from batchline.webhooks.addresses import accepted_url
 from batchline.webhooks.post import open_poster
 from batchline.webhooks.records import Standing
 
-from .deliverer import Deliverer, Wanted
+from .deliverer import LEASE_S, Deliverer, Wanted
+from .handling.attempts import HandlerAttempts
+from .handling.found import has_packages
+from .handling.survey import Installed, survey
 
 log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the deliverer until `stop` is set. Raises StoreUnavailable, NewerStore, Invalid."""
-    clock, metrics, wanted = Clock(), Metrics(cell=settings.cell), wanted_by(settings)
+    clock, metrics = Clock(), Metrics(cell=settings.cell)
+    installed = await installed_by(settings)
+    wanted = wanted_by(settings, installed)
     async with AsyncExitStack() as stack:
         is_present = await stack.enter_async_context(
             present(settings.data_dir, stop, name=DELIVERER_LOCK)
@@ -42,18 +51,43 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         poster = await stack.enter_async_context(open_poster(settings.webhook_networks))
         await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         await stack.enter_async_context(serve_ops(Part.DELIVERER, settings, metrics))
-        await Deliverer(store, poster, wanted, metrics=metrics, clock=clock).run(stop)
+        handlers = HandlerAttempts(
+            store,
+            open_blobs(settings.blobs_dir),
+            installed,
+            lease_s=LEASE_S,
+            metrics=metrics,
+            clock=clock,
+            luck=random.random,
+        )
+        await Deliverer(store, poster, wanted, metrics=metrics, clock=clock, handlers=handlers).run(
+            stop
+        )
 
 
-def wanted_by(settings: Settings) -> Wanted:
-    """Read what the operator set. Raises Invalid."""
+async def installed_by(settings: Settings) -> Sequence[Installed]:
+    """Look for handlers. Raises Invalid: those that the operator wants cannot all be run."""
+    file, folder = settings.handlers_file, settings.handlers_folder
+    if file is None and folder is None and not has_packages():
+        return ()
+    found = await survey(file, folder, child_environment())
+    if found.faults:
+        raise Invalid("Bad handlers:\n  " + "\n  ".join(found.faults))
+    for one in found.installed:
+        log.info("handler %s (%s)", one.name, one.runnable.source)
+    return found.installed
+
+
+def wanted_by(settings: Settings, installed: Sequence[Installed] = ()) -> Wanted:
+    """Say who gets which events. Raises Invalid."""
     url, secret = settings.webhook_url, settings.webhook_secret
+    handlers = [one.standing for one in installed]
     if url is None:
-        return Wanted(secret=secret)
+        return Wanted(handlers, secret)
     if secret is None:
         raise Invalid(
             "BATCHLINE_WEBHOOK_URL needs BATCHLINE_WEBHOOK_SECRET, which signs what is told to it. "
             "Run `batchline webhooks secret` to make one."
         )
     accepted_url(url, param="BATCHLINE_WEBHOOK_URL", networks=settings.webhook_networks)
-    return Wanted((Standing(url),), secret)
+    return Wanted([Standing(url), *handlers], secret)

@@ -1,7 +1,8 @@
 """Works the outbox off: makes deliveries of events, claims those that are due, attempts and records them.
 
 Each delivery is made at least once: its lease ends with its record, or lapses with this process. A receiver
-knows a repeated one by the id of its event.
+knows a repeated one by the id of its event. How an attempt is made is told elsewhere: `webhook_attempts`,
+`handling.attempts`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from typing import Protocol
 from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.metrics import Metrics
-from batchline.serving.retry_after import parse_retry_after
 from batchline.store import Conduct, Outbox
 from batchline.webhooks.addresses import origin_of
-from batchline.webhooks.patience import LATE_S, after_failure
-from batchline.webhooks.post import TIMEOUT_S, Answer, Poster
+from batchline.webhooks.patience import LATE_S
+from batchline.webhooks.post import TIMEOUT_S, Poster
 from batchline.webhooks.records import (
     Attempted,
     ClaimedDelivery,
@@ -29,17 +29,19 @@ from batchline.webhooks.records import (
     OutboxFigures,
     Standing,
 )
-from batchline.webhooks.signing import body_of, signed_headers
 
+from .handling.attempts import HandlerAttempts
 from .receiver_circuit import Receivers
+from .webhook_attempts import WebhookAttempts
 
 log = logging.getLogger(__name__)
 
 KEPT_S = 7 * 86400
 """What has ended stays in the log for so long."""
 _AT_ONCE = 64
+_HANDLERS_AT_ONCE = 2
 _EVENTS_AT_ONCE = 100
-_LEASE_S = TIMEOUT_S + 20.0
+LEASE_S = TIMEOUT_S + 20.0
 _LOOK_S = 1.0
 _REST_S = 0.1
 _AGAIN_S = 1.0
@@ -53,7 +55,7 @@ class Store(Outbox, Conduct, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the operator set: who gets every event, and what signs where no endpoint has a secret."""
+    """What the operator set: who gets which events, and what signs where no endpoint has a secret."""
 
     standing: Sequence[Standing] = ()
     secret: str | None = None
@@ -71,15 +73,18 @@ class Deliverer:
         metrics: Metrics,
         clock: Clock,
         luck: Callable[[], float] = random.random,
+        handlers: HandlerAttempts | None = None,
     ) -> None:
+        """Begin. `handlers`: attempts what goes to handlers; without it others do."""
         self._store = store
-        self._poster = poster
         self._wanted = wanted
         self._metrics = metrics
         self._clock = clock
-        self._luck = luck
+        self._webhooks = WebhookAttempts(poster, wanted.secret, clock=clock, luck=luck)
+        self._handlers = handlers
         self._receivers = Receivers()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._handling = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop`; then let what is under way end."""
@@ -98,11 +103,17 @@ class Deliverer:
 
     async def finish(self) -> None:
         """Let what is under way end, or cut it once an attempt cannot take longer."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=TIMEOUT_S)
+        if self._handlers is not None:
+            self._handlers.stop()
+        await self.wait_for_attempts(timeout_s=TIMEOUT_S)
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def wait_for_attempts(self, *, timeout_s: float | None = None) -> None:
+        """Wait until those under way have ended."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=timeout_s)
 
     async def _deliver(self) -> None:
         while True:
@@ -134,13 +145,23 @@ class Deliverer:
         """Begin what is due, one claim each: after it, its receiver may be busy."""
         begun = 0
         while len(self._under_way) < _AT_ONCE:
-            busy = self._receivers.busy(self._clock.monotonic())
-            claimed = await self._store.claim_deliveries(now=now, limit=1, ttl_s=_LEASE_S, but=busy)
+            claimed = await self._store.claim_deliveries(
+                now=now,
+                limit=1,
+                ttl_s=LEASE_S,
+                but=self._receivers.busy(self._clock.monotonic()),
+                handlers=self._free_handlers(),
+            )
             if not claimed:
                 break
             self._start(claimed[0])
             begun += 1
         return begun
+
+    def _free_handlers(self) -> Sequence[str]:
+        if self._handlers is None or self._handling >= _HANDLERS_AT_ONCE:
+            return ()
+        return self._handlers.urls
 
     def _start(self, claimed: ClaimedDelivery) -> None:
         origin = origin_of(claimed.delivery.url)
@@ -157,37 +178,24 @@ class Deliverer:
     async def _attempt(self, claimed: ClaimedDelivery, origin: str) -> None:
         is_taken = False
         try:
-            answer = await self._post(claimed)
-            is_taken = answer.is_taken
+            attempted = await self._made(claimed)
+            is_taken = attempted.state is DeliveryState.DELIVERED
         finally:
             self._receivers.end(origin, self._clock.monotonic(), is_taken=is_taken)
-        await self._record(claimed, self._judge(claimed, answer))
+        await self._record(claimed, attempted)
 
-    async def _post(self, claimed: ClaimedDelivery) -> Answer:
-        secrets = claimed.secrets or ([self._wanted.secret] if self._wanted.secret else [])
-        if not secrets:
-            return Answer(None, "BATCHLINE_WEBHOOK_SECRET is not set, so nothing can be signed.")
-        event = claimed.delivery.event
-        body = body_of(event)
-        headers = signed_headers(event.id, body, secrets, now=self._clock.now())
-        return await self._poster.post(claimed.delivery.url, body, headers)
-
-    def _judge(self, claimed: ClaimedDelivery, answer: Answer) -> Attempted:
-        if answer.is_taken:
-            return Attempted(DeliveryState.DELIVERED, status=answer.status)
-        now = self._clock.now()
-        return after_failure(
-            attempts=claimed.delivery.attempts,
-            since=claimed.delivery.since,
-            now=now,
-            luck=self._luck(),
-            status=answer.status,
-            error=answer.error or "",
-            asked_s=parse_retry_after(answer.retry_after, now=now),
-        )
+    async def _made(self, claimed: ClaimedDelivery) -> Attempted:
+        if claimed.delivery.handler is None:
+            return await self._webhooks.attempt(claimed)
+        assert self._handlers is not None, "nobody else claims what goes to handlers"
+        self._handling += 1
+        try:
+            return await self._handlers.attempt(claimed)
+        finally:
+            self._handling -= 1
 
     async def _record(self, claimed: ClaimedDelivery, attempted: Attempted) -> None:
-        delivery, until = claimed.delivery, self._clock.monotonic() + _LEASE_S
+        delivery, until = claimed.delivery, self._clock.monotonic() + LEASE_S
         self._metrics.deliveries.labels(_OUTCOMES[attempted.state]).inc()
         if attempted.state is DeliveryState.GIVEN_UP:
             log.warning(

@@ -84,17 +84,16 @@ def make_batch(store, clock):
     """Create a batch; with `lines`, one that is in progress over slices of `slice_lines`."""
 
     async def make(*, lines=None, slice_lines=4, expires_in_s=86400, **fields):
-        new = NewBatch(
-            id=new_batch_id(),
-            endpoint="/v1/chat/completions",
-            input_file_id="file-in",
-            input_key="files/in",
-            completion_window="24h",
-            created_at=int(clock.now()),
-            expires_at=int(clock.now()) + expires_in_s,
-            **fields,
-        )
-        batch = await store.add_batch(new)
+        usual = {
+            "id": new_batch_id(),
+            "endpoint": "/v1/chat/completions",
+            "input_file_id": "file-in",
+            "input_key": "files/in",
+            "completion_window": "24h",
+            "created_at": int(clock.now()),
+            "expires_at": int(clock.now()) + expires_in_s,
+        }
+        batch = await store.add_batch(NewBatch(**usual | fields))
         if lines is None:
             return batch
         starts = range(0, lines, slice_lines)

@@ -61,7 +61,15 @@ def to_delivery(row: Row) -> Delivery:
         last_error=row["last_error"],
         ended_at=row["ended_at"],
         is_replayable=bool(row["is_replayable"]),
+        lines_done=row["lines_done"],
+        lines_total=row["lines_total"],
+        leased_until=row["leased_until_ms"] / 1000,
     )
+
+
+def to_metadata(row: Row) -> dict[str, str]:
+    """Read the metadata of an event's batch; none if it is forgotten."""
+    return msgspec.json.decode(row["metadata"] or "{}", type=dict[str, str])
 
 
 def to_figures(row: Row) -> OutboxFigures:
@@ -74,4 +82,6 @@ def to_claimed(row: Row, token: int, *, now: int) -> ClaimedDelivery:
     secrets = [row["secret"]] if row["secret"] else []
     if row["old_secret"] and now < row["old_secret_until"]:
         secrets.append(row["old_secret"])
-    return ClaimedDelivery(to_delivery(row), token, secrets)
+    return ClaimedDelivery(
+        to_delivery(row), token, secrets, checkpoint=row["checkpoint"], deaths=row["deaths"]
+    )

@@ -74,6 +74,8 @@ class Endpoints(Protocol):
     async def replay_delivery(self, number: int, *, now: int) -> Delivery | None:
         """Make a delivery pending and due at once, whatever became of it; its event keeps its id.
 
+        A handler gets all results again.
+
         Return it as it is afterwards, or None if there is none. One whose endpoint is gone is returned
         unchanged.
         """
@@ -91,17 +93,32 @@ class Outbox(Protocol):
     ) -> int:
         """Make the deliveries of up to `limit` events, first those that happened first; return how many.
 
-        Each goes to the endpoints that want its type, to `standing`, and with `calls_back` to where its
-        batch asked for it. A receiver gets an event once for each who asked.
+        Each goes to the endpoints that want its type, to those of `standing` that want it, and with
+        `calls_back` to where its batch asked for it. A receiver gets an event once for each who asked.
         """
 
     async def claim_deliveries(
-        self, *, now: int, limit: int, ttl_s: float, but: Collection[str] = ()
+        self,
+        *,
+        now: int,
+        limit: int,
+        ttl_s: float,
+        but: Collection[str] = (),
+        handlers: Collection[str] = (),
     ) -> list[ClaimedDelivery]:
         """Lease up to `limit` pending deliveries that are due, first those due first.
 
-        None to an origin in `but` (scheme, host and port of its URL). Each claim has a token that no
-        claim of that delivery had before. A lease that has lapsed is open again.
+        None to an origin in `but` (scheme, host and port of its URL), and to handlers only if their URL is
+        in `handlers`. Each claim has a token that no claim of that delivery had before. A lease that has
+        lapsed is open again.
+        """
+
+    async def keep_delivery(
+        self, claimed: ClaimedDelivery, *, lines_done: int, checkpoint: bytes | None, ttl_s: float
+    ) -> bool:
+        """Renew a lease, and note how far the handler came.
+
+        False if the delivery was claimed anew, replayed or given up meanwhile: nothing is noted.
         """
 
     async def record_attempt(

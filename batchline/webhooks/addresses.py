@@ -21,6 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from batchline.errors import Invalid
 
+from .records import handler_at
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -44,7 +46,9 @@ _SETTING = "BATCHLINE_WEBHOOK_NETWORKS"
 
 
 def origin_of(url: str) -> str:
-    """Return scheme, host and port of a URL that was accepted."""
+    """Return scheme, host and port of a URL that was accepted, or the handler that it names."""
+    if handler_at(url) is not None:
+        return url
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     shown = f"[{host}]" if ":" in host else host
@@ -52,7 +56,12 @@ def origin_of(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return what may be shown of a URL: its host and port. Paths and queries may hold secrets."""
+    """Return what may be shown of a URL: its host and port, or its handler.
+
+    Paths and queries may hold secrets.
+    """
+    if (handler := handler_at(url)) is not None:
+        return handler
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:

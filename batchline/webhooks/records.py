@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 _SECRET_BYTES = 32
 _HINT_CHARACTERS = 4
 _DELIVERY = "dlv_"
+_HANDLER = "handler:"
 _MOST_DIGITS = 18  # fits SQLite's integers
 
 
@@ -93,6 +94,21 @@ class Delivery:
     ended_at: int | None = None
     is_replayable: bool = True
     """False where an endpoint asked for it that is gone."""
+    lines_done: int = 0
+    """How many results its handler has handled for good."""
+    lines_total: int | None = None
+    """How many its batch has; None if the batch is forgotten."""
+    leased_until: float = field(default=0.0, compare=False)
+    """Until when the process that attempts it at present has it; no part of what it is."""
+
+    @property
+    def handler(self) -> str | None:
+        """The handler that it goes to, if it goes to one."""
+        return handler_at(self.url)
+
+    def is_under_way(self, now: float) -> bool:
+        """Whether it is being attempted."""
+        return self.state is DeliveryState.PENDING and self.leased_until > now
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,10 @@ class ClaimedDelivery:
     token: int
     secrets: Sequence[str]
     """The secrets of its endpoint; none where a batch or a setting asked for it."""
+    checkpoint: bytes | None = None
+    """JSON that its handler kept for the next attempt."""
+    deaths: int = 0
+    """Attempts in a row in which its handler died and got no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +133,22 @@ class Attempted:
     due_at: int = 0
     status: int | None = None
     error: str | None = None
+    deaths: int = 0
+    """As `ClaimedDelivery` has it, for the next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A receiver that the operator set: it gets every event."""
+    """A receiver that the operator set: the URL that gets every event, or a handler."""
 
     url: str
+    types: Sequence[EventType] = tuple(EventType)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """It gets the events of batches whose metadata have all of these."""
+
+    def wants(self, kind: EventType, metadata: Mapping[str, str]) -> bool:
+        """Whether it gets an event of this type, of a batch with these metadata."""
+        return kind in self.types and self.metadata.items() <= metadata.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +171,8 @@ class OutboxOverview:
     """When the oldest event happened of which no deliveries are made yet."""
     has_callback: bool = False
     """Whether a batch asked for one of these events itself."""
+    has_standing: bool = False
+    """Whether the operator set a receiver: the URL that gets every event, or handlers."""
     newest: Sequence[Delivery] = ()
     """The last made first."""
     waiting: Sequence[Delivery] = ()
@@ -168,6 +199,16 @@ def delivery_number(text: str) -> int | None:
     digits = text.removeprefix(_DELIVERY)
     is_number = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
     return int(digits) if is_number and digits[0] != "0" and digits != text else None
+
+
+def handler_url(name: str) -> str:
+    """Write where deliveries to a handler go."""
+    return _HANDLER + name
+
+
+def handler_at(url: str) -> str | None:
+    """Return the name of the handler that a delivery goes to, None if it goes to a receiver."""
+    return url.removeprefix(_HANDLER) if url.startswith(_HANDLER) else None
 
 
 def new_secret() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from clocks import MovedClock
 from delivery_bench import LOOPBACK, DeliveryBench
+from handler_bench import HandlerBench, survey_of
 from receivers import Receiver
 
 from batchline.webhooks.post import open_poster
@@ -48,6 +50,22 @@ async def make_bench(store, clock, make_batch):
         async def make(wanted=None, *, networks=LOOPBACK, over=store, **fields):
             poster = await stack.enter_async_context(open_poster(networks, **fields))
             made = DeliveryBench(over, clock, poster, make_batch, wanted)
+            stack.push_async_callback(made.deliverer.finish)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+async def make_handlers(store, blobs, clock, make_batch, tmp_path):
+    """Make a bench whose deliverer runs handlers: the code of a folder's file, sections of a file."""
+    async with AsyncExitStack() as stack:
+
+        async def make(code="", *, sections=None, environment=os.environ):
+            poster = await stack.enter_async_context(open_poster(LOOPBACK))
+            found = await survey_of(tmp_path, code, sections=sections, environment=environment)
+            assert found.faults == []
+            made = HandlerBench(store, blobs, clock, poster, make_batch, found)
             stack.push_async_callback(made.deliverer.finish)
             return made
 

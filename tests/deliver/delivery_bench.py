@@ -15,11 +15,17 @@ LOOPBACK = (ip_network("127.0.0.0/8"),)
 class DeliveryBench:
     """What a test drives: endpoints, batches that end, rounds of the deliverer."""
 
-    def __init__(self, store, clock, poster, make_batch, wanted=None):
+    def __init__(self, store, clock, poster, make_batch, wanted=None, *, metrics=None, **fields):
         self.store, self.clock, self._make_batch = store, clock, make_batch
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.deliverer = Deliverer(
-            store, poster, wanted or Wanted(), metrics=self.metrics, clock=clock, luck=lambda: 1.0
+            store,
+            poster,
+            wanted or Wanted(),
+            metrics=self.metrics,
+            clock=clock,
+            luck=lambda: 1.0,
+            **fields,
         )
 
     async def endpoint(self, url, *, event_types=tuple(EventType)):
@@ -37,7 +43,7 @@ class DeliveryBench:
     async def round(self):
         """Attempt all that is due, each attempt to its end."""
         while await self.deliverer.step():
-            await self.deliverer.finish()
+            await self.deliverer.wait_for_attempts()
 
     async def spend(self, seconds, *, every_s=5.0):
         """Let time go by, with a round at the end of each step."""

@@ -331,4 +331,4 @@ def test_a_standing_receiver_and_its_secret_are_read():
     secret = new_secret()
     told = Settings(_env_file=None, webhook_url="https://example.com/h", webhook_secret=secret)
 
-    assert wanted_by(told) == Wanted((Standing("https://example.com/h"),), secret)
+    assert wanted_by(told) == Wanted([Standing("https://example.com/h")], secret)

@@ -36,8 +36,8 @@ async def address(store, *, now=NOW, calls_back=True, standing=(), limit=99):
     return await store.address_events(standing, calls_back=calls_back, now=now, limit=limit)
 
 
-async def claim(store, *, now=NOW, limit=99, ttl_s=TTL_S, but=()):
-    return await store.claim_deliveries(now=now, limit=limit, ttl_s=ttl_s, but=but)
+async def claim(store, *, now=NOW, limit=99, ttl_s=TTL_S, **which):
+    return await store.claim_deliveries(now=now, limit=limit, ttl_s=ttl_s, **which)
 
 
 async def deliveries(store, **asked):

@@ -184,11 +184,7 @@ async def test_events_are_addressed_in_the_order_in_which_they_happened(store, m
 
 
 async def test_each_who_asked_gets_a_delivery(store, make_batch):
-    """Under the same id.
-
-    Each goes to the endpoints that want its type, to `standing`, and with `calls_back` to where its
-    batch asked for it.
-    """
+    """Under the same id."""
     wants_it = endpoint("a", event_types=[EventType.FAILED])
     await store.add_endpoint(wants_it)
     await store.add_endpoint(endpoint("b", event_types=[EventType.COMPLETED, EventType.EXPIRED]))
@@ -398,7 +394,7 @@ async def test_what_waited_too_long_is_given_up_without_an_attempt(store, make_b
     ]
     assert [told.last_error for told in given_up] == [
         "No answer within 10 s.",
-        "Its receiver was left alone until its time was over.",
+        "Nothing was attempted in its time: its receiver was left alone, or its handler runs nowhere.",
     ]
     assert {told.ended_at for told in given_up} == {NOW + 99}
     assert await store.record_attempt(leased, TAKEN, now=NOW + 99)

@@ -53,6 +53,9 @@ def calls_of_webhooks(store):
         "list_deliveries": lambda: store.list_deliveries(limit=9),
         "list_endpoints": lambda: store.list_endpoints(**PAGE),
         "outbox_figures": store.outbox_figures,
+        "keep_delivery": lambda: store.keep_delivery(
+            claimed, lines_done=1, checkpoint=None, ttl_s=9
+        ),
         "record_attempt": lambda: store.record_attempt(claimed, TAKEN, now=NOW),
         "replay_delivery": lambda: store.replay_delivery(1, now=NOW),
         "rotate_secret": lambda: store.rotate_secret("we_a", secret="s", keep_until=None, now=NOW),

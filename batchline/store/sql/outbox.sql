@@ -41,7 +41,10 @@ UPDATE deliveries SET state = 'given_up', ended_at = :now, last_error = :error
 WHERE endpoint_id = :id AND state = 'pending';
 
 -- name: events_to_address
-SELECT seq, id, type, callback_url FROM events WHERE NOT is_addressed ORDER BY seq LIMIT :limit;
+SELECT e.seq, e.id, e.type, e.callback_url, b.metadata
+FROM (SELECT * FROM events WHERE NOT is_addressed ORDER BY seq LIMIT :limit) e
+LEFT JOIN batches b ON b.id = e.batch_id
+ORDER BY e.seq;
 
 -- name: address_to_endpoints!
 INSERT INTO deliveries (event_id, ask, endpoint_id, url, origin, due_at, since)
@@ -60,6 +63,7 @@ UPDATE events SET is_addressed = 1 WHERE seq = :seq AND NOT is_addressed;
 
 -- name: claimable_deliveries
 -- Receiver by receiver, so that the many deliveries of one that is passed over cost nothing.
+-- Handlers are receivers, too; only those of this process are given batches.
 WITH RECURSIVE receivers (origin) AS (
     SELECT min(origin) FROM deliveries WHERE state = 'pending'
     UNION ALL
@@ -67,6 +71,7 @@ WITH RECURSIVE receivers (origin) AS (
     FROM receivers r WHERE r.origin IS NOT NULL)
 SELECT d.number FROM receivers r CROSS JOIN deliveries d
 WHERE r.origin NOT IN (SELECT value FROM json_each(:but))
+  AND (r.origin NOT LIKE 'handler:%' OR r.origin IN (SELECT value FROM json_each(:handlers)))
   AND d.number IN (
     SELECT number FROM deliveries INDEXED BY deliveries_due
     WHERE state = 'pending' AND origin = r.origin AND due_at <= :now AND leased_until_ms <= :now_ms
@@ -78,9 +83,14 @@ UPDATE deliveries SET token = token + 1, leased_until_ms = :until_ms
 WHERE number = :number AND state = 'pending' AND leased_until_ms <= :now_ms
 RETURNING token;
 
+-- name: keep_delivery!
+UPDATE deliveries
+SET lines_done = :lines_done, checkpoint = :checkpoint, leased_until_ms = :until_ms
+WHERE number = :number AND token = :token AND state = 'pending';
+
 -- name: record_attempt!
 UPDATE deliveries
-SET state = :state, attempts = attempts + 1, due_at = :due_at, leased_until_ms = 0,
+SET state = :state, attempts = attempts + 1, due_at = :due_at, leased_until_ms = 0, deaths = :deaths,
     last_status = :status, last_error = :error,
     ended_at = CASE WHEN :state = 'pending' THEN NULL ELSE :now END
 WHERE number = :number AND token = :token AND state = 'pending';
@@ -100,31 +110,35 @@ SELECT (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending,
 -- name: get_delivery
 SELECT d.*, e.secret, e.old_secret, e.old_secret_until,
        d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable,
-       v.type, v.created_at AS happened_at, v.batch_id
+       v.type, v.created_at AS happened_at, v.batch_id, b.total AS lines_total
 FROM deliveries d JOIN events v ON v.id = d.event_id
+LEFT JOIN batches b ON b.id = v.batch_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number = :number;
 
 -- name: list_deliveries
-SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id,
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id, b.total AS lines_total,
        d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable
 FROM deliveries d JOIN events v ON v.id = d.event_id
+LEFT JOIN batches b ON b.id = v.batch_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.number < :before
 ORDER BY d.number DESC LIMIT :limit;
 
 -- name: list_deliveries_to_endpoint
-SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id,
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id, b.total AS lines_total,
        d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable
 FROM deliveries d JOIN events v ON v.id = d.event_id
+LEFT JOIN batches b ON b.id = v.batch_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.endpoint_id = :endpoint_id AND d.number < :before
 ORDER BY d.number DESC LIMIT :limit;
 
 -- name: list_deliveries_of_batch
-SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id,
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id, b.total AS lines_total,
        d.endpoint_id IS NULL OR e.id IS NOT NULL AS is_replayable
 FROM events v CROSS JOIN deliveries d ON d.event_id = v.id
+LEFT JOIN batches b ON b.id = v.batch_id
 LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE v.batch_id = :batch_id AND d.number < :before
   AND (:endpoint_id IS NULL OR d.endpoint_id = :endpoint_id)
@@ -137,8 +151,10 @@ WITH RECURSIVE receivers (origin) AS (
     UNION ALL
     SELECT (SELECT min(origin) FROM deliveries WHERE state = 'pending' AND origin > r.origin)
     FROM receivers r WHERE r.origin IS NOT NULL)
-SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id, 1 AS is_replayable
+SELECT d.*, v.type, v.created_at AS happened_at, v.batch_id, b.total AS lines_total,
+       1 AS is_replayable
 FROM receivers r CROSS JOIN deliveries d JOIN events v ON v.id = d.event_id
+LEFT JOIN batches b ON b.id = v.batch_id
 WHERE d.number = (
     SELECT number FROM deliveries INDEXED BY deliveries_waiting_there
     WHERE state = 'pending' AND origin = r.origin ORDER BY since, number LIMIT 1)
@@ -152,7 +168,7 @@ FROM (SELECT created_at, callback_url FROM events WHERE NOT is_addressed ORDER B
 -- name: replay_delivery!
 UPDATE deliveries
 SET state = 'pending', attempts = 0, due_at = :now, since = :now, ended_at = NULL,
-    leased_until_ms = 0, token = token + 1,
+    leased_until_ms = 0, token = token + 1, lines_done = 0, checkpoint = NULL, deaths = 0,
     url = coalesce((SELECT e.url FROM webhook_endpoints e WHERE e.id = endpoint_id), url),
     origin = coalesce((SELECT e.origin FROM webhook_endpoints e WHERE e.id = endpoint_id), origin)
 WHERE number = :number

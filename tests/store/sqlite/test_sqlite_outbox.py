@@ -51,6 +51,10 @@ ASKED = {
     "due_at": NOW,
     "status": 200,
     "but": "[]",
+    "handlers": "[]",
+    "lines_done": 1,
+    "checkpoint": b"{}",
+    "deaths": 0,
     "ended_before": NOW,
     "made_before": NOW + 1,
 }

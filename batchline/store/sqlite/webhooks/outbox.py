@@ -9,9 +9,18 @@ from batchline.store import webhook_rows as rows
 from batchline.store.database.direct import Direct
 from batchline.store.sqlite.base import SqliteParts, as_json
 from batchline.webhooks.addresses import origin_of
-from batchline.webhooks.records import Ask, Attempted, ClaimedDelivery, OutboxFigures, Standing
+from batchline.webhooks.records import (
+    Ask,
+    Attempted,
+    ClaimedDelivery,
+    EventType,
+    OutboxFigures,
+    Standing,
+)
 
-_NO_ATTEMPT = "Its receiver was left alone until its time was over."
+_NO_ATTEMPT = (
+    "Nothing was attempted in its time: its receiver was left alone, or its handler runs nowhere."
+)
 
 
 class SqliteOutbox(SqliteParts):
@@ -33,10 +42,22 @@ class SqliteOutbox(SqliteParts):
         return await self._database.at_once(address)
 
     async def claim_deliveries(  # noqa: D102
-        self, *, now: int, limit: int, ttl_s: float, but: Collection[str] = ()
+        self,
+        *,
+        now: int,
+        limit: int,
+        ttl_s: float,
+        but: Collection[str] = (),
+        handlers: Collection[str] = (),
     ) -> list[ClaimedDelivery]:
         now_ms = self._clock_ms()
-        asked = {"now": now, "now_ms": now_ms, "limit": limit, "but": as_json(sorted(but))}
+        asked = {
+            "now": now,
+            "now_ms": now_ms,
+            "limit": limit,
+            "but": as_json(sorted(but)),
+            "handlers": as_json(sorted(handlers)),
+        }
         async with self._database.read() as tx:
             if not await tx.rows(self._text("claimable_deliveries"), asked | {"limit": 1}):
                 return []
@@ -55,6 +76,19 @@ class SqliteOutbox(SqliteParts):
 
         return await self._database.at_once(claim)
 
+    async def keep_delivery(  # noqa: D102
+        self, claimed: ClaimedDelivery, *, lines_done: int, checkpoint: bytes | None, ttl_s: float
+    ) -> bool:
+        values = {
+            "number": claimed.delivery.number,
+            "token": claimed.token,
+            "lines_done": lines_done,
+            "checkpoint": checkpoint,
+            "until_ms": self._clock_ms() + int(ttl_s * 1000),
+        }
+        async with self._database.write() as tx:
+            return await tx.run(self._text("keep_delivery"), values) > 0
+
     async def record_attempt(  # noqa: D102
         self, claimed: ClaimedDelivery, attempted: Attempted, *, now: int
     ) -> bool:
@@ -65,6 +99,7 @@ class SqliteOutbox(SqliteParts):
             "due_at": attempted.due_at,
             "status": attempted.status,
             "error": attempted.error,
+            "deaths": attempted.deaths,
             "now": now,
         }
         async with self._database.write() as tx:
@@ -97,7 +132,8 @@ class SqliteOutbox(SqliteParts):
         tx.run(
             self._text("address_to_endpoints"), key | {"seq": event["seq"], "type": event["type"]}
         )
-        asked = [(Ask.SETTING, receiver.url) for receiver in standing]
+        kind, metadata = EventType(event["type"]), rows.to_metadata(event)
+        asked = [(Ask.SETTING, one.url) for one in standing if one.wants(kind, metadata)]
         if calls_back and event["callback_url"]:
             asked.append((Ask.BATCH, event["callback_url"]))
         for ask, url in asked:
