@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ from dispatcher.batches.admit import Admission
 _ENDPOINT = "/v1/chat/completions"
 _WINDOW_S = 7 * 86400
 _LIMITS = Limits(lines=10_000_000, line_bytes=16 << 20, faults=200)
+_random = random.Random(1)
+_VOCABULARY = [
+    "".join(_random.choices("etaoinsrhldcumfpgwybvk", k=_random.randint(2, 9)))
+    for _ in range(20_000)
+]
+_WORDS = " ".join(_random.choices(_VOCABULARY, k=2_000_000))
 _SLICES_AT_ONCE = 4  # about what 30 ms of a busy dispatcher settle
 
 
@@ -56,12 +63,11 @@ async def make_half_done(data: Path, *, lines: int, done: int, kilobytes: float)
     blobs = open_blobs(data / "blobs")
     async with open_store(path, clock_ms=lambda: int(time.time() * 1000)) as store:
         batch = await _running(store, blobs, lines=lines, kilobytes=kilobytes)
-        answer = json.dumps({"choices": [{"index": 0}], "text": "x" * int(kilobytes * 1000)})
         while batch.counts.finished < done:
             left = -(-(done - batch.counts.finished) // 64)
             wanted = [(batch, min(_SLICES_AT_ONCE, left))]
             claim = await store.claim_each(wanted, holder="local/dead", ttl_s=3600)
-            await _settle(store, blobs, batch, claim.leases, answer.encode())
+            await _settle(store, blobs, batch, claim.leases, int(kilobytes * 1000))
             batch = await _again(store, batch)
         file = await store.get_file(batch.input_file_id, now=0)
         assert file is not None
@@ -98,9 +104,8 @@ async def _running(store: Store, blobs: Blobs, *, lines: int, kilobytes: float) 
 
 
 def _requests(count: int, kilobytes: float) -> Iterator[bytes]:
-    text = "The quick brown fox jumps over the lazy dog. " * max(1, int(kilobytes * 1000 / 45) - 3)
-    content = json.dumps(text)
     for number in range(count):
+        content = json.dumps(_text(number, int(kilobytes * 1000) - 135))
         yield (
             b'{"custom_id": "request-%d", "method": "POST", "url": "%s", "body": {"model": "instant", '
             b'"messages": [{"role": "user", "content": %s}]}}\n'
@@ -108,12 +113,23 @@ def _requests(count: int, kilobytes: float) -> Iterator[bytes]:
         )
 
 
-async def _settle(
-    store: Store, blobs: Blobs, batch: Batch, leases: list[Lease], answer: bytes
-) -> None:
+def _text(number: int, size: int) -> str:
+    """Return text of which no two are alike, and which packs about as well as what people write."""
+    at = number * 7919 % (len(_WORDS) - size)
+    return _WORDS[at : at + size]
+
+
+def _answer(number: int, size: int) -> bytes:
+    message = {"role": "assistant", "content": _text(number + 1, size)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    return json.dumps({"model": "instant", "choices": [choice], "usage": usage}).encode()
+
+
+async def _settle(store: Store, blobs: Blobs, batch: Batch, leases: list[Lease], size: int) -> None:
     outcomes = {
         lease.slice.first: [
-            _outcome(batch, line, answer)
+            _outcome(batch, line, _answer(line, size))
             for line in range(lease.slice.first, lease.slice.first + lease.slice.count)
         ]
         for lease in leases

@@ -105,9 +105,9 @@ def read_bytes(child: subprocess.Popen[bytes]) -> int:
     return int(text.split("rchar:")[1].split()[0])
 
 
-def until(condition: Callable[[], object]) -> float:
+def until(condition: Callable[[], object], *, within_s: float = _WAIT_S) -> float:
     """Wait; return when it came (monotonic)."""
-    deadline = time.monotonic() + _WAIT_S
+    deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit("it never came")
