@@ -19,7 +19,7 @@ PARALLEL = -n $$((2 * $$(nproc) + 1)) --maxprocesses 9 --dist loadfile --no-load
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install system run test steady quick check lint fast e2e chaos chaos-scenarios compose-test bench docs lock clean
+.PHONY: help install system run test steady quick check lint fast e2e chaos chaos-scenarios compose-test curation-test bench docs lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ run: install system ## Start two real vLLM CPU servers (or one per GPU) and answ
 	@$(BIN)/batchline up --demo examples/quickstart.jsonl
 
 test: install ## Run every test, the end-to-end ones on real vLLM included
-	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime caddy openssl
+	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime caddy openssl postgresql
 	@$(BIN)/pytest $(PARALLEL) -m "not $(ALONE)"
 	@$(BIN)/pytest -m $(ALONE)
 
@@ -54,7 +54,7 @@ lint: install ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fast: install system
-	@sh tools/system-packages.sh caddy openssl
+	@sh tools/system-packages.sh caddy openssl postgresql
 	@$(BIN)/pytest -q $(PARALLEL) -m "not ($(LONG))"
 
 e2e: install system ## Run the end-to-end tests on real vLLM and real nginx
@@ -70,6 +70,9 @@ chaos-scenarios: install ## Run the long scenarios: 200 kills, full disks, no ba
 
 compose-test: install ## Run the compose files for real (needs a Docker engine)
 	@sh tests/compose/run.sh
+
+curation-test: install ## Run the handler label-studio against a real Label Studio (installed on first use, 1 GB)
+	@LABEL_STUDIO_REAL=1 $(BIN)/pytest -v --timeout 3600 tests/deliver/builtin/test_label_studio.py
 
 bench: install system ## Measure lines per second and memory beside an ideal loop
 	@$(BIN)/python -m benchmarks.throughput

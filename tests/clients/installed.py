@@ -11,37 +11,21 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from batchline.settings import Settings
+from locked_venv import do, locked_venv
 
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
 NODE_TESTS = HERE / "node"
 KEY = "sk-of-this-server"
 """Of the service that asks for one."""
-_STEP_S = 900  # 350 MB over a slow line
 
 
 def client_python() -> Path:
     """Return the interpreter of the clients' environment, installing what its lock file names."""
-    digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    cache = Settings().fleet_cache_dir.expanduser()
-    cache.mkdir(parents=True, exist_ok=True)
-    venv = cache / f"clients-{digest}"
-    with (cache / f"clients-{digest}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (venv / "whole").exists():
-            shutil.rmtree(venv, ignore_errors=True)
-            _do(sys.executable, "-m", "venv", venv)
-            _do(
-                *(venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"),
-                *("--no-compile", "--require-hashes", "--only-binary", ":all:", "-r", LOCK),
-            )
-            (venv / "whole").touch()
+    venv = locked_venv("clients", LOCK, "--only-binary", ":all:")
     return venv / "bin" / "python"
 
 
@@ -55,7 +39,7 @@ def node_with_packages(python: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (modules / wanted).exists():
             npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-            _do(node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=NODE_TESTS)
+            do(node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=NODE_TESTS)
             (modules / wanted).touch()
     return node
 
@@ -78,12 +62,3 @@ def facts_of(done: subprocess.CompletedProcess):
     """Decode the JSON that a script prints as its last line."""
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _do(*argv, cwd=None) -> None:
-    done = subprocess.run(
-        [str(word) for word in argv], cwd=cwd, capture_output=True, text=True, timeout=_STEP_S
-    )
-    if done.returncode:
-        said = (done.stderr + done.stdout)[-4000:]
-        raise RuntimeError(f"{' '.join(map(str, argv))} ended with {done.returncode}: {said}")
