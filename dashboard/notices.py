@@ -16,7 +16,7 @@ from batchline.outliers import outliers
 from batchline.webhooks.addresses import host_of
 from batchline.webhooks.records import Delivery, OutboxOverview
 
-from .deliveries_panel import is_used
+from .deliveries_panel import is_handled, is_used
 from .keys import Figures, merged, under
 
 _OUT_AFTER_S = 10
@@ -188,19 +188,25 @@ def _outbox_notices(outbox: OutboxOverview, *, now: float) -> list[Notice]:
     since = outbox.unaddressed_since
     if since is not None and now - since > _NO_DELIVERER_AFTER_S and is_used(outbox):
         head = f"No deliverer seems to run: an event has waited for {spell(now - since)}."
-        text = "Nothing is lost. Start one on this data directory: batchline deliver."
+        start = "Start one on this data directory: batchline deliver."
+        text = f"Nothing is lost. {start} If it ends by itself, batchline doctor says why."
         return [Notice("bad", "warning", head, text)]
     return [
         _late_notice(delivery, now=now)
         for delivery in outbox.waiting
-        if now - delivery.since > _LATE_AFTER_S
+        if now - delivery.since > _LATE_AFTER_S and not is_handled(delivery, now=now)
     ]
 
 
 def _late_notice(delivery: Delivery, *, now: float) -> Notice:
-    head = f"An event for {host_of(delivery.url)} has waited for {spell(now - delivery.since)}."
-    why = delivery.last_error or "No attempt has ended yet."
-    return Notice("warn", "clock", head, f"{why} It is tried again for 72 hours in all.")
+    waited = spell(now - delivery.since)
+    why = f"{(delivery.last_error or 'No attempt has ended yet').rstrip('.')}."
+    if delivery.handler is None:
+        head = f"An event for {host_of(delivery.url)} has waited for {waited}."
+        return Notice("warn", "clock", head, f"{why} It is tried again for 72 hours in all.")
+    head = f"A batch has waited for the handler {delivery.handler} for {waited}."
+    look = "The deliverer's log has what it printed; batchline handlers says whether it is set up."
+    return Notice("warn", "clock", head, f"{why} It is tried again for 72 hours in all. {look}")
 
 
 def _backend_notices(report: FleetReport, *, now: float) -> list[Notice]:

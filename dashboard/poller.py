@@ -64,9 +64,17 @@ class Live:
     """Owns the history and the newest snapshot. `run` is the poller; the other methods are for viewers."""
 
     def __init__(
-        self, *, view: View, blobs: Blobs, metrics: Metrics, clock: Callable[[], float]
+        self,
+        *,
+        view: View,
+        blobs: Blobs,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        has_standing: bool = False,
     ) -> None:
+        """Begin. `has_standing`: whether the operator set a receiver of events, or handlers."""
         self._view = view
+        self._has_standing = has_standing
         self._blobs = blobs
         self._metrics = metrics
         self._clock = clock
@@ -160,6 +168,7 @@ class Live:
             seen = await self._view.overview(
                 finished_limit=FINISHED_SHOWN, deliveries_limit=DELIVERIES_SHOWN
             )
+            seen = replace(seen, outbox=replace(seen.outbox, has_standing=self._has_standing))
             if seen.report is not None and seen.report.silent_s(now=now) is not None:
                 seen = replace(seen, refusal=await self._refusal())
             await self._look_at_disk(now)

@@ -86,6 +86,7 @@ def create_app(
     app[RUNNING] = Running()
     app[CREATING] = Creating()
     app[results.KNOWN_PLACES] = KnownPlaces()
+    app[webhooks.TESTS] = asyncio.Semaphore(webhooks.MOST_TESTS)
     for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
         app[key] = Downloads(kind, settings.max_downloads, metrics=metrics)
     app[DOCUMENT] = Document(settings)
@@ -110,6 +111,7 @@ def add_pages(app: web.Application, *, view: View) -> None:
         document=lambda: app[DOCUMENT].tree,
         token_of=lambda request: session.token if (session := request[CALLER].session) else None,
         max_viewers=app[SETTINGS].max_downloads,
+        has_standing=_has_standing(app[SETTINGS]),
     )
     app[PAGE] = pages.sign_in
     app[REFRESH] = pages.refresh
@@ -121,6 +123,12 @@ def add_pages(app: web.Application, *, view: View) -> None:
             web.post("/replay", replay),
         ]
     )
+
+
+def _has_standing(settings: Settings) -> bool:
+    """Whether the operator set a receiver of events, or handlers. It looks for none of packages."""
+    wanted = (settings.webhook_url, settings.handlers_file, settings.handlers_folder)
+    return any(one is not None for one in wanted)
 
 
 def _routes() -> list[web.RouteDef]:
@@ -154,8 +162,8 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/webhook_endpoints/{endpoint_id}/test", webhooks.test),
         web.get("/v1/webhook_endpoints/{endpoint_id}/deliveries", deliveries.of_endpoint),
         web.get("/v1/webhook_event_types", webhooks.event_types),
-        web.get("/v1/webhook_deliveries", deliveries.index),
-        web.post("/v1/webhook_deliveries/{delivery_id}/replay", deliveries.replay),
+        web.get("/v1/deliveries", deliveries.index),
+        web.post("/v1/deliveries/{delivery_id}/replay", deliveries.replay),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),

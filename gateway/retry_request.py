@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from batchline.api import bodies, parameters
+from batchline.api.callback import IN_METADATA, Callbacks, callback_url
 from batchline.api.completion_window import window_seconds
 from batchline.errors import Invalid
 
@@ -53,6 +54,19 @@ def merged_metadata(
             code="object_above_max_properties",
         )
     return merged
+
+
+def retried_callback(
+    original: str | None, given: Mapping[str, str | None], callbacks: Callbacks
+) -> str | None:
+    """Return where the end is told: where the retry's own metadata say, or else where the original's was.
+
+    A null there tells nobody. Raises Invalid.
+    """
+    if IN_METADATA not in given or not callbacks.is_signed:
+        return original
+    own = given[IN_METADATA]
+    return callback_url(None, None if own is None else {IN_METADATA: own}, callbacks)
 
 
 def retry_filename(filename: str) -> str:

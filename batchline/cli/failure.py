@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     ENDED_BADLY = 1
-    """The batch failed, expired or was cancelled; doctor found something wrong."""
+    """The batch failed, expired or was cancelled; doctor or handlers found something wrong."""
     USAGE = 2
     """The request can never work as given: bad file, unknown id, wrong key."""
     LINES_FAILED = 3

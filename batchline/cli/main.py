@@ -38,7 +38,10 @@ COMMANDS = {
     "resume": ("batches.steer", "Go on with a paused batch."),
     "cancel": ("batches.cancel", "Stop a batch; what is finished is kept."),
     "rm": ("batches.steer", "Delete a batch that has ended, with its result files."),
-    "webhooks": ("webhooks.commands", "Say where the ends of batches are told, and what was told."),
+    "webhooks": ("webhooks.commands", "Say where the ends of batches are told."),
+    "deliveries": ("deliveries.log", "List what webhooks and handlers got of batches that ended."),
+    "redeliver": ("deliveries.log", "Deliver once more, whatever became of it."),
+    "handlers": ("deliveries.handlers", "List the handlers of results that run on this host."),
     "doctor": ("host.doctor", "Check everything and say what is wrong and how to mend it."),
     "backup": ("host.backup", "Copy a data directory, consistent, also while everything runs."),
     "fsck": ("host.fsck", "Prove that a data directory is whole, and repair what can be repaired."),
@@ -47,7 +50,10 @@ COMMANDS = {
         "host.processes",
         "Run the dispatcher: it sends the lines of batches to the model servers.",
     ),
-    "deliver": ("host.processes", "Run the deliverer: it tells webhooks the end of batches."),
+    "deliver": (
+        "host.processes",
+        "Run the deliverer: it tells webhooks and handlers the end of batches.",
+    ),
     "version": ("host.version", "Write the version."),
     "docs": ("host.docs", ""),
 }

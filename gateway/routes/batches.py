@@ -48,9 +48,14 @@ async def create(request: web.Request) -> web.Response:
 
 
 def _read(body: bytes, settings: Settings) -> BatchRequest:
-    callbacks = Callbacks(settings.webhook_secret is not None, settings.webhook_networks)
-    min_window_s = settings.min_completion_window_s
-    return read_batch_request(body, min_window_s=min_window_s, callbacks=callbacks)
+    return read_batch_request(
+        body, min_window_s=settings.min_completion_window_s, callbacks=callbacks_of(settings)
+    )
+
+
+def callbacks_of(settings: Settings) -> Callbacks:
+    """Say what this server can do for a batch that wants its end told."""
+    return Callbacks(settings.webhook_secret is not None, settings.webhook_networks)
 
 
 async def _create_under_key(

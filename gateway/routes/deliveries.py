@@ -19,7 +19,7 @@ from .webhooks import named_endpoint
 
 
 async def index(request: web.Request) -> web.Response:
-    """GET /v1/webhook_deliveries: all that are kept, newest first."""
+    """GET /v1/deliveries: all that are kept, newest first."""
     return await _page(request)
 
 
@@ -36,7 +36,7 @@ async def of_batch(request: web.Request) -> web.Response:
 
 
 async def replay(request: web.Request) -> web.Response:
-    """POST /v1/webhook_deliveries/{id}/replay: due at once, under the id that its event always had."""
+    """POST /v1/deliveries/{id}/replay: due at once, under the id that its event always had."""
     text = request.match_info["delivery_id"]
     number = delivery_number(text)
     delivery = number and await request.app[STORE].replay_delivery(number, now=now(request))

@@ -26,13 +26,14 @@ from gateway.retry_request import (
     RetryRequest,
     merged_metadata,
     read_retry_request,
+    retried_callback,
     retry_filename,
 )
 from gateway.transfer.body import read_body
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.file_sink import FileSink
 
-from .batches import named_batch
+from .batches import callbacks_of, named_batch
 from .files import expiry_of
 
 
@@ -51,6 +52,9 @@ async def retry(request: web.Request) -> web.Response:
         return json_answer(batch_object(earlier), headers=REPLAYED)
     _refuse_what_cannot_be(batch)
     metadata = merged_metadata(batch.metadata, wanted.metadata, batch_id=batch.id)
+    told_at = retried_callback(
+        batch.callback_url, wanted.metadata, callbacks_of(request.app[SETTINGS])
+    )
     file = await _retried_file(request, batch)
     created_at = now(request)
     window_s = wanted.window_s or batch.expires_at - batch.created_at
@@ -65,7 +69,7 @@ async def retry(request: web.Request) -> web.Response:
         metadata=metadata,
         output_expires_after_s=batch.output_expires_after_s,
         on_failures=batch.on_failures,
-        callback_url=batch.callback_url,
+        callback_url=told_at,
     )
     made = await _add(request, file, new, once)
     return json_answer(batch_object(made), headers={} if made.id == new.id else REPLAYED)

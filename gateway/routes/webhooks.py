@@ -18,7 +18,7 @@ from batchline.api.endpoint_requests import (
 from batchline.api.objects.lists import DeletedObject, endpoint_list
 from batchline.api.objects.webhook import WebhookTestObject, endpoint_object, event_type_list
 from batchline.api.parameters import shown
-from batchline.errors import Invalid, NotFound
+from batchline.errors import Invalid, NotFound, Unavailable
 from batchline.model import new_batch_id
 from batchline.webhooks.post import Answer, Poster
 from batchline.webhooks.records import (
@@ -36,6 +36,9 @@ from gateway.paging import WEBHOOKS, page_query
 from gateway.transfer.body import read_body
 
 MAX_ENDPOINTS = 100  # each event is sent to all of them
+MOST_TESTS = 4  # each holds a thread while its receiver's name is looked up
+TESTS: web.AppKey[asyncio.Semaphore] = web.AppKey("webhook_tests")
+"""The tests that are under way."""
 _KEPT_S = 24 * 3600
 
 
@@ -112,10 +115,17 @@ async def rotate_secret(request: web.Request) -> web.Response:
 
 
 async def test(request: web.Request) -> web.Response:
-    """POST /v1/webhook_endpoints/{id}/test: sends an event of a batch that never was, at once."""
+    """POST /v1/webhook_endpoints/{id}/test: sends an event of a batch that never was, at once.
+
+    Raises Unavailable if as many as may be are under way.
+    """
     kind = read_test_request(await read_body(request))
     endpoint = await named_endpoint(request)
-    answer = await _sent(request, endpoint, kind)
+    places = request.app[TESTS]
+    if places.locked():
+        raise Unavailable(f"{MOST_TESTS} tests of webhooks are under way. Ask again in a moment.")
+    async with places:
+        answer = await _sent(request, endpoint, kind)
     if answer.status is None:
         raise Invalid(
             f"Nothing was answered by {endpoint.url}: {answer.error}", code="webhook_unreachable"

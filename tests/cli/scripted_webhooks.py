@@ -18,12 +18,15 @@ def delivery_object(number=1, **fields):
     }
     return {
         "id": f"dlv_{number}",
-        "object": "webhook_delivery",
+        "object": "delivery",
         "event": event,
         "url": "https://hooks.example.com/batch?token=hidden",
+        "handler": None,
         "asked_by": "endpoint",
         "state": "pending",
         "attempts": 0,
+        "lines_done": None,
+        "lines_total": None,
         "next_attempt_at": 1_800_000_000,
         "last_status_code": None,
         "last_error": None,
@@ -122,8 +125,8 @@ def with_webhooks(script):
             web.post(f"{endpoints}/{{id}}/test", send_test),
             web.get(f"{endpoints}/{{id}}/deliveries", deliveries),
             web.get("/v1/batches/{id}/deliveries", deliveries),
-            web.get("/v1/webhook_deliveries", deliveries),
-            web.post("/v1/webhook_deliveries/{id}/replay", replay),
+            web.get("/v1/deliveries", deliveries),
+            web.post("/v1/deliveries/{id}/replay", replay),
         ]
     )
     return made

@@ -60,7 +60,7 @@ def test_an_endpoint_is_added_listed_rotated_and_deleted(run):
 
     listed = json.loads(run("webhooks", "ls", "--json").stdout)
     rotated = run("webhooks", "rotate", endpoint["id"], "--keep-old")
-    deliveries = run("webhooks", "deliveries", "--endpoint", endpoint["id"], "--json")
+    deliveries = run("deliveries", "--endpoint", endpoint["id"], "--json")
     deleted = run("webhooks", "rm", endpoint["id"], "--yes")
 
     assert [(e["id"], e["name"], e["event_types"]) for e in listed] == [
@@ -102,8 +102,8 @@ def test_a_batch_says_where_its_end_is_told(run, lines):
     batch_id = created.stdout.strip()
 
     assert json.loads(run("show", batch_id, "--json").stdout)["callback_url"] == URL
-    assert run("webhooks", "deliveries", "--batch", batch_id, "--json").stdout == "[]\n"
-    assert run("webhooks", "deliveries", "--json").stdout == "[]\n"
+    assert run("deliveries", "--batch", batch_id, "--json").stdout == "[]\n"
+    assert run("deliveries", "--json").stdout == "[]\n"
 
 
 def test_the_gateways_refusals_are_passed_on(run, lines):
@@ -111,7 +111,7 @@ def test_the_gateways_refusals_are_passed_on(run, lines):
     inside = run("webhooks", "add", "ci", "https://127.0.0.2/hook")
     callback = run("submit", lines, "--callback-url", "https://127.0.0.2/hook")
     unknown = run("webhooks", "rotate", "we_" + "0" * 32)
-    no_delivery = run("webhooks", "replay", "dlv_9")
+    no_delivery = run("redeliver", "dlv_9")
 
     assert [x.exit_code for x in (inside, callback, unknown, no_delivery)] == [2, 2, 2, 2]
     assert "127.0.0.2 is not a public address" in inside.stderr

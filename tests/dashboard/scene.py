@@ -17,6 +17,7 @@ from batchline.webhooks.records import (
     EventType,
     OutboxFigures,
     OutboxOverview,
+    handler_url,
 )
 
 LOST_STEPS = 24
@@ -237,8 +238,20 @@ def waiting(number: int, host: str = "hooks.example.com", *, wait_s: int, **chan
     return delivery(number, host, **{"state": DeliveryState.PENDING, **times, **failed, **changes})
 
 
+def to_handler(number: int, name: str, **changes) -> Delivery:
+    """Return a delivery of 2,000 results that a handler is at."""
+    at_work = {"state": DeliveryState.PENDING, "ended_at": None, "leased_until": NOW + 120}
+    of_all = {"lines_done": 1500, "lines_total": 2000, "attempts": 0, "last_status": None}
+    asked = {"ask": Ask.SETTING, "endpoint_id": None, "url": handler_url(name)}
+    return delivery(number, **{**at_work, **of_all, **asked, **changes})
+
+
 def told() -> OutboxOverview:
     """Return an outbox with deliveries of every kind."""
+    why = "The handler failed: OSError: [Errno 28] No space left on device"
+    failed = to_handler(
+        212, "exports", attempts=2, leased_until=0, last_error=why, due_at=NOW + 240, lines_done=64
+    )
     late = waiting(207, "labels.lab.example:8443", wait_s=1500)
     long_error = (
         "ConnectError: labels.lab.example cannot be resolved, which the resolver says at length"
@@ -246,9 +259,11 @@ def told() -> OutboxOverview:
     gone = "The endpoint was deleted."
     ended = {"state": DeliveryState.GIVEN_UP, "ended_at": NOW - 900}
     return OutboxOverview(
-        figures=OutboxFigures(2, NOW - 1500, 2),
+        figures=OutboxFigures(4, NOW - 1500, 2),
         endpoints=2,
         newest=(
+            to_handler(213, "reviews"),
+            failed,
             waiting(211, wait_s=3, attempts=0, last_status=None, last_error=None, due_at=NOW),
             delivery(210),
             delivery(209, attempts=3),

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from jinja2 import nodes
-from scene import NOW, backend, batch, night, overview, report
+from scene import NOW, backend, batch, night, overview, report, told
 
 from batchline.model import Counts
 from batchline.states import BatchStatus
@@ -45,6 +45,7 @@ def scenes():
         overview(report=None),
         overview(open_batches=(moving,), report=flying),
         overview(finished=(ended,)),
+        overview(outbox=told()),
         night(),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -227,16 +228,19 @@ async def gateway(starts) -> Gateway:
 
 
 class Receiver:
-    """Whom events are sent to: notes each request, and answers with `status`."""
+    """Whom events are sent to: notes each request, and answers with `status` while `is_open`."""
 
     def __init__(self):
         self.url = None
         self.taken = []
         self.status = 200
+        self.is_open = asyncio.Event()
+        self.is_open.set()
 
     async def take(self, request):
         body = await request.read()
         self.taken.append(SimpleNamespace(path=request.path, body=body, headers=request.headers))
+        await self.is_open.wait()
         return web.Response(status=self.status, headers={"Location": "/elsewhere"})
 
 

@@ -107,15 +107,40 @@ async def test_networks_that_the_operator_names_may_be_told(telling):
 
 @pytest.mark.spec("beyond-callback-url")
 async def test_a_retry_is_told_where_the_original_was(signing):
-    """Its lines are still those that somebody waits for."""
-    batch = await signing.create_batch(extra_body={"callback_url": HOOK})
-    await signing.run(batch.id, OutcomeKind.FAILED)
-    writer = signing.blobs.create(result_key(batch.id, "error"))
+    """Its lines are still those that somebody waits for; its own metadata win, and are judged alike."""
+    batch = await failed(signing, extra_body={"callback_url": HOOK})
+
+    async def told_at(metadata):
+        body = {"metadata": metadata}
+        answer = await signing.call("POST", f"/v1/batches/{batch.id}/retry", json=body)
+        assert answer.status == 200
+        return answer.json.get("callback_url", "absent")
+
+    assert await told_at({}) == await told_at({"team": "a"}) == HOOK
+    assert await told_at({"webhook_url": OTHER}) == OTHER
+    assert await told_at({"webhook_url": None}) == "absent"
+    body = {"metadata": {"webhook_url": "https://10.0.0.1/"}}
+    refused = await signing.call("POST", f"/v1/batches/{batch.id}/retry", json=body)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "metadata.webhook_url")
+
+
+async def test_metadata_of_a_retry_mean_nothing_without_a_secret(gateway):
+    """As those of a batch."""
+    batch = await failed(gateway)
+
+    body = {"metadata": {"webhook_url": "no URL at all"}}
+    answer = await gateway.call("POST", f"/v1/batches/{batch.id}/retry", json=body)
+
+    assert (answer.status, answer.json.get("callback_url")) == (200, None)
+
+
+async def failed(gateway, **fields):
+    """Let a batch end of which one line can be retried."""
+    batch = await gateway.create_batch(**fields)
+    await gateway.run(batch.id, OutcomeKind.FAILED)
+    writer = gateway.blobs.create(result_key(batch.id, "error"))
     await writer.write(
         error_record("batch_req_x", "a", code=CANCELLED_CODE, message=CANCELLED_MESSAGE)
     )
     await writer.commit()
-
-    answer = await signing.call("POST", f"/v1/batches/{batch.id}/retry")
-
-    assert (answer.status, answer.json["callback_url"]) == (200, HOOK)
+    return batch

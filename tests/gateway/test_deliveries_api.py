@@ -11,6 +11,7 @@ from batchline.webhooks.records import (
     Standing,
     delivery_id,
     delivery_number,
+    handler_url,
 )
 
 OK = OutcomeKind.SUCCEEDED
@@ -75,12 +76,15 @@ async def test_a_delivery_shows_what_is_told_to_whom(gateway):
 
     assert theirs == {
         "id": "dlv_1",
-        "object": "webhook_delivery",
+        "object": "delivery",
         "event": theirs["event"],
         "url": HOOK,
+        "handler": None,
         "asked_by": "endpoint",
         "state": "pending",
         "attempts": 0,
+        "lines_done": None,
+        "lines_total": None,
         "next_attempt_at": now,
         "last_status_code": None,
         "last_error": None,
@@ -96,7 +100,7 @@ async def test_a_delivery_shows_what_is_told_to_whom(gateway):
     }
     assert ours == theirs | {"id": "dlv_2", "url": OURS.url, "asked_by": "setting"}
     assert await of(gateway, f"webhook_endpoints/{endpoint_id}") == [theirs]
-    assert await listed(gateway, "webhook_deliveries") == [ours, theirs]
+    assert await listed(gateway, "deliveries") == [ours, theirs]
 
 
 @pytest.mark.spec("beyond-deliveries")
@@ -121,6 +125,27 @@ async def test_a_delivery_shows_its_attempts(gateway):
 
 
 @pytest.mark.spec("beyond-deliveries")
+async def test_a_delivery_to_a_handler_shows_how_far_it_came(gateway):
+    """Its name in place of a URL; how many results it has handled, of how many until the batch is deleted."""
+    here = handler_url("mine")
+    batch = await gateway.create_batch()
+    await gateway.run(batch.id, OK)
+    now = int(gateway.clock())
+    await gateway.store.address_events([Standing(here)], calls_back=True, now=now, limit=9)
+    (claimed,) = await gateway.store.claim_deliveries(now=now, limit=1, ttl_s=30, handlers=[here])
+    total = (await gateway.store.get_batch(batch.id)).counts.total
+    assert await gateway.store.keep_delivery(claimed, lines_done=1, checkpoint=None, ttl_s=30)
+
+    (running,) = await of(gateway, f"batches/{batch.id}")
+    assert (await gateway.call("DELETE", f"/v1/batches/{batch.id}")).status == 200
+    (orphan,) = await listed(gateway, "deliveries")
+
+    assert (running["handler"], running["url"], running["asked_by"]) == ("mine", None, "setting")
+    assert (running["lines_done"], running["lines_total"], total > 0) == (1, total, True)
+    assert orphan == running | {"lines_total": None}
+
+
+@pytest.mark.spec("beyond-deliveries")
 async def test_deliveries_come_page_by_page(gateway):
     """Each once, the last made first, with the batch's own alone."""
     endpoint_id = await endpoint(gateway)
@@ -139,7 +164,7 @@ async def test_deliveries_come_page_by_page(gateway):
 
     assert seen == ["dlv_9", "dlv_7", "dlv_5", "dlv_3", "dlv_1"]
     assert [one["id"] for one in await of(gateway, f"batches/{batch_id}")] == ["dlv_10", "dlv_9"]
-    newest = await listed(gateway, "webhook_deliveries?limit=2&after=dlv_9")
+    newest = await listed(gateway, "deliveries?limit=2&after=dlv_9")
     assert [one["id"] for one in newest] == ["dlv_8", "dlv_7"]
 
 
@@ -159,7 +184,7 @@ async def test_a_page_after_no_delivery_is_not_found(gateway, after):
     for path in (
         f"webhook_endpoints/{endpoint_id}/deliveries",
         f"batches/{(await gateway.create_batch()).id}/deliveries",
-        "webhook_deliveries",
+        "deliveries",
     ):
         answer = await gateway.call("GET", f"/v1/{path}", params={"after": after})
 
@@ -185,7 +210,7 @@ async def test_what_has_ended_is_delivered_again(gateway, end):
     event = (await of(gateway, f"batches/{batch_id}"))[1]["event"]
     gateway.clock.advance(86400)
 
-    answer = await gateway.call("POST", f"/v1/webhook_deliveries/{number}/replay", data=b"ignored")
+    answer = await gateway.call("POST", f"/v1/deliveries/{number}/replay", data=b"ignored")
 
     now = int(gateway.clock())
     told = answer.json
@@ -202,7 +227,7 @@ async def test_what_went_to_a_deleted_endpoint_is_not_replayed(gateway):
     batch_id = await ended(gateway)
     await gateway.client.webhooks.delete(endpoint_id)
 
-    answer = await gateway.call("POST", "/v1/webhook_deliveries/dlv_1/replay")
+    answer = await gateway.call("POST", "/v1/deliveries/dlv_1/replay")
 
     assert answer.status == 409
     assert "Cannot replay dlv_1: the webhook endpoint" in answer.json["error"]["message"]
@@ -214,7 +239,7 @@ async def test_what_went_to_a_deleted_endpoint_is_not_replayed(gateway):
 @pytest.mark.parametrize("number", [*NO_IDS, "dlv_99"])
 async def test_what_is_no_delivery_is_not_replayed(gateway, number):
     """404, whatever the id looks like."""
-    answer = await gateway.call("POST", f"/v1/webhook_deliveries/{number}/replay")
+    answer = await gateway.call("POST", f"/v1/deliveries/{number}/replay")
 
     assert answer.status == 404
     assert "No delivery found" in answer.json["error"]["message"]

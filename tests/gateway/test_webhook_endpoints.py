@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import openai
 import pytest
 from ports import free_port
 from sdk_shapes import parse_strictly
+from waiting import until
 
 URL = "https://hooks.example.org/take?key=a%20b"
 TYPES = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
@@ -243,6 +245,22 @@ async def test_a_test_without_an_answer_says_why(telling):
 
     assert caught.value.code == "webhook_unreachable"
     assert f"Nothing was answered by {url}: ConnectError" in caught.value.message
+
+
+async def test_more_tests_than_places_are_told_to_come_back(telling, receiver):
+    """503 with Retry-After while four hang; a place that is given back is taken."""
+    made = await create(telling, url=receiver.url)
+    path, body = f"/v1/webhook_endpoints/{made.id}/test", {"event_type": "batch.failed"}
+    receiver.is_open.clear()
+
+    hanging = [asyncio.create_task(telling.call("POST", path, json=body)) for _ in range(4)]
+    await until(lambda: len(receiver.taken) == 4, saw=lambda: receiver.taken)
+    refused = await telling.call("POST", path, json=body)
+    receiver.is_open.set()
+
+    assert (refused.status, int(refused.headers["Retry-After"]) > 0) == (503, True)
+    assert [answer.status for answer in await asyncio.gather(*hanging)] == [200] * 4
+    assert (await telling.call("POST", path, json=body)).status == 200
 
 
 async def test_a_test_goes_only_where_deliveries_may(telling, receiver, starts):

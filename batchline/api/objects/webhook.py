@@ -62,12 +62,15 @@ class DeliveryObject(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery, as clients see it: an extension."""
 
     id: str
-    object: Literal["webhook_delivery"] = "webhook_delivery"
+    object: Literal["delivery"] = "delivery"
     event: EventSummary
-    url: str
+    url: str | None
+    handler: str | None
     asked_by: str
     state: str
     attempts: int
+    lines_done: int | None
+    lines_total: int | None
     next_attempt_at: int | None
     last_status_code: int | None
     last_error: str | None
@@ -96,7 +99,7 @@ def event_type_list() -> WebhookEventTypeList:
 
 def delivery_object(delivery: Delivery) -> DeliveryObject:
     """Show a delivery to a client."""
-    event = delivery.event
+    event, handler = delivery.event, delivery.handler
     is_pending = delivery.state is DeliveryState.PENDING
     return DeliveryObject(
         id=delivery_id(delivery.number),
@@ -106,10 +109,13 @@ def delivery_object(delivery: Delivery) -> DeliveryObject:
             created_at=event.created_at,
             batch_id=event.batch_id,
         ),
-        url=delivery.url,
+        url=delivery.url if handler is None else None,
+        handler=handler,
         asked_by=delivery.ask.value,
         state=delivery.state.value,
         attempts=delivery.attempts,
+        lines_done=None if handler is None else delivery.lines_done,
+        lines_total=None if handler is None else delivery.lines_total,
         next_attempt_at=delivery.due_at if is_pending else None,
         last_status_code=delivery.last_status,
         last_error=delivery.last_error,

@@ -1,4 +1,7 @@
-"""Webhook endpoints and deliveries as the API shows them. Fields are checked, as those of batches."""
+"""Webhook endpoints, and deliveries to them and to handlers, as the API shows them.
+
+Fields are checked, as those of batches.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .client import Client, segment
 
 _PAGE = 100
 _ENDPOINTS = "/v1/webhook_endpoints"
-_DELIVERIES = "/v1/webhook_deliveries"
+_DELIVERIES = "/v1/deliveries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +46,25 @@ class ApiDelivery:
     event_type: str
     batch_id: str
     host: str
+    """Of the URL that it goes to; empty where it goes to a handler."""
+    handler: str
     state: str
     attempts: int | None
+    lines_done: int | None
+    lines_total: int | None
     next_attempt_at: int | None
     last_error: str
 
 
 class Webhooks:
-    """The part of the API that is about webhooks."""
+    """The part of the API that is about webhook endpoints."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def endpoints(self) -> Iterator[ApiEndpoint]:
         """Yield all endpoints, newest first, a page at a time."""
-        return map(_endpoint, self._walk(_ENDPOINTS))
+        return map(_endpoint, _walk(self._client, _ENDPOINTS))
 
     def endpoint(self, endpoint_id: str) -> ApiEndpoint:
         """Return one endpoint. Raises Failure if there is none."""
@@ -82,7 +89,14 @@ class Webhooks:
         body = {"event_type": str(event_type)}
         return self._client.ask("POST", f"{_path(endpoint_id)}/test", json=body)
 
-    def deliveries(
+
+class Deliveries:
+    """The part of the API that is about deliveries."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def all(
         self, *, endpoint_id: str | None = None, batch_id: str | None = None
     ) -> Iterator[ApiDelivery]:
         """Yield deliveries to the endpoint, of the batch, or all; the last made first."""
@@ -91,22 +105,23 @@ class Webhooks:
             path = f"{_path(endpoint_id)}/deliveries"
         elif batch_id is not None:
             path = f"/v1/batches/{segment(batch_id)}/deliveries"
-        return map(_delivery, self._walk(path))
+        return map(_delivery, _walk(self._client, path))
 
     def replay(self, delivery_id: str) -> ApiDelivery:
         """Make a delivery pending and due at once. Raises Failure if there is none."""
         return _delivery(self._client.ask("POST", f"{_DELIVERIES}/{segment(delivery_id)}/replay"))
 
-    def _walk(self, path: str) -> Iterator[Json]:
-        after: str | None = None
-        while True:
-            params = {"limit": str(_PAGE)} | ({"after": after} if after else {})
-            page = self._client.ask("GET", path, params=params)
-            items = page.get("data") or []
-            yield from items
-            if not items or page.get("has_more") is not True:
-                return
-            after = _identity(items[-1], "list")
+
+def _walk(client: Client, path: str) -> Iterator[Json]:
+    after: str | None = None
+    while True:
+        params = {"limit": str(_PAGE)} | ({"after": after} if after else {})
+        page = client.ask("GET", path, params=params)
+        items = page.get("data") or []
+        yield from items
+        if not items or page.get("has_more") is not True:
+            return
+        after = _identity(items[-1], "list")
 
 
 def _path(endpoint_id: str) -> str:
@@ -129,7 +144,7 @@ def _endpoint(raw: Any) -> ApiEndpoint:
 
 
 def _delivery(raw: Any) -> ApiDelivery:
-    delivery_id = _identity(raw, "webhook delivery")
+    delivery_id = _identity(raw, "delivery")
     event = raw.get("event")
     event = event if isinstance(event, dict) else {}
     return ApiDelivery(
@@ -138,8 +153,11 @@ def _delivery(raw: Any) -> ApiDelivery:
         event_type=_text(event, "type"),
         batch_id=_text(event, "batch_id"),
         host=host_of(_text(raw, "url")),
+        handler=_text(raw, "handler"),
         state=_text(raw, "state"),
         attempts=_integer(raw, "attempts"),
+        lines_done=_integer(raw, "lines_done"),
+        lines_total=_integer(raw, "lines_total"),
         next_attempt_at=_integer(raw, "next_attempt_at"),
         last_error=_text(raw, "last_error"),
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from batchline.cli.api.options import ApiKey, AsJson
+from batchline.cli.deliveries.checks_handlers import check_handlers
 from batchline.cli.failure import ExitCode
 from batchline.cli.render import put, put_json, say
 from batchline.errors import Invalid
@@ -71,6 +72,7 @@ def examine(*, url: str | None, api_key: str | None, fix: bool = False) -> Itera
     yield from check_store(settings)
     yield from check_nginx()
     yield from check_vllm(settings)
+    yield from check_handlers(settings)
     here = where_to_ask(settings.host)
     local = f"http://{shown_address(here, settings.port)}"
     gateway = list(

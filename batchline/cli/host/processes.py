@@ -70,7 +70,7 @@ def deliver(
     ] = None,
     data: Data = None,
 ) -> None:
-    """Run the deliverer: it tells webhooks the end of batches."""
+    """Run the deliverer: it tells webhooks and handlers the end of batches."""
     settings = load_settings(deliverer_port=port, data_dir=data)
     from deliver.app import serve
 

@@ -1,1 +1,1 @@
-"""`batchline webhooks`: endpoints and deliveries, over the API."""
+"""`batchline webhooks`: endpoints, over the API."""

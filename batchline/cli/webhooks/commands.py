@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import typer
 
-from . import deliveries, endpoints
+from . import endpoints
 
 webhooks = typer.Typer(
-    help="Say where the ends of batches are told, and what was told.",
+    help="Say where the ends of batches are told.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -21,8 +21,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "rm": endpoints.rm,
     "rotate": endpoints.rotate,
     "test": endpoints.send_test,
-    "deliveries": deliveries.deliveries,
-    "replay": deliveries.replay,
     "secret": endpoints.secret,
 }
 for _name, _command in _COMMANDS.items():

@@ -1,4 +1,4 @@
-"""`batchline webhooks deliveries` and `replay`: what was told, what was not taken, and once more."""
+"""`batchline deliveries` and `redeliver`: who got what of batches that ended, and once more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchline.cli.api.client import Client
 from batchline.cli.api.complete import complete_batch
 from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.resolve import resolve
-from batchline.cli.api.webhooks import ApiDelivery, Webhooks
+from batchline.cli.api.webhooks import ApiDelivery, Deliveries
 from batchline.cli.failure import Failure
 from batchline.cli.render import clean, day_or_time, put, put_json, put_table, say
 from batchline.webhooks.records import DeliveryState
@@ -24,13 +24,23 @@ WORDS = {
     DeliveryState.GIVEN_UP: "✗ given up",
 }
 
-_COLUMNS = ("DELIVERY", "EVENT", "BATCH", "RECEIVER", "STATE", "ATTEMPTS", "NEXT TRY", "LAST ERROR")
+_COLUMNS = (
+    "DELIVERY",
+    "EVENT",
+    "BATCH",
+    "RECEIVER",
+    "STATE",
+    "LINES",
+    "ATTEMPTS",
+    "NEXT TRY",
+    "LAST ERROR",
+)
 
 
 def deliveries(
     *,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only those to this endpoint")
+        str | None, typer.Option(metavar="ID", help="Only those to this webhook endpoint")
     ] = None,
     batch: Annotated[
         str | None,
@@ -41,37 +51,41 @@ def deliveries(
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
-    """List deliveries of the last 7 days, the last made first."""
+    """List what webhooks and handlers got of batches that ended, in the last 7 days, the last first."""
     if endpoint is not None and batch is not None:
         raise Failure("--endpoint and --batch exclude each other.", remedy="leave one of them out")
     with Client(url, api_key) as client:
         batch_id = None if batch is None else resolve(client, batch).id
-        found = Webhooks(client).deliveries(endpoint_id=endpoint, batch_id=batch_id)
+        found = Deliveries(client).all(endpoint_id=endpoint, batch_id=batch_id)
         seen = list(islice(found, limit + 1))
     shown = seen[:limit]
     if as_json:
         put_json([delivery.raw for delivery in shown])
         return
     if shown:
-        put_table(_COLUMNS, [_row(d) for d in shown], right={"ATTEMPTS"})
+        put_table(_COLUMNS, [_row(d) for d in shown], right={"ATTEMPTS", "LINES"})
     else:
         say("No delivery. Say where the ends of batches are told:  batchline webhooks add")
+        say("or see which handlers get their results:  batchline handlers")
     if len(seen) > limit:
-        say(f"There are more:  batchline webhooks deliveries --limit {10 * limit}")
+        say(f"There are more:  batchline deliveries --limit {10 * limit}")
 
 
-def replay(
+def redeliver(
     *,
     delivery: Annotated[
-        str, typer.Argument(metavar="ID", help="Id, as 'batchline webhooks deliveries' lists it")
+        str, typer.Argument(metavar="ID", help="Id, as 'batchline deliveries' lists it")
     ],
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
-    """Deliver once more, whatever became of it; the event keeps its id."""
+    """Deliver once more, whatever became of it; the event keeps its id.
+
+    A handler gets all results again.
+    """
     with Client(url, api_key) as client:
-        replayed = Webhooks(client).replay(delivery)
+        replayed = Deliveries(client).replay(delivery)
     if as_json:
         put_json(replayed.raw)
     else:
@@ -84,12 +98,27 @@ def _row(delivery: ApiDelivery) -> tuple[str, ...]:
         delivery.id,
         clean(delivery.event_type, limit=40),
         clean(delivery.batch_id, limit=60),
-        clean(delivery.host, limit=60),
+        _receiver(delivery),
         _state_words(delivery),
+        _progress(delivery),
         figures.count(delivery.attempts),
         figures.MISSING if due is None else day_or_time(due, now=time.time()),
         clean(delivery.last_error, limit=120) or figures.MISSING,
     )
+
+
+def _receiver(delivery: ApiDelivery) -> str:
+    if delivery.handler:
+        return f"handler {clean(delivery.handler, limit=60)}"
+    return clean(delivery.host, limit=60)
+
+
+def _progress(delivery: ApiDelivery) -> str:
+    """Say how many results a handler has handled, and of how many where that is not all."""
+    done, total = delivery.lines_done, delivery.lines_total
+    if done is None or total is None or done == total:
+        return figures.count(done)
+    return f"{figures.count(done)} of {figures.count(total)}"
 
 
 def _state_words(delivery: ApiDelivery) -> str:

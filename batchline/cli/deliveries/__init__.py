@@ -1,0 +1,1 @@
+"""The commands about deliveries and handlers: deliveries, redeliver, handlers; doctor's check of these."""
