@@ -3,7 +3,8 @@
 Builds the variant without a GPU under a project name, ports and network of its own. A port published to others
 without a key must not start. Without keys it answers a short batch; then all of it runs with keys, and in the
 middle of a longer batch the dispatcher is restarted and every container killed and started again. Every
-custom_id must be there exactly once over both files. Called by run.sh, which finds the engine.
+custom_id must be there exactly once over both files. At last the profile `curation` is started, and a batch's
+answers must become tasks of its Label Studio. Called by run.sh, which finds the engine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ ROOT = Path(__file__).parents[2]
 LINES = 60
 FEW_LINES = 6
 KEYS = {"BATCHLINE_API_KEY": "sk-compose-test", "BATCHLINE_UPSTREAM_API_KEY": "sk-of-the-servers"}
+CURATION = {
+    "LABEL_STUDIO_TOKEN": "0123456789abcdef" * 2 + "01234567",
+    "LABEL_STUDIO_PASSWORD": "curation",
+}
+STAND_IN = "batchline-test-label-studio"
 IN_FLIGHT = 4  # few, so that a graceful restart cannot finish the batch while it drains
 HEALTHY_S = 900  # two servers load a model on a busy machine
 BATCH_S = 1200
@@ -68,6 +74,7 @@ class Stack:
     project: str = field(default_factory=lambda: f"batchline-test-{os.getpid()}")
     port: int = field(default_factory=free_port)
     nginx_port: int = field(default_factory=free_port)
+    studio_port: int = field(default_factory=free_port)
     variables: dict[str, str] = field(default_factory=dict)
     """As in `.env`; what is running takes them at the next start."""
 
@@ -94,6 +101,7 @@ class Stack:
                 **{k: v for k, v in os.environ.items() if k not in KEYS},
                 "BATCHLINE_COMPOSE_PORT": str(self.port),
                 "BATCHLINE_COMPOSE_NGINX_PORT": str(self.nginx_port),
+                "BATCHLINE_COMPOSE_LABEL_STUDIO_PORT": str(self.studio_port),
                 "BATCHLINE_COMPOSE_SUBNET_PREFIX": f"10.213.{os.getpid() % 250 + 1}",
                 "BATCHLINE_MAX_IN_FLIGHT": str(IN_FLIGHT),
                 **self.variables,
@@ -271,14 +279,59 @@ def check_key(stack: Stack) -> None:
             raise Failed(f"{url} takes a wrong key")
 
 
-def drive(stack: Stack) -> list[str]:
-    """Go through the whole story; return what was seen, a line each."""
-    seen: list[str] = []
+def find_label_studio(stack: Stack) -> str:
+    """Pull the image that the compose file names; where nothing can be pulled, build a stand-in."""
+    if stack.run("pull", "label-studio", limit_s=BUILD_S).returncode == 0:
+        return "the image that the compose file names"
+    subprocess.run(
+        ["docker", "build", "-q", "-t", STAND_IN, str(ROOT / "tests" / "curation")],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=BUILD_S,
+    )
+    stack.variables["BATCHLINE_COMPOSE_LABEL_STUDIO_IMAGE"] = STAND_IN
+    return "a stand-in of the same version, since nothing can be pulled"
 
-    def note(message: str) -> None:
-        say(message)
-        seen.append(message)
 
+def tasks_of(stack: Stack, batch_id: str) -> list[dict]:
+    """Return the tasks that Label Studio has of a batch."""
+    token = {"Authorization": f"Token {CURATION['LABEL_STUDIO_TOKEN']}"}
+
+    def asked(path: str) -> dict:
+        url = f"http://127.0.0.1:{stack.studio_port}/api/{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, headers=token), timeout=30) as told:
+            return json.load(told)
+
+    projects = asked("projects/?title=batchline")["results"]
+    found = [asked(f"tasks/?fields=all&project={one['id']}")["tasks"] for one in projects]
+    return [task for tasks in found for task in tasks if task["data"]["batch_id"] == batch_id]
+
+
+def curate(stack: Stack, note: Callable[[str], None]) -> None:
+    """Start the profile, and see a batch's answers become tasks."""
+    stack.variables.update(CURATION | {"COMPOSE_PROFILES": "curation"})
+    note(f"Label Studio: {find_label_studio(stack)}")
+    started = time.monotonic()
+    stack.start()
+    note(f"profile curation healthy after {time.monotonic() - started:.0f} s")
+    client = stack.client()
+    batch = wait_until_ended(client, submit(client, FEW_LINES))
+    output = {line["custom_id"]: line for line in answers(client, batch.output_file_id)}
+    tasks = wait_for(
+        "its tasks",
+        lambda: len(found := tasks_of(stack, batch.id)) >= FEW_LINES and found,
+        limit_s=120,
+    )
+    check(sorted(task["data"]["custom_id"] for task in tasks) == sorted(output), f"tasks: {tasks}")
+    for task in tasks:
+        said = output[task["data"]["custom_id"]]["response"]["body"]["choices"][0]["message"]
+        predicted = [one["result"][0]["value"]["text"] for one in task["predictions"]]
+        check(predicted == [[said["content"]]], f"task {task}")
+    note(f"{len(tasks)} answers of a batch are {len(tasks)} tasks, each with its answer predicted")
+
+
+def drive(stack: Stack, note: Callable[[str], None]) -> None:
+    """Go through the whole story."""
     started = time.monotonic()
     stack.build()
     note(f"images built in {time.monotonic() - started:.0f} s")
@@ -317,7 +370,7 @@ def drive(stack: Stack) -> list[str]:
     stack.start()
     note(f"all services healthy again after {time.monotonic() - started:.0f} s")
     note(check_answers(client, wait_until_ended(client, batch_id), LINES))
-    return seen
+    curate(stack, note)
 
 
 def tell(stack: Stack) -> None:
@@ -331,16 +384,27 @@ def tell(stack: Stack) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the containers running")
-    keep = parser.parse_args().keep
+    parser.add_argument("--curation", action="store_true", help="only the profile `curation`")
+    given = parser.parse_args()
     stack = Stack(compose_program())
+    seen: list[str] = []
+
+    def note(message: str) -> None:
+        say(message)
+        seen.append(message)
+
     try:
-        seen = drive(stack)
+        if given.curation:
+            stack.build()
+            curate(stack, note)
+        else:
+            drive(stack, note)
     except (Failed, openai.OpenAIError, subprocess.SubprocessError) as exc:
         say(f"FAILED: {exc}")
         tell(stack)
         return 1
     finally:
-        if not keep:
+        if not given.keep:
             stack.compose("down", "-v", "--remove-orphans", limit_s=300)
     print("\nCompose test passed:\n  " + "\n  ".join(seen))
     return 0

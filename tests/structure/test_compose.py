@@ -24,7 +24,9 @@ from batchline.fleet.programs import (
     plan_cpu_servers,
     plan_gpu_servers,
 )
+from batchline.handlers.sections import read_sections
 from batchline.settings import Settings
+from deliver.builtin.label_studio import LabelStudio
 
 ROOT = Path(__file__).parents[2]
 SERVERS = {"docker-compose.yml": 1, "docker-compose-8gpu.yml": 8, "docker-compose.cpu.yml": 2}
@@ -37,6 +39,7 @@ GPU_FILES = [name for name in SERVERS if "cpu" not in name]
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 OF_UP = {"fleet_cache_dir", "media_domains"}
 OURS = ("gateway", "dispatcher", "deliverer")
+HANDLERS_NEED = ("LABEL_STUDIO_TOKEN", "LABEL_STUDIO_URL")
 UVICORN_KEEP_ALIVE_S = 5  # vLLM's default, VLLM_HTTP_TIMEOUT_KEEP_ALIVE
 
 every_file = pytest.mark.parametrize("name", SERVERS)
@@ -77,7 +80,7 @@ def without_the_servers(services: dict) -> dict:
         spec["environment"] = {**spec["environment"], "BATCHLINE_BACKEND_URLS": "any"}
     varying = ("volumes", "extra_hosts", "depends_on")
     nginx = {key: value for key, value in services["nginx"].items() if key not in varying}
-    return {**ours, "nginx": nginx}
+    return {**ours, "nginx": nginx, "label-studio": services["label-studio"]}
 
 
 def example() -> dict[str, str]:
@@ -88,7 +91,7 @@ def example() -> dict[str, str]:
 @every_file
 def test_the_services_are_the_servers_nginx_and_our_processes(name):
     """Every variant has the same topology and differs in the number of servers only."""
-    expected = {f"vllm-{n}" for n in range(SERVERS[name])} | {"nginx", *OURS}
+    expected = {f"vllm-{n}" for n in range(SERVERS[name])} | {"nginx", "label-studio", *OURS}
 
     assert set(compose(name)["services"]) == expected
 
@@ -189,7 +192,33 @@ def test_every_setting_can_be_given_and_no_other_name_is_passed(name):
     }  # here the fleet is the compose file
 
     for service in OURS:
-        assert set(compose(name)["services"][service]["environment"]) == known
+        of_handlers = set(HANDLERS_NEED) if service == "deliverer" else set()
+        assert set(compose(name)["services"][service]["environment"]) == known | of_handlers
+
+
+@every_file
+def test_the_handlers_file_finds_the_label_studio_of_the_profile(name):
+    """Without a token it is off; with one the same token opens the Label Studio that the profile starts."""
+    services = compose(name)["services"]
+    studio, ours = services["label-studio"], services["deliverer"]
+    port = studio["healthcheck"]["test"][-1].removesuffix("/health").rpartition(":")[2]
+
+    (off,), no_faults = read_sections(text("handlers/handlers.yaml"), {})
+    (on,), _ = read_sections(text("handlers/handlers.yaml"), {"LABEL_STUDIO_TOKEN": "f" * 40})
+
+    assert no_faults == []
+    assert not LabelStudio().enabled(off.settings)
+    assert LabelStudio().enabled(on.settings)
+    assert on.settings["url"] == f"http://label-studio:{port}"
+    assert {variable for variable, _ in VARIABLE.findall(text("handlers/handlers.yaml"))} == set(
+        HANDLERS_NEED
+    )
+    assert 'LABEL_STUDIO_USER_TOKEN: "${LABEL_STUDIO_TOKEN:-}"' in text(name)
+    assert studio["profiles"] == ["curation"]
+    mounted = ours["volumes"][-1].split(":")[1]
+    assert ours["environment"]["BATCHLINE_HANDLERS_FOLDER"] == mounted
+    assert ours["environment"]["BATCHLINE_HANDLERS_FILE"] == f"{mounted}/handlers.yaml"
+    assert ours["init"] is True
 
 
 @every_file
@@ -306,6 +335,14 @@ def test_the_installer_of_the_cpu_image_gets_the_modules_that_it_needs(tmp_path)
     assert ran.stdout.strip() == str(tmp_path / "batchline/fleet/cpu.py"), ran.stderr
 
 
+def test_the_build_context_holds_what_the_images_are_made_of():
+    """`.dockerignore` keeps all else out, and a folder that it forgets ends the build."""
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text("Dockerfile"), re.MULTILINE)
+    tops = {source.partition("/")[0] for sources in copied for source in sources.split()}
+
+    assert tops == set(re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE))
+
+
 @every_file
 def test_a_port_published_to_others_wants_a_key(name):
     """Inside their network the containers listen on every address: the host's port decides."""
@@ -348,7 +385,7 @@ def test_our_processes_have_no_rights_they_do_not_need(name):
         spec = compose(name)["services"][service]
         assert spec["read_only"] is True
         assert spec["cap_drop"] == ["ALL"]
-        assert spec["volumes"] == ["data:/data"]
+        assert spec["volumes"] == ["data:/data", "./handlers:/etc/batchline/handlers:ro"]
     assert re.search(r"^USER batchline$", text("Dockerfile"), re.MULTILINE)
 
 

@@ -29,6 +29,8 @@ ONLY_IN = {
     },
     "httpcore": {"batchline/webhooks/post.py"},
     "standardwebhooks": {"batchline/webhooks/signing.py"},
+    "asyncpg": {"deliver/builtin/postgres.py"},
+    "obstore": {"deliver/builtin/s3.py"},
     "fcntl": {"batchline/process/file_lock.py"},
     "signal": {
         "batchline/process/failpoints.py",
@@ -36,6 +38,8 @@ ONLY_IN = {
         "batchline/fleet/programs.py",
         "batchline/fleet/supervise.py",
         "batchline/fleet/reaper.py",
+        "deliver/handling/child.py",
+        "deliver/handling/process_tree.py",
     },
 }
 ENVIRON = {"batchline/child_environment.py", "batchline/settings.py"}
@@ -44,7 +48,12 @@ AIOHTTP_CLIENT = {
     "dispatcher/probing/asker.py",
     "gateway/routes/proxy.py",
 }
-HTTPX = ("batchline/cli/", "batchline/fleet/health.py", "batchline/webhooks/post.py")
+HTTPX = (
+    "batchline/cli/",
+    "batchline/fleet/health.py",
+    "batchline/webhooks/post.py",
+    "deliver/builtin/label_studio/client.py",
+)
 CLOCK = "batchline/clock.py"
 ROOMS = {
     "backends": (),
@@ -186,7 +195,13 @@ def test_the_version_is_the_newest_in_the_changelog():
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-dev.lock", "tests/clients/requirements.lock"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements-dev.lock",
+        "tests/clients/requirements.lock",
+        "tests/curation/requirements.lock",
+    ],
 )
 def test_lock_files_pin_hashes_and_name_no_index(name):
     """Any index may serve them; the hashes decide."""
