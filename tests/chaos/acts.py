@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import signal
 import time
+from contextlib import suppress
 
 from waiting import pass_time, until
 
 from . import audit, front
 from .crew import fired, run_command
+from .faults import Reception
 from .history import Backup
-from .schedule import Act, Verb
-from .stage import DISPATCHERS, Stage
+from .schedule import Act, Moment, Verb
+from .stage import DISK_USERS, Stage
 
 _TICK_S = 0.05
 _FAILPOINT_S = 1.5
+_HANDLER_S = 3.0
+_FROZEN_S = 0.5
 _UPSTREAM = {
     Verb.VANISH: "down",
     Verb.LOADING: "down",
@@ -27,15 +32,23 @@ _UPSTREAM = {
 
 async def perform(stage: Stage, act: Act) -> None:
     """Wait for the moment of one act, and do it; returns when it is undone."""
-    await stage.until(act.at, latest_s=act.latest_s)
-    if act.verb in {Verb.KILL, Verb.TERM, Verb.READ_ONLY}:
-        await _let_failpoints_happen(stage)
+    if act.moment is Moment.TOLD:
+        await stage.until_told(act.at, latest_s=act.latest_s)
+    else:
+        await stage.until(act.at, latest_s=act.latest_s)
+        if act.verb in {Verb.KILL, Verb.TERM, Verb.READ_ONLY}:
+            await _let_failpoints_happen(stage)
     if act.target.startswith("upstream"):
         await _act_on_upstream(
             stage, act, stage.upstreams[int(act.target.removeprefix("upstream"))]
         )
+    elif act.target == "receiver":
+        await _act_on_receiver(stage, act)
+    elif act.target == "handler":
+        await _act_on_handler(stage, act)
     elif act.target == "disk":
-        await _act_on_disk(stage, act)
+        async with stage.disk_acts:
+            await _act_on_disk(stage, act)
     elif act.target == "clock":
         if stage.clock is not None:
             stage.clock.jump(act.seconds)
@@ -113,6 +126,41 @@ async def _act_on_upstream(stage, act, upstream):
         done.ended_at = time.monotonic()
 
 
+async def _act_on_receiver(stage, act):
+    receiver = stage.receiver
+    done = stage.disturb("down" if act.verb is Verb.VANISH else "falters", "receiver")
+    done.ended_at = None
+    if act.verb is Verb.VANISH:
+        await receiver.vanish()
+    else:
+        receiver.reception = Reception(act.form)
+    try:
+        await pass_time(act.seconds)
+    finally:
+        if act.verb is Verb.VANISH:
+            await receiver.listen()
+        receiver.reception = Reception.TAKEN
+        done.ended_at = time.monotonic()
+
+
+async def _act_on_handler(stage, act):
+    """Wait for its process; it may not come while the history lasts."""
+    due = time.monotonic() + _HANDLER_S * stage.slowness
+    await until(
+        lambda: stage.handler_pid() or time.monotonic() > due, within_s=math.inf, every_s=_TICK_S
+    )
+    await pass_time(act.seconds)
+    if (pid := stage.handler_pid()) is None:
+        return
+    done = stage.disturb("killed" if act.verb is Verb.KILL else "frozen", "handler")
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL if act.verb is Verb.KILL else signal.SIGSTOP)
+        if act.verb is Verb.FREEZE:
+            await pass_time(_FROZEN_S)
+            done.ended_at = time.monotonic()
+            os.kill(pid, signal.SIGCONT)
+
+
 async def _act_on_disk(stage, act):
     if stage.disk is None:
         return
@@ -130,7 +178,7 @@ async def _act_on_disk(stage, act):
 
 
 async def _make_read_only(stage, seconds):
-    users = [stage.kept[name] for name in ("gateway", *DISPATCHERS) if stage.kept[name].pid]
+    users = [stage.kept[name] for name in DISK_USERS if stage.kept[name].pid]
     for kept in users:
         await kept.hold_down()
     is_read_only = await stage.disk.remount("ro")

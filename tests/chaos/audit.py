@@ -1,4 +1,7 @@
-"""Looks into a data directory: while it is in use (one read transaction), and after everything stopped."""
+"""Looks into a data directory: while it is in use (one read transaction), and after everything stopped.
+
+Of what it finds it changes one thing, the times for which deliveries wait: the hours that they would take.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from batchline.fsck.damage import Damage, Severity
 from batchline.fsck.examine import Examination
 from batchline.store import open_audit
 
-from .history import AtRest, Look
+from .history import AtRest, Look, Noted
 
 _BY_BATCH = (
     "SELECT b.id, b.seq, b.completed + b.failed AS counted, "
@@ -25,6 +28,25 @@ _BY_BATCH = (
 _PUBLISHED = (
     "SELECT b.id FROM batches b JOIN files f ON f.id IN (b.output_file_id, b.error_file_id)"
 )
+_UNDELIVERED = (
+    "SELECT 'event ' || type || ' of ' || batch_id || ': no deliveries are made' "
+    "FROM events WHERE NOT is_addressed "
+    "UNION ALL "
+    "SELECT 'delivery ' || d.number || ' of ' || v.batch_id || ': ' || d.state || ' after ' || "
+    "d.attempts || ' attempts, ' || coalesce(d.last_error, 'no error') "
+    "FROM deliveries d JOIN events v ON v.id = d.event_id WHERE d.state != 'delivered' "
+    "AND d.due_at <= :due_by AND d.leased_until_ms <= :due_by * 1000 "
+    # results of a batch that is deleted are nobody's
+    "AND NOT (d.state = 'given_up' AND d.url LIKE 'handler:%' "
+    "AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.id = v.batch_id))"
+)
+_HANDLED = (
+    "SELECT v.batch_id, d.event_id, d.state, d.lines_done, d.last_error "
+    "FROM deliveries d JOIN events v ON v.id = d.event_id WHERE d.url LIKE 'handler:%'"
+)
+_LEASED = "SELECT number FROM deliveries WHERE state = 'pending' AND leased_until_ms > :now * 1000"
+_MAKE_DUE = "UPDATE deliveries SET due_at = 0, leased_until_ms = 0 WHERE state = 'pending'"
+_EVER = 1 << 40
 _OWNER, _TEMPORARY = "owner", "tmp/"
 _LEFT = ("slices", "outcomes", "segments", "garbage")
 
@@ -61,6 +83,24 @@ def housekeeping_left(data: Path) -> dict[str, int]:
     return {table: count for table, count in counts.items() if count}
 
 
+def undelivered(data: Path, due_by: float = _EVER) -> tuple[str, ...]:
+    """List the events that are not delivered to all who want them; of those that wait, what was due by then."""
+    with closing(_open(database(data))) as opened:
+        return tuple(row[0] for row in opened.execute(_UNDELIVERED, {"due_by": int(due_by)}))
+
+
+def leased_deliveries(data: Path, now: float) -> tuple[int, ...]:
+    """List the deliveries that are under way, or were when their deliverer died. `now`: by its clock."""
+    with closing(_open(database(data))) as opened:
+        return tuple(row[0] for row in opened.execute(_LEASED, {"now": int(now)}))
+
+
+def make_deliveries_due(data: Path) -> None:
+    """Let those that wait be attempted now."""
+    with closing(sqlite3.connect(database(data), timeout=5)) as opened, opened:
+        opened.execute(_MAKE_DUE)
+
+
 def damage(data: Path) -> tuple[str, ...]:
     """Ask `fsck` what is wrong with a data directory that nobody uses, or with a backup."""
 
@@ -84,6 +124,7 @@ def at_rest(data: Path) -> AtRest:
         integrity = opened.execute("PRAGMA integrity_check").fetchone()[0]
         files = dict(opened.execute("SELECT blob_key, bytes FROM files"))
         batches = frozenset(row[0] for row in opened.execute("SELECT id FROM batches"))
+        handled = tuple(Noted(*row) for row in opened.execute(_HANDLED))
     found = _bytes_found(data)
     missing = [
         f"{key}: {size} bytes in its row, {found.get(key, 'no such file')} on disk"
@@ -98,6 +139,8 @@ def at_rest(data: Path) -> AtRest:
         rows_left=housekeeping_left(data),
         batches=batches,
         damage=damage(data),
+        undelivered=undelivered(data),
+        handled=handled,
     )
 
 

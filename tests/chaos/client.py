@@ -21,7 +21,17 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _ANSWER_S = 20.0
 _AGAIN_S = 0.05
 _LOOK_S = 0.06
-_OTHER_PAGES = ("/ready", "/health", "/v1/batches", "/v1/files", "/", "/v1/models", "/metrics")
+_OTHER_PAGES = (
+    "/ready",
+    "/health",
+    "/v1/batches",
+    "/v1/files",
+    "/",
+    "/v1/models",
+    "/metrics",
+    "/v1/webhook_endpoints",
+    "/v1/deliveries",
+)
 
 
 class Client:
@@ -107,7 +117,9 @@ def input_file(result):
 class Owner:
     """Looks after one batch from its upload to its results."""
 
-    def __init__(self, client: Client, witness, plan: BatchPlan, result: Result) -> None:
+    def __init__(
+        self, client: Client, witness, plan: BatchPlan, result: Result, *, callback_url=None
+    ) -> None:
         self.plan = plan
         self.result = result
         self.is_gone = False
@@ -116,13 +128,14 @@ class Owner:
         self._client = client
         self._witness = witness
         self._create = {}
+        self._callback_url = callback_url
 
     @classmethod
-    def of(cls, client, witness, plan):
-        """Make the owner of a planned batch."""
+    def of(cls, client, witness, plan, callback_url=None):
+        """Make the owner of a planned batch; the end of the batch is told to `callback_url`, too."""
         ids = [f"{plan.name}-line-{n}" for n in range(plan.lines)]
         result = Result(plan.name, "", ids, [tag(plan.name, n) for n in range(plan.lines)])
-        return cls(client, witness, plan, result)
+        return cls(client, witness, plan, result, callback_url=callback_url)
 
     async def submit(self):
         """Upload the input and create the batch, each until it is answered."""
@@ -139,7 +152,10 @@ class Owner:
             "input_file_id": json.loads(text)["id"],
             "endpoint": "/v1/chat/completions",
             "completion_window": self.plan.window,
+            "metadata": {"name": self.plan.name},
         }
+        if self._callback_url is not None:
+            self._create["callback_url"] = self._callback_url
         await self.create()
 
     async def create(self):

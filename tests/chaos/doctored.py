@@ -1,12 +1,33 @@
-"""A recording in which everything holds, for tests to spoil: two batches, one kill, one resend."""
+"""A recording in which everything holds, for tests to spoil: a batch, a kill, a resend, its end told and handled."""
 
 from __future__ import annotations
 
-from .faults import REFUSAL, Fate, Fault
-from .history import AtRest, Call, Disturbance, History, Look, Result, Send
-from .schedule import BatchPlan, LinePlan, Schedule
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from standardwebhooks import Webhook
+
+from batchline.webhooks.records import new_secret
+
+from .faults import REFUSAL, TAKES, Fate, Fault, Reception
+from .history import (
+    ENDPOINT,
+    AtRest,
+    Call,
+    Disturbance,
+    Handled,
+    History,
+    Look,
+    Noted,
+    Result,
+    Send,
+    Told,
+)
+from .schedule import BatchPlan, Handling, LinePlan, Schedule
 
 KEY_REFUSED = "sick: 401"
+SECRETS = {ENDPOINT: new_secret(), "b0": new_secret()}
 SETTINGS = (("request_timeout_s", "1.5"), ("max_attempts", "12"))
 
 
@@ -57,6 +78,28 @@ def calls(*objects):
     ]
 
 
+def told(asked_by=ENDPOINT, *, event="evt_0", kind="batch.completed", batch="batch_0", dealt="200"):
+    """What the receiver is told, signed for who asked for it."""
+    at = datetime.fromtimestamp(1_800_000_000, UTC)
+    body = json.dumps({"id": event, "object": "event", "type": kind, "data": {"id": batch}})
+    headers = {
+        "webhook-id": event,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(SECRETS[asked_by]).sign(event, at, body),
+    }
+    reception = Reception(dealt)
+    return Told(asked_by, 104.6, reception, headers, body, is_taken=reception in TAKES)
+
+
+def handled(result, *, start=0, stop=None, at=105.0, **changes):
+    """An attempt of the handler at the batch, which kept a checkpoint behind its first result."""
+    lines = {line["custom_id"]: line for line in (*result.output, *result.error)}
+    got = [lines[custom_id] for custom_id in result.custom_ids[start:stop]]
+    state = {"taken": start} if start else None
+    made = Handled("batch_0", "evt_0", start, state, 4711, at, at + 0.5, got, [start + 1])
+    return replace(made, **({"end": "well" if stop is None else "kill -9"} | changes))
+
+
 def history():
     """Line 0 met a sick server, line 1 a 500; two servers refuse line 2; line 3 was in flight at a kill."""
     special = ((1, LinePlan((Fault.SERVER_ERROR,))), (2, LinePlan((), Fate.REFUSED)))
@@ -73,7 +116,7 @@ def history():
         created=["batch_0"],
     )
     return History(
-        Schedule(7, "1", (plan,), settings=SETTINGS),
+        Schedule(7, "1", (plan,), settings=SETTINGS, callbacks=("b0",), handling=Handling(1, 0.0)),
         sends=[
             Send("b0/0", 1, 100.9, KEY_REFUSED, 100.9, "broken"),
             Send("b0/0", 0, 101.0, Fate.ANSWERED, 101.1, "delivered"),
@@ -96,7 +139,14 @@ def history():
             Look(104.5, {"b0": frozenset({0, 1, 2, 3})}, {"b0": 4}, {"b0": 4}),
         ],
         results={"b0": result},
+        told=[told(dealt="500"), told(), told("b0")],
+        secrets=dict(SECRETS),
         listed=frozenset({"batch_0"}),
-        at_rest=AtRest("ok", batches=frozenset({"batch_0"})),
+        handled=[handled(result, stop=3), handled(result, start=1, at=106.0)],
+        at_rest=AtRest(
+            "ok",
+            batches=frozenset({"batch_0"}),
+            handled=(Noted("batch_0", "evt_0", "delivered", 4),),
+        ),
         logs={"gateway.log": "gateway listens", "dispatcher.log": "b0 accepted"},
     )

@@ -7,10 +7,12 @@ from zlib import crc32
 
 from batchline.process.failpoints import POINTS
 
+from .draw_deliveries import callbacks, delivery_acts, handler_acts, handling
 from .faults import BREAKS_CONNECTION, SICK, STALLS, Fate, Fault
 from .schedule import Act, BatchPlan, LinePlan, Schedule, Step, Verb
 
-VERSION = f"3.{crc32(','.join(POINTS).encode()):08x}"
+_POINTS_CRC = f"{crc32(','.join(POINTS).encode()):08x}"
+VERSION = f"4.{_POINTS_CRC}"
 """What makes a seed's schedule: its first number is raised when this module draws otherwise."""
 
 PAIRS = tuple((point, action) for point in POINTS for action in ("crash", "error"))
@@ -44,6 +46,8 @@ def schedule(seed: int) -> Schedule:
     upstreams = random.choice((2, 2, 3))
     acts = _acts(random, upstreams=upstreams, disk=disk_mib, clock=shifts_clock, second=second)
     acts += _sick_acts(seed, upstreams)
+    acts += delivery_acts(seed, has_disk=disk_mib > 0)
+    acts += handler_acts(seed)
     return Schedule(
         seed=seed,
         version=VERSION,
@@ -59,13 +63,15 @@ def schedule(seed: int) -> Schedule:
         shifts_clock=shifts_clock,
         second=second,
         backup_at=_backup_at(seed, pair),
+        callbacks=callbacks(seed, batches),
+        handling=handling(seed, batches),
         pair=pair,
     )
 
 
 def _backup_at(seed: int, pair: tuple[str, str]) -> float | None:
     """Its own luck, so that all else is drawn as it was."""
-    random = Random(f"batchline backup {VERSION} {seed}")
+    random = Random(f"batchline backup 3.{_POINTS_CRC} {seed}")
     wanted = pair[0] in BACKUP_POINTS or random.random() < 0.2
     return round(random.random(), 3) if wanted else None
 

@@ -1,4 +1,7 @@
-"""What can go wrong between a model server and its client, by name. Pure words; `witness` deals them."""
+"""What can go wrong between a server and its client, by name. Pure words.
+
+`witness` deals them as model servers, `receiver` as the receiver of webhooks, `handler` as one of results.
+"""
 
 from __future__ import annotations
 
@@ -48,3 +51,27 @@ class Fate(StrEnum):
     """400, for good: it must be in the error file."""
     BROKEN = "broken"
     """500 whenever it is sent: it must be in the error file once its attempts are spent."""
+
+
+class Reception(StrEnum):
+    """What the receiver of webhooks does with what it is told."""
+
+    TAKEN = "200"
+    ERROR = "500"
+    REDIRECT = "302"
+    SLOW = "slow"
+    """200, in the end."""
+    CUT = "cut"
+    """The connection is reset, and no answer comes."""
+
+
+TAKES = frozenset({Reception.TAKEN, Reception.SLOW})
+
+
+class Failure(StrEnum):
+    """How an attempt of the handler ends that does not end well."""
+
+    KILLED = "kill -9"
+    LEFT = "exit"
+    """Its process ends as if all were well, and says nothing."""
+    RAISED = "raise"

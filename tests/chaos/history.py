@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .faults import Reception
 from .schedule import Schedule
+
+ENDPOINT = "endpoint"
+"""Who asked for the end of every batch to be told."""
 
 
 @dataclass(slots=True)
@@ -20,6 +24,54 @@ class Send:
     ended_at: float | None = None
     end: str = "open"
     """delivered, left (by the client), cut (by an act), broken (by the fault itself)"""
+
+
+@dataclass(slots=True)
+class Told:
+    """One request that reached the receiver of webhooks."""
+
+    asked_by: str
+    """`endpoint`, the name of the batch that asked for it, or a path that nobody asked for."""
+    at: float
+    dealt: Reception
+    headers: Mapping[str, str]
+    """Those of Standard Webhooks, in lower case."""
+    body: str
+    is_taken: bool = False
+    """It was answered with 2xx."""
+
+
+@dataclass(slots=True)
+class Handled:
+    """One attempt of the handler at a batch, as it recorded it."""
+
+    batch_id: str
+    key: str
+    """Its idempotency key."""
+    start: int
+    """How many results it was told are handled."""
+    state: object
+    """What it was given of what a checkpoint kept."""
+    pid: int
+    began_at: float
+    ended_at: float = 0.0
+    """When it recorded something last."""
+    lines: list[dict] = field(default_factory=list)
+    checkpoints: list[int] = field(default_factory=list)
+    """How many results were handled at each."""
+    end: str = "cut"
+    """`well`, a Failure, or cut: it was ended from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A delivery to the handler in the store's log."""
+
+    batch_id: str
+    event_id: str
+    state: str
+    lines_done: int
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +94,7 @@ class Disturbance:
     """Something that was done to the system, from `began_at` until it was whole again."""
 
     kind: str
-    """down, frozen, sick, reload, worker, full, read-only, jump, error (a failpoint's), retry, busy"""
+    """down, frozen, sick, falters, killed, reload, worker, full, read-only, jump, error (a failpoint's), retry, busy"""
     target: str
     began_at: float
     ended_at: float | None = None
@@ -105,6 +157,10 @@ class AtRest:
     """Ids of all batches."""
     damage: tuple[str, ...] = ()
     """What `fsck` finds wrong."""
+    undelivered: tuple[str, ...] = ()
+    """Events that were not delivered to all who want them."""
+    handled: tuple[Noted, ...] = ()
+    """The log of deliveries to the handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +183,12 @@ class History:
     disturbances: list[Disturbance] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
+    """By who asked: what signs what is told for it."""
+    handled: list[Handled] = field(default_factory=list)
+    handlers_left: tuple[int, ...] = ()
+    """Processes of the handler that outlived the deliverer."""
     orphans_were_due: bool = False
     """The dispatcher looked for orphans twice, hours apart by its clock, when all was over."""
     listed: frozenset[str] = frozenset()

@@ -1,7 +1,8 @@
 """What must hold after every history: small pure functions over what was recorded.
 
 Each yields one sentence a breach, naming the line or the batch. `broken` runs them all. The rules about
-sending lines again are in `resends`, those about the API in `answers`.
+sending lines again are in `resends`, those about the API in `answers`, those about webhooks in `deliveries`,
+those about the handler of results in `handled`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,21 @@ from .answers import (
     the_gateway_answers_unless_it_is_down,
     what_clients_see_only_moves_forward,
 )
+from .deliveries import (
+    a_batch_has_one_event,
+    every_end_is_told,
+    nothing_is_left_undelivered,
+    what_is_told_has_happened,
+    what_is_told_is_signed,
+)
 from .faults import REFUSAL, SICK, Fate
+from .handled import (
+    each_attempt_goes_on_behind_a_checkpoint,
+    every_result_is_handled,
+    no_handler_outlives_its_deliverer,
+    the_log_tells_what_was_handled,
+    what_is_handled_is_in_the_files,
+)
 from .history import History, Result
 from .resends import (
     cost_a_try,
@@ -267,7 +282,8 @@ def files_and_rows_belong_together(history: History) -> Iterator[str]:
 def _was_cut(history: History) -> bool:
     """Tell whether anything was cut between its bytes and its rows: a death, a failure, a full disk."""
     cut = any(
-        d.kind in {"full", "read-only", "rival", "busy"} or (d.kind == "down" and d.code)
+        d.kind in {"full", "read-only", "rival", "busy"}
+        or (d.kind == "down" and d.code and d.target != "deliverer")  # who writes no bytes
         for d in history.disturbances
     )
     return cut or any(action in {"crash", "error", "torn"} for _, action in history.fired)
@@ -342,6 +358,16 @@ INVARIANTS: tuple[Callable[[History], Iterator[str]], ...] = (
     files_and_rows_belong_together,
     fsck_finds_nothing_wrong,
     a_backup_is_whole,
+    every_end_is_told,
+    what_is_told_has_happened,
+    a_batch_has_one_event,
+    what_is_told_is_signed,
+    nothing_is_left_undelivered,
+    every_result_is_handled,
+    what_is_handled_is_in_the_files,
+    each_attempt_goes_on_behind_a_checkpoint,
+    the_log_tells_what_was_handled,
+    no_handler_outlives_its_deliverer,
     processes_end_only_when_told,
     logs_hold_no_traceback,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import signal
 import time
@@ -10,9 +11,9 @@ import traceback
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from waiting import pass_time
+from waiting import pass_time, until
 
-from . import audit
+from . import audit, handling
 from .acts import back_up, perform
 from .client import Owner, list_all, look_at_everything
 from .crew import fired
@@ -29,7 +30,10 @@ _BUSY_TICK_S = 0.5
 _BUSY_S = 0.25  # half of the time
 _LOOK_S = 0.25
 _HOUSEKEEPING_S = 20.0
+_UNDER_WAY_S = 1.5  # an attempt at a receiver that is slow ends by then
 _HOURS_S = 3 * 3600
+_ROUNDS = 8
+"""So often may attempts at the same delivery fail, or be cut, when all else is over."""
 
 
 def play(schedule: Schedule, folder: Path) -> History:
@@ -60,6 +64,7 @@ class Play:
                 self.history.stuck = f"{why}\n{self.stage.state()}"
             except Exception:  # noqa: BLE001 - a broken history is a failure of its seed
                 self.history.stuck = f"{traceback.format_exc()}\n{self.stage.state()}"
+        self.history.handled = self.stage.handled()
         self.history.logs = self.stage.logs()
         self.history.fired = fired(self.history.logs)
         self.history.results = {owner.plan.name: owner.result for owner in self.stage.owners}
@@ -103,7 +108,12 @@ class Play:
     async def _live(self, plan):
         self.stage.witness.plans[plan.name] = plan
         await self.stage.until(plan.begins_at, latest_s=2.0)
-        owner = Owner.of(self.stage.client, self.stage.witness, plan)
+        owner = Owner.of(
+            self.stage.client,
+            self.stage.witness,
+            plan,
+            callback_url=self.stage.callback_url(plan.name),
+        )
         self.stage.owners.append(owner)
         await owner.submit()
         async with asyncio.TaskGroup() as tasks:
@@ -176,19 +186,37 @@ class Play:
         await self._until_nothing_is_left(audit.housekeeping_left)
         if self.stage.clock is not None:
             await self._collect_orphans()
+        await self._deliver_the_rest()
         self.history.listed = frozenset(await list_all(self.stage.client))
-        for name in ("dispatcher", "gateway", "nginx"):
+        for name in ("deliverer", "dispatcher", "gateway", "nginx"):
             await self._stop(name)
         self.history.at_rest = await asyncio.to_thread(audit.at_rest, self.stage.data)
+        self.history.handlers_left = handling.still_alive(self.stage.handled())
 
-    async def _until_nothing_is_left(self, of):
-        """Wait for the dispatcher's housekeeping; how long it may take is bounded, what is left is judged."""
-        due = time.monotonic() + _HOUSEKEEPING_S * self.stage.slowness
+    async def _until_nothing_is_left(self, of, *, by="dispatcher", within_s=_HOUSEKEEPING_S):
+        """Wait for who takes it; how long it may take is bounded, what is left is judged."""
+        due = time.monotonic() + within_s * self.stage.slowness
         while time.monotonic() < due:
-            await self.stage.kept["dispatcher"].is_up.wait()
+            await self.stage.kept[by].is_up.wait()
             if not await asyncio.to_thread(of, self.stage.data):
                 return
             await pass_time(_TICK_S)
+
+    async def _deliver_the_rest(self):
+        """Wait for what is due, then make due what waits for its next attempt, or for a lease to lapse."""
+        for _ in range(_ROUNDS):
+            await self._until_nothing_is_left(self._due, by="deliverer")
+            await self._until_nothing_is_left(self._leased, by="deliverer", within_s=_UNDER_WAY_S)
+            await until(lambda: not self.stage.handler_pid(), within_s=math.inf, every_s=_TICK_S)
+            if not await asyncio.to_thread(audit.undelivered, self.stage.data):
+                return
+            await asyncio.to_thread(audit.make_deliveries_due, self.stage.data)
+
+    def _due(self, data):
+        return audit.undelivered(data, due_by=self.stage.wall_clock())
+
+    def _leased(self, data):
+        return audit.leased_deliveries(data, self.stage.wall_clock())
 
     async def _collect_orphans(self):
         """Start the dispatcher again hours later: what looked orphaned is, and goes."""

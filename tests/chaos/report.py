@@ -39,6 +39,12 @@ class Verdict:
     acts: Counter = field(default_factory=Counter)
     faults: Counter = field(default_factory=Counter)
     fired: Counter = field(default_factory=Counter)
+    told: int = 0
+    events: int = 0
+    """What was told at least once, by event and who asked."""
+    receptions: Counter = field(default_factory=Counter)
+    handled: Counter = field(default_factory=Counter)
+    """Attempts of the handler, by how they ended."""
     calls: int = 0
     refused: Counter = field(default_factory=Counter)
     played_without: list[str] = field(default_factory=list)
@@ -68,6 +74,10 @@ def judge(history: History) -> Verdict:
         acts=_acts(history),
         faults=Counter(str(send.dealt) for send in history.sends if send.dealt != Fate.ANSWERED),
         fired=Counter(f"{point}={action}" for point, action in history.fired),
+        told=len(history.told),
+        events=len({(told.asked_by, told.headers.get("webhook-id")) for told in history.told}),
+        receptions=Counter(str(told.dealt) for told in history.told),
+        handled=Counter(run.end for run in history.handled),
         calls=len(history.calls),
         refused=Counter(str(c.status) for c in history.calls if (c.status or 0) >= 500),
         played_without=history.played_without,
@@ -83,6 +93,8 @@ def _acts(history: History) -> Counter:
             case "down" if d.code is not None:
                 how = _DONE.get(d.code, f"code {d.code}") if d.is_bidden else "died of a failpoint"
                 acts[f"{d.target}: {how}"] += 1
+            case "down" | "falters" if d.target == "receiver":
+                acts[f"receiver: {d.kind}"] += 1
             case "down" if d.target.startswith("upstream"):
                 acts["model server: down or loading"] += 1
             case "frozen" if d.target.startswith("upstream"):
@@ -91,6 +103,8 @@ def _acts(history: History) -> Counter:
                 acts[f"{d.target}: SIGSTOP"] += 1
             case "sick":
                 acts["model server: sick"] += 1
+            case "killed":
+                acts[f"{d.target}: kill -9"] += 1
             case "full" | "read-only":
                 acts[f"disk: {d.kind}"] += 1
             case "jump":
@@ -138,6 +152,7 @@ def text(total: Total, *, wall_s: float) -> str:
         f"lines          {int(total.number('lines'))}, sent {sends}",
         f"lost           {int(total.number('lost'))}",
         f"duplicated     {int(total.number('doubled'))}",
+        f"deliveries     {int(total.number('events'))}, told {int(total.number('told'))} times",
         f"API answers    {int(total.number('calls'))}; 5xx: {_listed(total.sum('refused')) or 'none'}",
         "",
         "what was done to the processes, the disk and the clock",
@@ -145,6 +160,12 @@ def text(total: Total, *, wall_s: float) -> str:
         "",
         "what the model servers did to requests",
         *_table(total.sum("faults")),
+        "",
+        "what the receiver of webhooks answered",
+        *_table(total.sum("receptions")),
+        "",
+        "how attempts of the handler of results ended",
+        *_table(total.sum("handled")),
         "",
         "why lines were sent again",
         *_table(again),

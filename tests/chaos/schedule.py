@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .faults import Fate, Fault
+from .faults import Failure, Fate, Fault
 
 
 class Verb(StrEnum):
@@ -23,15 +23,24 @@ class Verb(StrEnum):
     VANISH = "down"
     LOADING = "loading"
     SICKEN = "sick"
+    FALTER = "falters"
     FULL = "disk full"
     READ_ONLY = "disk read-only"
     JUMP = "clock jump"
     START = "start"
 
 
+class Moment(StrEnum):
+    """What a share of the work is counted in."""
+
+    SENT = "of the lines sent"
+    TOLD = "of the batches told"
+    """Their ends, to the receiver of webhooks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
-    """`verb` on `target` at `at`: a share (0 to 1) of all lines sent, `latest_s` at the latest."""
+    """`verb` on `target` at `at`: a share (0 to 1) of the work, `latest_s` at the latest."""
 
     at: float
     latest_s: float
@@ -42,7 +51,8 @@ class Act:
     failpoints: str = ""
     """Armed when the process is started again."""
     form: str = ""
-    """How the model server is sick (`faults.SICK`)."""
+    """How the model server is sick (`faults.SICK`), or what the receiver does (`faults.Reception`)."""
+    moment: Moment = Moment.SENT
 
 
 class Step(StrEnum):
@@ -86,6 +96,18 @@ class BatchPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Handling:
+    """What the handler of results does beside recording what it gets."""
+
+    checkpoint_every: int
+    """How many results lie between two checkpoints; 0: it makes none."""
+    takes_s: float
+    """How long it takes over a batch."""
+    failures: tuple[tuple[str, tuple[tuple[float, Failure], ...]], ...] = ()
+    """Batch → how its attempts fail, one after another: at which share of its results, and how."""
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """One history before it happens."""
 
@@ -109,6 +131,10 @@ class Schedule:
     """`standby` (behind the host's lock) or `rival` (its lock broken, another cell), or none."""
     backup_at: float | None = None
     """When `batchline backup` is run, as a share of all lines sent; None: never."""
+    callbacks: tuple[str, ...] = ()
+    """Names of the batches that ask for their end to be told by a `callback_url`, too."""
+    handling: Handling | None = None
+    """What the handler does that the deliverer runs; None: it runs none."""
     pair: tuple[str, str] = field(default=("", ""))
     """The failpoint and action that this seed is to cover."""
 
@@ -136,6 +162,10 @@ def shown(schedule: Schedule) -> str:
     lines += [f"  failpoints {name}: {text}" for name, text in schedule.failpoints]
     if schedule.backup_at is not None:
         lines.append(f"  backup     at {schedule.backup_at:.2f}")
+    if schedule.callbacks:
+        lines.append(f"  callbacks  of {', '.join(schedule.callbacks)}")
+    if schedule.handling is not None:
+        lines += _shown_handling(schedule.handling)
     if schedule.last_failpoints:
         lines.append(f"  failpoints dispatcher, at the end: {schedule.last_failpoints}")
     for batch in schedule.batches:
@@ -151,8 +181,18 @@ def shown(schedule: Schedule) -> str:
     for act in schedule.acts:
         armed = f", then {act.failpoints}" if act.failpoints else ""
         form = f", {act.form}" if act.form else ""
+        moment = f"{act.at:.2f}" if act.moment is Moment.SENT else f"{act.at:.2f} {act.moment}"
         lines.append(
-            f"  at {act.at:.2f} or {act.latest_s:.1f} s: {act.verb} {act.target} "
+            f"  at {moment} or {act.latest_s:.1f} s: {act.verb} {act.target} "
             f"{act.seconds:g} s{form}{armed}"
         )
     return "\n".join(lines)
+
+
+def _shown_handling(handling: Handling) -> list[str]:
+    every = handling.checkpoint_every or "no"
+    lines = [f"  handler    takes {handling.takes_s:g} s, {every} results between checkpoints"]
+    for batch, failures in handling.failures:
+        dealt = ", ".join(f"{failure} at {share:.2f}" for share, failure in failures)
+        lines.append(f"    its attempts at {batch}: {dealt}, then well")
+    return lines

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import os
 import signal
 import time
@@ -10,14 +12,19 @@ from contextlib import suppress
 
 from ports import free_port
 
-from . import audit, clock, disk, front
+from batchline.webhooks.records import new_secret
+
+from . import audit, clock, disk, front, handling
 from .client import Client, Owner
 from .crew import Kept, product
 from .faults import Fault
-from .history import Disturbance, History
+from .history import ENDPOINT, Disturbance, History
+from .receiver import Receiver
 from .witness import Upstream, Witness
 
 DISPATCHERS = ("dispatcher", "second")
+DISK_USERS = ("gateway", *DISPATCHERS, "deliverer")
+_EVENT_TYPES = ("batch.completed", "batch.failed", "batch.expired", "batch.cancelled")
 _TAIL_LINES = 25
 
 
@@ -31,9 +38,13 @@ class Stage:
         self.witness = Witness(schedule.latency_s, has_gauges=schedule.has_gauges)
         self.history.sends = self.witness.sends
         self.upstreams: list[Upstream] = []
+        self.receiver = Receiver(self.history.told)
         self.kept: dict[str, Kept] = {}
         self.owners: list[Owner] = []
+        self.secret = new_secret()
+        """Signs what is told to callbacks."""
         self.disk = None
+        self.disk_acts = asyncio.Lock()
         self.clock = None
         self.over = asyncio.Event()
         self.began_at = self.works_since = time.monotonic()
@@ -45,6 +56,7 @@ class Stage:
         for number in range(self.schedule.upstreams):
             upstream = await stack.enter_async_context(Upstream(self.witness, number))
             self.upstreams.append(upstream)
+        await stack.enter_async_context(self.receiver)
         stack.push_async_callback(self._kill_all)
         stack.callback(self.witness.over.set)
         self._open_disk(stack)
@@ -61,11 +73,30 @@ class Stage:
         for name in others:
             self.kept[name].start(armed.get(name, ""))
         for name in (first, *others):
-            await self.kept[name].is_up.wait()
+            if name != "deliverer":  # it looks for handlers first, and nothing waits for it
+                await self.kept[name].is_up.wait()
+        await self._register()
+
+    def callback_url(self, batch):
+        """Return where the end of a batch is told that asks for it itself; None for others."""
+        if batch not in self.schedule.callbacks:
+            return None
+        self.history.secrets[batch] = self.secret
+        return self.receiver.url_for(batch)
+
+    async def _register(self):
+        """Have the ends of all batches told to the receiver."""
+        wanted = {
+            "name": "all",
+            "url": self.receiver.url_for(ENDPOINT),
+            "event_types": _EVENT_TYPES,
+        }
+        _, text = await self.client.insist("POST", "/v1/webhook_endpoints", json=wanted)
+        self.history.secrets[ENDPOINT] = json.loads(text)["signing_secret"]
 
     def _by_migration(self):
         armed = dict(self.schedule.failpoints)
-        names = ["gateway", "dispatcher"]
+        names = ["gateway", "dispatcher", "deliverer"]
         return sorted(names, key=lambda name: "migrate" not in armed.get(name, ""))
 
     def _open_disk(self, stack):
@@ -78,7 +109,7 @@ class Stage:
             self.history.played_without.append("a disk of its own (mounting is not permitted)")
 
     def _make_roles(self):
-        nginx_port, gateway_port, ops_port, second_port = (free_port() for _ in range(4))
+        nginx_port, gateway_port, ops_port, second_port, told_port = (free_port() for _ in range(5))
         self._url = f"http://127.0.0.1:{gateway_port}"
         environment = self._environment() | {
             "BATCHLINE_DATA_DIR": str(self.data),
@@ -86,7 +117,11 @@ class Stage:
             "BATCHLINE_DISPATCHER_PORT": str(ops_port),
             "BATCHLINE_UPSTREAM_URL": f"http://127.0.0.1:{nginx_port}",
             "BATCHLINE_BACKEND_URLS": ",".join(f"http://{u.address}" for u in self.upstreams),
+            "BATCHLINE_DELIVERER_PORT": str(told_port),
+            "BATCHLINE_WEBHOOK_SECRET": self.secret,
+            "BATCHLINE_WEBHOOK_NETWORKS": "127.0.0.0/8",
         }
+        deliverer = environment | self._handler()
         second = environment | {
             "BATCHLINE_DISPATCHER_PORT": str(second_port),
             "BATCHLINE_CELL": "rival" if self.schedule.second == "rival" else "local",
@@ -98,10 +133,16 @@ class Stage:
             product("gateway", "gateway", environment, gateway_port, log / "gateway.log"),
             product("dispatcher", "dispatcher", environment, ops_port, log / "dispatcher.log"),
             product("second", "dispatcher", second, second_port, log / "second.log"),
+            product("deliverer", "deliver", deliverer, told_port, log / "deliverer.log"),
         )
         for role in roles:
             on_death = self._look_after_death if role.name in DISPATCHERS else None
             self.kept[role.name] = Kept(role, self.history.disturbances, on_death)
+
+    def _handler(self):
+        if self.schedule.handling is None:
+            return {}
+        return handling.environment(self.schedule.handling, self.folder / "handler")
 
     def _environment(self):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("BATCHLINE_")}
@@ -117,13 +158,25 @@ class Stage:
 
     async def until(self, share, *, latest_s):
         """Wait until this share of all lines was sent, or so late that it will not come."""
-        due = self.works_since + latest_s * self.slowness
         wanted = share * self.schedule.lines
-        while self.witness.seen() < wanted and time.monotonic() < due:
-            self.witness.moved.clear()
+        await self._until(lambda: self.witness.seen() >= wanted, self.witness.moved, latest_s)
+
+    async def until_told(self, share, *, latest_s):
+        """Wait until the end of this share of the batches was told, or so late that it will not come."""
+        wanted = math.ceil(share * len(self.schedule.batches))
+        await self._until(lambda: self.receiver.batches() >= wanted, self.receiver.moved, latest_s)
+
+    async def _until(self, is_so, moved, latest_s):
+        due = self.works_since + latest_s * self.slowness
+        while not is_so() and time.monotonic() < due:
+            moved.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                    await self.witness.moved.wait()
+                    await moved.wait()
+
+    def wall_clock(self):
+        """Return the time that the processes have."""
+        return time.time() + (self.clock.offset_s if self.clock is not None else 0)
 
     def disturb(self, kind, target):
         """Put something that was done to the system on record."""
@@ -166,6 +219,9 @@ class Stage:
             f"  {o.plan.name} {o.result.batch_id or 'not created'}: {o.latest}" for o in self.owners
         ]
         lines += [f"  {name}: pid {kept.pid}" for name, kept in self.kept.items()]
+        lines.append(
+            f"  {self.receiver.batches()} events told in {len(self.history.told)} requests"
+        )
         lines.append(f"  {self.witness.seen()} of {self.schedule.lines} lines seen")
         lines += [
             f"  open at the model servers: {s.tag}, dealt {s.dealt}"
@@ -176,6 +232,14 @@ class Stage:
             tail = "\n    ".join(text.splitlines()[-_TAIL_LINES:])
             lines.append(f"  -- end of {name}\n    {tail}")
         return "\n".join(lines)
+
+    def handler_pid(self):
+        """Return the process of the handler that is at work, if one is."""
+        return handling.process_under(self.kept["deliverer"].pid)
+
+    def handled(self):
+        """Return what the handler recorded so far."""
+        return handling.recorded(self.folder / "handler")
 
     def logs(self):
         """Return the log of each process so far."""

@@ -10,6 +10,7 @@ from chaos.doctored import KEY_REFUSED, answer, batch_object, calls, history, re
 from chaos.faults import Fate
 from chaos.history import AtRest, Backup, Call, Disturbance, Look, Send
 from chaos.invariants import INVARIANTS, broken
+from chaos.spoilt_deliveries import SPOILT_DELIVERIES
 
 
 def of(batch):
@@ -209,6 +210,11 @@ def leave_bytes(h):
     h.at_rest = replace(h.at_rest, unnamed=("files/x",))
 
 
+def excuse_bytes_with_a_deliverer_that_died(h):
+    h.disturbances = [Disturbance("down", "deliverer", 102.0, 103.0, is_bidden=True, code=-9)]
+    h.at_rest = replace(h.at_rest, unnamed=("files/x",))
+
+
 def keep_orphans(h):
     h.orphans_were_due = True
     h.at_rest = replace(h.at_rest, unnamed=("files/x",))
@@ -306,10 +312,12 @@ SPOILT = [
     (damage, "fsck finds nothing wrong"),
     (back_up_damage, "a backup is whole"),
     (fail_to_back_up, "a backup is whole"),
+    (excuse_bytes_with_a_deliverer_that_died, "files and rows belong together"),
     (die, "processes end only when told"),
     (give_up, "processes end only when told"),
     (cling, "processes end only when told"),
     (break_loudly, "logs hold no traceback"),
+    *SPOILT_DELIVERIES,
 ]
 
 

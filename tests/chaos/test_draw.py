@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 
 from batchline.process.failpoints import POINTS, arm
 from chaos.draw import PAIRS, VERSION, schedule
-from chaos.faults import BREAKS_CONNECTION, SICK, Fate
+from chaos.faults import BREAKS_CONNECTION, SICK, Failure, Fate, Reception
 from chaos.report import ENOUGH
-from chaos.schedule import Verb, shown
+from chaos.schedule import Moment, Verb, shown
+from deliver.handling.attempts import MOST_DEATHS
 
 SEEDS = range(500)
-DIGESTS = {"3.cb871539": "21eeb0785f7365f6"}
+DIGESTS = {"4.cb871539": "f9be7b11edfc9724"}
 """Of all schedules, by version. A new failpoint makes a new version by itself."""
+BEFORE_DELIVERIES = {"3.cb871539": "21eeb0785f7365f6"}
+"""Of all schedules when nothing befell deliveries."""
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +30,61 @@ def schedules():
 def test_a_seed_gives_the_same_schedule_for_ever():
     """Whatever else was drawn before it."""
     drawn = "\n".join(shown(schedule(seed)) for seed in SEEDS)
-    digest = sha256(drawn.encode()).hexdigest()[:16]
+    digest = digest_of(drawn)
 
     assert "\n".join(shown(schedule(seed)) for seed in SEEDS) == drawn
     assert f"(version {VERSION})" in drawn
     assert DIGESTS.get(VERSION, digest) == digest, "draw.py draws otherwise: raise its VERSION"
+
+
+def test_what_befalls_deliveries_changes_nothing_else(schedules):
+    """A seed that once failed is the same history as before, with a receiver and a handler beside it."""
+    version = VERSION.replace("4.", "3.", 1)
+    without = [
+        replace(
+            one,
+            version=version,
+            callbacks=(),
+            handling=None,
+            acts=tuple(act for act in one.acts if act.moment is Moment.SENT),
+        )
+        for one in schedules
+    ]
+
+    digest = digest_of("\n".join(map(shown, without)))
+
+    assert BEFORE_DELIVERIES.get(version, digest) == digest
+
+
+def test_deliveries_meet_every_trouble(schedules):
+    """The deliverer and the handler die and freeze, the receiver is away and fails in each way, the disk fills."""
+    acts = [act for one in schedules for act in one.acts if act.moment is Moment.TOLD]
+    troubles = Counter((act.target, act.verb, act.form) for act in acts)
+    failing = {("receiver", Verb.FALTER, r) for r in Reception if r is not Reception.TAKEN}
+    dying = {("deliverer", verb, "") for verb in (Verb.KILL, Verb.TERM, Verb.FREEZE)}
+    handler = {("handler", verb, "") for verb in (Verb.KILL, Verb.FREEZE)}
+    away, full = ("receiver", Verb.VANISH, ""), ("disk", Verb.FULL, "")
+
+    assert set(troubles) == {away, full, *failing, *dying, *handler}
+    assert min(troubles.values()) >= 20
+    for one in schedules:
+        assert set(one.callbacks) <= {batch.name for batch in one.batches}
+    assert sum(bool(one.callbacks) for one in schedules) >= len(schedules) // 4
+
+
+def test_handlers_fail_in_every_way_and_never_so_often_that_a_batch_is_given_up(schedules):
+    """With each pair of failpoint and action, and in the few histories that `make test` plays."""
+    handled = [one for one in schedules if one.handling is not None]
+    dealt = [[f for _, failures in one.handling.failures for f in failures] for one in handled]
+
+    assert {one.pair for one in handled} == set(PAIRS)
+    assert sum(one.seed < 12 for one in handled) >= 4
+    assert {how for failures in dealt for _, how in failures} == set(Failure)
+    assert max(map(len, dealt)) + 1 < MOST_DEATHS  # and one that is killed from outside
+
+
+def digest_of(drawn):
+    return sha256(drawn.encode()).hexdigest()[:16]
 
 
 def test_each_failpoint_and_action_has_its_turn_often_enough(schedules):

@@ -15,6 +15,7 @@ from waiting import pass_time
 
 from .faults import REFUSAL, SICK, Fate, Fault
 from .history import Send
+from .listening import Listening
 from .schedule import BatchPlan
 
 MODEL = "m"
@@ -61,7 +62,7 @@ class Witness:
         return line.faults[turn] if turn < len(line.faults) else line.fate
 
 
-class Upstream:
+class Upstream(Listening):
     """One model server. It can vanish, freeze, be sick, or answer that it is loading."""
 
     def __init__(self, witness, number):
@@ -82,37 +83,19 @@ class Upstream:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._answer)
-        self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
-        )
-        await self._runner.setup()
-        self.port = 0
-        await self.listen()
+        await self.open(app)
         return self
 
     async def __aexit__(self, *exc):
         self._thawed.set()
-        await self._runner.cleanup()
-
-    @property
-    def address(self):
-        """Return host:port."""
-        return f"127.0.0.1:{self.port}"
-
-    async def listen(self):
-        """Accept connections (again), always on the same port."""
-        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await self._site.start()
-        self.port = self._site._server.sockets[0].getsockname()[1]
+        await self.close()
 
     async def vanish(self):
         """Cut every connection and accept no more, as a server that was killed."""
         await self._site.stop()
         for send in self._open.values():
             send.end = "cut"
-        for connection in list(self._runner.server.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
+        self.hang_up()
 
     def freeze(self):
         """Answer nothing any more, and keep every connection."""
