@@ -19,6 +19,7 @@ from .messages import (
     Piece,
     Progress,
     Start,
+    ToProcess,
     framed,
     read_by_deliverer,
 )
@@ -99,14 +100,15 @@ class HandlerRun:
     async def _feed(self, program: Program) -> None:
         writer = program.writer
         try:
-            writer.write(framed(self._start))
+            _write(writer, self._start)
             async for piece in self._pieces:
                 if self._last is not None:
                     break  # it wants no more
-                writer.write(framed(Piece(piece)))
+                _write(writer, Piece(piece))
                 await writer.drain()
             else:
-                writer.write(framed(End()))
+                _write(writer, End())
+            _check_open(writer)
             writer.write_eof()  # until then it reads on: if it ended, its last word could be lost
         except ConnectionError:
             return  # it has ended
@@ -162,3 +164,14 @@ class HandlerRun:
         progress = self._progress
         self._fault = HandlerEnd(progress.lines, progress.state, why, is_final=is_final)
         program.end(why)
+
+
+def _write(writer: asyncio.StreamWriter, message: ToProcess) -> None:
+    _check_open(writer)
+    writer.write(framed(message))
+
+
+def _check_open(writer: asyncio.StreamWriter) -> None:
+    """Raise ConnectionResetError where uvloop would raise RuntimeError."""
+    if writer.is_closing():
+        raise ConnectionResetError
