@@ -23,26 +23,29 @@ from wire import (
     part,
 )
 
-PROCESS = f"""
+from gateway.keys import Patience
+
+LIMITS = {"MAX_FILE_BYTES": MAX_FILE_BYTES, "MAX_LINE_BYTES": MAX_LINE_BYTES}
+PROCESS = """
 import gateway.app
 from batchline.process.service import run_service, set_up_logging
 from batchline.settings import load_settings
 from gateway.keys import Patience
-patience = Patience(idle_s={IDLE_S}, stall_s={STALL_S}, slowest_bytes_s=50_000)
 set_up_logging()
-raise SystemExit(run_service(lambda stop: gateway.app.serve(load_settings(), stop, patience=patience)))
+raise SystemExit(run_service(lambda stop: gateway.app.serve(load_settings(), stop, patience={patience!r})))
 """
 
 
 @contextmanager
-def running_gateway(folder, **given):
+def running_gateway(folder, *, patience=None, **given):
     """Run a gateway; its model server does not exist, so that nothing depends on one."""
     log = folder / "gateway.log"
     given = {"DATA_DIR": folder / "data", "PORT": 0, "UPSTREAM_URL": "http://127.0.0.1:9"} | given
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BATCHLINE_")}
     environment |= {f"BATCHLINE_{k}": str(v) for k, v in given.items()}
     with log.open("wb") as stderr:
-        running = subprocess.Popen([sys.executable, "-c", PROCESS], env=environment, stderr=stderr)
+        code = PROCESS.format(patience=patience)
+        running = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=stderr)
     try:
         yield Server(_address(log, running), folder, log, running)
     finally:
@@ -53,8 +56,16 @@ def running_gateway(folder, **given):
 @pytest.fixture(scope="session")
 def process(tmp_path_factory):
     """The gateway that all cases share."""
-    limits = {"MAX_FILE_BYTES": MAX_FILE_BYTES, "MAX_LINE_BYTES": MAX_LINE_BYTES}
-    with running_gateway(tmp_path_factory.mktemp("badinput"), **limits) as server:
+    with running_gateway(tmp_path_factory.mktemp("badinput"), **LIMITS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def impatient_process(tmp_path_factory):
+    """Another one, that soon ends what is silent or slow: nothing else is tried on it."""
+    patience = Patience(idle_s=IDLE_S, stall_s=STALL_S, slowest_bytes_s=50_000)
+    folder = tmp_path_factory.mktemp("impatient")
+    with running_gateway(folder, patience=patience, **LIMITS) as server:
         yield server
 
 
@@ -77,8 +88,21 @@ def _address(log, running):
 @pytest.fixture
 def server(process):
     """The gateway, looked over after the case: nothing left, nothing in the log, still answering."""
+    with looked_over(process):
+        yield process
+
+
+@pytest.fixture
+def impatient(impatient_process):
+    """The impatient one, looked over after the case likewise."""
+    with looked_over(impatient_process):
+        yield impatient_process
+
+
+@contextmanager
+def looked_over(process):
     before, logged = process.kept(), len(process.log.read_bytes())
-    yield process
+    yield
     with urllib.request.urlopen(process.url + "/health", timeout=PATIENCE_S) as answer:
         assert answer.status == 200
     process.settles_at(before)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from waiting import wait_until
 
 PATIENCE_S = 60
-STALL_S = 0.6  # the server's patience with a body
-IDLE_S = 0.8  # and with a head
+STALL_S = 0.6  # the impatient server's patience with a body
+IDLE_S = 3.0  # and with a head: more than a crowded machine takes to read one
 MAX_FILE_BYTES = 100_000
 MAX_LINE_BYTES = 50_000
 KEYS = ["message", "type", "param", "code"]

@@ -89,7 +89,6 @@ def test_engine_api_server_and_nginx_die_in_turn_and_each_line_is_answered(fleet
                 fleet.client.batches.retrieve(batch.id).request_counts.completed >= done
             ),
             what=f"{done} answers",
-            within_s=300,
         )
         killed.append(victim())
         killed[-1].kill()
@@ -142,7 +141,6 @@ def test_lines_of_an_engine_that_stands_still_go_to_the_other_server(fleet):
     fleet.wait_for(
         lambda: fleet.finish(fleet.submit(questions(4))) and fleet.gets_lines(0),
         what="an answer of the server that hung",  # nothing else closes its circuit
-        within_s=120,
     )
 
 
