@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+from contextlib import asynccontextmanager
 
 from inputs import requests
 from processes import System
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from batchline.cli.failure import ExitCode
 from batchline.cli.main import app
+from batchline.errors import StoreUnavailable
 from batchline.store.database.schema import known_schema
 
 
@@ -98,6 +100,27 @@ async def test_looking_beside_running_processes_finds_nothing_wrong(directory, u
     assert [(code, r["findings"]) for code, r in reports if code] == []
     assert {tuple(r["at_work"]) for _, r in reports} == {("a dispatcher", "a gateway")}
     assert directory.sql("SELECT role FROM roles WHERE role LIKE 'keep/%'") == []
+
+
+def test_a_database_that_cannot_be_written_beside_a_process_is_read_all_the_same(
+    directory, monkeypatch
+):
+    """A full disk is no damage: what housekeeping may delete meanwhile is said, and no backup is asked for."""
+
+    @asynccontextmanager
+    async def full(path, *, clock_ms):
+        raise StoreUnavailable("database or disk is full")
+        yield
+
+    monkeypatch.setattr("batchline.cli.host.fsck.bytes_kept", full)
+    with (directory.data / "gateway.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        code, report = directory.fsck()
+
+    assert (code, report["at_work"]) == (ExitCode.OK, ["a gateway"])
+    told = next(f for f in report["findings"] if f["check"] == "processes")
+    assert "a gateway may delete bytes meanwhile: database or disk is full" in told["detail"]
+    assert {f["level"] for f in report["findings"] if f["check"] == "database"} == {"ok"}
 
 
 def test_a_newer_database_is_refused(directory):

@@ -129,13 +129,9 @@ class _Desk:
         path = self._settings.database_path
         blobs = LocalBlobs(self._settings.blobs_dir)
         async with AsyncExitStack() as stack:
+            if self._at_work:
+                yield await self._keep_bytes(stack)
             try:
-                if self._at_work:
-                    yield Sound(
-                        "processes",
-                        f"{' and '.join(self._at_work)} at work: one moment is examined",
-                    )
-                    await stack.enter_async_context(bytes_kept(path, clock_ms=_clock_ms))
                 audit = await stack.enter_async_context(open_audit(path))
             except StoreUnavailable as exc:
                 yield Damage("database", "database", str(exc), advice="restore a backup")
