@@ -1,7 +1,7 @@
 """Backing up a data directory while it is in use: one moment of the database, and every blob it names.
 
     snapshot   a copy of the database in one read transaction
-    copy       the blobs that it names; they stay while bytes are kept (store/custody.py)
+    copy       the blobs that it names; they stay while bytes are kept (store/kept_bytes.py)
     place      everything synced, then one rename: a backup that was interrupted is never taken for one
 
 A backup is a data directory, as if the power had gone off at that moment. Bytes are durable before rows name

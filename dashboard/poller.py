@@ -13,20 +13,20 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from batchline.blobs.base import Blobs
-from batchline.errors import BatchlineError, Unavailable
+from batchline.errors import Unavailable
 from batchline.estimate import STEP_S
 from batchline.metrics import Metrics
 from batchline.model import Overview
 from batchline.store import View
 
 from . import page
+from .halt import WriteCheck
 from .history import History
 
 WATCHED_S = 1.0
 FINISHED_SHOWN = 8
 DELIVERIES_SHOWN = 8
 _DISK_S = 10.0
-_WRITE_CHECK_S = 0.5
 _BEAT_S = 2.0  # a stream sends something at least as often; the page takes a silent one for lost
 
 log = logging.getLogger("batchline.dashboard")
@@ -88,8 +88,7 @@ class Live:
         self._newest: Snapshot | None = None
         self._seen: Overview | None = None
         self._fault: tuple[str, float] | None = None
-        self._write_check: asyncio.Task[None] | None = None
-        self._refused: str | None = None
+        self._write_check = WriteCheck(view)
         self._free_bytes: int | None = None
         self._free_read_at = float("-inf")
 
@@ -152,8 +151,7 @@ class Live:
     async def close(self) -> None:
         """End all streams, so that the server can stop."""
         self._is_closing = True
-        if self._write_check is not None:
-            self._write_check.cancel()
+        self._write_check.close()
         async with self._changed:
             self._changed.notify_all()
 
@@ -170,7 +168,7 @@ class Live:
             )
             seen = replace(seen, outbox=replace(seen.outbox, has_standing=self._has_standing))
             if seen.report is not None and seen.report.silent_s(now=now) is not None:
-                seen = replace(seen, refusal=await self._refusal())
+                seen = replace(seen, refusal=await self._write_check.refusal())
             await self._look_at_disk(now)
         except Unavailable as exc:
             self._note_fault(exc, now)
@@ -203,23 +201,6 @@ class Live:
         if now - self._free_read_at >= _DISK_S:
             self._free_bytes = await asyncio.to_thread(self._blobs.free_bytes)
             self._free_read_at = now
-
-    async def _refusal(self) -> str | None:
-        """Return why the store cannot be written: it may be why the dispatcher is silent.
-
-        Waits half a second at most, because a locked database must not delay the page.
-        """
-        if self._write_check is None:
-            self._write_check = asyncio.create_task(
-                self._view.check_writable(), name="dashboard-write-check"
-            )
-        done, _ = await asyncio.wait({self._write_check}, timeout=_WRITE_CHECK_S)
-        if done:
-            exc, self._write_check = self._write_check.exception(), None
-            if exc is not None and not isinstance(exc, BatchlineError):
-                raise exc
-            self._refused = str(exc) if exc else None
-        return self._refused
 
     def _note_fault(self, exc: Unavailable, now: float) -> None:
         if self._fault is None:

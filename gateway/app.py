@@ -51,7 +51,7 @@ from .errors import answer_errors
 from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, PATIENCE, SETTINGS, STORE, GatewayStore, Patience
 from .openapi import DOCUMENT, Document
-from .origins import KNOWN, refuse_foreign
+from .refuse_foreign import KNOWN, refuse_foreign
 from .replay_button import REFRESH, replay
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit

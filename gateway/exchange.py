@@ -19,7 +19,7 @@ from batchline.metrics import Metrics
 from batchline.serving.web import protect
 
 from .keys import METRICS
-from .origins import allow_named_origins
+from .refuse_foreign import allow_named_origins
 
 REQUEST_ID = web.RequestKey("request_id", str)
 _STARTED = web.RequestKey("started", bool)

@@ -14,7 +14,7 @@ from batchline.states import OnFailures
 from . import callback, parameters
 from .completion_window import window_seconds
 from .endpoints import ENDPOINTS
-from .expiry import MAX_EXPIRY_S, MIN_EXPIRY_S, expiry
+from .expires_after import MAX_EXPIRY_S, MIN_EXPIRY_S, expiry
 
 INPUT_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 """Purposes that clients may upload, in the order OpenAI's message lists them."""

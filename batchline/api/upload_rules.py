@@ -18,7 +18,7 @@ from batchline.errors import Invalid
 
 from . import parameters
 from .bodies import input_purpose
-from .expiry import expiry
+from .expires_after import expiry
 
 UPLOAD_TTL_S = 3600  # OpenAI API reference, Uploads
 MAX_PART_BYTES = 64 << 20  # as above: what `upload_file_chunked` sends

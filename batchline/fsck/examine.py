@@ -7,7 +7,7 @@ back meanwhile, so that every byte that the moment names is still there.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from batchline import figures
 from batchline.blobs import Blobs
@@ -17,8 +17,8 @@ from batchline.states import TERMINAL, BatchStatus
 from batchline.store.audit import Audit
 
 from .contents import PAGE, check_files, check_input, check_parts, check_segments
-from .damage import Damage, Delete, Found, Reindex, Sound
-from .leftovers import check_leases, check_orphans, check_owner, check_strays
+from .damage import Damage, Found, Reindex, Sound
+from .leftovers import Caution, check_leases, check_orphans, check_owner, check_strays
 from .published import Published, check_ending
 from .rows import check_rows
 
@@ -48,26 +48,17 @@ class Examination:
         self._deep = deep
         self._at_work = at_work
         self._tally = _Tally()
-        self._is_unsure = False
+        self._caution = Caution()
 
     async def run(self) -> AsyncIterator[Found]:
         """Yield findings in the order in which a fault spreads."""
         for check in (self._database, self._batches, self._files, self._rest):
             try:
                 async for found in check():
-                    yield self._cautious(found)
+                    yield self._caution.over(found)
             except StoreUnavailable as exc:
                 text = f"it cannot be read to the end: {exc}"
-                self._is_unsure = True
-                yield Damage("database", "database", text, advice=_RESTORE)
-
-    def _cautious(self, found: Found) -> Found:
-        """Let nothing be deleted where the rows may not say which bytes are needed."""
-        if isinstance(found, Damage):
-            self._is_unsure |= found.check in {"database", "owner"}
-            if self._is_unsure and isinstance(found.mend, Delete):
-                return replace(found, mend=None, advice="mend the above first")
-        return found
+                yield self._caution.over(Damage("database", "database", text, advice=_RESTORE))
 
     async def _database(self) -> AsyncIterator[Found]:
         faults = await self._audit.integrity(quick=not self._deep)

@@ -6,6 +6,7 @@ Crashes leave bytes without a row behind; housekeeping deletes them by itself, s
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from batchline import figures
 from batchline.blobs import Blobs
@@ -13,10 +14,25 @@ from batchline.blobs.keys import OWNER_KEY, PREFIXES
 from batchline.errors import NotFound
 from batchline.store.audit import Audit
 
-from .damage import Damage, Delete, DropRows, ForgetGarbage, RaiseToken, Severity, Sound
+from .damage import Damage, Delete, DropRows, ForgetGarbage, Found, RaiseToken, Severity, Sound
 
 _KEYS_AT_ONCE = 1000
 _MOST_ORPHANS = 100_000  # named to `repair` at once; the next run finds the rest
+
+
+class Caution:
+    """Lets no leftover be deleted where the rows may not say which bytes are needed."""
+
+    def __init__(self) -> None:
+        self._is_unsure = False
+
+    def over(self, found: Found) -> Found:
+        """Return the finding, without its repair if that would delete bytes of a database in doubt."""
+        if isinstance(found, Damage):
+            self._is_unsure |= found.check in {"database", "owner"}
+            if self._is_unsure and isinstance(found.mend, Delete):
+                return replace(found, mend=None, advice="mend the above first")
+        return found
 
 
 async def check_owner(audit: Audit, blobs: Blobs) -> Damage | Sound:

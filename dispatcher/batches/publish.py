@@ -16,6 +16,7 @@ from batchline.blobs import Blobs, BlobWriter
 from batchline.blobs.keys import finish_index_key, result_key
 from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
+from batchline.file_expiry import results_expire_at
 from batchline.metrics import Metrics
 from batchline.model import Batch, File, Segment, new_file_id
 from batchline.process.failpoints import failpoint
@@ -136,12 +137,13 @@ class Publisher:
             log.info("%s %s: %s", batch.id, end, batch.counts)
 
     def _file(self, batch: Batch, written: _Written, now: int) -> File:
-        ttl_s = batch.output_expires_after_s or self._file_ttl_s
         return File(
             id=new_file_id(),
             bytes=written.size_bytes,
             created_at=now,
-            expires_at=now + ttl_s if ttl_s else None,
+            expires_at=results_expire_at(
+                now, asked_s=batch.output_expires_after_s, ttl_s=self._file_ttl_s
+            ),
             filename=f"{batch.id}_{written.kind}.jsonl",
             purpose="batch_output",
             blob_key=written.key,

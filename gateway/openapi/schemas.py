@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from batchline.api import bodies, endpoint_requests, expiry
+from batchline.api import bodies, endpoint_requests, expires_after
 from batchline.api.endpoints import ENDPOINTS
 from batchline.api.objects import batch, error, file, lists, model, webhook
 from batchline.api.upload_rules import UploadStatus
@@ -190,8 +190,8 @@ def _values() -> dict[str, Schema]:
         },
         "ExpirySeconds": {
             "type": "integer",
-            "minimum": expiry.MIN_EXPIRY_S,
-            "maximum": expiry.MAX_EXPIRY_S,
+            "minimum": expires_after.MIN_EXPIRY_S,
+            "maximum": expires_after.MAX_EXPIRY_S,
             "description": "Age in seconds at which the file is deleted.",
         },
         "Expiry": {

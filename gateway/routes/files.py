@@ -10,6 +10,7 @@ from batchline.api.objects.lists import DeletedObject, file_list
 from batchline.api.parameters import shown
 from batchline.blobs.keys import file_key
 from batchline.errors import Invalid, NotFound, StoreUnavailable
+from batchline.file_expiry import upload_expires_at
 from batchline.jsonl.encodings import foreign_encoding, not_utf8
 from batchline.model import File, new_file_id
 from batchline.process.failpoints import failpoint
@@ -104,12 +105,15 @@ def _file(
 
 
 def expiry_of(
-    request: web.Request, purpose: str, ttl_s: int | None, *, created_at: int
+    request: web.Request, purpose: str, asked_s: int | None, *, created_at: int
 ) -> int | None:
-    """Return when a file expires: as the client asks, else batch files after `file_ttl_s`."""
-    if ttl_s is None and purpose == BATCH:
-        ttl_s = request.app[SETTINGS].file_ttl_s or None
-    return None if ttl_s is None else created_at + ttl_s
+    """Return when a new file expires; None: never."""
+    return upload_expires_at(
+        created_at,
+        asked_s=asked_s,
+        is_input=purpose == BATCH,
+        ttl_s=request.app[SETTINGS].file_ttl_s,
+    )
 
 
 async def index(request: web.Request) -> web.Response:

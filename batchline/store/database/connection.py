@@ -19,14 +19,13 @@ from typing import TypeVar
 
 import aiosqlite
 
-from batchline.errors import NewerStore
 from batchline.process.disk_errors import disk_refusal
 
 from .database_errors import database_refusal, is_busy
 from .direct import ASKS_EVERY_MS, BUSY_S, Direct, Params, begin, when_free
 from .group import Piece, Queue, do_all
 from .look import read_only
-from .schema import found_schema, known_schema, migrate, refuse_newer, schema_of
+from .schema import found_schema, known_schema, migrate, refuse_migrated, refuse_newer, schema_of
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -203,15 +202,7 @@ class Database:
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         begin(connection)
-        self._refuse_if_migrated(schema_of(connection))
-
-    def _refuse_if_migrated(self, found: int) -> None:
-        if found > self._schema:
-            raise NewerStore(
-                f"A newer batchline has brought the database to schema {found} while this process, "
-                f"which knows up to {self._schema}, was running. It reads on but writes nothing: "
-                "restart it with the new version."
-            )
+        refuse_migrated(schema_of(connection), known=self._schema)
 
     async def _roll_back(self) -> None:
         # Always asked for: a cancelled BEGIN may still be under way in the connection's thread, and

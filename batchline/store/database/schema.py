@@ -1,4 +1,4 @@
-"""The schema of the database: its numbered migrations, and what number a database has."""
+"""The schema of the database: its numbered migrations, what number a database has, and who may write it."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ def refuse_newer(found: int, path: Path) -> None:
         raise NewerStore(
             f"{path} has schema {found}, this version knows up to {known}: "
             "it was written by a newer batchline. Upgrade, or name another data directory."
+        )
+
+
+def refuse_migrated(found: int, *, known: int) -> None:
+    """Raise NewerStore if a newer version has migrated the database under a process that writes."""
+    if found > known:
+        raise NewerStore(
+            f"A newer batchline has brought the database to schema {found} while this process, "
+            f"which knows up to {known}, was running. It reads on but writes nothing: "
+            "restart it with the new version."
         )
 
 

@@ -9,7 +9,7 @@ from batchline.model import Backlog
 from batchline.store.database.connection import Transaction
 
 from .base import SqliteParts, as_json
-from .custody import TTL_S
+from .kept_bytes import TTL_S
 
 _UPLOADS_KEPT_S = 86400  # for a day more, so that late calls learn what became of an upload
 

@@ -24,7 +24,7 @@ TTL_S = 15.0  # so long garbage waits for one who was killed
 _RENEW_EVERY_S = 4.0
 
 
-class _Custody(SqliteParts):
+class _KeepLease(SqliteParts):
     """The lease of one who keeps bytes."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
@@ -53,25 +53,25 @@ async def bytes_kept(  # noqa: D103 - contract in engine
     path: Path, *, clock_ms: Callable[[], int]
 ) -> AsyncIterator[None]:
     database = await open_database(path, may_migrate=False)
-    custody = _Custody(database, clock_ms=clock_ms)
+    lease = _KeepLease(database, clock_ms=clock_ms)
     try:
-        await custody.keep()
-        renewing = asyncio.ensure_future(_renew(custody))
+        await lease.keep()
+        renewing = asyncio.ensure_future(_renew(lease))
         try:
             yield
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             with suppress(StoreUnavailable):  # it lapses
-                await custody.let_go()
+                await lease.let_go()
     finally:
         await database.close()
 
 
-async def _renew(custody: _Custody) -> None:
+async def _renew(lease: _KeepLease) -> None:
     while True:
         await asyncio.sleep(_RENEW_EVERY_S)
         try:
-            await custody.keep()
+            await lease.keep()
         except StoreUnavailable as exc:
             log.warning("bytes may be deleted before they are looked at: %s", exc)

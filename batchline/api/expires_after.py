@@ -1,4 +1,4 @@
-"""When files expire: `expires_after` and `output_expires_after`. Pure; raises Invalid."""
+"""What clients send as `expires_after` and `output_expires_after`, checked. Pure; raises Invalid."""
 
 from __future__ import annotations
 
