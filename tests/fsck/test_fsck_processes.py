@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from contextlib import asynccontextmanager
 
 from inputs import requests
 from processes import System
@@ -13,7 +12,6 @@ from typer.testing import CliRunner
 
 from batchline.cli.failure import ExitCode
 from batchline.cli.main import app
-from batchline.errors import StoreUnavailable
 from batchline.store.database.schema import known_schema
 
 
@@ -102,24 +100,17 @@ async def test_looking_beside_running_processes_finds_nothing_wrong(directory, u
     assert directory.sql("SELECT role FROM roles WHERE role LIKE 'keep/%'") == []
 
 
-def test_a_database_that_cannot_be_written_beside_a_process_is_read_all_the_same(
-    directory, monkeypatch
-):
-    """A full disk is no damage: what housekeeping may delete meanwhile is said, and no backup is asked for."""
-
-    @asynccontextmanager
-    async def full(path, *, clock_ms):
-        raise StoreUnavailable("database or disk is full")
-        yield
-
-    monkeypatch.setattr("batchline.cli.host.fsck.bytes_kept", full)
+def test_a_database_that_cannot_be_written_beside_a_process_is_read_all_the_same(directory):
+    """That is no damage: what housekeeping may delete meanwhile is said, and no backup is asked for."""
+    directory.sql("ALTER TABLE roles RENAME TO roles_once")
+    directory.sql("CREATE VIEW roles AS SELECT * FROM roles_once")  # to be read, not written
     with (directory.data / "gateway.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         code, report = directory.fsck()
 
     assert (code, report["at_work"]) == (ExitCode.OK, ["a gateway"])
     told = next(f for f in report["findings"] if f["check"] == "processes")
-    assert "a gateway may delete bytes meanwhile: database or disk is full" in told["detail"]
+    assert "a gateway may delete bytes meanwhile: " in told["detail"]
     assert {f["level"] for f in report["findings"] if f["check"] == "database"} == {"ok"}
 
 
