@@ -1,4 +1,4 @@
-"""What a client may say of a retry, and what the new batch and its file get of the old ones. Pure."""
+"""Which batches can be retried, what a client may say of it, and what the new batch gets. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from batchline.api import bodies, parameters
 from batchline.api.callback import IN_METADATA, Callbacks, callback_url
 from batchline.api.completion_window import window_seconds
-from batchline.errors import Invalid
+from batchline.errors import Conflict, Invalid
+from batchline.model import Batch
+from batchline.states import TERMINAL, BatchStatus
 
 RETRY_OF = "retry_of"
 _SUFFIX = "_retry"
@@ -34,6 +36,28 @@ def read_retry_request(body: bytes, *, min_window_s: int) -> RetryRequest:
     pairs = {} if given is None else parameters.mapping(given, param="metadata")
     bodies.metadata({key: text for key, text in pairs.items() if text is not None})
     return RetryRequest(window, seconds, pairs)
+
+
+def refuse_what_cannot_be(batch: Batch) -> None:
+    """Refuse a batch of which nothing can be retried. Raises Conflict."""
+    status = batch.status
+    if status not in TERMINAL:
+        raise Conflict(
+            f"Cannot retry a batch with status '{status.value}': it has not ended. Wait for its "
+            "end, or cancel it first."
+        )
+    if status is BatchStatus.FAILED:
+        raise Conflict(
+            "Cannot retry a batch with status 'failed': it has no results. Create a new batch, with "
+            f"the input file mended where GET /v1/batches/{batch.id}/errors says so."
+        )
+    if not batch.counts.total:
+        raise Conflict(
+            f"Nothing to retry: {batch.id} was cancelled before its requests were read. Create a new "
+            f"batch from its input file {batch.input_file_id}."
+        )
+    if batch.error_file_id is None:
+        raise Conflict(f"Nothing to retry: every request of {batch.id} succeeded.")
 
 
 def merged_metadata(

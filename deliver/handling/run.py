@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from batchline.errors import NotFound, StoreUnavailable
 from batchline.results.joined import Joined
 
+from .limited_process import LimitedProcess, running
 from .messages import (
     Done,
     End,
@@ -23,7 +24,6 @@ from .messages import (
     framed,
     read_by_deliverer,
 )
-from .program import Program, running
 from .survey import Installed
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class HandlerRun:
             return self._fault
         return HandlerEnd(lines, kept, why or "it ended without a word", has_died=True)
 
-    async def _feed(self, program: Program) -> None:
+    async def _feed(self, program: LimitedProcess) -> None:
         writer = program.writer
         try:
             _write(writer, self._start)
@@ -115,7 +115,7 @@ class HandlerRun:
         except (NotFound, StoreUnavailable) as exc:
             self._cut(program, str(exc), is_final=isinstance(exc, NotFound))
 
-    async def _hear(self, program: Program) -> None:
+    async def _hear(self, program: LimitedProcess) -> None:
         with suppress(ConnectionError):
             while self._last is None:
                 try:
@@ -130,18 +130,18 @@ class HandlerRun:
                 else:
                     self._last = message
 
-    async def _end_when_done(self, program: Program, hearing: asyncio.Future[None]) -> None:
+    async def _end_when_done(self, program: LimitedProcess, hearing: asyncio.Future[None]) -> None:
         await asyncio.wait([hearing])
         await asyncio.sleep(_END_S)
         program.end("it did not end when it was done")
 
-    def _note(self, program: Program, progress: Progress) -> None:
+    def _note(self, program: LimitedProcess, progress: Progress) -> None:
         if self._progress.lines <= progress.lines <= self._start.batch.total:
             self._progress = progress
         else:
             program.end("it wrote a number of results that cannot be")
 
-    async def _keep_lease(self, program: Program) -> None:
+    async def _keep_lease(self, program: LimitedProcess) -> None:
         told, waits = self._progress, 0
         while True:
             await asyncio.sleep(_KEEP_S)
@@ -155,11 +155,11 @@ class HandlerRun:
                     return
                 told, waits = progress, 0
 
-    async def _heed(self, program: Program, stop: asyncio.Event) -> None:
+    async def _heed(self, program: LimitedProcess, stop: asyncio.Event) -> None:
         await stop.wait()
         self._cut(program, "the deliverer was stopped")
 
-    def _cut(self, program: Program, why: str, *, is_final: bool = False) -> None:
+    def _cut(self, program: LimitedProcess, why: str, *, is_final: bool = False) -> None:
         """End it for a reason of ours."""
         progress = self._progress
         self._fault = HandlerEnd(progress.lines, progress.state, why, is_final=is_final)

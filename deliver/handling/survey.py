@@ -14,7 +14,7 @@ from batchline.webhooks.records import EventType, Standing, handler_url
 
 from .child import Look
 from .inventory import Inventory, Runnable, Wanted
-from .program import running
+from .limited_process import running
 
 _LIMITS = Limits(seconds=120.0)
 

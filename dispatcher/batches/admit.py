@@ -22,7 +22,7 @@ from batchline.model import Batch, Fault, Slice
 from batchline.process.failpoints import failpoint
 from batchline.store import Conduct
 
-from .turns import Turns
+from .steps_at_once import Turns
 
 log = logging.getLogger(__name__)
 

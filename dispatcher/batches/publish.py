@@ -20,12 +20,13 @@ from batchline.file_expiry import results_expire_at
 from batchline.metrics import Metrics
 from batchline.model import Batch, File, Segment, new_file_id
 from batchline.process.failpoints import failpoint
-from batchline.states import BatchStatus, OutcomeKind
+from batchline.states import BatchStatus
 from batchline.store import Outcomes
 
+from .ending import ending
 from .merge import Merge
 from .publishing_space import DiskSpace, needed_bytes
-from .turns import Turns
+from .steps_at_once import Turns
 
 log = logging.getLogger(__name__)
 
@@ -188,14 +189,6 @@ class Publisher:
             raise _OvertakenError
         self._metrics.broken_conservation.inc()
         raise AssertionError(f"{batch.id}: wrote {written}, counted {batch.counts}")
-
-
-def ending(batch: Batch) -> tuple[BatchStatus, OutcomeKind]:
-    """Return the status this batch will end with, and what its unrun lines are called."""
-    if batch.status is BatchStatus.CANCELLING:
-        return BatchStatus.CANCELLED, OutcomeKind.CANCELLED
-    whole = batch.counts.finished == batch.counts.total
-    return (BatchStatus.COMPLETED if whole else BatchStatus.EXPIRED), OutcomeKind.EXPIRED
 
 
 async def _all(*steps: Awaitable[_Written | None]) -> list[_Written | None]:

@@ -1,6 +1,7 @@
 """Forms of files (`multipart/form-data`), read as they stream in: in linear time and constant memory."""
 
 from .filenames import clean_filename, unpacked_filename
-from .receive import BATCH, Form, receive
+from .receive import Form, receive
+from .unpacking import BATCH
 
 __all__ = ["BATCH", "Form", "clean_filename", "receive", "unpacked_filename"]

@@ -1,7 +1,8 @@
 """Receives a form, and writes its file part directly into a sink.
 
-Interprets the form: parts in any order, filenames, the compression of the file part. `parts.py` splits the
-form; `batchline/api/bodies.py` checks the fields; `body.py` and `file_sink.py` bound the sizes.
+Interprets the form: parts in any order, the file and the fields. `parts.py` splits the form; `unpacking.py`
+decides whether the file is unpacked; `batchline/api/bodies.py` checks the fields; `body.py` and
+`file_sink.py` bound the sizes.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from aiohttp import web
 
 from batchline.api.parameters import missing, shown
 from batchline.errors import Invalid
-from batchline.jsonl.compression import Coding, coding_of, split_ending
+from batchline.jsonl.compression import Coding, coding_of
 from gateway.transfer.body import Body
 from gateway.transfer.file_sink import FileSink
 
 from .content_disposition import read_disposition, read_header
-from .filenames import clean_filename, unpacked_filename
+from .filenames import clean_filename
 from .parts import Part, parts_of
+from .unpacking import unpacking
 
-BATCH = "batch"
 _FORM = "multipart/form-data"
 _FIELD_BYTES = 4096  # purpose and expiry are a few characters
 _OVERHEAD_BYTES = 1 << 16  # boundaries, headers and text fields around a file of the largest size
@@ -105,24 +106,17 @@ class _Reception:
             raise Invalid(
                 f"There must be one part '{self._part}', but there are several.", param=self._part
             )
-        self._filename = clean_filename(filename)
-        self._sink.unpack_as(self._coding(part))
+        found = unpacking(
+            clean_filename(filename),
+            declared=coding_of(part.headers.get("content-encoding")),
+            purpose=self._fields.get("purpose"),
+            by_name=self._by_name,
+        )
+        self._filename, self._packed = found.filename, found.postponed
+        self._sink.unpack_as(found.coding)
         async for chunk in part.content:
             await self._sink.put(chunk)
         self._sink.finish()
-
-    def _coding(self, part: Part) -> Coding | None:
-        """Decide how the file is unpacked: by its header, else (for a batch) by its name."""
-        assert self._filename is not None, "the name comes before the bytes"
-        _, named = split_ending(self._filename)
-        declared = coding_of(part.headers.get("content-encoding"))
-        if declared is None and self._by_name and "purpose" not in self._fields:
-            self._packed = named
-            return None
-        is_named = named is not None and self._by_name and self._fields.get("purpose") == BATCH
-        if is_named or (declared is not None and named is declared):
-            self._filename = unpacked_filename(self._filename)
-        return declared or (named if is_named else None)
 
     async def _take_field(self, part: Part, name: str) -> None:
         value = bytearray()

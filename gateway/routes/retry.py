@@ -15,7 +15,6 @@ from batchline.api.objects.batch import batch_object
 from batchline.blobs.keys import file_key
 from batchline.errors import Conflict, NotFound, StoreUnavailable
 from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
-from batchline.states import TERMINAL, BatchStatus
 from gateway.answers import json_answer
 from gateway.forms import BATCH
 from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
@@ -26,6 +25,7 @@ from gateway.retry_request import (
     RetryRequest,
     merged_metadata,
     read_retry_request,
+    refuse_what_cannot_be,
     retried_callback,
     retry_filename,
 )
@@ -50,7 +50,7 @@ async def retry(request: web.Request) -> web.Response:
     earlier = await once.made(now=now(request)) if once else None
     if earlier is not None:
         return json_answer(batch_object(earlier), headers=REPLAYED)
-    _refuse_what_cannot_be(batch)
+    refuse_what_cannot_be(batch)
     metadata = merged_metadata(batch.metadata, wanted.metadata, batch_id=batch.id)
     told_at = retried_callback(
         batch.callback_url, wanted.metadata, callbacks_of(request.app[SETTINGS])
@@ -98,27 +98,6 @@ async def _add(request: web.Request, file: File, new: NewBatch, once: Idempotenc
     assert once is not None, "only a key can be taken"
     await blobs.delete(file.blob_key)
     return await once.winner(new.created_at)
-
-
-def _refuse_what_cannot_be(batch: Batch) -> None:
-    status = batch.status
-    if status not in TERMINAL:
-        raise Conflict(
-            f"Cannot retry a batch with status '{status.value}': it has not ended. Wait for its "
-            "end, or cancel it first."
-        )
-    if status is BatchStatus.FAILED:
-        raise Conflict(
-            "Cannot retry a batch with status 'failed': it has no results. Create a new batch, with "
-            f"the input file mended where GET /v1/batches/{batch.id}/errors says so."
-        )
-    if not batch.counts.total:
-        raise Conflict(
-            f"Nothing to retry: {batch.id} was cancelled before its requests were read. Create a new "
-            f"batch from its input file {batch.input_file_id}."
-        )
-    if batch.error_file_id is None:
-        raise Conflict(f"Nothing to retry: every request of {batch.id} succeeded.")
 
 
 async def _retried_file(request: web.Request, batch: Batch) -> File:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from batchline.handlers import EndedBatch
 from batchline.handlers.sections import Limits
+from deliver.handling.limited_process import running
 from deliver.handling.messages import Failed, Piece, Start, framed, read_by_deliverer
-from deliver.handling.program import running
 
 BATCH = EndedBatch(
     id="batch_1",

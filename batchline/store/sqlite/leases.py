@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from batchline.model import Batch, Claim, Lease
+from batchline.model import Batch, Claim, Lease, Outcome, Settlement
 from batchline.store import repo
 from batchline.store.database.direct import Direct
 
-from .base import SqliteParts, as_json, lease_key
+from .base import SqliteParts, as_json, lease_key, statement
 
 
 class SqliteLeases(SqliteParts):
@@ -96,3 +96,17 @@ class SqliteLeases(SqliteParts):
     def _lease(self, tx: Direct, row: Any) -> Lease:
         lease = Lease(repo.to_slice(row), row["token"])
         return replace(lease, done=self._settled_lines(tx, lease)) if row["settled"] else lease
+
+
+def still_held(tx: Direct, settlement: Settlement) -> list[tuple[Lease, Sequence[Outcome]]]:
+    """Return what of a settlement is taken: the outcomes of slices that are held under the same token."""
+    asked = {
+        "batch_seq": settlement.batch_seq,
+        "firsts": as_json([lease.slice.first for lease, _ in settlement.outcomes]),
+    }
+    held = {(row["first"], row["token"]) for row in tx.rows(statement("held"), asked)}
+    return [
+        (lease, group)
+        for lease, group in settlement.outcomes
+        if (lease.slice.first, lease.token) in held
+    ]

@@ -12,7 +12,8 @@ from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind
 from batchline.store import repo
 from batchline.store.database.direct import Direct
 
-from .base import as_json, lease_key
+from .base import lease_key
+from .leases import still_held
 from .lookup import SqliteLookup
 
 _CLOSING = {
@@ -79,7 +80,7 @@ class SqliteOutcomes(SqliteLookup):
     def _settle_one(self, tx: Direct, settlement: Settlement, now: int) -> tuple[Accepted, bool]:
         """Return what was accepted, and whether it was the last of its batch."""
         seq = settlement.batch_seq
-        accepted = self._under_their_token(tx, settlement)
+        accepted = still_held(tx, settlement)
         outcomes = [outcome for _, group in accepted for outcome in group]
         if not outcomes:
             return Accepted(), False
@@ -115,24 +116,6 @@ class SqliteOutcomes(SqliteLookup):
         )
         drained = tx.run(self._text("drain"), {"batch_seq": seq, "now": now})
         return taken, drained > 0
-
-    def _under_their_token(
-        self, tx: Direct, settlement: Settlement
-    ) -> list[tuple[Lease, Sequence[Outcome]]]:
-        firsts = [lease.slice.first for lease, _ in settlement.outcomes]
-        rows = tx.rows(
-            self._text("held"),
-            {
-                "batch_seq": settlement.batch_seq,
-                "firsts": as_json(firsts),
-            },
-        )
-        held = {(row["first"], row["token"]) for row in rows}
-        return [
-            (lease, group)
-            for lease, group in settlement.outcomes
-            if (lease.slice.first, lease.token) in held
-        ]
 
     def _without_settled(self, tx: Direct, settlement: Settlement) -> Settlement:
         outcomes: list[tuple[Lease, Sequence[Outcome]]] = []

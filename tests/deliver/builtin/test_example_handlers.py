@@ -16,7 +16,7 @@ async def test_each_example_handles_a_batch(
     make_handlers, cluster, buckets, tmp_path, monkeypatch, caplog
 ):
     """Both forms, and those that write to a database and into a bucket."""
-    caplog.set_level(logging.INFO, "deliver.handling.program")
+    caplog.set_level(logging.INFO, "deliver.handling.limited_process")
     for name, value in KEYS.items():
         monkeypatch.setenv(f"AWS_{name.upper()}", value)
     buckets.client.create_bucket(Bucket="answers")

@@ -31,7 +31,7 @@ _READ_BYTES = 1 << 16
 _HIDDEN = ("BATCHLINE_API_KEY", "BATCHLINE_UPSTREAM_API_KEY", "BATCHLINE_WEBHOOK_SECRET")
 
 
-class Program:
+class LimitedProcess:
     """A process that runs, and the socket to it."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Program:
 
 
 @asynccontextmanager
-async def running(task: str, name: str) -> AsyncIterator[Program]:
+async def running(task: str, name: str) -> AsyncIterator[LimitedProcess]:
     """Start `child` with a task; on leaving, it and all that it started are gone. `name`: for the log."""
     ours, its = socket.socketpair()
     mark = secrets.token_hex(16)
@@ -117,7 +117,7 @@ async def running(task: str, name: str) -> AsyncIterator[Program]:
             start_new_session=True,
         )
     streams = await asyncio.open_connection(sock=ours)
-    program = Program(process, ProcessTree(process.pid, mark), *streams)
+    program = LimitedProcess(process, ProcessTree(process.pid, mark), *streams)
     logging_it = asyncio.ensure_future(_log_output(output, name))
     try:
         yield program
