@@ -19,8 +19,8 @@ from batchline.store import View
 
 from .api_reference.descriptions import inline, paragraphs
 from .api_reference.reference import schema_anchor
-from .handlers import Pages, moment, read_assets
 from .poller import Live
+from .routes import Pages, moment, read_assets
 
 log = logging.getLogger("batchline.dashboard")
 
@@ -42,16 +42,25 @@ def add_dashboard(
     document: Callable[[], Mapping[str, Any]],
     token_of: Callable[[web.Request], str | None] = lambda _: None,
     max_viewers: int = 200,
+    min_free_bytes: int = 0,
     has_standing: bool = False,
 ) -> Pages:
     """Add `/`, its parts, stream and static files, and the poller that lives as long as the app.
 
     `document` returns the OpenAPI document that `/docs` shows; `token_of` the token of a signed-in reader's
     session, which each form that changes something sends. At most `max_viewers` pages are kept live.
-    `has_standing`: whether the operator set a receiver of events, or handlers of results.
+    `min_free_bytes`: what is kept free of the disk; `has_standing`: whether the operator set a receiver of
+    events, or handlers of results.
     """
     _set_up_templates(app)
-    live = Live(view=view, blobs=blobs, metrics=metrics, clock=clock, has_standing=has_standing)
+    live = Live(
+        view=view,
+        blobs=blobs,
+        metrics=metrics,
+        clock=clock,
+        min_free_bytes=min_free_bytes,
+        has_standing=has_standing,
+    )
     pages = Pages(live, read_assets(), document, token_of, max_viewers=max_viewers)
     app.add_routes(
         [

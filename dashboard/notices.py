@@ -12,7 +12,7 @@ from batchline import figures
 from batchline.failing import is_failing
 from batchline.figures import plural, short_model, spell
 from batchline.model import Batch, FleetReport, Overview
-from batchline.outliers import outliers
+from batchline.odd_model_lists import odd_lists
 from batchline.webhooks.addresses import host_of
 from batchline.webhooks.records import Delivery, OutboxOverview
 
@@ -27,6 +27,7 @@ _NO_DELIVERER_AFTER_S = 30
 """A deliverer makes the deliveries of an event within a second or so."""
 NOTICES_SHOWN = 3
 _LOW_DISK_BYTES = 2_000_000_000
+"""Told from here on at the latest; from twice of what is kept free, if that is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def notices(
     *,
     now: float,
     free_bytes: int | None,
+    min_free_bytes: int,
     store_fault: tuple[str, float] | None,
     stalled: Sequence[tuple[Batch, float]],
     unserved: Sequence[str],
@@ -89,19 +91,24 @@ def notices(
         head = f"No backend serves {short_model(model)}."
         found.append(Notice("warn", "warning", head, "Its batches wait until one does."))
     found += _outbox_notices(seen.outbox, now=now)
-    if free_bytes is not None and free_bytes < _LOW_DISK_BYTES:
-        found.append(_disk_notice(free_bytes))
+    if free_bytes is not None and free_bytes < max(_LOW_DISK_BYTES, 2 * min_free_bytes):
+        found.append(_disk_notice(free_bytes, min_free_bytes))
     return sorted(found, key=lambda n: n.tone != "bad")
 
 
-def _disk_notice(free_bytes: int) -> Notice:
+def _disk_notice(free_bytes: int, min_free_bytes: int) -> Notice:
+    remedy = "Delete what nobody needs."
     if not free_bytes:
-        text = (
-            "Uploads are refused, and results wait until there is room; delete what nobody needs."
-        )
+        text = f"Uploads are refused, and results wait until there is room. {remedy}"
         return Notice("bad", "warning", "The disk is full.", text)
+    kept = f"{figures.size(min_free_bytes)} are kept free (BATCHLINE_MIN_FREE_BYTES)"
+    if free_bytes < min_free_bytes:
+        text = f"Uploads are refused and dispatch pauses: {kept}. {remedy}"
+    elif min_free_bytes:
+        text = f"Soon uploads are refused and dispatch pauses: {kept}. {remedy}"
+    else:
+        text = f"Nothing is kept free (BATCHLINE_MIN_FREE_BYTES is 0). {remedy}"
     head = f"The disk is nearly full: {figures.size(free_bytes)} left."
-    text = "Before it is full, uploads are refused and dispatch pauses; delete what nobody needs."
     return Notice("bad", "warning", head, text)
 
 
@@ -119,7 +126,7 @@ def _circuit_notices(report: FleetReport, *, now: float) -> list[Notice]:
             text = f"It {backend.circuit_reason.rstrip('.')}. Those requests go to others, or wait."
             found.append(Notice("warn", "warning", head, text))
     alive = {backend.name: backend.models for backend in report.backends if backend.alive}
-    for name in outliers(alive):
+    for name in odd_lists(alive):
         models = ", ".join(short_model(model) for model in alive[name])
         head = f"{name} serves other models than most: {models}."
         found.append(Notice("warn", "warning", head, "It gets only requests for these."))

@@ -102,16 +102,21 @@ def show(
     *,
     now: float,
     free_bytes: int | None = None,
+    min_free_bytes: int = 0,
     store_fault: tuple[str, float] | None = None,
     held: Mapping[str, float] | None = None,
 ) -> Shown:
-    """Work out the whole page. `store_fault`: why and since when the overview could not be read."""
+    """Work out the whole page. `store_fault`: why and since when the overview could not be read.
+
+    `min_free_bytes`: what is kept free of the disk.
+    """
     span_s = span(history)
     outlook = batch_rows.look_ahead(seen, history, now=now, held=held or {})
     found = notices.notices(
         seen,
         now=now,
         free_bytes=free_bytes,
+        min_free_bytes=min_free_bytes,
         store_fault=store_fault,
         stalled=outlook.stalled,
         unserved=outlook.unserved,

@@ -70,9 +70,11 @@ class Live:
         blobs: Blobs,
         metrics: Metrics,
         clock: Callable[[], float],
+        min_free_bytes: int = 0,
         has_standing: bool = False,
     ) -> None:
         """Begin. `has_standing`: whether the operator set a receiver of events, or handlers."""
+        self._min_free_bytes = min_free_bytes
         self._view = view
         self._has_standing = has_standing
         self._blobs = blobs
@@ -190,6 +192,7 @@ class Live:
             self._history,
             now=now,
             free_bytes=self._free_bytes,
+            min_free_bytes=self._min_free_bytes,
             store_fault=self._fault,
             held=self._newest.shown.ends if self._newest else None,
         )

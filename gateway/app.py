@@ -111,6 +111,7 @@ def add_pages(app: web.Application, *, view: View) -> None:
         document=lambda: app[DOCUMENT].tree,
         token_of=lambda request: session.token if (session := request[CALLER].session) else None,
         max_viewers=app[SETTINGS].max_downloads,
+        min_free_bytes=app[SETTINGS].min_free_bytes,
         has_standing=_has_standing(app[SETTINGS]),
     )
     app[PAGE] = pages.sign_in

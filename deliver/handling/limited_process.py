@@ -135,10 +135,10 @@ async def _log_output(output: socket.socket, name: str) -> None:
     while chunk := await reader.read(_READ_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
         rest = rest[:_LONGEST_LINE]
-        for line in lines if logged < _MOST_LINES_LOGGED else ():
+        for line in lines[: _MOST_LINES_LOGGED - logged]:
             _log_line(name, line)
             logged += 1
-    if rest:
+    if rest and logged < _MOST_LINES_LOGGED:
         _log_line(name, rest)
     writer.close()
 

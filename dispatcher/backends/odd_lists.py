@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from batchline.outliers import outliers
+from batchline.odd_model_lists import odd_lists
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class OddLists:
 
     def compare(self, lists: Mapping[str, frozenset[str]]) -> None:
         """Take in what each backend lists now."""
-        odd = outliers(lists) if len({models for models in lists.values() if models}) > 1 else []
+        odd = odd_lists(lists) if len({models for models in lists.values() if models}) > 1 else []
         for name in odd:
             if name not in self._known:
                 log.warning(

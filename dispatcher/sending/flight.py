@@ -20,10 +20,10 @@ from typing import NamedTuple
 from batchline.clock import Clock
 from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
+from dispatcher.attempts.isolated_attempts import IsolatedAttempts
 from dispatcher.attempts.leased_slices import ReadyLine, UnderWay
 from dispatcher.attempts.quarantine import is_suspect
 from dispatcher.attempts.refusals import Refusals
-from dispatcher.attempts.reservation import IsolatedAttempts
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
 from dispatcher.backends.backend import Backend, Slot
 from dispatcher.backends.balancer import Balancer

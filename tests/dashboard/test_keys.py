@@ -14,9 +14,9 @@ from scene import NOW, backend, batch, night, overview, report, told
 from batchline.model import Counts
 from batchline.states import BatchStatus
 from dashboard import keys
-from dashboard.handlers import PARTS
 from dashboard.history import History
 from dashboard.page import show
+from dashboard.routes import PARTS
 
 DASHBOARD = Path(keys.__file__).parent
 MODULES = sorted(DASHBOARD.glob("*.py"))

@@ -16,11 +16,12 @@ def _notices(*backends):
     return _found(overview(report=report(backends=backends)))
 
 
-def _found(seen, *, free_bytes=None):
+def _found(seen, *, free_bytes=None, min_free_bytes=0):
     return notices.notices(
         seen,
         now=NOW,
         free_bytes=free_bytes,
+        min_free_bytes=min_free_bytes,
         store_fault=None,
         stalled=(),
         unserved=(),
@@ -157,7 +158,13 @@ def test_a_batch_without_a_server_for_its_model_is_told_once():
     )
 
     found = notices.notices(
-        seen, now=NOW, free_bytes=None, store_fault=None, stalled=(), unserved=("x",)
+        seen,
+        now=NOW,
+        free_bytes=None,
+        min_free_bytes=0,
+        store_fault=None,
+        stalled=(),
+        unserved=("x",),
     )
 
     assert [n.head for n in found] == ["b waits.", "No backend serves x."]
@@ -248,17 +255,26 @@ def test_a_batch_that_waits_for_room_is_named():
     assert [(n.head, n.text) for n in found] == [("big waits.", "No room.")]
 
 
+GB = 1_000_000_000
+
+
 @pytest.mark.parametrize(
-    ("free_bytes", "head"),
+    ("free", "kept", "head", "text"),
     [
-        (0, "The disk is full."),
-        (1_000_000, "The disk is nearly full: 1.0 MB left."),
-        (3_000_000_000, None),
+        (0, GB, "The disk is full.", "Uploads are refused, and results wait"),
+        (GB // 2, GB, "The disk is nearly full: 500 MB left.", "Uploads are refused and dispatch"),
+        (9 * GB, 5 * GB, "The disk is nearly full: 9.0 GB left.", "Soon uploads are refused"),
+        (11 * GB, 5 * GB, None, None),
+        (1_000_000, 0, "The disk is nearly full: 1.0 MB left.", "Nothing is kept free"),
+        (3 * GB, 0, None, None),
     ],
 )
-def test_a_disk_without_room_is_told(free_bytes, head):
-    """Also where no watermark is set."""
-    assert [n.head for n in _found(overview(), free_bytes=free_bytes)] == ([head] if head else [])
+def test_a_disk_without_room_is_told(free, kept, head, text):
+    """Before uploads are refused and dispatch pauses, and what happens at that mark; also without one."""
+    found = _found(overview(), free_bytes=free, min_free_bytes=kept)
+
+    assert [n.head for n in found] == ([head] if head else [])
+    assert [n.text for n in found if not n.text.startswith(text or "")] == []
 
 
 @pytest.mark.parametrize(

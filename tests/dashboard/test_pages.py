@@ -20,7 +20,7 @@ from batchline.errors import StoreUnavailable
 from batchline.model import Counts, Fault, FleetReport, Outcome, SegmentRef, Settlement
 from batchline.states import BatchStatus, OutcomeKind
 from dashboard.app import add_dashboard
-from dashboard.handlers import PARTS, moment
+from dashboard.routes import PARTS, moment
 
 
 @pytest.fixture

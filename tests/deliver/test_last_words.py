@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from batchline.handlers import EndedBatch
 from batchline.handlers.sections import Limits
 from deliver.handling.limited_process import running
@@ -24,11 +26,12 @@ BATCH = EndedBatch(
 )
 
 
-async def test_a_process_reads_on_after_its_last_word(tmp_path):
-    """If it ended at once, writing to it would fail, and the word would be lost with the connection."""
-    file = tmp_path / "mine.py"
-    file.write_text("""if True:
+def started(folder, *, printing=""):
+    """Make the message that starts a handler which gives up at once."""
+    file = folder / "mine.py"
+    file.write_text(f"""if True:
         from batchline.handlers import GiveUp, register_handler
+        {printing}
 
         @register_handler
         class Mine:
@@ -37,19 +40,24 @@ async def test_a_process_reads_on_after_its_last_word(tmp_path):
             async def handle(self, batch, results, context):
                 raise GiveUp("never")
     """)
-    start = Start(
-        source=f"folder:{file}",
-        handler="mine",
-        batch=BATCH,
-        settings={},
-        idempotency_key="evt_1",
-        attempt=1,
-        start=0,
-        state=None,
+    return framed(
+        Start(
+            source=f"folder:{file}",
+            handler="mine",
+            batch=BATCH,
+            settings={},
+            idempotency_key="evt_1",
+            attempt=1,
+            start=0,
+            state=None,
+        )
     )
 
+
+async def test_a_process_reads_on_after_its_last_word(tmp_path):
+    """If it ended at once, writing to it would fail, and the word would be lost with the connection."""
     async with running("run", "mine") as program:
-        program.writer.write(framed(start))
+        program.writer.write(started(tmp_path))
         told = await read_by_deliverer(program.reader)
         for _ in range(100):
             program.writer.write(framed(Piece([(0, b"x" * 65536, None)])))
@@ -58,3 +66,18 @@ async def test_a_process_reads_on_after_its_last_word(tmp_path):
         why = await program.wait(Limits())
 
     assert (told, why) == (Failed("never", is_final=True), None)
+
+
+async def test_of_what_a_process_prints_the_first_lines_are_logged(tmp_path, caplog):
+    """However many come at once: the log is not the handler's to fill."""
+    caplog.set_level(logging.INFO, "deliver.handling.limited_process")
+    printing = 'print("x\\n" * 10_000 + "the end", end="", flush=True)'
+
+    async with running("run", "mine") as program:
+        program.writer.write(started(tmp_path, printing=printing))
+        await read_by_deliverer(program.reader)
+        program.writer.write_eof()
+        await program.wait(Limits())
+
+    logged = [message for message in caplog.messages if message.startswith("mine: ")]
+    assert logged == ["mine: x"] * 200

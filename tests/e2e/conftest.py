@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,7 +17,7 @@ from typing import TypeVar
 import openai
 import psutil
 import pytest
-from ports import free_port
+from ports import free_port, reserve
 from prometheus_page import total
 from waiting import wait_until
 
@@ -269,25 +268,13 @@ def small_fleet(cpu_build, tmp_path):
     running.process.wait(30)
 
 
-_ports = iter(range(18001 + os.getpid() % 5000, 32000))
-
-
 def free_run_of_ports(count: int) -> list[int]:
-    """Return neighbouring ports that nobody listens on, below those handed out for clients.
-
-    No port is returned twice: a fleet listens only once its servers have loaded.
-    """
-    ports: list[int] = []
-    for port in _ports:
-        ports = [] if is_listening(port) else [*ports, port]
-        if len(ports) == count:
-            return ports
-    raise AssertionError("no free ports")
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    """Return neighbouring ports, all free: a fleet listens there only once its servers have loaded."""
+    while True:
+        first = free_port()
+        ports = range(first, first + count)
+        if all(reserve(port) for port in ports[1:]):
+            return list(ports)
 
 
 def is_up(url: str) -> bool:

@@ -85,7 +85,7 @@ SAMPLES = {
     "batchline.config.server_url._QUERY": "http://a/b?c=d#e",
     "batchline.config.server_url._SCHEME": "['http://a",
     "deliver.builtin.postgres_rows._ESCAPE": "a\\u0000\\\\u0000\\n",
-    "dashboard.handlers._HOST": "a.b-c:80",
+    "dashboard.routes._HOST": "a.b-c:80",
     "dashboard.api_reference.descriptions._BLANK_LINES": "a\n \nb",
     "dashboard.api_reference.descriptions._SPAN": "a `b` **c** [d](/e)",
     "dashboard.api_reference.reference._NO_SLUG": "a b",

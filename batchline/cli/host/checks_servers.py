@@ -13,7 +13,7 @@ from batchline.cli.api.client import Client
 from batchline.cli.failure import Failure
 from batchline.cli.render import clean
 from batchline.errors import StoreUnavailable
-from batchline.outliers import outliers
+from batchline.odd_model_lists import odd_lists
 from batchline.serving.identity import Part, is_ours, is_part, name_of
 from batchline.settings import Settings
 from batchline.store import last_report
@@ -126,7 +126,7 @@ def check_backends(settings: Settings, *, now: float) -> Iterator[Finding]:
             seen = _look(url, MODELS, settings.upstream_api_key)
             listed[url] = _models(seen)
         yield _serving("backend", url, seen, key=settings.upstream_api_key)
-    for url in outliers(listed):
+    for url in odd_lists(listed):
         yield warning(
             "backend",
             f"{url} serves other models than most, and gets only lines for these",

@@ -15,7 +15,7 @@ PENDING, DELIVERED, GIVEN_UP = DeliveryState
 LINES = 350
 
 DYING = """
-    import os, signal
+    import asyncio, os, signal
     from deliver.builtin.postgres import Postgres
 
     @register_handler
@@ -24,14 +24,16 @@ DYING = """
         most_rows = 100
 
         async def handle(self, batch, results, context):
-            keep = context.checkpoint
+            keep, server = context.checkpoint, %d
 
             async def checkpoint(state=None):
                 at = None if os.path.exists(%r) else (context.attempt, results.taken)
                 if at in [(1, 100), (2, 200)]:  # written, and nobody knows it
                     os.kill(os.getpid(), signal.SIGKILL)
                 if at == (3, 200):
-                    os.kill(%d, signal.SIGQUIT)
+                    os.kill(server, signal.SIGQUIT)
+                    while open(f"/proc/{server}/stat").read().rpartition(")")[2].split()[0] != "Z":
+                        await asyncio.sleep(0.01)  # the rest would be written while it ends
                 await keep(state)
 
             context.checkpoint = checkpoint
@@ -42,7 +44,7 @@ DYING = """
 async def test_each_result_becomes_a_row_once_whatever_dies(make_handlers, cluster, tmp_path):
     """The handler's process twice, before it could tell what it wrote; the server once, for a while."""
     well = tmp_path / "well"
-    code = DYING % (str(well), cluster.pid)
+    code = DYING % (cluster.pid, str(well))
     bench = await make_handlers(code, sections={"dying": {"url": cluster.url}})
     batch = await bench.completed(LINES, failed=[7, 107], refused=[8])
 

@@ -10,8 +10,8 @@ from clocks import MovedClock
 
 from batchline.metrics import Metrics
 from batchline.model import BackendStatus
+from dispatcher.attempts.isolated_attempts import IsolatedAttempts
 from dispatcher.attempts.line_history import Attempts
-from dispatcher.attempts.reservation import IsolatedAttempts
 from dispatcher.backends.backend import News
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.circuit import Signal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchline.outliers import outliers
+from batchline.odd_model_lists import odd_lists
 
 CASES = {
     "all alike": ({"a": "m", "b": "m"}, []),
@@ -20,4 +20,4 @@ CASES = {
 @pytest.mark.parametrize(("models", "odd"), CASES.values(), ids=CASES)
 def test_outliers_differ_from_more_than_half(models, odd):
     """Only a majority makes the others odd."""
-    assert outliers({name: set(listed) for name, listed in models.items()}) == odd
+    assert odd_lists({name: set(listed) for name, listed in models.items()}) == odd

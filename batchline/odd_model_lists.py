@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 
-def outliers(models: Mapping[str, Collection[str]]) -> list[str]:
+def odd_lists(models: Mapping[str, Collection[str]]) -> list[str]:
     """Name the servers whose models differ from those of more than half; server -> what it lists.
 
     Servers that list nothing do not count. Without such a majority nobody is one: a fleet for two models.
