@@ -62,16 +62,7 @@ def add_dashboard(
         has_standing=has_standing,
     )
     pages = Pages(live, read_assets(), document, token_of, max_viewers=max_viewers)
-    app.add_routes(
-        [
-            web.get("/", pages.overview),
-            web.get("/docs", pages.docs),
-            web.get("/ui/stream", pages.stream, allow_head=False),
-            web.get("/ui/part/{name}", pages.part),
-            web.get("/static/{name}", pages.static),
-            web.get("/favicon.svg", pages.favicon),
-        ]
-    )
+    app.add_routes(_routes(pages))
 
     async def poll(app: web.Application) -> AsyncIterator[None]:
         del app
@@ -101,6 +92,17 @@ def _set_up_templates(app: web.Application) -> None:
         lstrip_blocks=True,
         filters=_FILTERS,
     )
+
+
+def _routes(pages: Pages) -> list[web.RouteDef]:
+    return [
+        web.get("/", pages.overview),
+        web.get("/docs", pages.docs),
+        web.get("/ui/stream", pages.stream, allow_head=False),
+        web.get("/ui/part/{name}", pages.part),
+        web.get("/static/{name}", pages.static),
+        web.get("/favicon.svg", pages.favicon),
+    ]
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

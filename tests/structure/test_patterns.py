@@ -172,9 +172,12 @@ def patterns():
             else:
                 members = {name: value}
             for path, member in members.items():
-                if isinstance(member, re.Pattern) and (is_ours or id(member) not in seen):
+                if not isinstance(member, re.Pattern):
+                    continue
+                text = (member.pattern, member.flags)  # re may compile equal ones twice
+                if is_ours or text not in seen:
                     found[f"{module.__name__}.{path}"] = member
-                    seen.add(id(member))
+                    seen.add(text)
     return found
 
 

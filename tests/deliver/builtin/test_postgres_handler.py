@@ -15,7 +15,7 @@ PENDING, DELIVERED, GIVEN_UP = DeliveryState
 LINES = 350
 
 DYING = """
-    import asyncio, os, signal
+    import os, select, signal
     from deliver.builtin.postgres import Postgres
 
     @register_handler
@@ -32,8 +32,8 @@ DYING = """
                     os.kill(os.getpid(), signal.SIGKILL)
                 if at == (3, 200):
                     os.kill(server, signal.SIGQUIT)
-                    while open(f"/proc/{server}/stat").read().rpartition(")")[2].split()[0] != "Z":
-                        await asyncio.sleep(0.01)  # the rest would be written while it ends
+                    # the rest would be written while it ends
+                    select.select([os.pidfd_open(server)], [], [])
                 await keep(state)
 
             context.checkpoint = checkpoint
