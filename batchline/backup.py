@@ -149,9 +149,16 @@ class _Backup:
             async for named in named_blobs(audit):
                 several.append(named)
                 if len(several) == _AT_ONCE:
-                    await asyncio.gather(*map(self._copy_blob, several))
+                    await self._copy_each(several)
                     several = []
-            await asyncio.gather(*map(self._copy_blob, several))
+            await self._copy_each(several)
+
+    async def _copy_each(self, several: Sequence[Named]) -> None:
+        """Copy them at the same time, each to its end: after a failure the folder is deleted."""
+        ends = await asyncio.gather(*map(self._copy_blob, several), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
     async def _left(self, named: Named) -> int:
         """Return how many bytes of it are still to be copied."""
