@@ -11,9 +11,9 @@ LONG := $(ALONE) or e2e or browser or clients or slow
 SEEDS ?= 40
 FROM ?= 0
 JOBS ?=
-# Three processes a core, since most of a test is waiting, and one for vLLM, which mostly loads. A file's tests
-# stay together; tests/conftest.py says which files come first.
-PARALLEL = -n $$((3 * $$(nproc) + 1)) --maxprocesses 9 --dist loadfile --no-loadscope-reorder
+# Two processes a core, since half of a test is waiting, and one for vLLM, which mostly loads; more gain nothing.
+# A file's tests stay together; tests/conftest.py says which files come first.
+PARALLEL = -n $$((2 * $$(nproc) + 1)) --maxprocesses 9 --dist loadfile --no-loadscope-reorder
 
 # The tests start hundreds of processes, and without byte code each compiles the project anew.
 unexport PYTHONDONTWRITEBYTECODE
