@@ -101,8 +101,8 @@ class LimitedProcess:
 
 
 @asynccontextmanager
-async def running(task: str, name: str) -> AsyncIterator[LimitedProcess]:
-    """Start `child` with a task; on leaving, it and all that it started are gone. `name`: for the log."""
+async def running(task: str, shown: str) -> AsyncIterator[LimitedProcess]:
+    """Start `child` with a task; on leaving, it and all that it started are gone. `shown`: in the log."""
     ours, its = socket.socketpair()
     mark = secrets.token_hex(16)
     output, its_output = socket.socketpair()  # asyncio waits for its own pipes when a process ends
@@ -118,7 +118,7 @@ async def running(task: str, name: str) -> AsyncIterator[LimitedProcess]:
         )
     streams = await asyncio.open_connection(sock=ours)
     program = LimitedProcess(process, ProcessTree(process.pid, mark), *streams)
-    logging_it = asyncio.ensure_future(_log_output(output, name))
+    logging_it = asyncio.ensure_future(_log_output(output, shown))
     try:
         yield program
     finally:
@@ -127,7 +127,7 @@ async def running(task: str, name: str) -> AsyncIterator[LimitedProcess]:
         logging_it.cancel()
 
 
-async def _log_output(output: socket.socket, name: str) -> None:
+async def _log_output(output: socket.socket, shown: str) -> None:
     """Log what it prints, line by line, the first lines only: it may print for ever."""
     reader, writer = await asyncio.open_connection(sock=output)
     logged = 0
@@ -136,15 +136,15 @@ async def _log_output(output: socket.socket, name: str) -> None:
         *lines, rest = (rest + chunk).split(b"\n")
         rest = rest[:_LONGEST_LINE]
         for line in lines[: _MOST_LINES_LOGGED - logged]:
-            _log_line(name, line)
+            _log_line(shown, line)
             logged += 1
     if rest and logged < _MOST_LINES_LOGGED:
-        _log_line(name, rest)
+        _log_line(shown, rest)
     writer.close()
 
 
-def _log_line(name: str, line: bytes) -> None:
-    log.info("%s: %s", name, line[:_LONGEST_LINE].decode(errors="replace").rstrip())
+def _log_line(shown: str, line: bytes) -> None:
+    log.info("%s: %s", shown, line[:_LONGEST_LINE].decode(errors="replace").rstrip())
 
 
 def _told(code: int) -> str:

@@ -65,8 +65,8 @@ class HandlerRun:
 
     async def run(self, stop: asyncio.Event) -> HandlerEnd:
         """Attempt it until it ends, is ended, or `stop` is set."""
-        name = self._installed.name
-        async with running("run", name) as program:
+        shown = f"{self._start.batch.id} {self._installed.name}"
+        async with running("run", shown) as program:
             hearing = asyncio.ensure_future(self._hear(program))
             tasks = [
                 hearing,
@@ -83,7 +83,7 @@ class HandlerRun:
                     task.cancel()
                 for fault in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(fault, Exception):
-                        log.error("%s: an attempt broke", name, exc_info=fault)
+                        log.error("%s: an attempt broke", shown, exc_info=fault)
         return self._end(why)
 
     def _end(self, why: str | None) -> HandlerEnd:

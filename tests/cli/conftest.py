@@ -88,7 +88,7 @@ def start_batchline(api):
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def nginx(model_server, tmp_path_factory):
     wait_until(is_up, saw=log.read_text)
     yield url
     process.terminate()
-    process.wait(30)
+    process.wait(60)
 
 
 def answers(url):

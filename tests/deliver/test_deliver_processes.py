@@ -38,7 +38,7 @@ async def system(tmp_path, receiver):
 
 def page_of(system, path):
     url = f"http://127.0.0.1:{system.deliverer_port}{path}"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read().decode()
 
 

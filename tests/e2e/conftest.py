@@ -265,7 +265,7 @@ def small_fleet(cpu_build, tmp_path):
     running = Fleet(tmp_path, servers=1)
     yield running
     running.kill_everything()
-    running.process.wait(30)
+    running.process.wait(60)
 
 
 def free_run_of_ports(count: int) -> list[int]:
@@ -288,7 +288,7 @@ def is_up(url: str) -> bool:
 
 def sum_of(url: str, metric: str, **labels: str) -> float:
     """Return a metric's value, summed over its other labels."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return total(answer.read().decode(), metric, **labels)
 
 

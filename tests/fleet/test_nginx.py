@@ -56,7 +56,7 @@ def test_nginx_accepts_the_configuration(tmp_path):
     )
 
     done = subprocess.run(
-        [find_nginx(), "-t", "-c", str(config)], capture_output=True, text=True, timeout=20
+        [find_nginx(), "-t", "-c", str(config)], capture_output=True, text=True, timeout=60
     )
 
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_nginx_accepts_a_folder_of_any_name(tmp_path, name):
     )
     command = nginx_argv(find_nginx(), folder / "nginx.conf", error_log=log)
 
-    done = subprocess.run([*command, "-t"], capture_output=True, timeout=20)
+    done = subprocess.run([*command, "-t"], capture_output=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
     assert log.exists()

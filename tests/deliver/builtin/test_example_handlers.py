@@ -38,7 +38,7 @@ async def test_each_example_handles_a_batch(
         "c1 failed: ('server_error', 'it died')",
         "c2: answer 2",
     ]
-    summary = f"my-summary: {batch.id} {{'team': 'a'}}: 3 results, failed: ['c1']"
+    summary = f"{batch.id} my-summary: {batch.id} {{'team': 'a'}}: 3 results, failed: ['c1']"
     assert summary in caplog.messages
     assert await cluster.rows("SELECT * FROM answers ORDER BY custom_id") == [
         {"batch_id": batch.id, "custom_id": f"c{i}", "answer": f"answer {i}"} for i in (0, 2)
