@@ -39,7 +39,7 @@ run: install system ## Start two real vLLM CPU servers (or one per GPU) and answ
 test: install ## Run every test, the end-to-end ones on real vLLM included
 	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime caddy openssl postgresql
 	@$(BIN)/pytest $(PARALLEL) -m "not $(ALONE)"
-	@$(BIN)/pytest -m $(ALONE)
+	@$(BIN)/pytest -m $(ALONE) tests/chaos
 
 steady: install ## Run make test alone, beside a load, on one core and as a background job
 	@sh tools/steady.sh $(MAKE) test

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from clocks import MovedDay
@@ -20,6 +21,7 @@ pytest.register_assert_rewrite("echoes", "sdk_shapes")
 
 
 SLOW = ("clients", "browser", "slow")
+ALONE, CHAOS = "chaos", Path(__file__).parent / "chaos"
 LONGEST = "e2e"
 YIELDING = 10
 """How nice the other tests are to real vLLM, whose engine must not seem to hang for want of a core."""
@@ -45,6 +47,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Begin with the files that have slow tests: else one core would end with them, all alone."""
     config.stash[COLLECTED] = list(items)
+    astray = {i.path.name for i in items if i.get_closest_marker(ALONE) and i.path.parent != CHAOS}
+    assert not astray, f"make test looks for tests marked {ALONE} in {CHAOS} alone: {astray}"
     longest = {item.path for item in items if item.get_closest_marker(LONGEST)}
     slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
     items.sort(key=lambda item: (item.path not in longest, item.path not in slow))
