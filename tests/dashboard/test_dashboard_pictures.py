@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, open_page
-from scene import NOW, night
+from scene import NOW, delivery, night, to_handler
+
+from batchline.webhooks.records import OutboxFigures, OutboxOverview
 
 pytestmark = [
     pytest.mark.browser,
@@ -30,16 +33,26 @@ VIEWS = {
 EACH_ONCE = ("overview-light", "overview-dark-phone")  # each theme and each width
 
 
+def _seen(age_s):
+    """The night, with a deliverer that has told of what ended and hands out the last results."""
+    outbox = OutboxOverview(
+        figures=OutboxFigures(1, NOW - 20, 0),
+        endpoints=1,
+        newest=(to_handler(3, "parquet"), delivery(2), delivery(1)),
+    )
+    return replace(night(age_s), outbox=outbox)
+
+
 @pytest.fixture
 def hour_ago(stage, clock):
     """The state that the dashboard starts with."""
-    clock.at, stage.seen = NOW - 3610, night(3610)
+    clock.at, stage.seen = NOW - 3610, _seen(3610)
 
 
 async def _live_through(client, stage, clock):
     """Let the dashboard see the last hour, a look each ten seconds."""
     for age_s in range(3600, -1, -10):
-        clock.at, stage.seen = NOW - age_s, night(age_s)
+        clock.at, stage.seen = NOW - age_s, _seen(age_s)
         assert (await client.get("/ui/part/storage")).status == 200
 
 
