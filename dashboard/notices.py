@@ -27,7 +27,7 @@ _NO_DELIVERER_AFTER_S = 30
 """A deliverer makes the deliveries of an event within a second or so."""
 NOTICES_SHOWN = 3
 _LOW_DISK_BYTES = 2_000_000_000
-"""Told from here on at the latest; from twice of what is kept free, if that is more."""
+"""A notice comes below this, or below twice of what is kept free where that is more."""
 
 
 @dataclass(frozen=True, slots=True)

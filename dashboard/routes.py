@@ -1,4 +1,4 @@
-"""The handlers: the page, its parts, its stream and its static files. No decision about content.
+"""The dashboard's routes: the page, its parts, its stream and its static files. No decision about content.
 
 Every answer carries a policy that lets the browser load and run only what this server sends.
 """
