@@ -30,8 +30,8 @@ def has_nginx_workers(processes):
     return [p.name() for p in processes].count("nginx") > 1
 
 
-def data_of(processes):
-    """The data directory of the history under way, once its gateway runs."""
+def data_under_way(processes):
+    """The data directory of the history under way; None while no gateway runs (it is killed at times)."""
     for process in processes:
         with suppress(psutil.Error):  # it may end meanwhile
             opened = [Path(file.path) for file in process.open_files()]
@@ -41,7 +41,9 @@ def data_of(processes):
 
 
 def is_alive(process):
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    with suppress(psutil.NoSuchProcess):  # it ends between the two looks
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def test_ctrl_c_leaves_no_process_no_mount_and_no_folder(tmp_path):
@@ -55,8 +57,10 @@ def test_ctrl_c_leaves_no_process_no_mount_and_no_folder(tmp_path):
         start_new_session=True,
     )
     try:
-        wait_until(lambda: has_nginx_workers(started_by(harness)) and data_of(started_by(harness)))
-        started, data = started_by(harness), data_of(started_by(harness))
+        data = wait_until(
+            lambda: has_nginx_workers(started_by(harness)) and data_under_way(started_by(harness))
+        )
+        started = started_by(harness)
 
         os.killpg(harness.pid, signal.SIGINT)
         said, _ = harness.communicate(timeout=60)
