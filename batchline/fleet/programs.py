@@ -29,12 +29,14 @@ _COMMANDS = {Part.GATEWAY: "gateway", Part.DISPATCHER: "dispatcher", Part.DELIVE
 _NO_DOMAIN = "no-domain-is-allowed.invalid"
 """vLLM reads an empty list as every domain; no host has this name (RFC 2606)."""
 
-# Measured on 2 cores: more than 32 sequences add no throughput, and eager mode starts in half the time.
+# Measured on 2 cores: more than 32 sequences add no throughput, eager mode starts in half the time, and an
+# engine that is its own worker (with the variable in CPU_SERVER) in two thirds, with 590 MB less memory.
 _CPU_FLAGS = (
     *("--dtype", "bfloat16"),
     *("--max-model-len", "2048"),
     *("--max-num-seqs", "32"),
     "--enforce-eager",
+    *("--distributed-executor-backend", "uni"),
     *("--shutdown-timeout", str(_VLLM_DRAIN_S)),
 )
 
