@@ -2,8 +2,10 @@
 
 Every child leads a process group of its own, so that Ctrl-C in the terminal reaches batchline only, and
 so that the processes of a dead server (vLLM's engine processes outlive their killed parent) can be ended
-with it. If the supervisor itself is killed, the kernel sends each child its stop signal, and the
-reaper ends what is left after its grace. `programs` decides port numbers and flags.
+with it. A child that was ready gets its grace to finish what it answers; one that still loads owes nobody an
+answer and gets `LOADING_GRACE_S` (vLLM, told to stop while it loads, hangs). If the supervisor itself is killed,
+the kernel sends each child its stop signal, and the reaper ends what is left after the same times. `programs`
+decides port numbers and flags.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from .programs import Program
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
+LOADING_GRACE_S = 5.0
 STEADY_S = 60.0
 """After so long a run, the next start waits only the first delay."""
 
@@ -140,7 +143,8 @@ class _Groups:
 
     async def open(self) -> None:
         self._reaper = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", reaper.__file__, str(self._grace_s)),
+            *(sys.executable, "-I", "-S", reaper.__file__),
+            *(str(LOADING_GRACE_S), str(self._grace_s)),
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,
             pass_fds=() if self._lock is None else (self._lock,),
@@ -148,6 +152,10 @@ class _Groups:
 
     def add(self, pid: int) -> None:
         self._tell(f"+{pid}\n")
+
+    def is_ready(self, pid: int) -> None:
+        """Let this child finish what it answers, should the supervisor be killed."""
+        self._tell(f"={pid}\n")
 
     def end(self, pid: int) -> None:
         """Kill what is left of the group that this child led."""
@@ -182,6 +190,7 @@ class _Keeper:
         self._backoff = backoff
         self._groups = groups
         self._child: Process | None = None
+        self._child_was_ready = False
 
     async def keep(self) -> None:
         """Start the program, and again whenever it ends, until cancelled."""
@@ -190,6 +199,7 @@ class _Keeper:
         while True:
             began = loop.time()
             child = self._child = await _spawn(self.program)
+            self._child_was_ready = False
             self._groups.add(child.pid)
             self._tell(Happened.STARTED, child)
             code = await self._watch(child, began)
@@ -210,6 +220,8 @@ class _Keeper:
                 await asyncio.wait([ended], timeout=_POLL_S)
                 if not ended.done() and await self._answers(child):
                     after_s = asyncio.get_running_loop().time() - began
+                    self._child_was_ready = True
+                    self._groups.is_ready(child.pid)
                     self.was_ready.set()
                     self._tell(Happened.READY, child, after_s=after_s)
                     break
@@ -224,13 +236,16 @@ class _Keeper:
         )
 
     async def stop(self) -> None:
-        """End the child: its stop signal, `grace_s` to comply, then SIGKILL for it and all it started."""
+        """End the child: its stop signal, its time to comply, then SIGKILL for it and all it started."""
         child = self._child
         if child is None or child.returncode is not None:
             return  # never started, or dead: `keep` has ended the rest of its group
+        grace_s = self.program.grace_s
+        if not self._child_was_ready:
+            grace_s = min(grace_s, LOADING_GRACE_S)
         child.send_signal(self.program.stop_signal)
         try:
-            await asyncio.wait_for(child.wait(), self.program.grace_s)
+            await asyncio.wait_for(child.wait(), grace_s)
         except TimeoutError:
             self._groups.end(child.pid)
             await asyncio.wait_for(child.wait(), _KILL_WAIT_S)

@@ -242,6 +242,22 @@ async def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(make_progr
     assert not psutil.pid_exists(ready.pid)
 
 
+async def test_a_child_that_still_loads_is_not_waited_for_as_one_that_answers(
+    make_program, supervise
+):
+    """It owes nobody an answer; vLLM that is told to stop while it loads would hang for all of its grace."""
+    loading = STUBBORN.replace(SERVER, "print('loads', flush=True)\nsignal.pause()\n")
+    program = make_program("a", loading, grace_s=3600)
+    _, story, stop, task = supervise([program])
+    await until(lambda: program.log.exists() and "loads" in program.log.read_text())
+
+    stop.set()
+    async with asyncio.timeout(60):
+        await task
+
+    assert story.of(Happened.STOPPED)[0].exit_code == -signal.SIGKILL
+
+
 async def test_children_get_their_environment_and_no_more_than_they_may_inherit(
     make_program, supervise, monkeypatch
 ):
