@@ -2,10 +2,11 @@
 
 Runs as a script, with the standard library only; its arguments are how many seconds a child gets that still
 loads, and one that was ready. Standard input carries one line for each change of a process group: "+PID" when
-a child was started, "=PID" when it is ready, "-PID" when it and its group are gone. End of input means that the supervisor is gone: the kernel has sent each child its stop signal
-(on other systems than Linux this script sends SIGTERM), and its whole group gets SIGKILL when it has ended,
-or when its time is over. (The kernel's signal reaches a server, but not the engine processes that the server
-started; a second SIGTERM would end what the first one lets it finish.)
+a child was started, "=PID" when it is ready, "-PID" when it and its group are gone. End of input means that
+the supervisor is gone: the kernel has sent each child its stop signal (elsewhere than on Linux this script
+sends SIGTERM), and its whole group gets SIGKILL when it has ended, or when its time is over. (The kernel's
+signal reaches a server, but not the engine processes that the server started; a second SIGTERM would end what
+the first one lets it finish.)
 """
 
 from __future__ import annotations

@@ -21,13 +21,10 @@ GPU_SERVER = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
-CPU_SERVER = (
-    GPU_SERVER
-    | {
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",  # two servers on two cores
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else it takes a worker for OpenMP's sake, and imports twice
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-)
+CPU_SERVER = GPU_SERVER | {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",  # two servers on two cores
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else the engine may not be its own worker
+    "CUDA_VISIBLE_DEVICES": "",
+}

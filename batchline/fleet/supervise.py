@@ -3,9 +3,9 @@
 Every child leads a process group of its own, so that Ctrl-C in the terminal reaches batchline only, and
 so that the processes of a dead server (vLLM's engine processes outlive their killed parent) can be ended
 with it. A child that was ready gets its grace to finish what it answers; one that still loads owes nobody an
-answer and gets `LOADING_GRACE_S` (vLLM, told to stop while it loads, hangs). If the supervisor itself is killed,
-the kernel sends each child its stop signal, and the reaper ends what is left after the same times. `programs`
-decides port numbers and flags.
+answer and gets `LOADING_GRACE_S` (vLLM, told to stop while it loads, hangs). If the supervisor itself is
+killed, the kernel sends each child its stop signal, and the reaper ends what is left after the same times.
+`programs` decides port numbers and flags.
 """
 
 from __future__ import annotations
