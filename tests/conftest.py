@@ -23,8 +23,11 @@ pytest.register_assert_rewrite("echoes", "sdk_shapes")
 SLOW = ("clients", "browser", "slow")
 ALONE, CHAOS = "chaos", Path(__file__).parent / "chaos"
 LONGEST = "e2e"
-YIELDING = 10
-"""How nice the other tests are to real vLLM, whose engine must not seem to hang for want of a core."""
+YIELDING = 5
+"""How nice the other tests are to real vLLM, whose engine must not seem to hang for want of a core.
+
+They get half of a core that a busy program shares with them; ten would leave them a tenth.
+"""
 COLLECTED = pytest.StashKey()
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import psutil
+from living import words_of
 
 from .history import Handled
 from .schedule import Handling
@@ -44,9 +45,8 @@ def process_under(deliverer: int | None) -> int | None:
 
 
 def _runs_a_handler(pid: int) -> bool:
-    with suppress(psutil.Error):
-        words = psutil.Process(pid).cmdline()
-        return _PROGRAM in words and "run" in words
+    with suppress(psutil.NoSuchProcess):
+        return {_PROGRAM, "run"} <= set(words_of(psutil.Process(pid)))
     return False
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from living import is_alive, words_of
 from waiting import wait_until
 
 from batchline.process.locks import GATEWAY_LOCK
@@ -27,7 +28,7 @@ def started_by(process):
 
 def has_nginx_workers(processes):
     """Workers outlive a master that was killed: nothing but the harness ends them."""
-    return [p.name() for p in processes].count("nginx") > 1
+    return sum("nginx" in words_of(process)[:1] for process in processes) > 1
 
 
 def data_under_way(processes):
@@ -38,12 +39,6 @@ def data_under_way(processes):
             if lock := next((path for path in opened if path.name == GATEWAY_LOCK), None):
                 return lock.parent
     return None
-
-
-def is_alive(process):
-    with suppress(psutil.NoSuchProcess):  # it ends between the two looks
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def test_ctrl_c_leaves_no_process_no_mount_and_no_folder(tmp_path):

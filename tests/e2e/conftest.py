@@ -11,12 +11,14 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import openai
 import psutil
 import pytest
+from living import is_alive, words_of
 from ports import free_port, reserve
 from prometheus_page import total
 from waiting import wait_until
@@ -113,21 +115,22 @@ class Fleet:
         (found,) = [
             process
             for process in self.processes()
-            if {"vllm.entrypoints.openai.api_server", port} <= set(process.cmdline())
+            if {"vllm.entrypoints.openai.api_server", port} <= set(words_of(process))
         ]
         return found
 
     def engine_process(self, number: int) -> psutil.Process:
         """The process in which one server's engine works."""
         server = self.server_process(number)
-        return next(p for p in server.children(recursive=True) if "EngineCore" in p.name())
+        children = server.children(recursive=True)
+        return next(p for p in children if any("EngineCore" in word for word in words_of(p)))
 
     def engines(self) -> list[psutil.Process]:
         """The engine processes, from their start on: they hold the memory."""
         return [
             process
             for process in self.processes()
-            if "spawn_main" in " ".join(process.cmdline()) or "EngineCore" in process.name()
+            if any("spawn_main" in word or "EngineCore" in word for word in words_of(process))
         ]
 
     def nginx_process(self) -> psutil.Process:
@@ -223,9 +226,10 @@ class Fleet:
     def kill_everything(self) -> list[str]:
         """Kill what is left; return what that was."""
         left = self.processes()
-        names = [" ".join(process.cmdline()) for process in left]
+        names = [" ".join(words_of(process)) for process in left]
         for process in left:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(left, timeout=30)
         return names
 
@@ -297,10 +301,3 @@ def marker_of(process: psutil.Process) -> str:
         return process.environ().get(MARKER, "")
     except (psutil.Error, OSError):
         return ""
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -14,6 +14,7 @@ import aiohttp
 import psutil
 import pytest
 from aiohttp import web
+from living import is_alive
 from ports import free_port
 from real_nginx import nginx_command
 from waiting import until
@@ -396,11 +397,3 @@ PARENT = textwrap.dedent("""
 
     asyncio.run(main())
 """)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """A zombie that nobody reaps does not count."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -19,6 +19,7 @@ import aiohttp
 import httpx
 import psutil
 from aiohttp import web
+from living import words_of
 from locked_venv import locked_venv
 from ports import free_port
 from waiting import until
@@ -288,5 +289,5 @@ class Relay:
 def kill_handler():
     """Kill the handler that runs at a batch, as the kernel would where memory is short."""
     mine = psutil.Process().children()
-    (process,) = [one for one in mine if "deliver.handling.child" in one.cmdline()]
+    (process,) = [one for one in mine if "deliver.handling.child" in words_of(one)]
     process.send_signal(signal.SIGKILL)
