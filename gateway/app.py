@@ -46,13 +46,15 @@ from gateway.transfer.body import wait_to_continue
 from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS, Downloads
 
 from . import openapi
+from .answer_headers import on_prepare
 from .auth import CALLER, LOCK, PAGE, WRONG_KEYS, Lock, WrongKeys, ask, identify, sign_in, sign_out
 from .errors import answer_errors
-from .exchange import RUNNING, Running, count_running, measure, on_prepare
 from .keys import BLOBS, CLOCK, METRICS, PATIENCE, SETTINGS, STORE, GatewayStore, Patience
 from .openapi import DOCUMENT, Document
 from .refuse_foreign import KNOWN, refuse_foreign
 from .replay_button import REFRESH, replay
+from .request_metrics import measure
+from .running_requests import RUNNING, Running, count_running
 
 _MAX_JSON_BYTES = 1 << 20  # uploads are streamed and have their own limit
 _CLOSE_S = 2  # for what still runs after the grace

@@ -41,7 +41,7 @@ from batchline.errors import (
 from batchline.jsonl.compression import Coding
 from batchline.serving.request_log import REQUESTS
 
-from .exchange import has_started, request_id
+from .answer_headers import has_started, request_id
 
 log = logging.getLogger(REQUESTS)
 

@@ -1,4 +1,7 @@
-"""Which NVIDIA GPUs this host has, as nvidia-smi lists them. `programs` decides what runs on them."""
+"""Which NVIDIA GPUs this host has, as nvidia-smi lists them, and which of them stay idle.
+
+`programs` decides what runs on them.
+"""
 
 from __future__ import annotations
 
@@ -129,4 +132,17 @@ def _named(name: str, gpus: Sequence[Gpu], mig_devices: Sequence[Gpu]) -> Gpu:
         f"CUDA_VISIBLE_DEVICES names {name!r}, but {fault}.\n"
         f"Write numbers, or UUIDs of GPUs or MIG devices as 'nvidia-smi -L' lists them, such as 0,1 or "
         f"GPU-8932f937.\nHere are: {here}."
+    )
+
+
+def left_over(gpus: Sequence[Gpu], size: int) -> str | None:
+    """Say which GPUs stay idle with `size` for each server, and what would use them; None where none does."""
+    idle = gpus[len(gpus) // size * size :]
+    if not idle:
+        return None
+    which = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in idle)
+    better = ", ".join(str(n) for n in range(1, len(gpus) + 1) if len(gpus) % n == 0)
+    return (
+        f"{len(idle)} of {len(gpus)} GPUs stay idle: {which}. --tensor-parallel-size {size} takes {size} "
+        f"for each server; sizes that use all are {better}."
     )

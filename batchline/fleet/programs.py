@@ -129,19 +129,6 @@ def plan_gpu_servers(
     )
 
 
-def left_over(gpus: Sequence[Gpu], size: int) -> str | None:
-    """Say which GPUs stay idle with `size` for each server, and what would use them; None where none does."""
-    idle = gpus[len(gpus) // size * size :]
-    if not idle:
-        return None
-    which = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in idle)
-    better = ", ".join(str(n) for n in range(1, len(gpus) + 1) if len(gpus) % n == 0)
-    return (
-        f"{len(idle)} of {len(gpus)} GPUs stay idle: {which}. --tensor-parallel-size {size} takes {size} "
-        f"for each server; sizes that use all are {better}."
-    )
-
-
 def plan_cpu_servers(options: ModelOptions, count: int, *, python: Path) -> tuple[Program, ...]:
     """Plan `count` servers without GPUs; `python` is the interpreter of the CPU build."""
     return tuple(

@@ -23,8 +23,8 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from batchline.metrics import Metrics
 from batchline.process.service import give_back_memory
 from batchline.serving.request_log import REQUESTS, forget_frames
+from gateway.answer_headers import new_request_id, stamp
 from gateway.errors import RETRY_AFTER, http_answer, malformed_answer
-from gateway.exchange import new_request_id, stamp
 from gateway.keys import METRICS
 
 from .bound import Connections, Cut, Entry, Limits

@@ -37,9 +37,9 @@ from batchline.jsonl.body_rules import BodyRules
 from batchline.jsonl.result_lines import error_object
 from batchline.process.descriptors import are_out
 from batchline.serving.request_log import REQUESTS
+from gateway.answer_headers import request_id
 from gateway.answers import write
 from gateway.connections.connection import Connection
-from gateway.exchange import request_id
 from gateway.keys import METRICS, PATIENCE, SETTINGS
 from gateway.transfer.body import Body
 from gateway.transfer.disk_space import disk_space_of

@@ -21,8 +21,8 @@ from batchline.model import Batch
 from batchline.results import KnownPlaces, Reader, Window
 from batchline.states import TERMINAL, BatchStatus
 from gateway.answers import write
-from gateway.exchange import RUNNING
 from gateway.keys import BLOBS, CLOCK, PATIENCE, STORE
+from gateway.running_requests import RUNNING
 from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS
 
 from .batches import named_batch

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from scripted import HANG, completion, error
 
-from gateway.exchange import RUNNING
+from gateway.running_requests import RUNNING
 
 ROOT = Path(__file__).parents[2]
 

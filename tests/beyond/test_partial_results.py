@@ -329,7 +329,7 @@ async def test_silence_is_filled_with_blank_lines(house):
 
 async def test_who_goes_away_is_forgotten(house, upstream):
     """A follower that disconnects leaves no request behind, and others are served meanwhile."""
-    from gateway.exchange import RUNNING
+    from gateway.running_requests import RUNNING
 
     batch = await house.submit(1)
     url = f"{house.url}/batches/{batch.id}/results?follow=true"
@@ -346,7 +346,7 @@ async def test_who_goes_away_is_forgotten(house, upstream):
 
 async def test_a_stop_cuts_followers_off_instead_of_ending_well(house, upstream):
     """A clean end means that the batch ended; a stop of the gateway is seen as a broken connection."""
-    from gateway.exchange import RUNNING
+    from gateway.running_requests import RUNNING
 
     batch = await house.submit(1)
     url = f"{house.url}/batches/{batch.id}/results?follow=true"

@@ -7,7 +7,14 @@ import stat
 import pytest
 
 from batchline.errors import Invalid, Unavailable
-from batchline.fleet.gpus import Gpu, detect_gpus, keep_visible, parse_gpus, parse_mig_devices
+from batchline.fleet.gpus import (
+    Gpu,
+    detect_gpus,
+    keep_visible,
+    left_over,
+    parse_gpus,
+    parse_mig_devices,
+)
 
 TABLE = """0, GPU-aaaa, NVIDIA H100 80GB HBM3, 81559
 1, GPU-bbbb, NVIDIA GB10, [N/A]
@@ -153,3 +160,14 @@ def test_a_beginning_that_two_gpus_share_names_neither():
     """Taking the first would be a guess."""
     with pytest.raises(Invalid, match="several GPUs begin with that"):
         keep_visible((Gpu(0, "GPU-ab", "a", 1), Gpu(1, "GPU-ac", "b", 1)), "GPU-a")
+
+
+def test_gpus_that_are_left_over_are_named_with_what_would_use_them():
+    """An idle GPU costs as much as a busy one."""
+    gpus = tuple(Gpu(n, f"GPU-{n}", "H100", 81559) for n in range(8))
+
+    assert left_over(gpus, 3) == (
+        "2 of 8 GPUs stay idle: 6 (H100), 7 (H100). --tensor-parallel-size 3 takes 3 for each server; "
+        "sizes that use all are 1, 2, 4, 8."
+    )
+    assert left_over(gpus, 4) is None

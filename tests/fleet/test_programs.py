@@ -14,7 +14,6 @@ from batchline.fleet.gpu_or_cpu import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choos
 from batchline.fleet.gpus import Gpu
 from batchline.fleet.programs import (
     ModelOptions,
-    left_over,
     plan_cpu_servers,
     plan_gpu_servers,
     plan_service,
@@ -67,15 +66,6 @@ def test_mig_devices_get_a_server_each_and_are_not_shared():
     assert [server.env["CUDA_VISIBLE_DEVICES"] for server in servers] == ["MIG-a", "MIG-b"]
     with pytest.raises(Invalid, match="--tensor-parallel-size 2 needs whole GPUs"):
         plan_gpu_servers(options(tensor_parallel_size=2), devices, vllm=["vllm"])
-
-
-def test_gpus_that_are_left_over_are_named_with_what_would_use_them():
-    """An idle GPU costs as much as a busy one."""
-    assert left_over(GPUS, 3) == (
-        "2 of 8 GPUs stay idle: 6 (H100), 7 (H100). --tensor-parallel-size 3 takes 3 for each server; "
-        "sizes that use all are 1, 2, 4, 8."
-    )
-    assert left_over(GPUS, 4) is None
 
 
 def test_the_users_flags_come_last():

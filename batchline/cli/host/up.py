@@ -151,7 +151,7 @@ def _start(
 
     from batchline.fleet.cpu import install_cpu_build
     from batchline.fleet.gpu_or_cpu import OnCpu, OnGpus
-    from batchline.fleet.programs import left_over
+    from batchline.fleet.gpus import left_over
 
     from .demo import Demo
     from .keep import keep_running
