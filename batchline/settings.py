@@ -208,6 +208,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Longest line of an input file, and largest interactive request",
     )
+    extensions: bool = Field(
+        True,  # noqa: FBT003
+        description="Answer about one batch with progress, estimate and more beside OpenAI's fields; false "
+        "for clients that refuse unknown fields (or they send `Accept: application/json; extensions=off`)",
+    )
     one_model_per_batch: bool = Field(
         False,  # noqa: FBT003
         description="Refuse input files whose lines name several models",

@@ -28,9 +28,11 @@ from gateway.connections.bound import limits_of
 from gateway.connections.connection import Runner
 from gateway.connections.internals import check_aiohttp
 from gateway.idempotency.by_retry import CREATING, Creating
+from gateway.new_batches.received import MOST_SECOND_PASSES, SECOND_PASSES
 from gateway.routes import (
     batches,
     content,
+    create_batch,
     deliveries,
     files,
     models,
@@ -87,6 +89,7 @@ def create_app(
     app[WRONG_KEYS] = WrongKeys(longest_s=patience.wrong_key_s)
     app[RUNNING] = Running()
     app[CREATING] = Creating()
+    app[SECOND_PASSES] = asyncio.Semaphore(MOST_SECOND_PASSES)
     app[results.KNOWN_PLACES] = KnownPlaces()
     app[webhooks.TESTS] = asyncio.Semaphore(webhooks.MOST_TESTS)
     for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
@@ -145,7 +148,7 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/uploads/{upload_id}/parts", uploads.add_part),
         web.post("/v1/uploads/{upload_id}/complete", uploads.complete),
         web.post("/v1/uploads/{upload_id}/cancel", uploads.cancel),
-        web.post("/v1/batches", batches.create),
+        web.post("/v1/batches", create_batch.create),
         web.get("/v1/batches", batches.index),
         web.get("/v1/batches/{batch_id}", batches.show),
         web.post("/v1/batches/{batch_id}/cancel", batches.cancel),

@@ -37,7 +37,16 @@ LIST_FIELDS = {"object", "first_id", "last_id"}
 """Fields of OpenAI's lists (openapi.yaml) that the SDK's pages leave out."""
 EXTENSIONS = {Batch: {"paused_at"}}
 """The fields that batchline adds to OpenAI's, all of them documented."""
-AT_TIMES = {Batch: {"on_failures", "failing", "callback_url"}}
+OF_ONE = {
+    "batch_id",
+    "progress",
+    "estimate",
+    "throughput_tokens_per_sec",
+    "total_tokens",
+    "results_url",
+}
+"""More of these, in answers about one batch, unless they are turned off."""
+AT_TIMES = {Batch: {"on_failures", "failing", "callback_url"} | OF_ONE}
 """More of these, there only where they apply."""
 
 

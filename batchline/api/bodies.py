@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from batchline.errors import Invalid
 from batchline.states import OnFailures
 
@@ -28,7 +30,8 @@ MAX_METADATA_VALUE_CHARACTERS = 512
 class BatchRequest:
     """The checked body of `POST /v1/batches`."""
 
-    input_file_id: str
+    input_file_id: str | None
+    """None: the batch comes with its requests."""
     endpoint: str
     completion_window: str
     window_s: int
@@ -39,19 +42,34 @@ class BatchRequest:
     callback_url: str | None
 
 
+DEFAULT_WINDOW = "24h"
+"""Of a batch that comes with its requests, if it does not say one."""
+
+
 def read_batch_request(
-    body: bytes, *, min_window_s: int, callbacks: callback.Callbacks
+    fields: parameters.JsonObject,
+    *,
+    min_window_s: int,
+    callbacks: callback.Callbacks,
+    has_requests: bool = False,
 ) -> BatchRequest:
-    """Decode and check the body of `POST /v1/batches`. Unknown fields are ignored. Raises Invalid."""
-    fields = parameters.json_object(body)
+    """Check the fields of `POST /v1/batches`. Unknown ones are ignored. Raises Invalid.
+
+    `has_requests`: they came with it, so that it names no file.
+    """
+    if has_requests:
+        fields = {"completion_window": DEFAULT_WINDOW} | fields
+        _check_inline(fields)
+    elif fields.get("requests") is not None:
+        raise parameters.wrong_type("requests", "an array", fields["requests"])
     window = parameters.string(
         parameters.required(fields, "completion_window"), param="completion_window"
     )
     pairs = metadata(fields.get("metadata"))
     return BatchRequest(
-        input_file_id=parameters.string(
-            parameters.required(fields, "input_file_id"), param="input_file_id"
-        ),
+        input_file_id=None
+        if has_requests
+        else parameters.string(parameters.required(fields, "input_file_id"), param="input_file_id"),
         endpoint=parameters.choice(
             parameters.required(fields, "endpoint"), ENDPOINTS, param="endpoint"
         ),
@@ -64,6 +82,49 @@ def read_batch_request(
         on_failures=_on_failures(fields.get("on_failures")),
         callback_url=callback.callback_url(fields.get(callback.FIELD), pairs, callbacks),
     )
+
+
+def _check_inline(fields: parameters.JsonObject) -> None:
+    if fields.get("input_file_id") is not None:
+        raise Invalid(
+            "A batch runs over the file 'input_file_id' or over requests that come with it, and here "
+            "are both. Leave one of them out.",
+            param="input_file_id",
+            code="invalid_value",
+        )
+    if fields.get("model") is not None:
+        parameters.filled(parameters.string(fields["model"], param="model"), param="model")
+
+
+def batch_form_fields(texts: Mapping[str, str]) -> parameters.JsonObject:
+    """Return the text fields of a form as the JSON body of the same create has them. Raises Invalid."""
+    fields: parameters.JsonObject = dict(texts)
+    if "metadata" in texts:
+        fields["metadata"] = _json_text(texts["metadata"], param="metadata")
+    anchor, seconds = "output_expires_after[anchor]", "output_expires_after[seconds]"
+    if anchor in texts or seconds in texts:
+        fields["output_expires_after"] = {
+            "anchor": parameters.required(texts, anchor),
+            "seconds": parameters.integer_text(
+                parameters.required(texts, seconds),
+                param=seconds,
+                lowest=MIN_EXPIRY_S,
+                highest=MAX_EXPIRY_S,
+            ),
+        }
+    return fields
+
+
+def _json_text(text: str, *, param: str) -> parameters.Json:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise Invalid(
+            f'Invalid \'{param}\': it must be a JSON object, as {{"name": "tonight"}}, but it is not '
+            f"JSON: {exc}.",
+            param=param,
+            code="invalid_type",
+        ) from exc
 
 
 def _on_failures(value: parameters.Json) -> OnFailures | None:

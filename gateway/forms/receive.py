@@ -25,6 +25,7 @@ from .unpacking import unpacking
 
 _FORM = "multipart/form-data"
 _FIELD_BYTES = 4096  # purpose and expiry are a few characters
+_FIELDS_BYTES = 1 << 18  # all of them together
 _OVERHEAD_BYTES = 1 << 16  # boundaries, headers and text fields around a file of the largest size
 _INCOMPRESSIBLE = 1000  # compressing what cannot be compressed adds less than a thousandth
 _PLAIN_TRANSFER = frozenset({"", "7bit", "8bit", "binary"})
@@ -43,10 +44,19 @@ class Form:
     fields: dict[str, str]
 
 
-async def receive(request: web.Request, sink: FileSink, *, part: str, by_name: bool) -> Form:
+async def receive(
+    request: web.Request,
+    sink: FileSink,
+    *,
+    part: str,
+    by_name: bool,
+    purpose: str | None = None,
+    field_bytes: int = _FIELD_BYTES,
+) -> Form:
     """Read the whole form, its file `part` into `sink`; commits nothing.
 
-    `by_name`: a file for a batch is unpacked where its name ends in .gz or .zst.
+    `by_name`: a file for a batch is unpacked where its name ends in .gz or .zst. `purpose`: what the file is
+    for, if that is known before the form. `field_bytes`: of the longest text field.
     Raises Invalid, TooLarge, UnsupportedEncoding, DiskFull; ConnectionError if the client goes away.
     """
     kind, given = read_header(request.headers.get("Content-Type", "application/octet-stream"))
@@ -61,7 +71,9 @@ async def receive(request: web.Request, sink: FileSink, *, part: str, by_name: b
         max_bytes=most + most // _INCOMPRESSIBLE + _OVERHEAD_BYTES,
         too_large=sink.too_large,
     )
-    reception = _Reception(sink, part=part, by_name=by_name)
+    reception = _Reception(
+        sink, part=part, by_name=by_name, purpose=purpose, field_bytes=field_bytes
+    )
     async with aclosing(parts_of(body, given.get("boundary", ""))) as parts:
         async for found in parts:
             await reception.take(found)
@@ -71,13 +83,18 @@ async def receive(request: web.Request, sink: FileSink, *, part: str, by_name: b
 class _Reception:
     """One form being received."""
 
-    def __init__(self, sink: FileSink, *, part: str, by_name: bool) -> None:
+    def __init__(
+        self, sink: FileSink, *, part: str, by_name: bool, purpose: str | None, field_bytes: int
+    ) -> None:
         self._sink = sink
+        self._purpose = purpose
+        self._field_bytes = field_bytes
         self._part = part
         self._by_name = by_name
         self._filename: str | None = None
         self._packed: Coding | None = None
         self._fields: dict[str, str] = {}
+        self._fields_bytes = 0
 
     async def take(self, part: Part) -> None:
         """Read one part; parts with an unknown name and a filename are left unread."""
@@ -109,7 +126,7 @@ class _Reception:
         found = unpacking(
             clean_filename(filename),
             declared=coding_of(part.headers.get("content-encoding")),
-            purpose=self._fields.get("purpose"),
+            purpose=self._purpose or self._fields.get("purpose"),
             by_name=self._by_name,
         )
         self._filename, self._packed = found.filename, found.postponed
@@ -122,8 +139,9 @@ class _Reception:
         value = bytearray()
         async for chunk in part.content:
             value += chunk
-            if len(value) > _FIELD_BYTES:
+            if len(value) > min(self._field_bytes, _FIELDS_BYTES - self._fields_bytes):
                 raise Invalid(f"The form's part '{name[:50]}' is too long for a text field.")
+        self._fields_bytes += len(value)
         try:
             self._fields[name] = value.decode("utf-8")
         except UnicodeDecodeError as exc:

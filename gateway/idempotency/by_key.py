@@ -82,14 +82,6 @@ class Idempotency:
             )
         return batch
 
-    async def make(self, new: NewBatch) -> Batch:
-        """Create the batch, or return the one that a racing request with this key created.
-
-        Raises Conflict as `made` does.
-        """
-        batch = await self._store.add_batch(new, key=self.use(new))
-        return batch or await self.winner(new.created_at)
-
     def use(self, new: NewBatch) -> UsedKey:
         """Return the key as it is stored with the new batch."""
         return UsedKey(self._key, self._digest, new.id, new.created_at + KEPT_S)

@@ -13,7 +13,7 @@ import msgspec
 
 from batchline.api import bodies, endpoint_requests, expires_after
 from batchline.api.endpoints import ENDPOINTS
-from batchline.api.objects import batch, error, file, lists, model, webhook
+from batchline.api.objects import batch, batch_extensions, error, file, lists, model, webhook
 from batchline.api.upload_rules import UploadStatus
 from batchline.settings import Settings
 from batchline.states import BatchStatus
@@ -29,6 +29,7 @@ SHAPES = (
     file.UploadObject,
     file.PartObject,
     batch.BatchObject,
+    batch_extensions.ExtendedBatchObject,
     model.ModelObject,
     model.ModelList,
     webhook.WebhookEndpointObject,
@@ -52,11 +53,14 @@ def component_schemas(written: Mapping[str, Any], settings: Settings) -> dict[st
         "purpose": reference("InputPurpose"),
         "status": reference("UploadStatus"),
     }
-    shapes["BatchObject"]["properties"] |= {
-        "status": reference("BatchStatus"),
-        "endpoint": reference("Endpoint"),
-        "metadata": reference("Metadata"),
-    }
+    for name in ("BatchObject", "ExtendedBatchObject"):
+        shapes[name]["properties"] |= {
+            "status": reference("BatchStatus"),
+            "endpoint": reference("Endpoint"),
+            "metadata": reference("Metadata"),
+        }
+    # The extensions are there unless somebody turned them off.
+    shapes["ExtendedBatchObject"]["required"] = shapes["BatchObject"]["required"]
     shapes["EventSummary"]["properties"]["type"] = reference("EventType")
     shapes["DeliveryObject"]["properties"] |= {
         "asked_by": reference("Ask"),

@@ -9,19 +9,16 @@ from batchline.api.objects.file import file_object
 from batchline.api.objects.lists import DeletedObject, file_list
 from batchline.api.parameters import shown
 from batchline.blobs.keys import file_key
-from batchline.errors import Invalid, NotFound, StoreUnavailable
+from batchline.errors import NotFound, StoreUnavailable
 from batchline.file_expiry import upload_expires_at
-from batchline.jsonl.encodings import foreign_encoding, not_utf8
 from batchline.model import File, new_file_id
 from batchline.process.failpoints import failpoint
 from gateway.answers import json_answer
-from gateway.forms import BATCH, Form, receive, unpacked_filename
+from gateway.forms import BATCH, Form, receive, refuse_unreadable, unpacked_filename
 from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
 from gateway.paging import FILES, page_query
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.file_sink import FileSink, pour
-
-_NO_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 
 
 async def create(request: web.Request) -> web.Response:
@@ -74,19 +71,6 @@ def _sink(request: web.Request, file_id: str) -> FileSink:
         disk_space=disk_space_of(request),
         noun="File",
     )
-
-
-def refuse_blank(purpose: str, *, is_blank: bool) -> None:
-    """Refuse an input that holds only white space. Raises Invalid."""
-    if purpose == BATCH and is_blank:
-        raise Invalid(_NO_JSONL)
-
-
-def refuse_unreadable(purpose: str, sink: FileSink) -> None:
-    """Refuse an input that is blank, or certainly not UTF-8. Raises Invalid."""
-    refuse_blank(purpose, is_blank=sink.is_blank)
-    if purpose == BATCH and (encoding := foreign_encoding(sink.head)):
-        raise Invalid(f"{_NO_JSONL}. {not_utf8(encoding)}")
 
 
 def _file(

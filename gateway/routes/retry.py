@@ -11,11 +11,10 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from batchline.api.objects.batch import batch_object
 from batchline.blobs.keys import file_key
 from batchline.errors import Conflict, NotFound, StoreUnavailable
 from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id, new_file_id
-from gateway.answers import json_answer
+from gateway.answers import batch_answer
 from gateway.forms import BATCH
 from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
 from gateway.keys import BLOBS, SETTINGS, STORE, now
@@ -33,7 +32,8 @@ from gateway.transfer.body import read_body
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.file_sink import FileSink
 
-from .batches import callbacks_of, named_batch
+from .batches import named_batch
+from .create_batch import callbacks_of
 from .files import expiry_of
 
 
@@ -49,7 +49,7 @@ async def retry(request: web.Request) -> web.Response:
     once = _once(request, batch, wanted)
     earlier = await once.made(now=now(request)) if once else None
     if earlier is not None:
-        return json_answer(batch_object(earlier), headers=REPLAYED)
+        return batch_answer(request, earlier, headers=REPLAYED)
     refuse_what_cannot_be(batch)
     metadata = merged_metadata(batch.metadata, wanted.metadata, batch_id=batch.id)
     told_at = retried_callback(
@@ -72,7 +72,7 @@ async def retry(request: web.Request) -> web.Response:
         callback_url=told_at,
     )
     made = await _add(request, file, new, once)
-    return json_answer(batch_object(made), headers={} if made.id == new.id else REPLAYED)
+    return batch_answer(request, made, headers={} if made.id == new.id else REPLAYED)
 
 
 def _once(request: web.Request, batch: Batch, wanted: RetryRequest) -> Idempotency | None:

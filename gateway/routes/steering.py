@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from batchline.api.objects.batch import batch_object
 from batchline.api.objects.lists import DeletedObject
 from batchline.errors import Conflict
 from batchline.model import Batch
 from batchline.states import PAUSABLE
-from gateway.answers import json_answer
+from gateway.answers import batch_answer, json_answer
 from gateway.keys import STORE, now
 
 from .batches import no_such
@@ -19,14 +18,14 @@ async def pause(request: web.Request) -> web.Response:
     """POST /v1/batches/{id}/pause: nothing more is sent; what is under way is finished and kept."""
     batch_id = request.match_info["batch_id"]
     return _steered(
-        await request.app[STORE].pause_batch(batch_id, now=now(request)), batch_id, "pause"
+        request, await request.app[STORE].pause_batch(batch_id, now=now(request)), batch_id, "pause"
     )
 
 
 async def resume(request: web.Request) -> web.Response:
     """POST /v1/batches/{id}/resume: takes a pause back."""
     batch_id = request.match_info["batch_id"]
-    return _steered(await request.app[STORE].resume_batch(batch_id), batch_id, "resume")
+    return _steered(request, await request.app[STORE].resume_batch(batch_id), batch_id, "resume")
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -43,7 +42,7 @@ async def delete(request: web.Request) -> web.Response:
     return json_answer(DeletedObject(id=batch_id, object="batch"))
 
 
-def _steered(batch: Batch | None, batch_id: str, verb: str) -> web.Response:
+def _steered(request: web.Request, batch: Batch | None, batch_id: str, verb: str) -> web.Response:
     if batch is None:
         raise no_such(batch_id)
     if batch.status not in PAUSABLE:
@@ -51,4 +50,4 @@ def _steered(batch: Batch | None, batch_id: str, verb: str) -> web.Response:
             f"Cannot {verb} a batch with status '{batch.status.value}': it has no request left to "
             "send."
         )
-    return json_answer(batch_object(batch))
+    return batch_answer(request, batch)

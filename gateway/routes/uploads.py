@@ -35,13 +35,20 @@ from batchline.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from batchline.jsonl.compression import split_ending
 from batchline.model import File, new_file_id
 from gateway.answers import json_answer
-from gateway.forms import BATCH, clean_filename, receive, unpacked_filename
+from gateway.forms import (
+    BATCH,
+    clean_filename,
+    receive,
+    refuse_blank,
+    refuse_unreadable,
+    unpacked_filename,
+)
 from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
 from gateway.transfer.body import read_body
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.file_sink import FileSink, pour
 
-from .files import expiry_of, refuse_blank, refuse_unreadable
+from .files import expiry_of
 
 
 async def create(request: web.Request) -> web.Response:

@@ -283,8 +283,17 @@ def test_an_announced_giant_is_refused_at_once(server, size):
 
 @pytest.mark.parametrize("size", [(1 << 20) + 1, 10**15])
 def test_an_announced_giant_of_json_is_refused_at_once(server, size):
-    """The limit of JSON bodies is fixed: none needs a mebibyte."""
-    server.refuses(Case(request(*POST, f"Content-Length: {size}"), 413, "1048576 bytes"))
+    """The limit of JSON bodies is fixed: none needs a mebibyte, but for the requests that one may bring."""
+    sent = request("POST", "/v1/uploads", f"Content-Length: {size}")
+
+    server.refuses(Case(sent, 413, "1048576 bytes"))
+
+
+def test_an_announced_giant_of_a_create_is_refused_at_once(server):
+    """With requests in it, it may be as long as a file and its fields."""
+    sent = request(*POST, f"Content-Length: {10**15}")
+
+    server.refuses(Case(sent, 413, f"{MAX_FILE_BYTES + (1 << 20)} bytes .BATCHLINE_MAX_FILE_BYTES"))
 
 
 def test_an_announced_giant_of_a_file_is_refused_at_once(server):

@@ -104,6 +104,9 @@ SAMPLES = {
     "gateway.forms.parts._NAME": "Content-Type",
     "gateway.forms.filenames._CONTROL": "a\x00b",
     "gateway.forms.filenames._FOLDER": "a/b\\c",
+    "gateway.new_batches.request_array._DEEP_MARKS": ' "a": 1',
+    "gateway.new_batches.request_array._MARKS": ' 1.5 , "a"',
+    "gateway.new_batches.request_array._STRING": 'a \\" b"',
     "gateway.idempotency.by_key._VISIBLE": "a-1",
     "gateway.idempotency.by_retry._COUNT": "12",
     # The libraries' that requests meet, or may one day.

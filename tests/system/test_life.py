@@ -256,3 +256,62 @@ async def test_200_megabytes_are_taken_in_within_bounded_memory(make_system, tmp
     assert (batch.status, batch.request_counts.total) == ("in_progress", lines)
     assert peaks["gateway"] < 150
     assert peaks["dispatcher"] < 250
+
+
+async def test_a_script_that_posts_a_form_polls_and_gets_results_runs_as_it_stands(
+    make_system, tmp_path
+):
+    """One form with bare lines and a model; then `status`, `progress.percent` and `results_url`, no more."""
+    system = make_system()
+    await asyncio.to_thread(system.wait_ready)
+    bare = [
+        {"custom_id": f"c{n}", "body": {"messages": [{"role": "user", "content": str(n)}]}}
+        for n in range(30)
+    ]
+    form = aiohttp.FormData()
+    form.add_field("file", "".join(json.dumps(one) + "\n" for one in bare), filename="x.jsonl")
+    form.add_field("model", "m")
+    async with aiohttp.ClientSession(system.url) as http:
+        async with http.post("/v1/batches", data=form) as answer:
+            made = await answer.json()
+
+        async def completed():
+            async with http.get(f"/v1/batches/{made['batch_id']}") as answer:
+                batch = await answer.json()
+            return batch if batch["status"] == "completed" else None
+
+        batch = await until(completed)
+        async with http.get(batch["results_url"]) as answer:
+            results = [json.loads(line) for line in (await answer.text()).splitlines()]
+
+    assert batch["progress"] == {"total": 30, "completed": 30, "failed": 0, "percent": 100.0}
+    assert [line["custom_id"] for line in results] == [one["custom_id"] for one in bare]
+    assert all(line["response"]["status_code"] == 200 for line in results)
+
+
+async def test_inline_requests_are_answered_like_the_lines_of_a_file(make_system):
+    """No file, no second call; bad ones fail the batch with their numbers."""
+    system = make_system()
+    await asyncio.to_thread(system.wait_ready)
+    good = [
+        {"custom_id": f"c{n}", "body": {"messages": [{"role": "user", "content": str(n)}]}}
+        for n in range(20)
+    ]
+
+    async def ended(requests):
+        body = {"model": "m", "requests": requests}
+        async with (
+            aiohttp.ClientSession(system.url) as http,
+            http.post("/v1/batches", json=body) as answer,
+        ):
+            made = await answer.json()
+        batch = await asyncio.to_thread(system.client.batches.retrieve, made["id"])
+        return await asyncio.to_thread(system.until, batch, lambda b: b.status in ENDS)
+
+    done, refused = await ended(good), await ended([good[0], {"body": {}}, good[0]])
+
+    assert (done.status, done.request_counts.completed) == ("completed", 20)
+    assert refused.status == "failed"
+    assert {(fault.line, fault.code) for fault in refused.errors.data} >= {
+        (2, "missing_required_parameter"),
+    }

@@ -1,0 +1,147 @@
+"""A create as it is received: as JSON, with or without requests in it, or as a form with a file.
+
+Requests that come with it become the bytes of an input file, in constant memory. What the lines lack is
+filled in as they are written where it is known by then, and else in a second pass over the stored bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+import msgspec
+from aiohttp import web
+
+from batchline.api.bodies import BatchRequest, batch_form_fields
+from batchline.api.parameters import JsonObject
+from batchline.model import new_file_id
+from gateway.forms import BATCH, receive, refuse_unreadable
+from gateway.keys import BLOBS, SETTINGS
+from gateway.transfer.body import Body
+from gateway.transfer.disk_space import disk_space_of
+
+from .inherited_fields import DEFAULT_ENDPOINT, Inheritance, known_of
+from .inline import InlineRequests
+from .input_writer import InputWriter, NewInput
+from .stored_lines import StoredLines
+
+SECOND_PASSES = web.AppKey("second_passes", asyncio.Semaphore)
+MOST_SECOND_PASSES = 4
+"""Each holds one line at a time, which may be long."""
+
+_FORM = "multipart/form-data"
+_NAME = "requests.jsonl"  # of an input that came inline
+_QUICK_BYTES = 1 << 14  # what is read in the event loop: more goes to a thread
+_FIELD_BYTES = 1 << 16  # of a form's text: the metadata, all escaped
+
+Read = Callable[[JsonObject], BatchRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A create, received and checked. `body` is JSON that is equal for equal creates."""
+
+    wanted: BatchRequest
+    body: bytes
+    input: NewInput | None = None
+
+
+def is_form(request: web.Request) -> bool:
+    """Whether the create comes as a form."""
+    return request.content_type == _FORM
+
+
+async def receive_json(request: web.Request, *, read: Read, read_inline: Read) -> Asked:
+    """Receive JSON; `read` checks its fields, `read_inline` those of one with requests in it.
+
+    Raises Invalid, TooLarge, DiskFull, UnsupportedEncoding, HTTPRequestEntityTooLarge.
+    """
+    limit, most = request.client_max_size, request.app[SETTINGS].max_file_bytes
+    inline = InlineRequests(
+        frame_bytes=limit,
+        too_large=lambda: _too_large(limit, f"The limit is {limit} bytes, beside its requests."),
+    )
+    body = Body(
+        request,
+        max_bytes=most + limit,
+        too_large=lambda: _too_large(
+            most + limit, f"The limit is {most + limit} bytes (BATCHLINE_MAX_FILE_BYTES)."
+        ),
+    )
+    async with AsyncExitStack() as stack:
+        written: InputWriter | None = None
+        async for chunk in body:
+            is_quick = len(chunk) <= _QUICK_BYTES
+            lines = inline.feed(chunk) if is_quick else await asyncio.to_thread(inline.feed, chunk)
+            if written is None and inline.are_there:
+                disk_space_of(request).need(min(request.content_length or 0, most))
+                written = await stack.enter_async_context(InputWriter(request, new_file_id()))
+            if written is not None:
+                await written.put(lines)
+        fields = inline.fields()
+        if written is None:
+            return Asked(read(fields), inline.frame)
+        fields = {"endpoint": inline.first_url() or DEFAULT_ENDPOINT} | fields
+        wanted = read_inline(fields)
+        await written.commit()
+    made = written.made(_NAME)
+    known = known_of(fields)
+    if inline.needs_second_pass(known):
+        made = await _filled(request, made, Inheritance(known), are_inline=True)
+    return _asked(wanted, fields, made)
+
+
+def _too_large(most: int, text: str) -> Exception:
+    return web.HTTPRequestEntityTooLarge(most, text=text)
+
+
+async def receive_form(request: web.Request, *, read_inline: Read) -> Asked:
+    """Receive a form with the part `file`. Raises as `receive_json` does."""
+    most = request.app[SETTINGS].max_file_bytes
+    disk_space_of(request).need(min(request.content_length or 0, most))
+    async with InputWriter(request, new_file_id()) as written:
+        form = await receive(
+            request,
+            written.sink,
+            part="file",
+            by_name=True,
+            purpose=BATCH,
+            field_bytes=_FIELD_BYTES,
+        )
+        refuse_unreadable(BATCH, written.sink)
+        fields = batch_form_fields(form.fields)
+        wanted = read_inline({"endpoint": DEFAULT_ENDPOINT} | fields)
+        await written.commit()
+    inheritance = Inheritance(known_of(fields), takes_first_url=True)
+    made = await _filled(request, written.made(form.filename), inheritance, are_inline=False)
+    endpoint = inheritance.endpoint or DEFAULT_ENDPOINT
+    return _asked(replace(wanted, endpoint=endpoint), fields | {"endpoint": endpoint}, made)
+
+
+async def _filled(
+    request: web.Request, made: NewInput, inheritance: Inheritance, *, are_inline: bool
+) -> NewInput:
+    """Read the stored lines again and replace them by filled ones; after an error neither is left."""
+    line_bytes = request.app[SETTINGS].max_line_bytes
+    lines = StoredLines(inheritance, line_bytes=line_bytes, are_inline=are_inline)
+    blobs = request.app[BLOBS]
+    try:
+        async with (
+            request.app[SECOND_PASSES],
+            InputWriter(request, made.file_id) as written,
+        ):
+            async for chunk in blobs.stream(made.key):
+                await written.put(await asyncio.to_thread(lines.feed, chunk))
+            await written.put(lines.finish())
+            await written.commit()
+    except BaseException:
+        await blobs.delete(made.key)
+        raise
+    return written.made(made.filename)
+
+
+def _asked(wanted: BatchRequest, fields: JsonObject, made: NewInput) -> Asked:
+    """Put the digest of the lines in their place."""
+    return Asked(wanted, msgspec.json.encode(fields | {"requests": made.digest}), made)
