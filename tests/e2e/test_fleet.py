@@ -47,25 +47,25 @@ def test_the_demonstration_prints_sensible_answers(fleet):
 
 
 def test_the_readme_snippets_are_answered_by_both_backends(fleet, tmp_path):
-    """Upload, create, poll, download, stream a chat; of 120 lines each server answers at least 30 %."""
+    """Upload, create, poll, download, stream a chat; of 60 lines each server answers at least 30 %."""
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     code = "".join(snippets)  # the second one goes on with the client of the first
     script = tmp_path / "snippet.py"
     script.write_text(code.replace("http://localhost:5000", fleet.url))
     (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "quickstart.jsonl").write_text(many_lines(120))
+    (tmp_path / "examples" / "quickstart.jsonl").write_text(many_lines(60))
 
     def run():
         return subprocess.run(
-            [sys.executable, script], capture_output=True, text=True, timeout=600, cwd=tmp_path
+            [sys.executable, script], capture_output=True, text=True, timeout=1500, cwd=tmp_path
         )
 
     done, answered = fleet.shared(run)
 
     assert done.returncode == 0, done.stderr + fleet.story()
-    assert done.stdout.count('"custom_id":') == 120
-    assert sum(answered) >= 120
-    assert min(answered) >= 36, answered
+    assert done.stdout.count('"custom_id":') == 60
+    assert sum(answered) >= 60
+    assert min(answered) >= 18, answered
 
 
 def test_engine_api_server_and_nginx_die_in_turn_and_each_line_is_answered(fleet):
