@@ -208,6 +208,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Longest line of an input file, and largest interactive request",
     )
+    delete_cancels: bool = Field(
+        True,  # noqa: FBT003
+        description="`DELETE /v1/batches/{id}` cancels a batch that has not ended; false: it is refused with "
+        "409",
+    )
     extensions: bool = Field(
         True,  # noqa: FBT003
         description="Answer about one batch with progress, estimate and more beside OpenAI's fields; false "

@@ -7,9 +7,9 @@ from aiohttp import web
 from batchline.api.objects.lists import DeletedObject
 from batchline.errors import Conflict
 from batchline.model import Batch
-from batchline.states import PAUSABLE
+from batchline.states import PAUSABLE, TERMINAL
 from gateway.answers import batch_answer, json_answer
-from gateway.keys import STORE, now
+from gateway.keys import SETTINGS, STORE, now
 
 from .batches import no_such
 
@@ -29,16 +29,35 @@ async def resume(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """DELETE /v1/batches/{id}: one that has ended, with its result files, its input if it alone used it."""
+    """DELETE /v1/batches/{id}: one that has ended goes, with its files; an open one is cancelled.
+
+    With it go its result files, and its input if it alone used that. By setting an open one is refused.
+    """
     batch_id = request.match_info["batch_id"]
-    if not await request.app[STORE].delete_batch(batch_id):
-        batch = await request.app[STORE].get_batch(batch_id)
-        if batch is None:
-            raise no_such(batch_id)
-        raise Conflict(
-            f"Cannot delete a batch with status '{batch.status.value}': it has not ended. Cancel it "
-            "first, or wait for its end."
-        )
+    store = request.app[STORE]
+    if await store.delete_batch(batch_id):
+        return _deleted(batch_id)
+    if not request.app[SETTINGS].delete_cancels:
+        await _refuse_open(request, batch_id)
+    batch = await store.cancel_batch(batch_id, now=now(request))
+    if batch is None:
+        raise no_such(batch_id)
+    if batch.status in TERMINAL and await store.delete_batch(batch_id):  # it ended just now
+        return _deleted(batch_id)
+    return batch_answer(request, batch)
+
+
+async def _refuse_open(request: web.Request, batch_id: str) -> None:
+    batch = await request.app[STORE].get_batch(batch_id)
+    if batch is None:
+        raise no_such(batch_id)
+    raise Conflict(
+        f"Cannot delete a batch with status '{batch.status.value}': it has not ended. Cancel it "
+        "first, or wait for its end."
+    )
+
+
+def _deleted(batch_id: str) -> web.Response:
     return json_answer(DeletedObject(id=batch_id, object="batch"))
 
 

@@ -131,7 +131,7 @@ async def test_pause_resume_retry_and_rm(house, upstream, batchline):
     assert json.loads(resumed.out)["paused_at"] is None
     assert (early.code, still.code, unasked.code) == (2, 2, 2)
     assert "has not ended" in early.talk
-    assert "Cancel it first" in still.talk
+    assert f"batchline cancel {batch.id}" in still.talk
     assert (retried.code, "1 line of" in retried.talk) == (0, True)
     assert second.metadata == {"name": "again", "retry_of": batch.id}
     assert second.completion_window == "2h"

@@ -90,21 +90,22 @@ async def test_an_input_that_another_batch_names_stays(house, upstream):
 
 @pytest.mark.spec("beyond-delete-open")
 @pytest.mark.parametrize("paused", [False, True])
-async def test_an_open_batch_is_not_deleted(house, upstream, paused):
-    """409 with the remedy; after the cancel it can be deleted."""
+async def test_an_open_batch_is_cancelled_and_goes_when_asked_again(house, upstream, paused):
+    """The answer is that of a cancel; while it is being cancelled, the same again."""
     upstream.script = lambda body, attempt: HANG
     batch = await house.submit(3)
     async with house.running():
         await upstream.arrived.wait()
         if paused:
             await house.call("POST", f"/batches/{batch.id}/pause")
-        refused = await delete(house, batch)
-        await house.call("POST", f"/batches/{batch.id}/cancel")
-        await house.ended(batch)
+        cancelled = await delete(house, batch)
+        ended = await house.ended(batch)
         taken = await delete(house, batch)
 
-    assert (refused.status, taken.status) == (409, 200)
-    assert "Cancel it first" in refused.json["error"]["message"]
+    assert (cancelled.status, cancelled.json["id"]) == (200, batch.id)
+    assert cancelled.json["status"] == "cancelling"
+    assert ended.status == "cancelled"
+    assert taken.json == {"id": batch.id, "object": "batch", "deleted": True}
 
 
 async def test_files_deleted_before_do_not_matter(house, upstream):

@@ -820,3 +820,27 @@ async def test_the_synchronous_client_works_too(gateway):
         "cancelled": "cancelling",
         "content": {"custom_id": "a"},
     }
+
+
+@pytest.mark.spec("beyond-delete-open")
+async def test_by_setting_an_open_batch_is_not_deleted_but_refused(starts):
+    """409 with the remedy; nothing happens to it."""
+    gateway = await starts(delete_cancels=False)
+    batch = await gateway.create_batch()
+
+    refused = await gateway.call("DELETE", f"/v1/batches/{batch.id}")
+
+    assert (refused.status, refused.headers["x-should-retry"]) == (409, "false")
+    assert refused.json["error"]["message"] == (
+        "Cannot delete a batch with status 'validating': it has not ended. Cancel it first, or wait "
+        "for its end."
+    )
+    assert (await fetch(gateway, batch.id))["status"] == "validating"
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_an_unknown_batch_is_neither_deleted_nor_cancelled(starts, cancels):
+    """404, whatever the setting."""
+    gateway = await starts(delete_cancels=cancels)
+
+    assert (await gateway.call("DELETE", "/v1/batches/batch_x")).status == 404

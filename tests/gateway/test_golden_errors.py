@@ -162,7 +162,6 @@ CASES = {
     "batch_errors/retry_failed": ("POST", "/v1/batches/{failed}/retry", {}),
     "batch_errors/retry_of_nothing": ("POST", "/v1/batches/{completed}/retry", {}),
     "batch_errors/delete_unknown": ("DELETE", "/v1/batches/batch_none", {}),
-    "batch_errors/delete_open": ("DELETE", "/v1/batches/{open}", {}),
     "batch_errors/results_unknown": ("GET", "/v1/batches/batch_none/results", {}),
     "batch_errors/results_after_line": ("GET", "/v1/batches/{open}/results?after_line=x", {}),
     "batch_errors/results_follow": ("GET", "/v1/batches/{open}/results?follow=maybe", {}),

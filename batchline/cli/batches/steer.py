@@ -12,6 +12,7 @@ from batchline.cli.api.complete import BatchRef
 from batchline.cli.api.confirm import confirm
 from batchline.cli.api.options import DEFAULT_URL, ApiKey, AsJson, Url
 from batchline.cli.api.resolve import resolve
+from batchline.cli.failure import Failure
 from batchline.cli.render import clean, put, put_json, status_words
 
 
@@ -42,7 +43,9 @@ def rm(
     """Delete a batch that has ended, with its result files, and its input if no other batch uses it."""
     with Client(url, api_key) as client:
         seen = resolve(client, batch)
-        if not yes and seen.has_ended:
+        if not seen.has_ended:  # the server would cancel it
+            raise _is_open(seen)
+        if not yes:
             _ask(seen)
         deleted = client.delete_batch(seen.id)
     if as_json:
@@ -56,6 +59,14 @@ def _show(batch: ApiBatch, *, as_json: bool) -> None:
         put_json(batch.raw)
     else:
         put(f"{batch.id}  {status_words(batch)}")
+
+
+def _is_open(batch: ApiBatch) -> Failure:
+    return Failure(
+        f"{clean(batch.name, limit=80)} has not ended yet; it is {batch.status}.",
+        why="Only a batch that has ended can be deleted.",
+        remedy=f"batchline cancel {batch.id}, or wait for its end",
+    )
 
 
 def _ask(batch: ApiBatch) -> None:
