@@ -17,6 +17,7 @@ from batchline.api.callback import Callbacks
 from batchline.api.parameters import JsonObject, shown
 from batchline.errors import Invalid, StoreUnavailable
 from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id
+from batchline.process.failpoints import failpoint
 from batchline.settings import Settings
 from gateway.answers import batch_answer
 from gateway.forms import BATCH
@@ -131,6 +132,7 @@ async def _add(
     if batch is None:
         await undo.aclose()
     elif file is not None:
+        failpoint("upload.stored")
         request.app[METRICS].uploaded_bytes.inc(file.bytes)
     return batch
 

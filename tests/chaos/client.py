@@ -14,7 +14,7 @@ import aiohttp
 from waiting import pass_time, until
 
 from .history import Call, Result
-from .schedule import BatchPlan, Step, tag
+from .schedule import BatchPlan, Intake, Step, tag
 from .witness import MODEL
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -98,20 +98,17 @@ def _trouble(path, status, body, text):
     return f"not OpenAI's error object: {text[:200]!r}"
 
 
-def input_file(result):
-    """Write the input file of a batch."""
-    return "".join(
-        json.dumps(
-            {
-                "custom_id": custom_id,
-                "method": "POST",
-                "url": "/v1/chat/completions",
-                "body": {"model": MODEL, "messages": [], "tag": line},
-            }
-        )
-        + "\n"
+def input_lines(result):
+    """Make the lines of a batch."""
+    return [
+        {
+            "custom_id": custom_id,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": MODEL, "messages": [], "tag": line},
+        }
         for custom_id, line in zip(result.custom_ids, result.tags, strict=True)
-    ).encode()
+    ]
 
 
 class Owner:
@@ -128,6 +125,7 @@ class Owner:
         self._client = client
         self._witness = witness
         self._create = {}
+        self._input_file_id = ""
         self._callback_url = callback_url
 
     @classmethod
@@ -138,35 +136,51 @@ class Owner:
         return cls(client, witness, plan, result, callback_url=callback_url)
 
     async def submit(self):
-        """Upload the input and create the batch, each until it is answered."""
-        content = input_file(self.result)
-
-        def form():
-            made = aiohttp.FormData()
-            made.add_field("purpose", "batch")
-            made.add_field("file", content, filename=f"{self.plan.name}.jsonl")
-            return made
-
-        _, text = await self._client.insist("POST", "/v1/files", data=form)
-        self._create = {
-            "input_file_id": json.loads(text)["id"],
+        """Upload the input, unless it comes with the batch, and create that, each until it is answered."""
+        fields = {
             "endpoint": "/v1/chat/completions",
             "completion_window": self.plan.window,
             "metadata": {"name": self.plan.name},
         }
         if self._callback_url is not None:
-            self._create["callback_url"] = self._callback_url
+            fields["callback_url"] = self._callback_url
+        match self.plan.intake:
+            case Intake.FILE:
+                form = self._form({"purpose": "batch"})
+                _, text = await self._client.insist("POST", "/v1/files", data=form)
+                self._create = {"json": {"input_file_id": json.loads(text)["id"]} | fields}
+            case Intake.INLINE:
+                bare = [
+                    {k: line[k] for k in ("custom_id", "body")} for line in input_lines(self.result)
+                ]
+                self._create = {"json": fields | {"requests": bare}}
+            case Intake.FORM:
+                texts = fields | {"metadata": json.dumps(fields["metadata"])}
+                self._create = {"data": self._form(texts)}
         await self.create()
+
+    def _form(self, texts):
+        """Return what makes the form of the input file, each time anew."""
+        content = "".join(json.dumps(line) + "\n" for line in input_lines(self.result)).encode()
+
+        def made():
+            form = aiohttp.FormData(texts)
+            form.add_field("file", content, filename=f"{self.plan.name}.jsonl")
+            return form
+
+        return made
 
     async def create(self):
         """Create the batch under its key (again: it is the same)."""
         status, text = await self._client.insist(
             "POST",
             "/v1/batches",
-            json=self._create,
             headers={"Idempotency-Key": f"key-{self.plan.name}"},
+            **self._create,
         )
         self._note_created(status, text)
+        if status == 200:
+            self._input_file_id = json.loads(text)["input_file_id"]
 
     async def retry(self, parent_id):
         """Create the batch that runs another's failed lines again."""
@@ -212,11 +226,13 @@ class Owner:
                     await pass_time(0.3)
                 await self._client.insist("POST", f"{path}/{step}", route=f"{route}/{step}")
             case Step.DELETE:
-                status, _ = await self._client.insist("DELETE", path, route=route)
+                status, text = await self._client.insist(
+                    "DELETE", path, route=route, batch=self.plan.name
+                )
                 if status == 200:
-                    self._note_deleted()
+                    self._note_gone(json.loads(text))
             case Step.DELETE_INPUT:
-                file = f"/v1/files/{self._create['input_file_id']}"
+                file = f"/v1/files/{self._input_file_id}"
                 await self._client.insist("DELETE", file, route="/v1/files/{id}")
             case Step.CREATE_AGAIN:
                 await self.create()
@@ -265,7 +281,11 @@ class Owner:
         """Delete the batch."""
         await self._take(Step.DELETE)
 
-    def _note_deleted(self):
+    def _note_gone(self, answer):
+        """Note what became of it: deleted if it had ended, else cancelled."""
+        if "deleted" not in answer:
+            self.result.cancelled_at = self.result.cancelled_at or time.monotonic()
+            return
         self.result.deleted_at = time.monotonic()
         self.is_gone = True
         self.changed.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from zlib import crc32
 
@@ -9,10 +10,10 @@ from batchline.process.failpoints import POINTS
 
 from .draw_deliveries import callbacks, delivery_acts, handler_acts, handling
 from .faults import BREAKS_CONNECTION, SICK, STALLS, Fate, Fault
-from .schedule import Act, BatchPlan, LinePlan, Schedule, Step, Verb
+from .schedule import Act, BatchPlan, Intake, LinePlan, Schedule, Step, Verb
 
 _POINTS_CRC = f"{crc32(','.join(POINTS).encode()):08x}"
-VERSION = f"4.{_POINTS_CRC}"
+VERSION = f"5.{_POINTS_CRC}"
 """What makes a seed's schedule: its first number is raised when this module draws otherwise."""
 
 PAIRS = tuple((point, action) for point in POINTS for action in ("crash", "error"))
@@ -39,7 +40,7 @@ def schedule(seed: int) -> Schedule:
     """Turn a seed into its schedule."""
     random = Random(f"batchline 1 {seed}")
     pair = PAIRS[seed % len(PAIRS)]
-    batches = _batches(random)
+    batches = _with_intakes(seed, _batches(random))
     second = random.choices(("", "standby", "rival"), (80, 10, 10))[0]
     disk_mib = 24 if random.random() < 0.12 else 0
     shifts_clock = random.random() < 0.12
@@ -139,6 +140,12 @@ def _batch(random: Random, name: str, lines: int, fault_share: float) -> BatchPl
         retried=random.random() < 0.3 and all(step is not Step.DELETE_INPUT for _, step in steps),
         deleted=random.random() < 0.25,
     )
+
+
+def _with_intakes(seed: int, batches: tuple[BatchPlan, ...]) -> tuple[BatchPlan, ...]:
+    """Choose how each comes in. Its own luck, so that all else is drawn as it was."""
+    random = Random(f"batchline intakes {seed}")
+    return tuple(replace(batch, intake=random.choice(tuple(Intake))) for batch in batches)
 
 
 def _special(random: Random, lines: int, share: float) -> tuple[tuple[int, LinePlan], ...]:

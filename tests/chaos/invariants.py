@@ -39,6 +39,7 @@ from .resends import (
     what_is_sent_again_is_explained,
 )
 
+_CANCELS = frozenset({"POST /v1/batches/{id}/cancel", "DELETE /v1/batches/{id}"})
 _UNRUN = {"batch_cancelled": "cancelled", "batch_expired": "expired"}
 _ENOUGH_FAULTS = 3
 """A line that was dealt fewer is never given up."""
@@ -221,7 +222,7 @@ def batches_end_as_they_must(history: History) -> Iterator[str]:
 
 
 def _was_asked_to_cancel(history: History, name: str) -> bool:
-    return any(call.batch == name and call.verb.endswith("/cancel") for call in history.calls)
+    return any(call.batch == name and call.verb in _CANCELS for call in history.calls)
 
 
 def rows_agree_at_every_moment(history: History) -> Iterator[str]:

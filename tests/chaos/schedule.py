@@ -67,6 +67,14 @@ class Step(StrEnum):
     PARTIAL = "read partial results"
 
 
+class Intake(StrEnum):
+    """How the requests of a batch come in."""
+
+    FILE = "an uploaded file"
+    INLINE = "inline"
+    FORM = "as a form"
+
+
 @dataclass(frozen=True, slots=True)
 class LinePlan:
     """The faults that a line is dealt, one a send, and what comes then."""
@@ -89,6 +97,7 @@ class BatchPlan:
     """Its failed lines are run again as a batch of their own."""
     deleted: bool = False
     """It is deleted when its results have been fetched."""
+    intake: Intake = Intake.FILE
 
     def line(self, index: int) -> LinePlan:
         """Return what line `index` (from 0) is dealt."""
@@ -170,6 +179,8 @@ def shown(schedule: Schedule) -> str:
         lines.append(f"  failpoints dispatcher, at the end: {schedule.last_failpoints}")
     for batch in schedule.batches:
         flags = [word for word in ("retried", "deleted") if getattr(batch, word)]
+        if batch.intake is not Intake.FILE:
+            flags.append(f"comes {batch.intake}")
         steps = [f"{step} at {share:.2f}" for share, step in batch.steps]
         lines.append(
             f"  batch {batch.name}: {batch.lines} lines, window {batch.window}, "
