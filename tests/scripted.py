@@ -146,6 +146,11 @@ class Scripted:
         self.port = self.site._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}{self.path}"
 
+    @property
+    def connections(self):
+        """How many are open, of dead peers too as long as something of theirs is not read."""
+        return len(self.runner.server.connections)
+
     async def vanish(self):
         """Stop accepting connections."""
         await self.site.stop()

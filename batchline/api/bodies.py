@@ -99,8 +99,10 @@ def _check_inline(fields: parameters.JsonObject) -> None:
 def batch_form_fields(texts: Mapping[str, str]) -> parameters.JsonObject:
     """Return the text fields of a form as the JSON body of the same create has them. Raises Invalid."""
     fields: parameters.JsonObject = dict(texts)
-    if "metadata" in texts:
+    if texts.get("metadata"):
         fields["metadata"] = _json_text(texts["metadata"], param="metadata")
+    else:
+        fields.pop("metadata", None)
     anchor, seconds = "output_expires_after[anchor]", "output_expires_after[seconds]"
     if anchor in texts or seconds in texts:
         fields["output_expires_after"] = {

@@ -14,6 +14,9 @@ NOT_IN_A_SCHEMA = {
         "Cannot use file",
         "Supported values are: '24h'",
         "Invalid 'callback_url': ",  # which addresses are public
+        "Must be .jsonl",
+        "Invalid 'metadata': ",  # of a form: a JSON object as a text
+        "Invalid type for 'metadata",
     ),
     ("createWebhookEndpoint", 400): ("Invalid 'url': ", "a type may be named only once", "no more"),
     ("updateWebhookEndpoint", 400): ("Invalid 'url': ", "a type may be named only once"),

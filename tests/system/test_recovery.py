@@ -43,6 +43,7 @@ async def test_a_successor_sends_again_only_what_was_in_flight(make_system, upst
     system = make_system(started=("dispatcher",), max_in_flight=IN_FLIGHT, lease_s=600, grace_s=0)
     await until(lambda: len(upstream.request_ids) > 600)
     await asyncio.to_thread(system.kill, "dispatcher")
+    await until(lambda: not upstream.connections)  # what it sent last is read
     done = settled(data / "batchline.sqlite3")
     before = set(lines_of(upstream.request_ids))
     upstream.request_ids.clear()

@@ -76,6 +76,13 @@ async def test_every_field_of_a_create_can_be_a_part(gateway):
     assert stored.output_expires_after_s == 3600
 
 
+async def test_empty_metadata_are_none(gateway):
+    """What a script sends whose variable is empty."""
+    answer = await post(gateway, form(metadata=""))
+
+    assert (answer.status, answer.json["metadata"]) == (200, None)
+
+
 async def test_without_an_endpoint_it_is_the_url_of_the_first_line(gateway):
     """A file of whole lines needs no field at all."""
     whole = (
