@@ -17,16 +17,15 @@ from batchline.api.callback import Callbacks
 from batchline.api.parameters import JsonObject, shown
 from batchline.errors import Invalid, StoreUnavailable
 from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id
-from batchline.process.failpoints import failpoint
 from batchline.settings import Settings
 from gateway.answers import batch_answer
 from gateway.forms import BATCH
 from gateway.idempotency import by_retry
 from gateway.idempotency.by_key import HEADER, REPLAYED, Idempotency, read_key
-from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
+from gateway.keys import BLOBS, SETTINGS, STORE, now
 from gateway.new_batches.received import Asked, is_form, receive_form, receive_json
 
-from .files import expiry_of
+from .files import expiry_of, note_stored
 
 Headers = Mapping[str, str]
 
@@ -132,8 +131,7 @@ async def _add(
     if batch is None:
         await undo.aclose()
     elif file is not None:
-        failpoint("upload.stored")
-        request.app[METRICS].uploaded_bytes.inc(file.bytes)
+        note_stored(request, file)
     return batch
 
 

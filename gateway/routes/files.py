@@ -29,9 +29,14 @@ async def create(request: web.Request) -> web.Response:
     except StoreUnavailable:
         await request.app[BLOBS].delete(file.blob_key)
         raise
+    note_stored(request, file)
+    return json_answer(file_object(file))
+
+
+def note_stored(request: web.Request, file: File) -> None:
+    """Count the bytes of a file that has its row now."""
     failpoint("upload.stored")
     request.app[METRICS].uploaded_bytes.inc(file.bytes)
-    return json_answer(file_object(file))
 
 
 async def _received(request: web.Request, file_id: str) -> File:
