@@ -95,12 +95,14 @@ class RequestArray:
             at += 1
         found = _STRING.match(chunk, at)
         assert found is not None, "the pattern matches nothing, too"
-        at = found.end()
+        begin, at = at, found.end()
+        if self._in_array and _has_break(chunk, begin, at):
+            # Breaks between tokens become spaces: one in a string would be changed, not refused.
+            raise self._broken("JSON is malformed: a string holds a line break")
         if at == len(chunk):
             return at, False
-        self._is_escaped = (
-            chunk[at] == _BACKSLASH
-        )  # the last byte: the next chunk goes on behind it
+        # A backslash that ends the match is the chunk's last byte: the next chunk goes on behind it.
+        self._is_escaped = chunk[at] == _BACKSLASH
         self._in_string = self._is_escaped
         return at + 1, not self._in_string
 
@@ -180,6 +182,10 @@ class RequestArray:
         if len(self._held) > SHORT_BYTES:
             self._pieces.append(Piece(self.count, self._held, ends=False))
             self._held, self._is_long = b"", True
+
+
+def _has_break(chunk: bytes, start: int, end: int) -> bool:
+    return chunk.find(b"\n", start, end) >= 0 or chunk.find(b"\r", start, end) >= 0
 
 
 def _is_name(raw: bytes, name: str) -> bool:

@@ -156,6 +156,12 @@ async def test_ten_thousand_requests_in_one_compressed_body(gateway):
         ({"requests": [request("a")], "metadata": {"a": 1}}, "metadata.a", "a string"),
         ({"requests": None}, "completion_window", "Missing"),
         (b'{"requests": [{"custom_id": "a\n"}]}', "requests[0]", "JSON is malformed"),
+        (
+            b'{"requests": [{}, {"a": "%s\r"}]}' % (b"x" * 300_000),
+            "requests[1]",
+            "JSON is malformed",
+        ),
+        (b'{"requests": [{"a": "\t%s"}]}' % (b"x" * 300_000), "requests[0]", "JSON is malformed"),
         (b'{"requests": [{"a": 1] }', "requests[0]", "a bracket that was not opened"),
         (b'{"requests": [{"a": 1], {}]}', "requests[0]", "JSON is malformed"),
         (b'{"requests": [{}{}]}', "requests[0]", "JSON is malformed"),
