@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 
 from batchline.blobs.keys import file_key
-from gateway.keys import BLOBS, SETTINGS
-from gateway.transfer.disk_space import disk_space_of
-from gateway.transfer.file_sink import FileSink
+from batchline.model import new_file_id
+from gateway.transfer.file_sink import FileSink, file_sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +30,12 @@ class NewInput:
 
 
 class InputWriter:
-    """One input being written; the context deletes it unless `commit` was reached."""
+    """One input being written."""
 
-    def __init__(self, request: web.Request, file_id: str) -> None:
-        self.sink = FileSink(
-            request.app[BLOBS].create(file_key(file_id)),
-            max_bytes=request.app[SETTINGS].max_file_bytes,
-            disk_space=disk_space_of(request),
-            noun="File",
-        )
+    def __init__(self, sink: FileSink, file_id: str) -> None:
+        self.sink = sink
         self._file_id = file_id
         self._digest = hashlib.sha256()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.sink.__aexit__(kind, exc, trace)
 
     async def put(self, lines: bytes) -> None:
         """Store lines, or a part of a long one. Raises TooLarge, DiskFull."""
@@ -66,3 +49,17 @@ class InputWriter:
     def made(self, filename: str) -> NewInput:
         """Return what was written."""
         return NewInput(self._file_id, filename, self.sink.size_bytes, self._digest.hexdigest())
+
+
+@asynccontextmanager
+async def new_input(request: web.Request) -> AsyncIterator[InputWriter]:
+    """Begin a new input; it is deleted at the end unless `commit` was reached."""
+    async with written_again(request, new_file_id()) as writer:
+        yield writer
+
+
+@asynccontextmanager
+async def written_again(request: web.Request, file_id: str) -> AsyncIterator[InputWriter]:
+    """Begin to write an input that may exist: `commit` replaces it."""
+    async with file_sink(request, file_id) as sink:
+        yield InputWriter(sink, file_id)

@@ -16,7 +16,6 @@ from aiohttp import web
 
 from batchline.api.bodies import BatchRequest, batch_form_fields
 from batchline.api.parameters import JsonObject
-from batchline.model import new_file_id
 from gateway.forms import BATCH, receive, refuse_unreadable
 from gateway.keys import BLOBS, SETTINGS
 from gateway.transfer.body import Body
@@ -24,7 +23,7 @@ from gateway.transfer.disk_space import disk_space_of
 
 from .inherited_fields import DEFAULT_ENDPOINT, Inheritance, known_of
 from .inline import InlineRequests
-from .input_writer import InputWriter, NewInput
+from .input_writer import InputWriter, NewInput, new_input, written_again
 from .stored_lines import StoredLines
 
 SECOND_PASSES = web.AppKey("second_passes", asyncio.Semaphore)
@@ -77,7 +76,7 @@ async def receive_json(request: web.Request, *, read: Read, read_inline: Read) -
             lines = inline.feed(chunk) if is_quick else await asyncio.to_thread(inline.feed, chunk)
             if written is None and inline.are_there:
                 disk_space_of(request).need(min(request.content_length or 0, most))
-                written = await stack.enter_async_context(InputWriter(request, new_file_id()))
+                written = await stack.enter_async_context(new_input(request))
             if written is not None:
                 await written.put(lines)
         fields = inline.fields()
@@ -101,7 +100,7 @@ async def receive_form(request: web.Request, *, read_inline: Read) -> Asked:
     """Receive a form with the part `file`. Raises as `receive_json` does."""
     most = request.app[SETTINGS].max_file_bytes
     disk_space_of(request).need(min(request.content_length or 0, most))
-    async with InputWriter(request, new_file_id()) as written:
+    async with new_input(request) as written:
         form = await receive(
             request,
             written.sink,
@@ -130,7 +129,7 @@ async def _filled(
     try:
         async with (
             request.app[SECOND_PASSES],
-            InputWriter(request, made.file_id) as written,
+            written_again(request, made.file_id) as written,
         ):
             async for chunk in blobs.stream(made.key):
                 await written.put(await asyncio.to_thread(lines.feed, chunk))

@@ -18,7 +18,7 @@ from gateway.forms import BATCH, Form, receive, refuse_unreadable, unpacked_file
 from gateway.keys import BLOBS, METRICS, SETTINGS, STORE, now
 from gateway.paging import FILES, page_query
 from gateway.transfer.disk_space import disk_space_of
-from gateway.transfer.file_sink import FileSink, pour
+from gateway.transfer.file_sink import FileSink, file_sink, pour
 
 
 async def create(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def _received(request: web.Request, file_id: str) -> File:
     """Read the form and make its file durable; a refused file leaves nothing."""
     most = request.app[SETTINGS].max_file_bytes  # a larger one is refused for its size
     disk_space_of(request).need(min(request.content_length or 0, most))
-    async with _sink(request, file_id) as sink:
+    async with file_sink(request, file_id) as sink:
         form = await receive(request, sink, part="file", by_name=True)
         wanted = read_file_form(form.fields)
         if form.packed is None or wanted.purpose != BATCH:
@@ -58,7 +58,7 @@ async def _unpacked(request: web.Request, file_id: str, form: Form, wanted: File
     """Unpack a file whose purpose came after its bytes, which the blob holds as they were sent."""
     blobs, key = request.app[BLOBS], file_key(file_id)
     try:
-        async with _sink(request, file_id) as sink:
+        async with file_sink(request, file_id) as sink:
             sink.unpack_as(form.packed)
             await pour(blobs.stream(key), sink)
             refuse_unreadable(wanted.purpose, sink)
@@ -67,15 +67,6 @@ async def _unpacked(request: web.Request, file_id: str, form: Form, wanted: File
         await blobs.delete(key)
         raise
     return _file(request, file_id, unpacked_filename(form.filename), wanted, sink)
-
-
-def _sink(request: web.Request, file_id: str) -> FileSink:
-    return FileSink(
-        request.app[BLOBS].create(file_key(file_id)),
-        max_bytes=request.app[SETTINGS].max_file_bytes,
-        disk_space=disk_space_of(request),
-        noun="File",
-    )
 
 
 def _file(

@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
+from aiohttp import web
+
 from batchline.blobs.base import BlobWriter
+from batchline.blobs.keys import file_key
 from batchline.errors import TooLarge
 from batchline.jsonl.compression import Coding, Unpacker
 from batchline.jsonl.encodings import HEAD_BYTES
+from gateway.keys import BLOBS, SETTINGS
 
 from .body import unpack
-from .disk_space import DiskSpace
+from .disk_space import DiskSpace, disk_space_of
 
 _ROOM_STEP_BYTES = 16 << 20  # how often the free space is looked at while bytes come in
 _BLANK = b" \t\r\n\v\f\xef\xbb\xbf"  # the last three bytes are a BOM
@@ -91,6 +95,16 @@ class FileSink:
         self.is_blank = self.is_blank and not piece.strip(_BLANK)
         self.head += piece[: HEAD_BYTES - len(self.head)]
         await self._writer.write(piece)
+
+
+def file_sink(request: web.Request, file_id: str) -> FileSink:
+    """Begin a new file, no larger than one may be."""
+    return FileSink(
+        request.app[BLOBS].create(file_key(file_id)),
+        max_bytes=request.app[SETTINGS].max_file_bytes,
+        disk_space=disk_space_of(request),
+        noun="File",
+    )
 
 
 async def pour(chunks: AsyncIterator[bytes], sink: FileSink) -> None:
