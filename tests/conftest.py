@@ -17,7 +17,7 @@ from batchline.model import NewBatch, Slice, new_batch_id
 from batchline.store import open_store
 
 # their asserts tell what differed, like those of the tests themselves
-pytest.register_assert_rewrite("echoes", "sdk_shapes")
+pytest.register_assert_rewrite("echoes", "refusals", "sdk_shapes")
 
 
 SLOW = ("clients", "browser", "slow")

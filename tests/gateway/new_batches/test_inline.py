@@ -8,6 +8,7 @@ import io
 import json
 
 import pytest
+from refusals import check_refused
 
 from batchline.states import OutcomeKind
 
@@ -182,12 +183,7 @@ async def test_what_cannot_be_is_refused_with_its_place_and_leaves_nothing(
     """A 400 that names the request or the field; no batch, no file, no bytes."""
     answer = await post(gateway, body)
 
-    error = answer.json["error"]
-    assert (answer.status, error["param"]) == (400, param), error
-    assert said in error["message"]
-    assert (await gateway.call("GET", "/v1/batches")).json["data"] == []
-    assert (await gateway.call("GET", "/v1/files")).json["data"] == []
-    assert gateway.stored() == []
+    await check_refused(gateway, answer, param, said)
 
 
 async def test_lines_with_faults_are_the_batch_s_errors_as_in_every_file(gateway):

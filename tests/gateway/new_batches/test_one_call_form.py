@@ -8,6 +8,7 @@ import json
 
 import aiohttp
 import pytest
+from refusals import check_refused
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 BARE = b'{"custom_id":"a","body":{"messages":[]}}\n{"custom_id":"b","body":{"model":"own"}}\n'
@@ -171,12 +172,7 @@ async def test_what_cannot_be_is_refused_and_leaves_nothing(gateway, data, param
     """A 400 that names the part; no batch, no file, no bytes."""
     answer = await post(gateway, data())
 
-    error = answer.json["error"]
-    assert (answer.status, error["param"]) == (400, param), error
-    assert said in error["message"]
-    assert (await gateway.call("GET", "/v1/batches")).json["data"] == []
-    assert (await gateway.call("GET", "/v1/files")).json["data"] == []
-    assert gateway.stored() == []
+    await check_refused(gateway, answer, param, said)
 
 
 async def test_a_file_that_is_too_large_is_refused(starts):
