@@ -156,15 +156,20 @@ class Fleet:
     def shared(self, work: Callable[[], T]) -> tuple[T, list[float]]:
         """Return what the work returned, and how many requests of it each server answered.
 
-        It is done again where a server seemed to hang meanwhile: on a crowded machine one may.
+        It begins when each gets its full share, and is done again where one seemed to hang or to be gone
+        meanwhile: on a crowded machine one may.
         """
         for _ in range(_TRIES):
+            self.wait_for(self._all_get_lines, what="servers that get their full share")
             hangs, before = self._all_hangs(), self.served()
             done = work()
             shares = [now - then for now, then in zip(self.served(), before, strict=True)]
-            if self._all_hangs() == hangs:
+            if self._all_hangs() == hangs and self._all_get_lines():
                 break
         return done, shares
+
+    def _all_get_lines(self) -> bool:
+        return all(self.gets_lines(number) for number in range(len(self.backend_ports)))
 
     def _all_hangs(self) -> list[float]:
         return [self.hangs(number) for number in range(len(self.backend_ports))]
