@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import time
 
-PATIENCE_S = 60
+PATIENCE_S = 150
 """Generous: it ends what would hang, and decides nothing."""
 
 

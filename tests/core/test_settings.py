@@ -353,3 +353,22 @@ def test_whoever_writes_a_password_is_told_where_it_goes():
     """The remedy names the setting."""
     with pytest.raises(Invalid, match="BATCHLINE_UPSTREAM_API_KEY and write http://vllm:8000 "):
         load_settings(upstream_url="http://me:hunter2@vllm:8000")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("REFUSED_FIELDS", "model", "is no field that can be refused"),
+        ("REFUSED_FIELDS", "a b", "is no field that can be refused"),
+        ("HIGHEST_VALUES", "n=many", "BATCHLINE_HIGHEST_VALUES"),
+        ("HIGHEST_VALUES", "model=3", "BATCHLINE_HIGHEST_VALUES"),
+        ("WATCH_FROM", "10.0.0", "is neither an address nor a network"),
+        ("WEBHOOK_SECRET", "whsec_x", "is no secret of Standard Webhooks"),
+        ("WEBHOOK_SECRET", "x", "is no secret of Standard Webhooks"),
+    ],
+)
+def test_each_value_that_means_nothing_is_refused(monkeypatch, name, value, says):
+    monkeypatch.setenv("BATCHLINE_" + name, value)
+
+    with pytest.raises(Invalid, match=says):
+        load_settings()
