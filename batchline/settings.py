@@ -3,7 +3,7 @@
 The only reader of our environment; `environment.py` decides what children inherit. Precedence: arguments,
 then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then defaults.
 Unknown names and bad values in any of them stop the start, and all are listed. The table in
-docs/settings.md is generated from the fields below.
+docs/settings.md is generated from the fields below and of the class of `config/` that they go on.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from batchline.config.listening_settings import ListeningSettings
 from batchline.config.server_url import without_secrets
 from batchline.config.types import (
     TELLING,
     Bounds,
     Fields,
-    Host,
     Hosts,
     Key,
     LogLevel,
     Networks,
     Origins,
-    Published,
     Secret,
     Url,
     Urls,
@@ -56,7 +55,7 @@ _ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 _SECRETS = frozenset({"api_key", "upstream_api_key", "webhook_secret"})
 
 
-class Settings(BaseSettings):
+class Settings(ListeningSettings, BaseSettings):
     """Every setting, with its unit in its name. Frozen after the start."""
 
     model_config = SettingsConfigDict(
@@ -70,30 +69,6 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         Path(".batchline/data"), description="Where files, results and the database live"
-    )
-    host: Host = Field(
-        "127.0.0.1",
-        description="Address the gateway listens on; `0.0.0.0`: all of IPv4, `::`: all of IPv4 and IPv6",
-    )
-    published_on: Published | None = Field(
-        None,
-        description="In a container: the address on which its engine publishes the gateway's port; it then "
-        "decides, instead of `BATCHLINE_HOST`, whether other machines reach the gateway",
-    )
-    port: int = Field(5000, ge=0, le=65535, description="Port the gateway listens on")
-    dispatcher_host: Host = Field(
-        "127.0.0.1",
-        description="Address of the dispatcher's /health and /metrics, which ask no key",
-    )
-    dispatcher_port: int = Field(
-        5001, ge=0, le=65535, description="Port of the dispatcher's /health and /metrics"
-    )
-    deliverer_host: Host = Field(
-        "127.0.0.1",
-        description="Address of the deliverer's /health and /metrics, which ask no key",
-    )
-    deliverer_port: int = Field(
-        5002, ge=0, le=65535, description="Port of the deliverer's /health and /metrics"
     )
     webhook_secret: Secret | None = Field(
         None,
@@ -309,7 +284,7 @@ class Settings(BaseSettings):
     def known(self) -> Known:
         """The host names of this server, and the origins that may use it."""
         return known(
-            hosts=(self.host, self.dispatcher_host, self.deliverer_host, *self.allowed_hosts),
+            hosts=(*self.listening_hosts, *self.allowed_hosts),
             origins=self.allowed_origins,
         )
 
@@ -372,9 +347,22 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as exc:
         problems += [_told(error) for error in exc.errors()]
+    else:
+        problems += _apart(settings)
     if problems:
         raise Invalid("Bad settings:\n  " + "\n  ".join(problems))
     return settings
+
+
+def _apart(settings: Settings) -> list[str]:
+    """Name the settings that do nothing without another one."""
+    if (
+        not settings.serve_metrics
+        or settings.metrics_host is None
+        or settings.metrics_port is not None
+    ):
+        return []
+    return [f"{PREFIX}METRICS_HOST: it needs {PREFIX}METRICS_PORT, such as 8001, or does nothing"]
 
 
 def _told(error: ErrorDetails) -> str:

@@ -12,23 +12,21 @@ from batchline import __version__
 from batchline.blobs import Blobs, open_blobs
 from batchline.clock import Clock
 from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
-from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.process.descriptors import Alarm, limit, watched
 from batchline.process.locks import present
 from batchline.results import KnownPlaces
-from batchline.serving.listening import shown_address
 from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.serving.request_log import bounded_request_log
-from batchline.serving.sockets import start_sites
 from batchline.settings import Settings
 from batchline.store import View, open_store
 from dashboard.app import add_dashboard
 from gateway.connections.bound import limits_of
-from gateway.connections.connection import Runner
 from gateway.connections.internals import check_aiohttp
 from gateway.idempotency.by_retry import CREATING, Creating
 from gateway.new_batches.received import MOST_SECOND_PASSES, SECOND_PASSES
+from gateway.ports.api_port import listening
+from gateway.ports.metrics_port import metrics_port
 from gateway.routes import (
     batches,
     content,
@@ -98,6 +96,8 @@ def create_app(
     app[KNOWN] = settings.known
     app.on_response_prepare.append(on_prepare)
     for route in _routes():
+        if route.handler is ops.metrics and not settings.serve_metrics:
+            continue
         route.kwargs["expect_handler"] = wait_to_continue
         route.register(app.router)
     app.cleanup_ctx.append(proxy.upstream_session)
@@ -208,18 +208,9 @@ async def serve(
             patience=patience,
         )
         add_pages(app, view=store)
-        runner = Runner(
-            app,
-            limits=limits_of(settings, open_files=limit()),
-            access_log=None,
-            shutdown_timeout=_CLOSE_S,
-            keepalive_timeout=app[PATIENCE].idle_s,
-        )
-        stack.push_async_callback(runner.cleanup)
-        await runner.setup()
-        sites = await _listen(runner, settings)
-        where = ", ".join(f"http://{shown_address(*a[:2])}" for a in runner.addresses)
-        log.info("gateway %s listens on %s", __version__, where)
+        limits = limits_of(settings, open_files=limit())
+        await stack.enter_async_context(metrics_port(app, limits))
+        sites = await stack.enter_async_context(listening(app, limits, shutdown_s=_CLOSE_S))
         if app[KNOWN].takes_every_host:
             log.warning(EVERY_HOST_WARNING)
         if is_open_to_others(settings):
@@ -229,14 +220,3 @@ async def serve(
         for site in sites:
             await site.stop()
         await app[RUNNING].drain(grace_s=settings.grace_s)
-
-
-async def _listen(runner: Runner, settings: Settings) -> tuple[web.TCPSite, ...]:
-    try:
-        return await start_sites(runner, settings.host, settings.port)
-    except OSError as exc:
-        where = shown_address(settings.host, settings.port)
-        raise Unavailable(
-            f"Cannot listen on {where}: {exc.strerror or exc}. Stop what uses the port, or choose "
-            "another address with --host and --port (BATCHLINE_HOST, BATCHLINE_PORT)."
-        ) from exc

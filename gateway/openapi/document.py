@@ -50,6 +50,8 @@ def openapi_document(settings: Settings) -> Tree:
     components["parameters"] |= component_parameters()
     frame["info"] |= {"version": __version__, "x-limits": _limits(settings)}
     paths = dict(_paths())
+    if not settings.serve_metrics:
+        del paths["/metrics"]
     for path, method, operation in _operations(paths):
         kinds = set(_kinds(path, method, operation))
         shared = [errors for kind, errors in common.items() if kind in kinds]

@@ -213,6 +213,16 @@ def test_a_key_that_is_no_text_is_not_shown_either(monkeypatch, tmp_path):
     assert "1234" not in str(caught.value)
 
 
+def test_an_address_of_metrics_needs_their_port(monkeypatch):
+    """Alone it would do nothing; without metrics nothing is missing."""
+    monkeypatch.setenv("BATCHLINE_METRICS_HOST", "0.0.0.0")
+
+    with pytest.raises(Invalid, match="BATCHLINE_METRICS_HOST: it needs BATCHLINE_METRICS_PORT"):
+        load_settings()
+    assert load_settings(metrics_port=9).metrics_address == ("0.0.0.0", 9)
+    assert load_settings(serve_metrics=False).metrics_address is None
+
+
 @put_anywhere
 def test_what_works_is_taken_wherever_it_stands(monkeypatch, tmp_path, put):
     """Keys with all kinds of characters, a level in lower case, every address."""
