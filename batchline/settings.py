@@ -3,7 +3,7 @@
 The only reader of our environment; `environment.py` decides what children inherit. Precedence: arguments,
 then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then defaults.
 Unknown names and bad values in any of them stop the start, and all are listed. The table in
-docs/settings.md is generated from the fields below and of the class of `config/` that they go on.
+docs/settings.md is generated from the fields below and of the two classes of `config/` that they go on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from batchline.config.fleet_settings import FleetSettings
 from batchline.config.listening_settings import ListeningSettings
 from batchline.config.server_url import without_secrets
 from batchline.config.types import (
@@ -55,7 +56,7 @@ _ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 _SECRETS = frozenset({"api_key", "upstream_api_key", "webhook_secret"})
 
 
-class Settings(ListeningSettings, BaseSettings):
+class Settings(FleetSettings, ListeningSettings, BaseSettings):
     """Every setting, with its unit in its name. Frozen after the start."""
 
     model_config = SettingsConfigDict(
@@ -253,15 +254,6 @@ class Settings(ListeningSettings, BaseSettings):
         LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
-    media_domains: Hosts = Field(
-        (),
-        description="Hosts from which the servers of `up` fetch images, audio and video that requests name "
-        "by URL, comma separated, each as it stands in the URL; unset: none; `*`: any",
-    )
-    fleet_cache_dir: Path = Field(
-        Path("~/.cache/batchline"),
-        description="Where `up` keeps the CPU build of vLLM and its model",
-    )
     cell: str = Field(
         "local", description="Name of this host's group of processes, in metrics and leases"
     )

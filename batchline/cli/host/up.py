@@ -49,7 +49,7 @@ VllmVariables = Annotated[
         help="A variable of every vLLM server, NAME=VALUE, or NAME of one that is set here; repeatable"
     ),
 ]
-TensorParallelSize = Annotated[int, typer.Option(help="GPUs for each server")]
+TensorParallelSize = Annotated[int | None, typer.Option(help="GPUs for each server [default: 1]")]
 NginxPort = Annotated[int | None, typer.Option(help="Port of nginx [default: 8000]")]
 FirstBackendPort = Annotated[
     int | None, typer.Option(help="Port of the first vLLM server [default: 8001]")
@@ -68,7 +68,7 @@ def up(
     revision: Annotated[str | None, typer.Option(help="Revision of the model")] = None,
     gpus: Annotated[str, typer.Option(help="How many GPUs to use, or auto for all")] = "auto",
     cpu: CpuServers = None,
-    tensor_parallel_size: TensorParallelSize = 1,
+    tensor_parallel_size: TensorParallelSize = None,
     vllm_arg: VllmArguments = None,
     vllm_env: VllmVariables = None,
     demo: DemoFile = None,
@@ -85,7 +85,14 @@ def up(
     from batchline.fleet.cpu import cpu_build
     from batchline.fleet.nginx import find_nginx
 
-    settings = _settings(data_dir=data, host=host, port=port, insecure=insecure)
+    settings = _settings(
+        data_dir=data,
+        host=host,
+        port=port,
+        insecure=insecure,
+        fleet_model=model,
+        fleet_tensor_parallel_size=tensor_parallel_size,
+    )
     if demo is not None and not demo.is_file():
         raise Invalid(f"--demo {demo}: there is no such file.")
     find_nginx()
@@ -93,16 +100,12 @@ def up(
     hardware = _choose(gpus, cpu)
     nginx_port, first_port = _ports_beside(settings, hardware, nginx_port, first_backend_port)
     options = _model_options(
-        model,
+        settings,
         hardware,
         build,
         revision=revision,
-        tensor_parallel_size=tensor_parallel_size,
-        vllm_args=tuple(vllm_arg or ()),
+        vllm_arg=vllm_arg or (),
         env=_variables(vllm_env or ()),
-        api_key=settings.upstream_api_key,
-        media_domains=settings.media_domains,
-        logs=settings.data_dir / "logs",
         first_port=first_port,
     )
     servers = _plan_servers(options, hardware, build)
@@ -215,15 +218,32 @@ def _ports_beside(
 
 
 def _model_options(
-    model: str | None, hardware: OnGpus | OnCpu, build: CpuBuild, **rest: Any
+    settings: Settings,
+    hardware: OnGpus | OnCpu,
+    build: CpuBuild,
+    *,
+    vllm_arg: Sequence[str],
+    **given: Any,
 ) -> ModelOptions:
     from batchline.fleet.gpu_or_cpu import OnCpu
-    from batchline.fleet.programs import CPU_MODEL_NAME, DEFAULT_GPU_MODEL, ModelOptions
+    from batchline.fleet.programs import (
+        CPU_MODEL_NAME,
+        DEFAULT_GPU_MODEL,
+        ModelOptions,
+        flags_of,
+    )
 
-    if isinstance(hardware, OnCpu) and model in {None, CPU_MODEL_NAME}:
-        return ModelOptions(model=str(build.model), served_name=CPU_MODEL_NAME, **rest)
-    name = model or DEFAULT_GPU_MODEL
-    return ModelOptions(model=name, served_name=name, **rest)
+    given |= {
+        "vllm_args": (*flags_of(settings), *vllm_arg),
+        "tensor_parallel_size": settings.fleet_tensor_parallel_size,
+        "api_key": settings.upstream_api_key,
+        "media_domains": settings.media_domains,
+        "logs": settings.data_dir / "logs",
+    }
+    if isinstance(hardware, OnCpu) and settings.fleet_model in {None, CPU_MODEL_NAME}:
+        return ModelOptions(model=str(build.model), served_name=CPU_MODEL_NAME, **given)
+    name = settings.fleet_model or DEFAULT_GPU_MODEL
+    return ModelOptions(model=name, served_name=name, **given)
 
 
 def _plan_servers(
