@@ -9,12 +9,11 @@ docs/settings.md is generated from the fields below and of the two classes of `c
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -24,9 +23,9 @@ from pydantic_settings import (
 
 from batchline.config.fleet_settings import FleetSettings
 from batchline.config.listening_settings import ListeningSettings
-from batchline.config.server_url import without_secrets
+from batchline.config.settings_file import SettingsFile, read_settings_file
+from batchline.config.told_faults import told
 from batchline.config.types import (
-    TELLING,
     Bounds,
     Fields,
     Hosts,
@@ -43,7 +42,6 @@ from batchline.config.unknown_names import (
     DOTENV,
     PREFIX,
     dotenv_faults,
-    unknown_keys,
     unknown_variables,
 )
 from batchline.jsonl.body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
@@ -53,7 +51,6 @@ from .errors import Invalid
 from .states import OnFailures
 
 _ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
-_SECRETS = frozenset({"api_key", "upstream_api_key", "webhook_secret"})
 
 
 class Settings(FleetSettings, ListeningSettings, BaseSettings):
@@ -269,7 +266,7 @@ class Settings(FleetSettings, ListeningSettings, BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the YAML file last, before the defaults."""
         del file_secret_settings
-        yaml_settings = InitSettingsSource(settings_cls, _yaml_content())
+        yaml_settings = InitSettingsSource(settings_cls, _file(settings_cls.model_fields).values)
         return (init_settings, env_settings, dotenv_settings, yaml_settings)
 
     @property
@@ -302,17 +299,9 @@ def config_path() -> Path | None:
     return Path(path) if path else None
 
 
-def _yaml_content() -> dict[str, Any]:
+def _file(fields: Collection[str]) -> SettingsFile:
     path = config_path()
-    if path is None:
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text(_ENCODING)) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise Invalid(f"{CONFIG_VARIABLE} names {path}, which cannot be read: {exc}") from exc
-    if not isinstance(content, dict):
-        raise Invalid(f"{path} must hold a mapping of settings, such as 'port: 5000'.")
-    return {str(name): value for name, value in content.items()}
+    return SettingsFile() if path is None else read_settings_file(path, fields)
 
 
 def _dotenv_text() -> str:
@@ -330,15 +319,16 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {k: v for k, v in overrides.items() if v is not None}
     fields = Settings.model_fields
+    file = _file(fields)
     problems = [
         *unknown_variables(os.environ, fields),
         *dotenv_faults(_dotenv_text(), fields),
-        *unknown_keys(_yaml_content(), fields, f" (in {config_path()})"),
+        *file.faults,
     ]
     try:
         settings = Settings(**given)
     except ValidationError as exc:
-        problems += [_told(error) for error in exc.errors()]
+        problems += [told(error, fields) for error in exc.errors()]
     else:
         problems += _apart(settings)
     if problems:
@@ -355,19 +345,6 @@ def _apart(settings: Settings) -> list[str]:
     ):
         return []
     return [f"{PREFIX}METRICS_HOST: it needs {PREFIX}METRICS_PORT, such as 8001, or does nothing"]
-
-
-def _told(error: ErrorDetails) -> str:
-    """Say what was given, what is allowed and, if the message shows none, an example."""
-    name, given = str(error["loc"][0]), error["input"]
-    default = Settings.model_fields[name].default
-    such_as = "" if error["type"] in TELLING or default in (None, ()) else f", such as {default}"
-    if isinstance(given, tuple):
-        given = "=".join(map(str, given))
-    shown = repr(without_secrets(given) if isinstance(given, str) else given)
-    if name in _SECRETS:
-        shown = f"{len(str(given))} characters, which are not shown"
-    return f"{PREFIX}{name.upper()}: {error['msg']}{such_as} (got {shown})"
 
 
 FAILPOINTS = "BATCHLINE_TEST_FAILPOINTS"
