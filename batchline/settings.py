@@ -16,6 +16,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -181,6 +183,19 @@ class Settings(FleetSettings, ListeningSettings, BaseSettings):
         ge=1,
         description="Longest line of an input file, and largest interactive request",
     )
+    sync_batch_size: int = Field(
+        32,
+        ge=1,
+        description="Requests of `POST /batch` that are gathered at most, then sent together",
+    )
+    sync_batch_interval_s: float = Field(
+        0.0,
+        ge=0,
+        description="How long requests of `POST /batch` are gathered; 0: they are sent at once",
+    )
+    sync_max_concurrent_requests: int = Field(
+        256, ge=1, description="Requests of `POST /batch` in flight at most, over all callers"
+    )
     delete_cancels: bool = Field(
         True,  # noqa: FBT003
         description="`DELETE /v1/batches/{id}` cancels a batch that has not ended; false: it is refused with "
@@ -328,7 +343,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**given)
     except ValidationError as exc:
-        problems += [told(error, fields) for error in exc.errors()]
+        elsewhere = {*given, *EnvSettingsSource(Settings)(), *DotEnvSettingsSource(Settings)()}
+        problems += [told(error, fields, file.keys_without(elsewhere)) for error in exc.errors()]
     else:
         problems += _apart(settings)
     if problems:

@@ -1,4 +1,4 @@
-"""Reads the YAML file of settings."""
+"""Reads the YAML file of settings, in our own form or the earlier one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from batchline.errors import Invalid
 
+from . import earlier_form
 from .bounded_yaml import MOST_BYTES, read_yaml
 from .unknown_names import CONFIG_VARIABLE, unknown_keys
 
@@ -20,6 +21,12 @@ class SettingsFile:
     values: dict[str, Any] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     """What is told of the names in it that are none."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Setting -> key of the earlier form, with the file's name."""
+
+    def keys_without(self, elsewhere: Collection[str]) -> dict[str, str]:
+        """Return `keys` less the settings that are given elsewhere, where another value wins."""
+        return {name: key for name, key in self.keys.items() if name not in elsewhere}
 
 
 def read_settings_file(path: Path, fields: Collection[str]) -> SettingsFile:
@@ -31,5 +38,20 @@ def read_settings_file(path: Path, fields: Collection[str]) -> SettingsFile:
         raise Invalid(f"{CONFIG_VARIABLE} names {path}, which cannot be read: {exc}") from exc
     if not isinstance(content, Mapping | None):
         raise Invalid(f"{path} must hold a mapping of settings, such as 'port: 5000'.")
-    values = {str(name): value for name, value in (content or {}).items()}
-    return SettingsFile(values, tuple(unknown_keys(values, fields, f" (in {path})")))
+    return _understood({str(name): value for name, value in (content or {}).items()}, fields, path)
+
+
+def _understood(content: dict[str, Any], fields: Collection[str], path: Path) -> SettingsFile:
+    where = f" (in {path})"
+    if not earlier_form.is_earlier(content):
+        known = (
+            *fields,
+            *earlier_form.SECTIONS,
+        )  # a file may consist of one section, written wrongly
+        return SettingsFile(content, tuple(unknown_keys(content, known, where)))
+    found = tuple(earlier_form.translate(content))
+    return SettingsFile(
+        values={setting: value for setting, _, value in found},
+        faults=tuple(earlier_form.faults(content, fields, where)),
+        keys={setting: key + where for setting, key, _ in found},
+    )

@@ -14,8 +14,11 @@ from .unknown_names import PREFIX
 _SECRETS = frozenset({"api_key", "upstream_api_key", "webhook_secret"})
 
 
-def told(error: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
-    """Say what was given, what is allowed and, if the message shows none, an example."""
+def told(error: ErrorDetails, fields: Mapping[str, FieldInfo], keys: Mapping[str, str]) -> str:
+    """Say what was given, what is allowed and, if the message shows none, an example.
+
+    `keys`: setting -> key of the earlier YAML form, where the value was given as one.
+    """
     name, given = str(error["loc"][0]), error["input"]
     default = fields[name].default
     such_as = "" if error["type"] in TELLING or default in (None, ()) else f", such as {default}"
@@ -24,4 +27,4 @@ def told(error: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
     shown = repr(without_secrets(given) if isinstance(given, str) else given)
     if name in _SECRETS:
         shown = f"{len(str(given))} characters, which are not shown"
-    return f"{PREFIX}{name.upper()}: {error['msg']}{such_as} (got {shown})"
+    return f"{keys.get(name, PREFIX + name.upper())}: {error['msg']}{such_as} (got {shown})"

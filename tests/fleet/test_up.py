@@ -94,6 +94,37 @@ def test_gpus_that_stay_idle_are_told_before_anything_is_started(batchline, tmp_
     assert rest
 
 
+def test_a_file_of_the_earlier_form_says_what_the_servers_run(batchline, tmp_path, monkeypatch):
+    """Each of its keys for vLLM becomes a flag; an argument wins, and comes last."""
+    for name, script in {
+        "nvidia-smi": THREE_GPUS,
+        "vllm": 'echo "$@" > "$0.flags"; exit 1',
+    }.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "service.yaml").write_text(
+        "model: {path: /models/qwen, tensor_parallel_size: 2}\n"
+        "serving: {response_role: helper, enable_prompt_tokens_details: true}\n"
+        f"logging: {{max_log_len: 200}}\nmetrics: {{port: {free_port()}}}\n"
+    )
+    monkeypatch.setenv("BATCHLINE_CONFIG", "service.yaml")
+    ports = ("--nginx-port", str(free_port()), "--first-backend-port", str(free_port()))
+
+    batchline(
+        *("up", "--data", "data", "--vllm-arg=--response-role=other", *ports),
+        path=f"{tmp_path}:/usr/sbin:/usr/bin:/bin",
+    )
+
+    flags = (tmp_path / "vllm.flags").read_text().split()
+    assert flags[:2] == ["serve", "/models/qwen"]
+    assert flags[flags.index("--tensor-parallel-size") + 1] == "2"
+    assert flags[-4:] == [
+        *("--response-role=helper", "--enable-prompt-tokens-details", "--max-log-len=200"),
+        "--response-role=other",
+    ]
+
+
 def test_nginx_and_servers_leave_the_ports_of_our_processes_alone():
     """Metrics on 8001, as the earlier form has them; a port that is asked for is not changed."""
     settings = Settings(metrics_port=8001, port=8003, _env_file=None)
