@@ -22,6 +22,9 @@ T = TypeVar("T")
 SILENT_AFTER_S = 15
 """A dispatcher reports every second or so; what is silent for longer is gone, or cannot write."""
 
+RESPONSE_PURPOSE = "response"
+"""Of files that belong to a response in the background: no list shows them."""
+
 _BASE62 = string.ascii_letters + string.digits
 
 
@@ -134,6 +137,8 @@ class Batch:
     finished_at_resume: int = 0
     failed_at_resume: int = 0
     """Lines that were finished, and had failed, when it was last resumed (0 if it never was)."""
+    is_response: bool = False
+    """Whether it is a response in the background: one request, which clients know by another id."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 
@@ -179,6 +184,9 @@ class NewBatch:
     output_expires_after_s: int | None = None
     on_failures: OnFailures = OnFailures.CONTINUE
     callback_url: str | None = None
+    model: str | None = None
+    """Where it is known before the requests are read."""
+    is_response: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from batchline.serving.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import View, open_store
 from dashboard.app import add_dashboard
+from gateway.background import routes as background
+from gateway.background.background_request import ENDPOINT as RESPONSES
 from gateway.connections.bound import limits_of
 from gateway.connections.internals import check_aiohttp
 from gateway.idempotency.by_retry import CREATING, Creating
@@ -170,7 +172,11 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/webhook_event_types", webhooks.event_types),
         web.get("/v1/deliveries", deliveries.index),
         web.post("/v1/deliveries/{delivery_id}/replay", deliveries.replay),
-        *(web.post(path, proxy.forward) for path in proxy.PATHS),
+        *(web.post(path, proxy.forward) for path in proxy.PATHS if path != RESPONSES),
+        web.post(RESPONSES, background.create),
+        web.get("/v1/responses/{response_id}", background.show),
+        web.post("/v1/responses/{response_id}/cancel", background.cancel),
+        web.delete("/v1/responses/{response_id}", background.delete),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

@@ -114,6 +114,7 @@ def to_batch(row: Row) -> Batch:
         on_failures=OnFailures(row["on_failures"]),
         finished_at_resume=row["finished_at_resume"],
         failed_at_resume=row["failed_at_resume"],
+        is_response=bool(row["is_response"]),
         counts=Counts(row["total"], row["completed"], row["failed"]),
         usage=Usage(*(row[name] for name in _USAGE)),
     )

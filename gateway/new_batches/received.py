@@ -45,6 +45,13 @@ class Asked:
     wanted: BatchRequest
     body: bytes
     input: NewInput | None = None
+    response_model: str | None = None
+    """What a response in the background asks; None: it is a batch that clients see as one."""
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it is a response in the background."""
+        return self.response_model is not None
 
 
 def is_form(request: web.Request) -> bool:

@@ -24,7 +24,9 @@ from .schemas import component_parameters, component_schemas, reference
 Tree = dict[str, Any]
 
 _METHODS = frozenset(method.lower() for method in HTTPMethod)
-_STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of operations that use the disk
+_STORED = frozenset(
+    {"Files", "Uploads", "Batches", "Responses"}
+)  # tags of operations that use the disk
 _PASSED_ON = "Interactive"
 _LANGUAGES = {"curl": "curl", "python": "Python"}
 _OPEN = "/health"

@@ -16,7 +16,7 @@ from batchline.api.bodies import BatchRequest, read_batch_request
 from batchline.api.callback import Callbacks
 from batchline.api.parameters import JsonObject, shown
 from batchline.errors import Invalid, StoreUnavailable
-from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id
+from batchline.model import RESPONSE_PURPOSE, Batch, File, NewBatch, UsedKey, new_batch_id
 from batchline.settings import Settings
 from gateway.answers import batch_answer
 from gateway.forms import BATCH
@@ -41,14 +41,17 @@ async def create(request: web.Request) -> web.Response:
         asked = await _receive(request)
         if asked.input is not None:
             undo.push_async_callback(request.app[BLOBS].delete, asked.input.key)
-        batch, headers = await _made(request, asked, key, undo)
+        batch, headers = await made(request, asked, key, undo)
     return batch_answer(request, batch, headers=headers)
 
 
-async def _made(
+async def made(
     request: web.Request, asked: Asked, key: str | None, undo: AsyncExitStack
 ) -> tuple[Batch, Headers]:
-    """Return the batch, new or made by an earlier attempt, and the headers that say which."""
+    """Return the batch, new or made by an earlier attempt, and the headers that say which.
+
+    `undo` is run where the batch is not added, and forgotten where it is.
+    """
     if key is not None:
         idempotency = Idempotency(request.app[STORE], key, asked.body)
         return await _under_key(request, asked, idempotency, undo)
@@ -155,6 +158,8 @@ async def _new_batch(request: web.Request, asked: Asked) -> NewBatch:
         output_expires_after_s=wanted.output_expires_after_s,
         on_failures=wanted.on_failures or request.app[SETTINGS].on_failures,
         callback_url=wanted.callback_url,
+        model=asked.response_model,
+        is_response=asked.is_response,
     )
 
 
@@ -168,7 +173,7 @@ def _file(request: web.Request, asked: Asked, new: NewBatch) -> File | None:
         created_at=new.created_at,
         expires_at=expiry_of(request, BATCH, None, created_at=new.created_at),
         filename=asked.input.filename,
-        purpose=BATCH,
+        purpose=RESPONSE_PURPOSE if asked.is_response else BATCH,
         blob_key=asked.input.key,
     )
 

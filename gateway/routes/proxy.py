@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from mmap import mmap
@@ -92,10 +93,16 @@ async def upstream_session(app: web.Application) -> AsyncIterator[None]:
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
-    """Pass one request on and its answer back; if the client leaves, end the upstream's request at once.
+    """Receive one request, and pass it on and its answer back. Raises as both steps do."""
+    async with received(request) as body:
+        return await pass_on(request, body)
 
-    Raises RequestTooLarge, Invalid, DiskFull, StoreUnavailable, NoBackend, BackendFailed, BackendSilent;
-    ConnectionError if an answer that had begun must be cut.
+
+@asynccontextmanager
+async def received(request: web.Request) -> AsyncIterator[HeldBody]:
+    """Hold the whole body of a request that breaks no rule; its handler ends if the client leaves.
+
+    Raises RequestTooLarge, Invalid, DiskFull, StoreUnavailable, UnsupportedEncoding.
     """
     connection = request.protocol
     assert isinstance(connection, Connection)
@@ -107,11 +114,19 @@ async def forward(request: web.Request) -> web.StreamResponse:
             connection.while_present(),
         ):
             await _receive(request, body)
-            began = time.perf_counter()
-            async with await _send(request, body) as answer:
-                if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                    return await _refusal(answer)
-                return await _pass_back(request, answer, began=began)
+            yield body
+
+
+async def pass_on(request: web.Request, body: HeldBody) -> web.StreamResponse:
+    """Send a request on and its answer back; if the client leaves, the upstream's request ends at once.
+
+    Raises NoBackend, BackendFailed, BackendSilent; ConnectionError if an answer that had begun must be cut.
+    """
+    began = time.perf_counter()
+    async with await _send(request, body) as answer:
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            return await _refusal(answer)
+        return await _pass_back(request, answer, began=began)
 
 
 async def _receive(request: web.Request, body: HeldBody) -> None:

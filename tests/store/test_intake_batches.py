@@ -116,6 +116,15 @@ async def test_batches_are_listed_newest_first(store, nine):
         assert await store.list_batches(after="batch_nope", limit=3, statuses=statuses) is None
 
 
+async def test_responses_are_not_listed(store, nine):
+    """It has no responses."""
+    hidden = await store.add_batch(new_batch("hidden", is_response=True, model="m"))
+
+    assert await listed(store, nine, None, 2) == ([8, 7], True)
+    assert await listed(store, nine, None, 9, BatchStatus.VALIDATING) == ([8, 5, 2], False)
+    assert (hidden.is_response, hidden.model) == (True, "m")
+
+
 @pytest.mark.spec("beyond-list-status")
 async def test_the_cursor_of_a_list_may_be_any_batch(store, nine):
     """That batch may have any status, and be gone, as of files."""

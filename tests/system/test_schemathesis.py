@@ -78,6 +78,13 @@ def populate(system):
     running = [submit(line(n, tag="hang")) for n in range(OPEN + SPARE)]
     running = [system.until(b, lambda b: b.status == "in_progress") for b in running]
     cancelled = [client.batches.cancel(submit(line(n)).id) for n in range(2)]
+    asked = [
+        client.responses.create(model="m", input="Hello", background=True).id for _ in range(SPARE)
+    ]
+    forgone = [client.responses.cancel(response).id for response in asked[: SPARE // 2]]
+    for response in forgone:
+        batch = client.batches.retrieve(response.replace("resp_", "batch_"))
+        system.ended(batch)
     inputs = [client.files.create(file=line(n) * 3, purpose="batch").id for n in range(6)]
     others = [client.files.create(file=b"x", purpose="assistants").id]
     results = [batch.output_file_id for batch in ended if batch.output_file_id]
@@ -102,6 +109,8 @@ def populate(system):
         "files_to_delete": [batch.input_file_id for batch in deleted],
         "inputs": inputs[3:] + others,
         "ended": [batch.id for batch in ended],
+        "responses": asked[SPARE // 2 :],
+        "responses_to_delete": forgone,
         "running": [batch.id for batch in running[:OPEN]],
         "to_cancel": [batch.id for batch in running[OPEN:]],
         "to_delete": [batch.id for batch in deleted],

@@ -28,10 +28,10 @@ class ListObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to the deletion of a file, a batch or an endpoint."""
+    """The answer to the deletion of a file, a batch, a response or an endpoint."""
 
     id: str
-    object: Literal["file", "batch", "webhook_endpoint.deleted"] = "file"
+    object: Literal["file", "batch", "response", "webhook_endpoint.deleted"] = "file"
     deleted: bool = True
 
 
