@@ -17,6 +17,8 @@ CHAT = "/v1/chat/completions"
 
 def expected(body):
     """Return what the model server answers to a request body."""
+    if "service_tier" in body:
+        return response(body)
     if "input" in body:
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [
@@ -31,6 +33,30 @@ def expected(body):
     return completion(f"echo: {asked(body)}", model=body["model"], created=1_700_000_000)
 
 
+def response(body):
+    """Answer on /v1/responses, as vLLM does: with the details of the usage."""
+    said = {"type": "output_text", "text": f"echo: {asked(body)}", "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+    return {
+        "id": "resp_of_the_server",
+        "object": "response",
+        "created_at": 1_700_000_000,
+        "model": body["model"],
+        "status": "completed",
+        "output": [message | {"content": [said]}],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": 7,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 3,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 10,
+        },
+    }
+
+
 REFUSAL = {
     "message": "max_tokens is too large: 99999.",
     "type": "BadRequestError",
@@ -40,7 +66,10 @@ REFUSAL = {
 
 
 def asked(body):
-    return body["messages"][-1]["content"] if "messages" in body else ""
+    if "service_tier" in body and isinstance(body["input"], str):
+        return body["input"]
+    messages = body.get("input" if "service_tier" in body else "messages")
+    return messages[-1]["content"] if messages else ""
 
 
 def answer(body, attempt):

@@ -36,7 +36,13 @@ def answer(body, attempt):
             "parallel_tool_calls": True,
             "tool_choice": "auto",
             "tools": [],
-            "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
+            "usage": {
+                "input_tokens": 3,
+                "input_tokens_details": {"cached_tokens": 1},
+                "output_tokens": 2,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": 5,
+            },
         }
     )
 
