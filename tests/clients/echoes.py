@@ -17,7 +17,7 @@ CHAT = "/v1/chat/completions"
 
 def expected(body):
     """Return what the model server answers to a request body."""
-    if "service_tier" in body:
+    if is_response(body):
         return response(body)
     if "input" in body:
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
@@ -65,11 +65,19 @@ REFUSAL = {
 }
 
 
+def is_response(body):
+    """Whether the request is one of /v1/responses: embeddings have texts as their input, too."""
+    given = body.get("input")
+    has_messages = isinstance(given, list) and given and isinstance(given[0], dict)
+    return "service_tier" in body or has_messages
+
+
 def asked(body):
-    if "service_tier" in body and isinstance(body["input"], str):
-        return body["input"]
-    messages = body.get("input" if "service_tier" in body else "messages")
-    return messages[-1]["content"] if messages else ""
+    messages = body["input"] if is_response(body) else body.get("messages")
+    if not messages or isinstance(messages, str):
+        return messages or ""
+    content = messages[-1]["content"]
+    return content if isinstance(content, str) else content[0]["text"]
 
 
 def answer(body, attempt):

@@ -1,4 +1,4 @@
-"""The openai package of npm against the real service: node runs its tests, pytest tells of each."""
+"""Packages of npm against the real service: node runs their tests, pytest tells of each."""
 
 from __future__ import annotations
 
