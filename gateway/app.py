@@ -46,6 +46,7 @@ from gateway.routes import (
 )
 from gateway.transfer.body import wait_to_continue
 from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS, Downloads
+from gateway.upstream.session import upstream_session
 
 from . import openapi
 from .answer_headers import on_prepare
@@ -102,7 +103,7 @@ def create_app(
             continue
         route.kwargs["expect_handler"] = wait_to_continue
         route.register(app.router)
-    app.cleanup_ctx.append(proxy.upstream_session)
+    app.cleanup_ctx.append(upstream_session)
     metrics.build_info.labels(__version__, settings.cell).set(1)
     return app
 
