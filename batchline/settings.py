@@ -3,7 +3,7 @@
 The only reader of our environment; `environment.py` decides what children inherit. Precedence: arguments,
 then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then defaults.
 Unknown names and bad values in any of them stop the start, and all are listed. The table in
-docs/settings.md is generated from the fields below and of the two classes of `config/` that they go on.
+docs/settings.md is generated from the fields below and of the classes of `config/` that they go on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from batchline.config.fleet_settings import FleetSettings
 from batchline.config.listening_settings import ListeningSettings
 from batchline.config.settings_file import SettingsFile, read_settings_file
 from batchline.config.told_faults import told
+from batchline.config.synchronous_settings import SynchronousSettings
 from batchline.config.types import (
     Bounds,
     Fields,
@@ -55,7 +56,7 @@ from .states import OnFailures
 _ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 
 
-class Settings(FleetSettings, ListeningSettings, BaseSettings):
+class Settings(FleetSettings, ListeningSettings, SynchronousSettings, BaseSettings):
     """Every setting, with its unit in its name. Frozen after the start."""
 
     model_config = SettingsConfigDict(
@@ -182,19 +183,6 @@ class Settings(FleetSettings, ListeningSettings, BaseSettings):
         16 * 1024 * 1024,
         ge=1,
         description="Longest line of an input file, and largest interactive request",
-    )
-    sync_batch_size: int = Field(
-        32,
-        ge=1,
-        description="Requests of `POST /batch` that are gathered at most, then sent together",
-    )
-    sync_batch_interval_s: float = Field(
-        0.0,
-        ge=0,
-        description="How long requests of `POST /batch` are gathered; 0: they are sent at once",
-    )
-    sync_max_concurrent_requests: int = Field(
-        256, ge=1, description="Requests of `POST /batch` in flight at most, over all callers"
     )
     delete_cancels: bool = Field(
         True,  # noqa: FBT003

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, closing
 from aiohttp import web
 
 from batchline import __version__
+from batchline.api.endpoints import SYNCHRONOUS
 from batchline.blobs import Blobs, open_blobs
 from batchline.clock import Clock
 from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
@@ -44,6 +45,8 @@ from gateway.routes import (
     uploads,
     webhooks,
 )
+from gateway.synchronous import route as synchronous
+from gateway.synchronous.calls import SHARED, Shared
 from gateway.transfer.body import wait_to_continue
 from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS, Downloads
 from gateway.upstream.session import upstream_session
@@ -95,6 +98,7 @@ def create_app(
     app[webhooks.TESTS] = asyncio.Semaphore(webhooks.MOST_TESTS)
     for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
         app[key] = Downloads(kind, settings.max_downloads, metrics=metrics)
+    app[SHARED] = Shared(settings, metrics=metrics, clock=clock)
     app[DOCUMENT] = Document(settings)
     app[KNOWN] = settings.known
     app.on_response_prepare.append(on_prepare)
@@ -173,6 +177,7 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/webhook_event_types", webhooks.event_types),
         web.get("/v1/deliveries", deliveries.index),
         web.post("/v1/deliveries/{delivery_id}/replay", deliveries.replay),
+        web.post(SYNCHRONOUS, synchronous.create),
         *(web.post(path, proxy.forward) for path in proxy.PATHS if path != RESPONSES),
         web.post(RESPONSES, background.create),
         web.get("/v1/responses/{response_id}", background.show),

@@ -1,4 +1,4 @@
-"""The paths of model servers: the endpoints that a batch may call, and the list of models."""
+"""The endpoints that a batch may call, and other paths that several parts name."""
 
 from __future__ import annotations
 
@@ -11,3 +11,5 @@ ENDPOINTS = (
     "/v1/rerank",
 )
 MODELS = "/v1/models"
+SYNCHRONOUS = "/batch"
+"""Of the gateway alone: many interactive requests in one call."""

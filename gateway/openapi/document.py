@@ -28,6 +28,8 @@ _STORED = frozenset(
     {"Files", "Uploads", "Batches", "Responses"}
 )  # tags of operations that use the disk
 _PASSED_ON = "Interactive"
+_OPERATORS = "Server"
+_TOO_LARGE = 413
 _LANGUAGES = {"curl": "curl", "python": "Python"}
 _OPEN = "/health"
 _WATCHED = ("/ready", "/metrics")
@@ -74,18 +76,18 @@ def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
     yield "any"
     if method != "get":
         yield "changing"
-    is_passed_on = _PASSED_ON in operation["tags"]
-    if is_passed_on:
+    if _PASSED_ON in operation["tags"]:
         yield "passed"
     if path != _OPEN:
         yield "locked"
-    if path.startswith("/v1/"):
+    if _OPERATORS not in operation["tags"]:
         yield "api"
         if method != "get" and not _STORED.isdisjoint(operation["tags"]):
             yield "stored"
     if "requestBody" in operation:
         yield "body"
-        if "application/json" in operation["requestBody"]["content"] and not is_passed_on:
+        has_own_limit = _TOO_LARGE in operation.get("errors", {})
+        if "application/json" in operation["requestBody"]["content"] and not has_own_limit:
             yield "json"
 
 

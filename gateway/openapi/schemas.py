@@ -157,6 +157,19 @@ def _bounded(settings: Settings) -> dict[str, Schema]:
             "description": "Time for the whole batch: `24h`, or any whole hours (`h`) or days (`d`) "
             f"from {settings.min_completion_window_s:,} seconds to 14 days.",
         },
+        "SyncCall": {
+            "type": "object",
+            "required": ["requests"],
+            "properties": {
+                "requests": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": settings.sync_max_requests,
+                    "items": reference("SyncRequest"),
+                    "description": "What to ask; each is answered by itself.",
+                }
+            },
+        },
         "UploadBytes": {
             "type": "integer",
             "minimum": 0,

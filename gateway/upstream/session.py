@@ -60,7 +60,7 @@ def onward(headers: Mapping[str, str]) -> dict[str, str]:
 async def post(
     app: web.Application,
     path: str,
-    pieces: AsyncIterator[bytes],
+    body: bytes | AsyncIterator[bytes],
     *,
     size_bytes: int,
     request_id: str,
@@ -68,14 +68,16 @@ async def post(
 ) -> aiohttp.ClientResponse:
     """Send a body of so many bytes; the caller closes the answer. Cancelling it ends the request.
 
+    A body that comes in pieces must be taken piece by piece in time; short ones need no pieces.
     Raises NoBackend, NoDescriptors, BackendFailed, BackendSilent.
     """
     own = {"X-Request-Id": request_id, "Content-Length": str(size_bytes)}
+    stall_s = app[PATIENCE].stall_s
     try:
         async with asyncio.timeout(None) as writing:
             return await app[SESSION].post(
                 URL(app[SETTINGS].upstream_url + path),
-                data=_paced(pieces, writing, app[PATIENCE].stall_s),
+                data=body if isinstance(body, bytes) else _paced(body, writing, stall_s),
                 headers={**headers, **own},
                 allow_redirects=False,
             )

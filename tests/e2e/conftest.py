@@ -44,6 +44,8 @@ T = TypeVar("T")
 class Fleet:
     """One run of `batchline up`: its addresses, its processes, and a stock client."""
 
+    model = MODEL
+
     def __init__(self, folder: Path, *options: str, servers: int = 2) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
@@ -275,6 +277,20 @@ def small_fleet(cpu_build, tmp_path):
     yield running
     running.kill_everything()
     running.process.wait(60)
+
+
+@pytest.fixture
+def embedding_fleet(cpu_build, tmp_path):
+    """A fleet of one real vLLM server that embeds, ready."""
+    running = Fleet(
+        tmp_path, "--vllm-arg=--runner=pooling", "--vllm-arg=--convert=embed", servers=1
+    )
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.stop()
+        running.kill_everything()
 
 
 def free_run_of_ports(count: int) -> list[int]:
