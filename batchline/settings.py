@@ -26,8 +26,8 @@ from pydantic_settings import (
 from batchline.config.fleet_settings import FleetSettings
 from batchline.config.listening_settings import ListeningSettings
 from batchline.config.settings_file import SettingsFile, read_settings_file
-from batchline.config.told_faults import told
 from batchline.config.synchronous_settings import SynchronousSettings
+from batchline.config.told_faults import told
 from batchline.config.types import (
     Bounds,
     Fields,

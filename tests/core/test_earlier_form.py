@@ -206,7 +206,7 @@ UNFIT = {
 }
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", sorted(KEYS))
 def test_a_value_that_cannot_work_is_told_by_its_key(faults, key):
     """What is allowed, and what was given unless it is secret."""
     value, told = UNFIT[key]

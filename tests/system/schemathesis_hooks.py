@@ -38,6 +38,8 @@ NOT_IN_A_SCHEMA = {
         "Must be .jsonl",
     ),
     ("cancelUpload", 400): ("takes nothing any more",),
+    ("createResponse", 400): ("A response in the background cannot be streamed",),
+    ("retrieveResponse", 400): ("A response in the background cannot be streamed",),
     ("retryBatch", 400): ("Invalid 'metadata': too many properties", "Supported values are: '24h'"),
 }
 FINE = {401, 404, 409}

@@ -1,9 +1,10 @@
 // Vercel's AI SDK: its batches are lines of /v1/responses.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createOpenAI } from '@ai-sdk/openai';
+
+import { look } from './service.mjs';
 
 const batches = createOpenAI({
   baseURL: process.env.CLIENT_TEST_URL,
@@ -17,14 +18,7 @@ const request = (id, text) => ({
   options: { prompt: [{ role: 'user', content: [{ type: 'text', text }] }] },
 });
 
-// Looks until the batch is as it is waited for; nothing would tell of it.
-async function until(batchId, condition) {
-  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(50)) {
-    const found = await batches.doGetBatchStatus({ batchId });
-    if (condition(found)) return found;
-  }
-  throw new Error(`${batchId} was waited for in vain`);
-}
+const until = (batchId, condition) => look(() => batches.doGetBatchStatus({ batchId }), condition);
 
 async function resultsOf(batchId) {
   const found = new Map();
