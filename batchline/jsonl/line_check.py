@@ -7,7 +7,7 @@ Pure; used by `input_file.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -25,12 +25,16 @@ _NEEDED = {
     "/v1/completions": ("prompt", "prompt_embeds"),
     "/v1/embeddings": ("input", "messages"),
     "/v1/responses": ("input", "prompt"),
+    "/v1/messages": ("messages",),
 }
 """Fields of which a body must hold one: the first is OpenAI's, the others are vLLM's."""
+_POSITIVE = {"/v1/messages": "max_tokens"}
+"""A whole number that a body must hold, of at least 1."""
 _STREAMING = {
     "/v1/chat/completions": "Chat Completions",
     "/v1/completions": "Completions",
     "/v1/responses": "Responses",
+    "/v1/messages": "Messages",
 }
 _SHOWN_CHARACTERS = 200
 _UNSET = msgspec.UNSET
@@ -51,11 +55,13 @@ class _Body(msgspec.Struct):
     prompt: _Field = _UNSET
     prompt_embeds: _Field = _UNSET
     input: _Field = _UNSET
+    max_tokens: _Field = _UNSET
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
 _body_decoder = msgspec.json.Decoder(_Body)
 _text_decoder = msgspec.json.Decoder(str)
+_number_decoder = msgspec.json.Decoder(float)
 _any_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -93,6 +99,9 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     ruled: dict[str, Any] = {
         name: Annotated[int, msgspec.Meta(le=highest)] | None for name, highest in rules.highest
     } | dict.fromkeys(rules.refused)
+    positive = _POSITIVE.get(endpoint)
+    if positive is not None:
+        ruled[positive] = _positive(positive, rules)
     body = msgspec.defstruct(
         "GoodBody",
         [
@@ -100,11 +109,12 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
             *((name, msgspec.Raw) for name in needed),
             ("stream", bool | None, None),
             *(
-                (f"ruled_{number}", kind, msgspec.field(default=None, name=name))
+                (f"ruled_{number}", kind, _named(name, is_needed=name == positive))
                 for number, (name, kind) in enumerate(ruled.items())
             ),
         ],
         gc=False,
+        kw_only=True,
     )
     line = msgspec.defstruct(
         "GoodLine",
@@ -117,6 +127,17 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
         gc=False,
     )
     return msgspec.json.Decoder(line).decode
+
+
+def _positive(name: str, rules: BodyRules) -> Any:
+    """Return the type of a positive number, which may have a rule of its own; None: it is refused."""
+    if name in rules.refused:
+        return None
+    return Annotated[int, msgspec.Meta(ge=1, le=dict(rules.highest).get(name))]
+
+
+def _named(name: str, *, is_needed: bool) -> Any:
+    return msgspec.field(name=name) if is_needed else msgspec.field(default=None, name=name)
 
 
 def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
@@ -164,8 +185,28 @@ def _examine_body(raw: _Field, endpoint: str, rules: BodyRules, faults: list[Fau
     needed = _NEEDED.get(endpoint, ())
     if needed and all(isinstance(getattr(body, name), msgspec.UnsetType) for name in needed):
         faults.append(_missing(f"body.{needed[0]}"))
+    if name := _POSITIVE.get(endpoint):
+        faults.extend(_not_positive(getattr(body, name), f"body.{name}"))
     faults.extend(rules.faults(raw, prefix="body."))
     return model
+
+
+def _not_positive(raw: _Field, name: str) -> Iterator[Fault]:
+    if isinstance(raw, msgspec.UnsetType):
+        yield _missing(name)
+        return
+    try:
+        number = _number_decoder.decode(raw)
+    except msgspec.DecodeError:
+        yield _wrong_type(name, "a number", raw)
+        return
+    if number < 1:
+        shown = _shown(bytes(raw).decode())
+        message = (
+            f"Invalid '{name}': integer below minimum value. Expected a value >= 1, but got {shown} "
+            "instead."
+        )
+        yield Fault("integer_below_min_value", message, None, name)
 
 
 def unknown_model(model: str) -> Fault:

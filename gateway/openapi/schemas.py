@@ -19,6 +19,7 @@ from batchline.settings import Settings
 from batchline.states import BatchStatus
 from batchline.webhooks.addresses import LONGEST_URL
 from batchline.webhooks.records import Ask, DeliveryState
+from gateway.dialects.anthropic import errors as anthropic
 
 from ..paging import BATCHES, FILES, WEBHOOKS, Bounds  # noqa: TID252 - a package within the leaf
 
@@ -38,6 +39,7 @@ SHAPES = (
     webhook.DeliveryObject,
     lists.DeletedObject,
     error.ErrorAnswer,
+    anthropic.AnthropicError,
     lists.ListObject,
 )
 _HOUR_S = 3600

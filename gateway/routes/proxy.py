@@ -1,8 +1,8 @@
 """Passes interactive requests to the upstream, so that one base_url serves them and batches.
 
 A body is passed on byte for byte once it is complete and breaks no rule; an answer is passed on chunk by
-chunk. Changes headers, and errors that are not OpenAI's; bounds every wait. Retries nothing: nginx sends a
-request once more, the client does the rest (docs/decisions/007-interactive-requests.md).
+chunk. Changes headers, and errors that are not in the endpoint's form; bounds every wait. Retries nothing:
+nginx sends a request once more, the client does the rest (docs/decisions/007-interactive-requests.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from batchline.api.endpoints import ENDPOINTS
+from batchline.api.endpoints import INTERACTIVE
 from batchline.api.parameters import not_json
 from batchline.errors import (
     BackendFailed,
@@ -40,14 +40,14 @@ from batchline.serving.request_log import REQUESTS
 from gateway.answer_headers import request_id
 from gateway.answers import write
 from gateway.connections.connection import Connection
+from gateway.dialects.anthropic.errors import has_form, translated
 from gateway.keys import METRICS, PATIENCE, SETTINGS
 from gateway.transfer.body import Body
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.spooled_body import HeldBody
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
-PATHS = ENDPOINTS
-"""The endpoints of interactive requests: those of batches."""
+PATHS = INTERACTIVE
 
 _CONNECT_S = 10.0
 _KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes idle connections
@@ -110,7 +110,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
             began = time.perf_counter()
             async with await _send(request, body) as answer:
                 if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                    return await _refusal(answer)
+                    return await _refusal(request, answer)
                 return await _pass_back(request, answer, began=began)
 
 
@@ -225,8 +225,11 @@ async def _next(request: web.Request, chunks: AsyncIterator[bytes]) -> bytes:
         raise ConnectionAbortedError("The model server broke off in mid-answer.") from exc
 
 
-async def _refusal(answer: aiohttp.ClientResponse) -> web.Response:
-    """Pass an error answer on: OpenAI's unchanged, any other in OpenAI's form with the same status."""
+async def _refusal(request: web.Request, answer: aiohttp.ClientResponse) -> web.Response:
+    """Pass an error answer on with its status: OpenAI's unchanged, any other in OpenAI's form.
+
+    Where Anthropic's clients ask, each is put into theirs.
+    """
     if answer.headers.get("X-Upstream") == GROUP:
         raise NoBackend("No model server is in service at present. Try again later.")
     if answer.status < HTTPStatus.BAD_REQUEST:
@@ -245,7 +248,9 @@ async def _refusal(answer: aiohttp.ClientResponse) -> web.Response:
         headers.popall(name, None)
     return web.Response(
         status=answer.status,
-        body=error_object(answer.status, bytes(body)),
+        body=translated(answer.status, bytes(body), request_id=request_id(request))
+        if has_form(request.path)
+        else error_object(answer.status, bytes(body)),
         content_type="application/json",
         headers=headers,
     )
