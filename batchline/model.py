@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from .states import BatchStatus, OnFailures, OutcomeKind
+from .states import BatchStatus, OnFailures, OnFaults, OutcomeKind
 from .webhooks.records import OutboxOverview
 
 T = TypeVar("T")
@@ -131,6 +131,9 @@ class Batch:
     callback_url: str | None = None
     """Where its end is told, beside the endpoints."""
     on_failures: OnFailures = OnFailures.CONTINUE
+    on_faults: OnFaults = OnFaults.FAIL_BATCH
+    requests: int | None = None
+    """How many there are, where they were counted as they came; `counts` knows once they were checked."""
     finished_at_resume: int = 0
     failed_at_resume: int = 0
     """Lines that were finished, and had failed, when it was last resumed (0 if it never was)."""
@@ -179,6 +182,9 @@ class NewBatch:
     output_expires_after_s: int | None = None
     on_failures: OnFailures = OnFailures.CONTINUE
     callback_url: str | None = None
+    on_faults: OnFaults = OnFaults.FAIL_BATCH
+    requests: int | None = None
+    """How many came with it; None if they are not counted yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from batchline.model import Fault
+from batchline.states import OnFaults
 
 from .body_rules import NO_RULES, BodyRules
 from .encodings import misplaced_mark
@@ -74,6 +75,7 @@ class Rules:
     """The models that the fleet serves; None where that is not known: none is refused then."""
     one_model: bool = False
     body: BodyRules = NO_RULES
+    on_faults: OnFaults = OnFaults.FAIL_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,26 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
 
     It refuses some good lines too: `examine` decides.
     """
+    line = msgspec.defstruct(
+        "GoodLine",
+        [
+            ("custom_id", str),
+            ("method", Literal["POST"]),
+            ("url", Literal[endpoint]),
+            ("body", _good_body(endpoint, rules)),
+        ],
+        gc=False,
+    )
+    return msgspec.json.Decoder(line).decode
+
+
+@lru_cache(maxsize=16)
+def _good_body_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(_good_body(endpoint, rules)).decode
+
+
+def _good_body(endpoint: str, rules: BodyRules) -> Any:
+    """Make the type of good bodies."""
     needed = _NEEDED.get(endpoint, ())[:1]
     ruled: dict[str, Any] = {
         name: Annotated[int, msgspec.Meta(le=highest)] | None for name, highest in rules.highest
@@ -102,7 +124,7 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     positive = _POSITIVE.get(endpoint)
     if positive is not None:
         ruled[positive] = _positive(positive, rules)
-    body = msgspec.defstruct(
+    return msgspec.defstruct(
         "GoodBody",
         [
             ("model", str),
@@ -116,17 +138,6 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
         gc=False,
         kw_only=True,
     )
-    line = msgspec.defstruct(
-        "GoodLine",
-        [
-            ("custom_id", str),
-            ("method", Literal["POST"]),
-            ("url", Literal[endpoint]),
-            ("body", body),
-        ],
-        gc=False,
-    )
-    return msgspec.json.Decoder(line).decode
 
 
 def _positive(name: str, rules: BodyRules) -> Any:
@@ -164,6 +175,22 @@ def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
         faults.append(Fault("invalid_url", message, None, "url"))
     model = _examine_body(parsed.body, endpoint, rules, faults)
     return Examined(custom_id, model, tuple(faults))
+
+
+def body_faults(body: bytes, endpoint: str, rules: BodyRules) -> tuple[Fault, ...]:
+    """Return every fault of a body by itself; none if it is good."""
+    is_text = is_utf8(body)
+    try:
+        if is_text and not _good_body_decoder(endpoint, rules)(body).stream:
+            return ()
+    except REFUSED:
+        pass
+    faults: list[Fault] = []
+    try:
+        _examine_body(msgspec.Raw(without_lone_surrogates(body)), endpoint, rules, faults)
+    except REFUSED:
+        return (_unparseable(body),)
+    return tuple(faults) if is_text else (_unparseable(body),)
 
 
 def _examine_body(raw: _Field, endpoint: str, rules: BodyRules, faults: list[Fault]) -> str | None:

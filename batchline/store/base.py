@@ -92,6 +92,16 @@ class Intake(Lookup, Protocol):
         be gone, as of files.
         """
 
+    async def list_batches_of(
+        self, endpoint: str, *, after: str | None = None, before: str | None = None, limit: int
+    ) -> Page[Batch] | None:
+        """Return one page, newest first, of the batches for one endpoint.
+
+        It begins behind the batch `after`, or ends just before the batch `before`: `has_more` tells
+        whether there are more in that direction. None if the batch that is named is unknown; it may be
+        of any endpoint, and be gone, as of files.
+        """
+
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:
         """Move an open batch to `cancelling` and revoke its slices; return it as it is afterwards.
 

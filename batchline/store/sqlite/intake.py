@@ -83,6 +83,20 @@ class SqliteIntake(SqliteLookup):
             )
         return Page([repo.to_batch(r) for r in rows[:limit]], has_more=len(rows) > limit)
 
+    async def list_batches_of(  # noqa: D102
+        self, endpoint: str, *, after: str | None = None, before: str | None = None, limit: int
+    ) -> Page[Batch] | None:
+        name = "list_batches_behind" if before is None else "list_batches_before"
+        async with self._database.read() as tx:
+            start = await self._cursor(tx, "batch_seq", before or after, _LAST_SEQ)
+            if start is None:
+                return None
+            rows = await tx.rows(
+                self._text(name), {"endpoint": endpoint, "seq": start, "limit": limit + 1}
+            )
+        found = [repo.to_batch(r) for r in rows[:limit]]
+        return Page(found if before is None else found[::-1], has_more=len(rows) > limit)
+
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:  # noqa: D102
         def cancel(tx: Direct) -> None:
             moved = tx.row(self._text("cancel_batch"), {"id": batch_id, "now": now})
