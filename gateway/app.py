@@ -27,6 +27,7 @@ from dashboard.app import add_dashboard
 from gateway.connections.bound import limits_of
 from gateway.connections.connection import Runner
 from gateway.connections.internals import check_aiohttp
+from gateway.dialects.anthropic.routes import routes as anthropic_routes
 from gateway.idempotency.by_retry import CREATING, Creating
 from gateway.new_batches.received import MOST_SECOND_PASSES, SECOND_PASSES
 from gateway.routes import (
@@ -171,6 +172,7 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/deliveries", deliveries.index),
         web.post("/v1/deliveries/{delivery_id}/replay", deliveries.replay),
         *(web.post(path, proxy.forward) for path in proxy.PATHS),
+        *anthropic_routes(),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

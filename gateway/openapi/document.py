@@ -25,7 +25,8 @@ from .schemas import component_parameters, component_schemas, reference
 Tree = dict[str, Any]
 
 _METHODS = frozenset(method.lower() for method in HTTPMethod)
-_STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of operations that use the disk
+_STORED = frozenset({"Files", "Uploads", "Batches", "Message Batches"})
+"""Tags of operations that use the disk."""
 _PASSED_ON = "Interactive"
 _LANGUAGES = {"curl": "curl", "python": "Python"}
 _EXAMPLE_ID = "req_66f1c2a4b0d84c0c9a51b7a3f2e4d6c8"
