@@ -22,15 +22,17 @@ export const expected = async (name) => JSON.parse(await readFile(`${FOLDER}/${n
 export const createBatch = (fileId, more = {}) =>
   client.batches.create({ input_file_id: fileId, endpoint: CHAT, completion_window: '24h', ...more });
 
-// Looks until the batch is as it is waited for.
-export async function until(batch, condition) {
+// Retrieves the batch until it is as it is waited for.
+export async function retrieved(batch, { from, condition }) {
   // its state is asked for: there is nothing that would tell of it
   for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(50)) {
-    const found = await client.batches.retrieve(batch.id);
+    const found = await from.retrieve(batch.id);
     if (condition(found)) return found;
   }
   throw new Error(`${batch.id} was waited for in vain`);
 }
+
+export const until = (batch, condition) => retrieved(batch, { from: client.batches, condition });
 
 export const ended = (batch) => until(batch, (found) => TERMINAL.has(found.status));
 
