@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from batchline.api.objects.encoding import encode
+from batchline.jsonl.nesting import read_checked
 from batchline.jsonl.request_lines import RequestLine
 from batchline.jsonl.result_lines import CANCELLED_CODE, EXPIRED_CODE, TIMEOUT_CODE
 from batchline.model import Batch
@@ -45,7 +46,7 @@ _decode = msgspec.json.Decoder(_Record).decode
 
 def result_line(record: bytes) -> bytes:
     """Translate one result line."""
-    found = _decode(record)
+    found = read_checked(_decode, record)
     return _line(bytes(found.custom_id), _result(found))
 
 

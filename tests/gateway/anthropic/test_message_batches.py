@@ -6,8 +6,10 @@ import pytest
 from message_batches import PATH, accept, create, end, own, request_of, results, shown
 from scripted import message
 
+from batchline.jsonl.result_lines import answer_record
 from batchline.model import Fault
 from batchline.states import BatchStatus, OnFaults
+from gateway.dialects.anthropic.result_lines import result_line
 
 ALL_ENDS = {
     "a": "succeeded",
@@ -132,6 +134,20 @@ async def test_results_whose_bytes_are_gone_are_404(gateway):
     answer = await gateway.call("GET", f"{PATH}/{batch['id']}/results")
 
     assert (answer.status, answer.json["error"]["type"]) == (404, "not_found_error")
+
+
+def test_a_result_that_is_nested_very_deeply_is_translated():
+    """It was good enough to be stored by whoever had more room for calls."""
+
+    def record(depth):
+        body = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
+        return answer_record("batch_req_x", "a", status=200, upstream_id="u", body=body)
+
+    def translated(line, calls):
+        return result_line(line) if not calls else translated(line, calls - 1)
+
+    for depth in (200, 500, 800):
+        assert translated(record(depth), 300).startswith(b'{"custom_id":"a","result":')
 
 
 @pytest.mark.spec("anthropic-results")
