@@ -26,6 +26,7 @@ from gateway.background import routes as background
 from gateway.background.background_request import ENDPOINT as RESPONSES
 from gateway.connections.bound import limits_of
 from gateway.connections.internals import check_aiohttp
+from gateway.dialects.anthropic.routes import routes as anthropic_routes
 from gateway.idempotency.by_retry import CREATING, Creating
 from gateway.new_batches.received import MOST_SECOND_PASSES, SECOND_PASSES
 from gateway.ports.api_port import listening
@@ -183,6 +184,7 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/responses/{response_id}", background.show),
         web.post("/v1/responses/{response_id}/cancel", background.cancel),
         web.delete("/v1/responses/{response_id}", background.delete),
+        *anthropic_routes(),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),

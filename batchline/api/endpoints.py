@@ -9,7 +9,11 @@ ENDPOINTS = (
     "/v1/responses",
     "/v1/score",
     "/v1/rerank",
+    "/v1/messages",
 )
+COUNT_TOKENS = "/v1/messages/count_tokens"
+INTERACTIVE = (*ENDPOINTS, COUNT_TOKENS)
+"""What is passed on at once: nobody batches a count of tokens."""
 MODELS = "/v1/models"
 SYNCHRONOUS = "/batch"
 """Of the gateway alone: many interactive requests in one call."""

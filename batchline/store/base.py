@@ -12,17 +12,9 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from batchline.api.upload_rules import MAX_PARTS, Admission, Part, Upload
-from batchline.model import (
-    Batch,
-    File,
-    FleetReport,
-    NewBatch,
-    Overview,
-    Page,
-    Segment,
-    UsedKey,
-)
+from batchline.model import Batch, File, FleetReport, NewBatch, Segment, UsedKey
 from batchline.states import BatchStatus
+from batchline.store.records import Overview, Page
 
 
 class Lookup(Protocol):
@@ -90,6 +82,16 @@ class Intake(Lookup, Protocol):
 
         It has no responses. It begins behind the batch `after`; None if that is unknown. That batch may
         have any status, and be gone, as of files.
+        """
+
+    async def list_batches_of(
+        self, endpoint: str, *, after: str | None = None, before: str | None = None, limit: int
+    ) -> Page[Batch] | None:
+        """Return one page, newest first, of the batches for one endpoint.
+
+        It begins behind the batch `after`, or ends just before the batch `before`: `has_more` tells
+        whether there are more in that direction. None if the batch that is named is unknown; it may be
+        of any endpoint, and be gone, as of files.
         """
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:

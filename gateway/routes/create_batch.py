@@ -6,7 +6,7 @@ read later, by the dispatcher.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -36,13 +36,20 @@ async def create(request: web.Request) -> web.Response:
     The same request under the same Idempotency-Key gets the same batch in any status; so does a client that
     repeats the request by itself.
     """
+    batch, headers = await create_once(request, _receive)
+    return batch_answer(request, batch, headers=headers)
+
+
+async def create_once(
+    request: web.Request, receive: Callable[[web.Request], Awaitable[Asked]]
+) -> tuple[Batch, Headers]:
+    """Receive a create; return its batch, or that of an earlier attempt, and the headers that say which."""
     key = read_key(request.headers.getall(HEADER, ()))
     async with AsyncExitStack() as undo:
-        asked = await _receive(request)
+        asked = await receive(request)
         if asked.input is not None:
             undo.push_async_callback(request.app[BLOBS].delete, asked.input.key)
-        batch, headers = await made(request, asked, key, undo)
-    return batch_answer(request, batch, headers=headers)
+        return await made(request, asked, key, undo)
 
 
 async def made(
@@ -160,6 +167,8 @@ async def _new_batch(request: web.Request, asked: Asked) -> NewBatch:
         callback_url=wanted.callback_url,
         model=asked.response_model,
         is_response=asked.is_response,
+        on_faults=asked.on_faults,
+        requests=asked.requests,
     )
 
 

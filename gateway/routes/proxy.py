@@ -1,8 +1,8 @@
 """Passes interactive requests to the upstream, so that one base_url serves them and batches.
 
 A body is passed on byte for byte once it is complete and breaks no rule; an answer is passed on chunk by
-chunk. Changes headers, and errors that are not OpenAI's; bounds every wait. Retries nothing: nginx sends a
-request once more, the client does the rest (docs/decisions/007-interactive-requests.md).
+chunk. Changes headers, and errors that are not in the endpoint's form; bounds every wait. Retries nothing:
+nginx sends a request once more, the client does the rest (docs/decisions/007-interactive-requests.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from batchline.api.endpoints import ENDPOINTS
+from batchline.api.endpoints import INTERACTIVE
 from batchline.api.parameters import not_json
 from batchline.errors import Invalid
 from batchline.jsonl.body_rules import BodyRules
@@ -28,6 +28,7 @@ from batchline.serving.request_log import REQUESTS
 from gateway.answer_headers import request_id
 from gateway.answers import write
 from gateway.connections.connection import Connection
+from gateway.dialects.anthropic.errors import has_form, translated
 from gateway.keys import METRICS, SETTINGS
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.interactive_body import receive
@@ -35,8 +36,7 @@ from gateway.transfer.spooled_body import HeldBody
 from gateway.upstream.refusals import refusal
 from gateway.upstream.session import BROKEN, fault, onward, post
 
-PATHS = ENDPOINTS
-"""The endpoints of interactive requests: those of batches."""
+PATHS = INTERACTIVE
 
 _EVENTS = "text/event-stream"
 _BACK = (
@@ -89,7 +89,7 @@ async def pass_on(request: web.Request, body: HeldBody) -> web.StreamResponse:
     began = time.perf_counter()
     async with await _send(request, body) as answer:
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            return await _refusal(answer)
+            return await _refusal(request, answer)
         return await _pass_back(request, answer, began=began)
 
 
@@ -154,9 +154,14 @@ async def _next(request: web.Request, chunks: AsyncIterator[bytes]) -> bytes:
         raise ConnectionAbortedError("The model server broke off in mid-answer.") from exc
 
 
-async def _refusal(answer: aiohttp.ClientResponse) -> web.Response:
-    """Pass an error answer on: OpenAI's unchanged, any other in OpenAI's form with the same status."""
+async def _refusal(request: web.Request, answer: aiohttp.ClientResponse) -> web.Response:
+    """Pass an error answer on with its status: OpenAI's unchanged, any other in OpenAI's form.
+
+    Where Anthropic's clients ask, each is put into theirs.
+    """
     body = await refusal(answer)
+    if has_form(request.path):
+        body = translated(answer.status, body, request_id=request_id(request))
     headers = _back(answer.headers)
     for name in _OF_THE_BODY:
         headers.popall(name, None)

@@ -17,6 +17,7 @@ ENDPOINTS = [
     "/v1/responses",
     pytest.param("/v1/score", marks=pytest.mark.spec("beyond-endpoints")),
     pytest.param("/v1/rerank", marks=pytest.mark.spec("beyond-endpoints")),
+    pytest.param("/v1/messages", marks=pytest.mark.spec("beyond-endpoints")),
 ]
 
 
@@ -25,7 +26,7 @@ ENDPOINTS = [
 async def test_each_endpoint_reaches_its_path(api, endpoint):
     """The batch names it, and its line goes to that path of the model server."""
     line = requests(1).replace(b"/v1/chat/completions", endpoint.encode())
-    line = line.replace(b'"messages"', b'"input": "x", "prompt": "x", "messages"')
+    line = line.replace(b'"messages"', b'"input": "x", "prompt": "x", "max_tokens": 1, "messages"')
     batch = await api.create(line, endpoint=endpoint)
     async with api.dispatching():
         ended = await api.ended(batch)

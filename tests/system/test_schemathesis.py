@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from aiohttp import web
 from prometheus_page import samples
-from scripted import HANG, Scripted, completion, error
+from scripted import HANG, Scripted, answer_for, error
 
 from batchline.settings import Settings
 from batchline.store import open_store
@@ -39,7 +39,11 @@ def answer(body, attempt):
         return HANG
     if body.get("tag") == "fail":
         return error(400, "as it should")
-    return web.json_response(completion())
+
+    async def good(request):
+        return web.json_response(answer_for(request.path, body))
+
+    return good
 
 
 class ModelServer(Scripted):
@@ -98,7 +102,7 @@ def populate(system):
         client.webhooks.create(name="e", url=hook_of(system), event_types=["batch.completed"])
         for _ in range(OPEN + SPARE)
     ]
-    return {
+    return message_batches(system) | {
         "endpoints": [endpoint.id for endpoint in endpoints[:OPEN]],
         "endpoints_to_delete": [endpoint.id for endpoint in endpoints[OPEN:]],
         "receivers": [hook_of(system)],
@@ -116,6 +120,27 @@ def populate(system):
         "to_delete": [batch.id for batch in deleted],
         "batches": [batch.id for batch in (*ended, *running[:OPEN], *cancelled)],
     }
+
+
+def message_batches(system):
+    """Leave some that have ended and some that run; return their ids by dictionary."""
+    ended = [message_batch(system, f"m{n}") for n in range(ENDED + SPARE)]
+    for message_batch_id in ended:
+        system.ended(system.client.batches.retrieve(message_batch_id.removeprefix("msg")))
+    running = [message_batch(system, "hang") for _ in range(OPEN + SPARE)]
+    return {
+        "message_batches": ended[:ENDED] + running[:OPEN],
+        "message_batches_ended": ended[:ENDED],
+        "message_batches_to_delete": ended[ENDED:],
+        "message_batches_to_cancel": running[OPEN:],
+    }
+
+
+def message_batch(system, tag):
+    params = {"model": "m", "max_tokens": 9, "messages": [], "tag": tag}
+    body = {"requests": [{"custom_id": "a", "params": params}]}
+    made = system.client.post("/messages/batches", body=body, cast_to=object)
+    return made["id"]
 
 
 def hook_of(system):

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from batchline.model import Batch, File, FleetReport, Page
+from batchline.model import Batch, File, FleetReport
+from batchline.store.records import Page
 from batchline.webhooks.records import Delivery, Endpoint
 
 from .batch import BatchObject, batch_object

@@ -52,10 +52,10 @@ DELETE FROM garbage WHERE key = :key;
 -- name: add_batch
 INSERT INTO batches (id, status, endpoint, input_file_id, input_key, completion_window,
                      created_at, expires_at, metadata, output_expires_after_s, on_failures,
-                     callback_url, model, is_response)
+                     callback_url, model, is_response, on_faults, requests)
 VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_window,
         :created_at, :expires_at, :metadata, :output_expires_after_s, :on_failures, :callback_url,
-        :model, :is_response)
+        :model, :is_response, :on_faults, :requests)
 RETURNING *;
 
 -- name: drop_old_keys!
@@ -90,6 +90,12 @@ WHERE seq IN (
         SELECT seq FROM batches INDEXED BY batches_listed_by_status
         WHERE NOT is_response AND status = wanted.value AND seq < :after ORDER BY seq DESC LIMIT :limit))
 ORDER BY seq DESC LIMIT :limit;
+
+-- name: list_batches_behind
+SELECT * FROM batches WHERE endpoint = :endpoint AND seq < :seq ORDER BY seq DESC LIMIT :limit;
+
+-- name: list_batches_before
+SELECT * FROM batches WHERE endpoint = :endpoint AND seq > :seq ORDER BY seq LIMIT :limit;
 
 -- name: open_batches
 SELECT * FROM batches

@@ -32,7 +32,9 @@ export async function look(find, condition) {
   throw new Error(`it was waited for in vain: ${condition}`);
 }
 
-export const until = (batch, condition) => look(() => client.batches.retrieve(batch.id), condition);
+export const retrieved = (batch, { from, condition }) => look(() => from.retrieve(batch.id), condition);
+
+export const until = (batch, condition) => retrieved(batch, { from: client.batches, condition });
 
 export const ended = (batch) => until(batch, (found) => TERMINAL.has(found.status));
 
