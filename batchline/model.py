@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from .api.appends import Appends
 from .states import BatchStatus, OnFailures, OutcomeKind
 from .webhooks.records import OutboxOverview
 
@@ -136,6 +137,13 @@ class Batch:
     """Lines that were finished, and had failed, when it was last resumed (0 if it never was)."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
+    appends: Appends | None = None
+    """What was added to it while it ran; None if its input is a file from the start."""
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether requests may be added to it."""
+        return self.appends is not None and self.appends.are_taken
 
     @property
     def ended_at(self) -> int | None:
@@ -179,6 +187,7 @@ class NewBatch:
     output_expires_after_s: int | None = None
     on_failures: OnFailures = OnFailures.CONTINUE
     callback_url: str | None = None
+    appends: Appends | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +204,8 @@ class UsedKey:
 class Slice:
     """A run of consecutive requests: requests `first .. first+count-1`, one byte range of the input.
 
-    The range may hold blank lines between requests; it never starts or ends inside a line.
+    The range may hold blank lines between requests; it never starts or ends inside a line. It is one of the
+    append of that number (`api/appends.py`) unless that is 0.
     """
 
     batch_seq: int
@@ -203,6 +213,7 @@ class Slice:
     count: int
     offset_bytes: int
     length_bytes: int
+    append: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +268,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Outcomes of one batch whose bytes are durable in `segment`, each under its slice's token.
-
-    `leases` maps a lease to the outcomes of its slice in this segment.
-    """
+    """Outcomes of one batch whose bytes are durable in `segment`, each under its slice's token."""
 
     batch_seq: int
     segment: SegmentRef

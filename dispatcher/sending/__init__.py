@@ -9,7 +9,8 @@
     slices   for one                  durable     the last line is stored
 
     schedule  whose slice comes next; `ordered`: keys in order
-    pump      claims slices while lines are wanted, and renews their leases; `bodies` reads what they ask
+    pump      claims slices while lines are wanted, and renews their leases; `bodies` reads what they ask;
+              `claim_sizes`: how many at once
     memory    how many bytes of requests and answers there may be
     ready     lines that wait for their turn
     flight    lines on their way; `attempt`: one send of one line; `gate`: closed while nothing can be sent

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import msgspec
 from aiohttp import web
 
+from batchline.api.appends import JOINED_NAME
 from batchline.api.bodies import BatchRequest, batch_form_fields
 from batchline.api.parameters import JsonObject
 from gateway.forms import BATCH, receive, refuse_unreadable
@@ -31,7 +32,6 @@ MOST_SECOND_PASSES = 4
 """Each holds one line at a time, which may be long."""
 
 _FORM = "multipart/form-data"
-_NAME = "requests.jsonl"  # of an input that came inline
 _QUICK_BYTES = 1 << 14  # what is read in the event loop: more goes to a thread
 _FIELD_BYTES = 1 << 16  # of a form's text: the metadata, all escaped
 
@@ -85,7 +85,7 @@ async def receive_json(request: web.Request, *, read: Read, read_inline: Read) -
         fields = {"endpoint": inline.first_url() or DEFAULT_ENDPOINT} | fields
         wanted = read_inline(fields)
         await written.commit()
-    made = written.made(_NAME)
+    made = written.made(JOINED_NAME)
     known = known_of(fields)
     if inline.needs_second_pass(known):
         made = await _filled(request, made, Inheritance(known), are_inline=True)

@@ -14,7 +14,8 @@ from waiting import wait_until
 from batchline.process.failpoints import POINTS
 
 GATEWAY_POINTS = ("blob.written", "blob.renamed", "upload.stored")
-ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied"}
+OF_APPENDS = {"append.rows", "publish.joined"}
+ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied"} | OF_APPENDS
 DISPATCHER_POINTS = tuple(p for p in POINTS if p not in ELSEWHERE)
 LINES = 150
 SETTINGS = {"max_in_flight": 16, "lease_s": 2, "retry_max_s": 0.2}
