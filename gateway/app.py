@@ -24,6 +24,7 @@ from batchline.serving.sockets import start_sites
 from batchline.settings import Settings
 from batchline.store import View, open_store
 from dashboard.app import add_dashboard
+from gateway.appends import routes as appends
 from gateway.connections.bound import limits_of
 from gateway.connections.connection import Runner
 from gateway.connections.internals import check_aiohttp
@@ -157,6 +158,8 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
         web.post("/v1/batches/{batch_id}/retry", retry.retry),
+        web.post("/v1/batches/{batch_id}/requests", appends.append),
+        web.post("/v1/batches/{batch_id}/finalize", appends.finalize),
         web.delete("/v1/batches/{batch_id}", steering.delete),
         web.get("/v1/batches/{batch_id}/deliveries", deliveries.of_batch),
         web.post("/v1/webhook_endpoints", webhooks.create),

@@ -10,4 +10,6 @@ ENDPOINTS = (
     "/v1/score",
     "/v1/rerank",
 )
+DEFAULT_ENDPOINT = ENDPOINTS[0]
+"""Of a batch that need not name one, and does not."""
 MODELS = "/v1/models"

@@ -32,6 +32,7 @@ POINTS = {
     "blob.renamed": "they are in place, and no row names them yet",
     "upload.stored": "an uploaded file has its row, its client knows nothing of it",
     "append.rows": "the rows of an append are written, not committed",
+    "append.stored": "they are committed, their client knows nothing of it",
     "admit.chunk": "a run of slices is stored, the batch is not accepted yet",
     "admit.accepted": "the batch is in progress",
     "claim.leased": "slices are leased, nobody knows of them yet",

@@ -16,13 +16,14 @@ from aiohttp import web
 
 from batchline.api.appends import JOINED_NAME
 from batchline.api.bodies import BatchRequest, batch_form_fields
+from batchline.api.endpoints import DEFAULT_ENDPOINT
 from batchline.api.parameters import JsonObject
 from gateway.forms import BATCH, receive, refuse_unreadable
 from gateway.keys import BLOBS, SETTINGS
 from gateway.transfer.body import Body
 from gateway.transfer.disk_space import disk_space_of
 
-from .inherited_fields import DEFAULT_ENDPOINT, Inheritance, known_of
+from .inherited_fields import Inheritance, known_of
 from .inline import InlineRequests
 from .input_writer import InputWriter, NewInput, new_input, written_again
 from .stored_lines import StoredLines

@@ -49,6 +49,7 @@ def lines_of(indexes):
     return "".join(f"{request_line(index)}\n" for index in indexes).encode()
 
 
+@pytest.mark.spec("beyond-open-batch")
 async def test_requests_run_as_they_come(bench, upstream):
     """The batch stays in progress while it takes them; finalized, it ends when the last one has."""
     batch = await bench.open_batch()
@@ -69,6 +70,7 @@ async def test_requests_run_as_they_come(bench, upstream):
     assert ended.model == "m"
 
 
+@pytest.mark.spec("beyond-open-batch-file")
 async def test_its_requests_are_its_input_file_in_the_end(bench):
     """In the order in which they were added, those that came again left out; what they lay in is swept."""
     batch = await bench.open_batch()
@@ -103,6 +105,7 @@ async def test_a_batch_that_waits_for_requests_is_left_alone(bench, upstream):
     assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 4)
 
 
+@pytest.mark.spec("beyond-open-batch-empty")
 @pytest.mark.parametrize("is_lapsed", [False, True])
 async def test_a_batch_without_any_request_fails(bench, is_lapsed):
     """As an empty file does."""

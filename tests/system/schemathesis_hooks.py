@@ -38,6 +38,11 @@ NOT_IN_A_SCHEMA = {
         "Must be .jsonl",
     ),
     ("cancelUpload", 400): ("takes nothing any more",),
+    ("addBatchRequests", 400): (
+        "Invalid 'requests[",  # what the endpoint of the batch asks for
+        "Line 1: ",  # of bytes that are no lines of JSON
+        "There is no request in the body",
+    ),
     ("retryBatch", 400): ("Invalid 'metadata': too many properties", "Supported values are: '24h'"),
 }
 FINE = {401, 404, 409}

@@ -14,7 +14,7 @@ from waiting import wait_until
 from batchline.process.failpoints import POINTS
 
 GATEWAY_POINTS = ("blob.written", "blob.renamed", "upload.stored")
-OF_APPENDS = {"append.rows", "publish.joined"}
+OF_APPENDS = {"append.rows", "append.stored", "publish.joined"}
 ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied"} | OF_APPENDS
 DISPATCHER_POINTS = tuple(p for p in POINTS if p not in ELSEWHERE)
 LINES = 150
