@@ -9,6 +9,7 @@ import json
 
 import pytest
 from claims import claim_one
+from sdk_shapes import parse_strictly
 
 from batchline.blobs.keys import append_key
 from batchline.errors import StoreUnavailable
@@ -74,6 +75,7 @@ async def test_an_open_batch_is_in_progress_and_says_so(gateway):
     assert (other["endpoint"], other["completion_window"]) == (EMBEDDINGS, "48h")
     shown = await gateway.call("GET", f"/v1/batches/{batch['id']}")
     assert shown.json == batch
+    parse_strictly(shown.body, shown.json)
     listed = await gateway.client.batches.list()
     assert [one.open for one in listed.data] == [True, True]
     file = await gateway.call("GET", f"/v1/files/{batch['input_file_id']}")
