@@ -240,7 +240,7 @@ async def named_blobs(audit: Audit) -> AsyncIterator[Named]:
 
 
 async def _of_batches(audit: Audit, batches: Sequence[Batch]) -> AsyncIterator[Named]:
-    """Yield what batches name beside files: indexes of results, segments, inputs that were deleted."""
+    """Yield what batches name beside files: indexes, segments, appends, inputs that were deleted."""
     ids = {i for b in batches for i in (b.input_file_id, b.output_file_id, b.error_file_id) if i}
     known = await audit.known_files(ids)
     for batch in batches:
@@ -248,9 +248,9 @@ async def _of_batches(audit: Audit, batches: Sequence[Batch]) -> AsyncIterator[N
             if batch.output_file_id in known or batch.error_file_id in known:
                 yield Named(finish_index_key(batch.id), None, is_needed=False)
             continue
-        if batch.input_file_id not in known:
+        if batch.input_file_id not in known and batch.appends is None:
             yield Named(batch.input_key, None)
-        for key, size_bytes in (await audit.segment_files(batch)).items():
+        for key, size_bytes in (await audit.files_of(batch)).items():
             yield Named(key, size_bytes)
 
 

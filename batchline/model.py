@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from .api.appends import Appends
 from .states import BatchStatus, OnFailures, OnFaults, OutcomeKind
 
 SILENT_AFTER_S = 15
@@ -140,6 +141,13 @@ class Batch:
     """Whether it is a response in the background: one request, which clients know by another id."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
+    appends: Appends | None = None
+    """What was added to it while it ran; None if its input is a file from the start."""
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether requests may be added to it."""
+        return self.appends is not None and self.appends.are_taken
 
     @property
     def ended_at(self) -> int | None:
@@ -177,6 +185,7 @@ class NewBatch:
     on_faults: OnFaults = OnFaults.FAIL_BATCH
     requests: int | None = None
     """How many came with it; None if they are not counted yet."""
+    appends: Appends | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +202,8 @@ class UsedKey:
 class Slice:
     """A run of consecutive requests: requests `first .. first+count-1`, one byte range of the input.
 
-    The range may hold blank lines between requests; it never starts or ends inside a line.
+    The range may hold blank lines between requests; it never starts or ends inside a line. It is one of the
+    append of that number (`api/appends.py`) unless that is 0.
     """
 
     batch_seq: int
@@ -201,6 +211,7 @@ class Slice:
     count: int
     offset_bytes: int
     length_bytes: int
+    append: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +258,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Outcomes of one batch whose bytes are durable in `segment`, each under its slice's token.
-
-    `leases` maps a lease to the outcomes of its slice in this segment.
-    """
+    """Outcomes of one batch whose bytes are durable in `segment`, each under its slice's token."""
 
     batch_seq: int
     segment: SegmentRef

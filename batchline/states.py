@@ -5,6 +5,7 @@
                 │      failed         │ cancel                   │ cancel
                 └─cancel──────────────┴──────► cancelling ◄──────┘
                                                    └─publish─► cancelled
+            an open batch (API: `open`) begins in progress, and is not drained while it takes requests
             any open state ─break─► failed
             finalizing ─reopen─► in_progress     (only by `fsck --repair`, where results were damaged)
 

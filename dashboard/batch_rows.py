@@ -116,6 +116,8 @@ PILLS = {
 }
 PAUSED = Pill("Paused", "paused", "warn")
 """A batch that somebody paused; nothing is wrong with it or with the fleet."""
+OPEN = Pill("Open", "running", "run")
+"""A batch that takes requests: nobody knows how many will come, so that no end is foreseen."""
 QUEUED = Pill("Queued", "queued", "")
 WAITING = Pill("Waiting", "clock", "warn")
 HELD_UP = Pill("Waiting", "clock", "warn")
@@ -190,7 +192,7 @@ def _pill(batch: Batch, seen: Overview, *, now: float) -> Pill | None:
     if report.models and batch.model and batch.model not in report.models:
         return NO_MODEL
     is_queued = not batch.counts.finished and not report.in_flight.get(batch.id)
-    return QUEUED if is_queued else None
+    return OPEN if batch.takes_requests else QUEUED if is_queued else None
 
 
 def _window_s(report: FleetReport | None, *, now: float) -> float:
@@ -238,7 +240,7 @@ def _row(
 ) -> Row:
     pill = outlook.pills[batch.id]
     end = _end(batch, pill, outlook, now=now)
-    rate = history.track(batch.id).rate() if pill is None else None
+    rate = history.track(batch.id).rate() if pill is None or pill is OPEN else None
     key = f"b.{batch.seq}"
     series = history.batch_series(batch.id, span_s=span_s, buckets=_SPARK_BUCKETS)
     counts = _counts(batch.counts, _flying(batch, seen, now=now))
@@ -310,7 +312,7 @@ def _pill_text(batch: Batch, pill: Pill, *, now: float) -> str:
         return f"for {short_model(batch.model)}"
     if pill is QUEUED and batch.in_progress_at is not None:
         return f"for {spell(now - batch.in_progress_at)}"
-    return ""
+    return "takes requests" if pill is OPEN else ""
 
 
 def ended(batch: Batch) -> Ended:

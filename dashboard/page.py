@@ -193,7 +193,9 @@ def _lines_left(seen: Overview) -> int:
 def _others(seen: Overview, outlook: batch_rows.Outlook) -> str:
     """Count the open batches that do not run, in words: `2 more wait, 1 paused, 1 finalizing`."""
     others = [b for b in seen.open_batches if outlook.pills[b.id] is not None]
-    known = [_word(b) for b in others if b.status in PUBLISHABLE or _is_paused(b)]
+    known = [
+        _word(b) for b in others if b.status in PUBLISHABLE or _is_paused(b) or b.takes_requests
+    ]
     n_waiting = len(others) - len(known)
     words = [f"{n_waiting} more {'waits' if n_waiting == 1 else 'wait'}"] if n_waiting else []
     words += [f"{known.count(word)} {word}" for word in dict.fromkeys(known)]
@@ -253,8 +255,8 @@ def _not_running(seen: Overview) -> str:
 
 def _word(batch: Batch) -> str:
     """Say what the batch itself is doing, whatever the fleet does."""
-    pill = batch_rows.PAUSED if _is_paused(batch) else batch_rows.PILLS[batch.status]
-    return pill.word.lower()
+    pill = batch_rows.OPEN if batch.takes_requests else batch_rows.PILLS[batch.status]
+    return (batch_rows.PAUSED if _is_paused(batch) else pill).word.lower()
 
 
 def _is_paused(batch: Batch) -> bool:

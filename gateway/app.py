@@ -22,6 +22,7 @@ from batchline.serving.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import View, open_store
 from dashboard.app import add_dashboard
+from gateway.appends import routes as appends
 from gateway.background import routes as background
 from gateway.background.background_request import ENDPOINT as RESPONSES
 from gateway.connections.bound import limits_of
@@ -165,6 +166,8 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/batches/{batch_id}/pause", steering.pause),
         web.post("/v1/batches/{batch_id}/resume", steering.resume),
         web.post("/v1/batches/{batch_id}/retry", retry.retry),
+        web.post("/v1/batches/{batch_id}/requests", appends.append),
+        web.post("/v1/batches/{batch_id}/finalize", appends.finalize),
         web.delete("/v1/batches/{batch_id}", steering.delete),
         web.get("/v1/batches/{batch_id}/deliveries", deliveries.of_batch),
         web.post("/v1/webhook_endpoints", webhooks.create),

@@ -51,6 +51,8 @@ def refuse_what_cannot_be(batch: Batch) -> None:
             "Cannot retry a batch with status 'failed': it has no results. Create a new batch, with "
             f"the input file mended where GET /v1/batches/{batch.id}/errors says so."
         )
+    if not batch.counts.total and batch.appends is not None:
+        raise Conflict(f"Nothing to retry: {batch.id} was cancelled without any request.")
     if not batch.counts.total:
         raise Conflict(
             f"Nothing to retry: {batch.id} was cancelled before its requests were read. Create a new "

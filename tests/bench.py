@@ -13,8 +13,16 @@ from claims import claim_one
 from databases import new_database
 from waiting import until
 
+from batchline.api.appends import (
+    Append,
+    AppendedLine,
+    AppendLimits,
+    Appends,
+    digest_of,
+    new_append,
+)
 from batchline.blobs import open_blobs
-from batchline.blobs.keys import file_key, segments_prefix
+from batchline.blobs.keys import append_key, file_key, segments_prefix
 from batchline.clock import Clock
 from batchline.jsonl.body_rules import NO_RULES
 from batchline.jsonl.input_file import Limits
@@ -124,6 +132,42 @@ class Bench:
             **fields,
         )
         return await self.store.add_batch(new)
+
+    async def open_batch(self, *, expires_in_s=86400, **fields):
+        """Add a batch that takes requests."""
+        now, file_id = int(self.clock.now()), new_file_id()
+        new = NewBatch(
+            id=new_batch_id(),
+            endpoint="/v1/chat/completions",
+            input_file_id=file_id,
+            input_key=file_key(file_id),
+            completion_window="24h",
+            created_at=now,
+            expires_at=now + expires_in_s,
+            appends=Appends(),
+            **fields,
+        )
+        return await self.store.add_batch(new)
+
+    async def append(self, batch, indexes, **body):
+        """Append these requests to a batch, as the gateway does."""
+        number, offset, lines = new_append(), 0, []
+        writer = self.blobs.create(append_key(batch.id, number))
+        for index in indexes:
+            line = request_line(index, **body).encode() + b"\n"
+            lines.append(AppendedLine(digest_of(f"id-{index}"), offset, len(line)))
+            offset += len(line)
+            await writer.write(line)
+        await writer.commit()
+        return await self.store.append(
+            batch.id,
+            Append(number, lines, body.get("model", "m")),
+            limits=AppendLimits(1_000_000, 1 << 40),
+            now=int(self.clock.now()),
+        )
+
+    async def finalize(self, batch):
+        return await self.store.finalize(batch.id, now=int(self.clock.now()))
 
     def instead(self, part, **methods):
         """Let the dispatcher's store, blobs or upstream do this; each is called with the real one first."""

@@ -46,7 +46,7 @@ OF_ONE = {
     "results_url",
 }
 """More of these, in answers about one batch, unless they are turned off."""
-AT_TIMES = {Batch: {"on_failures", "failing", "callback_url"} | OF_ONE}
+AT_TIMES = {Batch: {"on_failures", "failing", "callback_url", "open"} | OF_ONE}
 """More of these, there only where they apply."""
 
 

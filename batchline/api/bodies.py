@@ -14,8 +14,9 @@ from batchline.errors import Invalid
 from batchline.states import OnFailures
 
 from . import callback, parameters
+from .appends import Appends
 from .completion_window import window_seconds
-from .endpoints import ENDPOINTS
+from .endpoints import DEFAULT_ENDPOINT, ENDPOINTS
 from .expires_after import MAX_EXPIRY_S, MIN_EXPIRY_S, expiry
 
 INPUT_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
@@ -31,7 +32,7 @@ class BatchRequest:
     """The checked body of `POST /v1/batches`."""
 
     input_file_id: str | None
-    """None: the batch comes with its requests."""
+    """None: the batch comes with its requests, or they are added later."""
     endpoint: str
     completion_window: str
     window_s: int
@@ -40,10 +41,12 @@ class BatchRequest:
     on_failures: OnFailures | None
     """None: the setting `on_failures` applies."""
     callback_url: str | None
+    appends: Appends | None
+    """Its requests are added later; None: it has them already."""
 
 
 DEFAULT_WINDOW = "24h"
-"""Of a batch that comes with its requests, if it does not say one."""
+"""Of a batch that comes with its requests, or gets them later, if it does not say one."""
 
 
 def read_batch_request(
@@ -57,7 +60,10 @@ def read_batch_request(
 
     `has_requests`: they came with it, so that it names no file.
     """
-    if has_requests:
+    appends = _appends(fields, has_requests=has_requests)
+    if appends is not None:
+        fields = {"endpoint": DEFAULT_ENDPOINT, "completion_window": DEFAULT_WINDOW} | fields
+    elif has_requests:
         fields = {"completion_window": DEFAULT_WINDOW} | fields
         _check_inline(fields)
     elif fields.get("requests") is not None:
@@ -68,7 +74,7 @@ def read_batch_request(
     pairs = metadata(fields.get("metadata"))
     return BatchRequest(
         input_file_id=None
-        if has_requests
+        if has_requests or appends is not None
         else parameters.string(parameters.required(fields, "input_file_id"), param="input_file_id"),
         endpoint=parameters.choice(
             parameters.required(fields, "endpoint"), ENDPOINTS, param="endpoint"
@@ -81,7 +87,26 @@ def read_batch_request(
         ),
         on_failures=_on_failures(fields.get("on_failures")),
         callback_url=callback.callback_url(fields.get(callback.FIELD), pairs, callbacks),
+        appends=appends,
     )
+
+
+def _appends(fields: parameters.JsonObject, *, has_requests: bool) -> Appends | None:
+    """Read `open`: whether the batch takes requests later, and then has none yet. Raises Invalid."""
+    if fields.get("open") is None or not parameters.boolean(fields["open"], param="open"):
+        return None
+    if (
+        has_requests
+        or fields.get("requests") is not None
+        or fields.get("input_file_id") is not None
+    ):
+        raise Invalid(
+            "An open batch gets its requests by POST /v1/batches/{batch_id}/requests, and here some "
+            "come with it. Leave them out, or leave 'open' out.",
+            param="open",
+            code="invalid_value",
+        )
+    return Appends(default_model=_model(fields))
 
 
 def _check_inline(fields: parameters.JsonObject) -> None:
@@ -92,8 +117,16 @@ def _check_inline(fields: parameters.JsonObject) -> None:
             param="input_file_id",
             code="invalid_value",
         )
-    if fields.get("model") is not None:
-        parameters.filled(parameters.string(fields["model"], param="model"), param="model")
+    _model(fields)
+
+
+def _model(fields: parameters.JsonObject) -> str | None:
+    """Read the model of requests that name none. Raises Invalid."""
+    if fields.get("model") is None:
+        return None
+    model = parameters.string(fields["model"], param="model")
+    parameters.filled(model, param="model")
+    return model
 
 
 def batch_form_fields(texts: Mapping[str, str]) -> parameters.JsonObject:

@@ -14,6 +14,8 @@ ENDPOINTS = (
 COUNT_TOKENS = "/v1/messages/count_tokens"
 INTERACTIVE = (*ENDPOINTS, COUNT_TOKENS)
 """What is passed on at once: nobody batches a count of tokens."""
+DEFAULT_ENDPOINT = ENDPOINTS[0]
+"""Of a batch that need not name one, and does not."""
 MODELS = "/v1/models"
 SYNCHRONOUS = "/batch"
 """Of the gateway alone: many interactive requests in one call."""

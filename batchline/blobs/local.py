@@ -33,6 +33,7 @@ _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<II4s")
 _MAGIC = b"BLS1"
 _BUFFER_BYTES = 1 << 20
+_OPEN_AT_ONCE = 16  # what was appended to a batch lies in as many files as there were appends
 _ROTATE_BYTES = 256 << 20  # small enough that one batch's files are deleted piecemeal
 
 
@@ -228,6 +229,8 @@ class LocalBlobs:
             for key, offset, length in ranges:
                 with _translated(key):
                     if key not in files:
+                        if len(files) == _OPEN_AT_ONCE:
+                            files.pop(next(iter(files))).close()
                         files[key] = stack.enter_context(self._path(key).open("rb", buffering=0))
                     files[key].seek(offset)
                     found.append(read_whole(files[key], length))

@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "pause": ("batches.steer", "Send nothing more of a batch until it is resumed."),
     "resume": ("batches.steer", "Go on with a paused batch."),
+    "finalize": ("batches.steer", "Let an open batch take no more requests."),
     "cancel": ("batches.cancel", "Stop a batch; what is finished is kept."),
     "rm": ("batches.steer", "Delete a batch that has ended, with its result files."),
     "webhooks": ("webhooks.commands", "Say where the ends of batches are told."),

@@ -40,6 +40,9 @@ WORDS = {
 PAUSED = ("‖", "paused", "yellow")
 """The same for a batch that is paused, whatever its status."""
 
+OPEN = ("▷", "open", "blue")
+"""The same for a batch that takes requests while it runs."""
+
 # Controls act on the terminal, format characters (bidi marks) reorder the text, the others cannot be
 # printed.
 _INERT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -108,7 +111,9 @@ def console(*, talk: bool = False) -> Console:
 
 def look(batch: ApiBatch) -> tuple[str, str, str]:
     """Return mark, word and colour of what a batch is doing."""
-    return PAUSED if batch.is_paused else WORDS[batch.status]
+    if batch.is_paused:
+        return PAUSED
+    return OPEN if batch.is_open else WORDS[batch.status]
 
 
 def status_words(batch: ApiBatch) -> str:

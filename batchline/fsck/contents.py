@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from batchline import figures
 from batchline.blobs import Blobs
-from batchline.blobs.keys import part_key
+from batchline.blobs.keys import part_key, slice_key
 from batchline.errors import NotFound, StoreUnavailable
 from batchline.model import Batch, File
 from batchline.states import BatchStatus
@@ -24,6 +24,10 @@ _OUTCOMES_AT_ONCE = 20_000
 
 async def check_input(blobs: Blobs, batch: Batch, rows: BatchRows) -> AsyncIterator[Damage]:
     """Yield what is wrong if lines that must still be read cannot be."""
+    if batch.appends is not None:
+        async for damage in _check_appends(blobs, batch, rows):
+            yield damage
+        return
     total = batch.counts.total
     has_unrun = batch.status is BatchStatus.VALIDATING or sum(rows.kinds.values()) < total
     if not has_unrun:
@@ -34,6 +38,18 @@ async def check_input(blobs: Blobs, batch: Batch, rows: BatchRows) -> AsyncItera
     if size is None or size < end:
         text = "are gone" if size is None else f"are {size:,}, it needs {end:,}"
         reason = f"The bytes of its input file {batch.input_file_id} {text}."
+        yield Damage("input", batch.id, reason, mend=Break(batch, reason))
+
+
+async def _check_appends(blobs: Blobs, batch: Batch, rows: BatchRows) -> AsyncIterator[Damage]:
+    """All of them are read once more when the batch ends, whatever has been answered."""
+    ends: dict[str, int] = {}
+    for row in rows.slices:
+        key, end = slice_key(batch, row.slice), row.slice.offset_bytes + row.slice.length_bytes
+        ends[key] = max(end, ends.get(key, 0))
+    lost = [key for key, end in ends.items() if (await blobs.size(key) or 0) < end]
+    if lost:
+        reason = f"{len(lost):,} of {len(ends):,} appends are gone, or cut short: {lost[0]}."
         yield Damage("input", batch.id, reason, mend=Break(batch, reason))
 
 

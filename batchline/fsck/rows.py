@@ -11,7 +11,7 @@ from batchline.model import Batch
 from batchline.states import OUTCOME_CODES, BatchStatus, OutcomeKind, SliceState
 from batchline.store.audit import BatchRows
 
-from .damage import Damage, Mend, Recount, Recut
+from .damage import Break, Damage, Mend, Recount, Recut
 
 _SUCCEEDED = OUTCOME_CODES[OutcomeKind.SUCCEEDED]
 _FAILED = OUTCOME_CODES[OutcomeKind.FAILED]
@@ -31,16 +31,34 @@ def check_rows(batch: Batch, rows: BatchRows) -> Iterator[Damage]:
 
 
 def _slices(batch: Batch, rows: BatchRows) -> Iterator[Damage]:
-    """They cover 0 .. total exactly once, in the order of the input's bytes."""
-    line = end = wrong = 0
+    """They cover 0 .. total exactly once, in the order of the input's bytes, or of each append's."""
+    line = end = wrong = append = 0
     for row in rows.slices:
         piece = row.slice
+        end = end if piece.append == append else 0
         wrong += piece.first != line or piece.count < 1 or piece.offset_bytes < end
+        wrong += bool(piece.append) != (batch.appends is not None)
         line, end = piece.first + piece.count, piece.offset_bytes + piece.length_bytes
+        append = piece.append
     is_cut = bool(batch.counts.total)
     if wrong or (is_cut and line != batch.counts.total):
         text = f"{len(rows.slices):,} slices do not cover its {batch.counts.total:,} lines exactly once"
-        yield _damage("slices", batch, text, Recut(batch))
+        yield _damage("slices", batch, text, _recut(batch, text))
+
+
+def _recut(batch: Batch, text: str) -> Mend:
+    """An input file can be cut again; which requests of its appends a batch has, the slices alone tell."""
+    return (
+        Recut(batch) if batch.appends is None else Break(batch, f"Its requests are lost: {text}.")
+    )
+
+
+def _appended_bytes(batch: Batch, rows: BatchRows) -> Iterator[Damage]:
+    """A batch that took requests counts the bytes of those that it has."""
+    found = sum(row.slice.length_bytes for row in rows.slices)
+    if batch.appends is not None and batch.appends.bytes != found:
+        text = f"it counts {batch.appends.bytes:,} bytes of requests, there are {found:,}"
+        yield _damage("counts", batch, text)
 
 
 def _slice_counts(batch: Batch, rows: BatchRows) -> Iterator[Damage]:
@@ -89,7 +107,8 @@ def _counts(batch: Batch, rows: BatchRows) -> Iterator[Damage]:
             f"are {found[0]:,} and {found[1]:,}"
         )
         yield _damage("counts", batch, text)
-    if batch.status is BatchStatus.IN_PROGRESS and sum(found) == counts.total:
+    is_over = sum(found) == counts.total and not batch.takes_requests
+    if batch.status is BatchStatus.IN_PROGRESS and is_over:
         yield _damage("counts", batch, "all its lines are done, yet it is in progress")
 
 
@@ -106,6 +125,7 @@ def _segments(batch: Batch, rows: BatchRows) -> Iterator[Damage]:
 
 _CHECKS: tuple[Callable[[Batch, BatchRows], Iterator[Damage]], ...] = (
     _slices,
+    _appended_bytes,
     _slice_counts,
     _slice_states,
     _outcomes,

@@ -5,9 +5,10 @@
 An action is `crash` (as by kill -9), `error` (StoreUnavailable, as from a disk or a database that
 refuses), `sleep:SECONDS` (the thread that passes the point stalls) or `torn` (half of the bytes, then a
 crash; for points that write). If that thread runs the event loop, the process stalls. `settle.rows`,
-`publish.rows` and `migrate.statement` are passed in the thread of the database's connection, `blob.*` and
-`segment.*` in that of a write: only what waits for these stalls. `@N` means at the Nth pass only (default:
-the first), `@*` at every pass. A point that is not armed costs one look at an empty table.
+`append.rows`, `publish.rows` and `migrate.statement` are passed in the thread of the database's
+connection, `blob.*` and `segment.*` in that of a write: only what waits for these stalls. `@N` means at
+the Nth pass only (default: the first), `@*` at every pass. A point that is not armed costs one look at an
+empty table.
 The only module with global state, since points are in every layer.
 """
 
@@ -30,6 +31,8 @@ POINTS = {
     "blob.written": "a file's bytes are synced, not yet renamed into place",
     "blob.renamed": "they are in place, and no row names them yet",
     "upload.stored": "an uploaded file has its row, its client knows nothing of it",
+    "append.rows": "the rows of an append are written, not committed",
+    "append.stored": "they are committed, their client knows nothing of it",
     "admit.chunk": "a run of slices is stored, the batch is not accepted yet",
     "admit.accepted": "the batch is in progress",
     "claim.leased": "slices are leased, nobody knows of them yet",
@@ -41,6 +44,7 @@ POINTS = {
     "settle.synced": "they are durable, and no row names them yet",
     "settle.rows": "their rows are written, not committed",
     "settle.committed": "their rows are committed, nobody knows of it yet",
+    "publish.joined": "what was appended is one file, the batch is not closed yet",
     "publish.rows": "the closing transaction is written, not committed",
     "publish.closed": "the batch is closed, nobody knows of it yet",
     "sweep.deleted": "bytes are deleted, their keys still count as garbage",

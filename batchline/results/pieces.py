@@ -19,12 +19,12 @@ class Window:
     last: int
 
 
-def pieces(ranges: Iterable[Range]) -> Iterator[list[Range]]:
-    """Group byte ranges (key, offset, length) into pieces of about PIECE_BYTES, in their order."""
+def pieces(ranges: Iterable[Range], *, piece_bytes: int = PIECE_BYTES) -> Iterator[list[Range]]:
+    """Group byte ranges (key, offset, length) into pieces of about so many bytes, in their order."""
     piece: list[Range] = []
     size_bytes = 0
     for item in ranges:
-        if piece and size_bytes + item[2] > PIECE_BYTES:
+        if piece and size_bytes + item[2] > piece_bytes:
             yield piece
             piece, size_bytes = [], 0
         piece.append(item)

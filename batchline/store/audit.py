@@ -64,8 +64,8 @@ class Audit(Protocol):
     async def rows_of(self, batch: Batch) -> BatchRows:
         """Return the rows of one batch, with what they count and what there is."""
 
-    async def segment_files(self, batch: Batch) -> dict[str, int]:
-        """Return blob key -> the bytes of it that segments of the batch lie in."""
+    async def files_of(self, batch: Batch) -> dict[str, int]:
+        """Return blob key -> the bytes of it that segments, or appends, of the batch lie in."""
 
     async def outcomes(self, batch: Batch, *, start: int, stop: int) -> list[tuple[int, int, int]]:
         """Return what `Outcomes.outcomes` does."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from batchline.api.appends import Added, Append, AppendLimits, Refused
 from batchline.api.upload_rules import MAX_PARTS, Admission, Part, Upload
 from batchline.model import Batch, File, FleetReport, NewBatch, Segment, UsedKey
 from batchline.states import BatchStatus
@@ -67,9 +68,29 @@ class Intake(Lookup, Protocol):
     ) -> Batch | None:
         """Insert a batch in `validating` and return it, with the `file` that it runs over and its `key`.
 
-        All of them or none: None if the key is taken. A key that has expired when the batch is created
-        is free again, and is forgotten. With `replaces_key` the key stands for this batch from now on,
-        whatever it stood for before.
+        One that takes requests (`NewBatch.appends`) is in progress at once, without any. All of them or
+        none: None if the key is taken. A key that has expired when the batch is created is free again,
+        and is forgotten. With `replaces_key` the key stands for this batch from now on, whatever it stood
+        for before.
+        """
+
+    async def append(
+        self, batch_id: str, append: Append, *, limits: AppendLimits, now: int
+    ) -> Added | Refused:
+        """Add requests to a batch in progress that takes them; their bytes are durable already.
+
+        Those whose custom_id the batch has are left out, however often they come. The others follow its
+        last one, in order, and can be claimed. All of them or none: FULL is what would exceed `limits`.
+        CLOSED is a batch that takes no requests, has reached `expires_at`, or is unknown. Unless some were
+        added, the bytes are the caller's to delete.
+        """
+
+    async def finalize(self, batch_id: str, *, now: int) -> Batch | None:
+        """Let a batch take no more requests; return it as it is afterwards.
+
+        If all of its requests have finished it drains. None if there is no such batch. Idempotent: one
+        that takes none is returned unchanged. From then on it tells the `model` that all of its requests
+        name, None if they name several.
         """
 
     async def used_key(self, key: str, *, now: int) -> UsedKey | None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from batchline.api.appends import Appends
 from batchline.api.upload_rules import Part, Upload, UploadStatus
 from batchline.model import (
     Batch,
@@ -50,7 +51,6 @@ _SAME = (
     "completion_window",
     "created_at",
     "expires_at",
-    "model",
     "output_expires_after_s",
     "callback_url",
     "requests",
@@ -105,8 +105,11 @@ def to_batch(row: Row) -> Batch:
     status = BatchStatus(row["status"])
     paused_at = row["paused_at"] if status in PAUSABLE else None
     has_faults = status is BatchStatus.FAILED or paused_at is not None
+    appends = _appends(row)
     return Batch(
         **{name: row[name] for name in _SAME},
+        # The next append may name another one; whoever sends lines must not believe it before.
+        model=None if appends is not None and appends.are_taken else row["model"],
         status=status,
         paused_at=paused_at,
         metadata=_decoded(row["metadata"], dict[str, str]),
@@ -119,7 +122,15 @@ def to_batch(row: Row) -> Batch:
         is_response=bool(row["is_response"]),
         counts=Counts(row["total"], row["completed"], row["failed"]),
         usage=Usage(*(row[name] for name in _USAGE)),
+        appends=appends,
     )
+
+
+def _appends(row: Row) -> Appends | None:
+    if row["appended_bytes"] is None:
+        return None
+    are_taken = bool(row["takes_requests"]) and row["status"] == BatchStatus.IN_PROGRESS
+    return Appends(row["appended_bytes"], row["default_model"], are_taken)
 
 
 def to_changes(rows: Sequence[Row], *, after: int) -> Changes:
@@ -133,8 +144,16 @@ def to_changes(rows: Sequence[Row], *, after: int) -> Changes:
 
 def new_batch_row(new: NewBatch) -> dict[str, Any]:
     """Write a row of `batches`."""
-    row = {name: getattr(new, name) for name in NewBatch.__dataclass_fields__}
-    return row | {"metadata": None if new.metadata is None else _encoded(new.metadata)}
+    row = {name: getattr(new, name) for name in NewBatch.__dataclass_fields__ if name != "appends"}
+    is_running = new.appends is not None
+    return row | {
+        "metadata": None if new.metadata is None else _encoded(new.metadata),
+        "status": BatchStatus.IN_PROGRESS if is_running else BatchStatus.VALIDATING,
+        "in_progress_at": new.created_at if is_running else None,
+        "takes_requests": is_running,
+        "appended_bytes": 0 if is_running else None,
+        "default_model": new.appends and new.appends.default_model,
+    }
 
 
 def key_row(used: UsedKey) -> dict[str, Any]:
@@ -165,6 +184,7 @@ def to_slice(row: Row) -> Slice:
         count=row["count"],
         offset_bytes=row["offset_bytes"],
         length_bytes=row["length_bytes"],
+        append=row["append"],
     )
 
 

@@ -29,8 +29,8 @@ class Conduct(Protocol):
     async def wait_for_work(self, *, timeout_s: float) -> None:
         """Return when something may have changed, or after `timeout_s`.
 
-        That is: another process wrote, or here a batch was accepted, rejected or drained. It may be
-        cancelled at any time, also when work comes.
+        That is: another process wrote, or here a batch was accepted, rejected, appended to or drained. It
+        may be cancelled at any time, also when work comes.
         """
 
     async def begin(self, batch: Batch, *, holder: str) -> bool:
@@ -66,7 +66,7 @@ class Conduct(Protocol):
     async def break_batch(self, batch: Batch, fault: Fault, *, now: int) -> bool:
         """Any open state → failed: the batch can never end well (input lost). False if it has ended.
 
-        Its slices are revoked, its segments become garbage.
+        Its slices are revoked, its segments and what was appended to it become garbage.
         """
 
     async def set_aside(self, batch: Batch, fault: Fault, *, now: int) -> bool:
@@ -137,23 +137,32 @@ class Outcomes(Lookup, Protocol):
     ) -> Accepted:
         """Store outcomes, move counts and usage, close slices and drained batches, in one go.
 
-        Outcomes whose slice no longer holds their token are left out; returns what was accepted.
+        A batch that takes requests does not drain, although all of its lines have finished. Outcomes
+        whose slice no longer holds their token are left out; returns what was accepted.
         Raises AssertionError if an accepted line had an outcome already. Where the settle `is_repeated`
         after an error, that line is left out: the error may have come after the commit.
         """
 
-    async def slices(self, batch: Batch) -> list[Slice]:
-        """Return all slices in file order."""
+    async def slices(self, batch: Batch, *, start: int = 0, stop: int | None = None) -> list[Slice]:
+        """Return the slices that hold requests `start <= index < stop` (None: all), in file order."""
 
     async def outcomes(self, batch: Batch, *, start: int, stop: int) -> list[tuple[int, int, int]]:
         """Return (index, outcome code, segment number) for requests `start <= index < stop`, in order."""
 
     async def close(
-        self, batch: Batch, end: BatchStatus, *, output: File | None, error: File | None, now: int
+        self,
+        batch: Batch,
+        end: BatchStatus,
+        *,
+        output: File | None,
+        error: File | None,
+        now: int,
+        joined: File | None = None,
     ) -> bool:
         """Finalizing → completed or expired, cancelling → cancelled, with its files.
 
-        False on a lost race. Its segments become garbage.
+        `joined` is the input file of one that took requests. False on a lost race. Its segments become
+        garbage, and so does what was appended to it.
         """
 
 
@@ -201,9 +210,9 @@ class Upkeep(Protocol):
     ) -> list[str]:
         """Note which of these blobs nothing names; return those noted first by `first_seen_before`.
 
-        A file names its bytes. An open batch names its input, its segments and its results, a pending
-        upload its parts. A result file names the finish index beside it, and garbage names itself and
-        what lies below it.
+        A file names its bytes. An open batch names its input, its segments, its results and what is
+        appended to it, a pending upload its parts. A result file names the finish index beside it, and
+        garbage names itself and what lies below it.
         """
 
     async def forget_unnamed(self, keys: Sequence[str], *, seen_before: int) -> None:

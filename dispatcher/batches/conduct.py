@@ -34,6 +34,10 @@ LOOK_S = 0.25
 _PAUSE_S = 0.02  # where clients create batches without end there is always news
 _AGAIN_S = 1.0
 _MOST_CRASHES = 5
+_EMPTY = Fault(
+    "empty_file", "No request was added to this batch before it was finalized, or its window ended."
+)
+"""Only a batch that takes requests runs without any."""
 
 
 Step = Callable[[Batch], Awaitable[None]]
@@ -166,6 +170,8 @@ class Conductor:
         if batch.status is BatchStatus.IN_PROGRESS:
             if reason := self._pump.broken.pop(batch.seq, None):
                 await self._fail(batch, reason)
+        elif batch.status is BatchStatus.FINALIZING and not batch.counts.total:
+            await self._store.break_batch(batch, _EMPTY, now=int(self._clock.now()))
         elif batch.status in PUBLISHABLE:  # it asks for room by itself
             if self._clock.monotonic() - self._began_at < crash_loops.patience_s(batch):
                 self.waiting[batch.id] = f"The dispatcher died on it {batch.deaths} times in a row."

@@ -7,13 +7,12 @@ Memory is 27 bytes a line and some megabytes, whatever the size of the results.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from operator import attrgetter
 
 from batchline.blobs import Blobs
+from batchline.blobs.keys import slice_key
 from batchline.jsonl.finish_index import Place, pack
 from batchline.jsonl.request_lines import decode_requests
 from batchline.jsonl.result_lines import (
@@ -23,7 +22,7 @@ from batchline.jsonl.result_lines import (
     EXPIRED_MESSAGE,
     error_record,
 )
-from batchline.model import Batch, Segment, Slice, request_id
+from batchline.model import Batch, Segment, request_id
 from batchline.results.pieces import pieces
 from batchline.states import OUTCOME_CODES, OutcomeKind
 from batchline.store import Outcomes
@@ -39,7 +38,6 @@ _UNRUN = {
 
 
 _Found = tuple[int, bytes]  # a line and its record
-_first = attrgetter("first")
 
 
 @dataclass(slots=True)
@@ -94,7 +92,6 @@ class Merge:
         self._segments = segments
         self._unrun = unrun
         self._places = _Places.of(batch.counts.total)
-        self._slices: Sequence[Slice] = ()
         self._written = {True: 0, False: 0}
 
     async def steps(self) -> AsyncIterator[Step]:
@@ -103,8 +100,6 @@ class Merge:
         Raises NotFound if bytes are gone, StoreUnavailable if a segment is damaged.
         """
         await self._locate()
-        if 0 in self._places.kind:  # the others are read from their segments alone
-            self._slices = await self._store.slices(self._batch)
         for lines in self._cut():
             found = await self._ran_records(lines) + await self._unrun_records(lines)
             found.sort()
@@ -167,14 +162,14 @@ class Merge:
         return list(zip(ran, await self._blobs.read_many(ranges), strict=True))
 
     async def _unrun_records(self, lines: range) -> list[_Found]:
-        """Make the records of those of `lines` that never ran, from the input file."""
+        """Make the records of those of `lines` that never ran, from the input."""
         kind, batch_id = self._places.kind, self._batch.id
+        if 0 not in kind[lines.start : lines.stop]:
+            return []
         code, message = _UNRUN[self._unrun]
-        first = bisect_right(self._slices, lines.start, key=_first) - 1
-        stop = bisect_left(self._slices, lines.stop, key=_first)
-        overlapping = self._slices[first:stop]
-        waiting = [s for s in overlapping if 0 in kind[s.first : s.first + s.count]]
-        ranges = [(self._batch.input_key, s.offset_bytes, s.length_bytes) for s in waiting]
+        slices = await self._store.slices(self._batch, start=lines.start, stop=lines.stop)
+        waiting = [s for s in slices if 0 in kind[s.first : s.first + s.count]]
+        ranges = [(slice_key(self._batch, s), s.offset_bytes, s.length_bytes) for s in waiting]
         found = []
         unread = iter(waiting)
         for piece in pieces(ranges):

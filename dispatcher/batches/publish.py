@@ -1,5 +1,7 @@
 """Publishing: writes a batch's two result files in input order, an index beside them, and closes it.
 
+What was appended to a batch while it ran becomes its input file before.
+
 Idempotent: keys, ids and order derive from the batch, so a publish that was killed runs again to the
 same bytes.
 """
@@ -11,12 +13,14 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
+from batchline.api.appends import JOINED_NAME
 from batchline.blobs import Blobs, BlobWriter
 from batchline.blobs.keys import finish_index_key, result_key
 from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
-from batchline.file_expiry import results_expire_at
+from batchline.file_expiry import results_expire_at, upload_expires_at
 from batchline.metrics import Metrics
 from batchline.model import RESPONSE_PURPOSE, Batch, File, Segment, new_file_id
 from batchline.process.failpoints import failpoint
@@ -24,6 +28,7 @@ from batchline.states import BatchStatus
 from batchline.store import Outcomes
 
 from .ending import ending
+from .join import join
 from .merge import Merge
 from .publishing_space import DiskSpace, needed_bytes
 from .steps_at_once import Turns
@@ -44,7 +49,8 @@ class _Written:
     size_bytes: int
 
 
-Files = tuple[_Written | None, _Written | None]
+Files = tuple[_Written | None, _Written | None, _Written | None]
+"""The output, the error file, and the input file of a batch that took requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class Publisher:
         if its files would not fit.
         """
         if not batch.counts.total:
-            await self._close(batch, (None, None))
+            await self._close(batch, (None, None, None))
             return
         ready = await self._kept(batch)
         if ready is None:
@@ -103,7 +109,7 @@ class Publisher:
                 segments = await self._store.segments(batch)
                 refs = [segment.ref for segment in segments]
                 async with self._disk_space.reserved(needed_bytes(batch, refs)):
-                    files = await self._write(batch, segments)
+                    files = *await self._write(batch, segments), await self._joined(batch)
             except _OvertakenError:
                 log.info("%s was moved on by somebody else", batch.id)
                 return
@@ -129,8 +135,9 @@ class Publisher:
     async def _close(self, batch: Batch, written: Files) -> None:
         end, unrun = ending(batch)
         now = int(self._clock.now())
-        output, error = (self._file(batch, w, now) if w else None for w in written)
-        if await self._store.close(batch, end, output=output, error=error, now=now):
+        output, error = (self._file(batch, w, now) if w else None for w in written[:2])
+        joined = self._input(batch, written[2], now) if written[2] else None
+        if await self._store.close(batch, end, output=output, error=error, joined=joined, now=now):
             failpoint("publish.closed")
             self._metrics.batches_finished.labels(end).inc()
             left = batch.counts.total - batch.counts.finished
@@ -150,7 +157,28 @@ class Publisher:
             blob_key=written.key,
         )
 
-    async def _write(self, batch: Batch, segments: Sequence[Segment]) -> Files:
+    def _input(self, batch: Batch, written: _Written, now: int) -> File:
+        return File(
+            id=batch.input_file_id,
+            bytes=written.size_bytes,
+            created_at=now,
+            expires_at=upload_expires_at(now, asked_s=None, is_input=True, ttl_s=self._file_ttl_s),
+            filename=JOINED_NAME,
+            purpose="batch",
+            blob_key=written.key,
+        )
+
+    async def _joined(self, batch: Batch) -> _Written | None:
+        if batch.appends is None:
+            return None
+        size_bytes = await join(self._store, self._blobs, batch)
+        if size_bytes != batch.appends.bytes:
+            await self._broken(batch, f"joined {size_bytes:,} bytes of {batch.appends.bytes:,}")
+        return _Written("requests", batch.input_key, size_bytes)
+
+    async def _write(
+        self, batch: Batch, segments: Sequence[Segment]
+    ) -> tuple[_Written | None, _Written | None]:
         merge = Merge(self._store, self._blobs, batch, segments, unrun=ending(batch)[1])
         keys = (result_key(batch.id, "output"), result_key(batch.id, "error"))
         output, error = (self._blobs.create(key) for key in keys)
@@ -178,17 +206,20 @@ class Publisher:
             raise
 
     async def _conserve(self, batch: Batch, written: Sequence[int]) -> None:
-        """Check ids(output) + ids(error) = ids(input), by counts: each line is written once.
+        """Check ids(output) + ids(error) = ids(input), by counts: each line is written once."""
+        if written[0] != batch.counts.completed or sum(written) != batch.counts.total:
+            await self._broken(batch, f"wrote {written}, counted {batch.counts}")
 
-        Rows of an ended batch go piece by piece: of one that is not open any more this proves nothing.
+    async def _broken(self, batch: Batch, what: str) -> NoReturn:
+        """Raise for what does not add up.
+
+        Rows of an ended batch go piece by piece: of one that is not open any more it proves nothing.
         """
-        if written[0] == batch.counts.completed and sum(written) == batch.counts.total:
-            return
         found = await self._store.get_batch(batch.id)
         if found is None or found.status is not batch.status:
             raise _OvertakenError
         self._metrics.broken_conservation.inc()
-        raise AssertionError(f"{batch.id}: wrote {written}, counted {batch.counts}")
+        raise AssertionError(f"{batch.id}: {what}")
 
 
 async def _all(*steps: Awaitable[_Written | None]) -> list[_Written | None]:

@@ -25,7 +25,8 @@ def needed_bytes(batch: Batch, segments: Iterable[SegmentRef]) -> int:
     total = batch.counts.total
     unrun_bytes = (total - batch.counts.finished) * _UNRUN_BYTES
     ran_bytes = sum(segment.length_bytes for segment in segments)
-    return ran_bytes + unrun_bytes + total * ENTRY_BYTES + _OVERHEAD_BYTES
+    joined_bytes = batch.appends.bytes if batch.appends else 0
+    return ran_bytes + unrun_bytes + joined_bytes + total * ENTRY_BYTES + _OVERHEAD_BYTES
 
 
 class DiskSpace:

@@ -9,7 +9,8 @@
     slices   for one                  durable     the last line is stored
 
     schedule  whose slice comes next; `ordered`: keys in order
-    pump      claims slices while lines are wanted, and renews their leases; `bodies` reads what they ask
+    pump      claims slices while lines are wanted, and renews their leases; `bodies` reads what they ask;
+              `claim_sizes`: how many at once
     memory    how many bytes of requests and answers there may be
     line_rules  which lines are bad by themselves, of batches in which those fail alone
     ready     lines that wait for their turn

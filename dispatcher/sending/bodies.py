@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from batchline.blobs import Blobs
+from batchline.blobs.keys import slice_key
 from batchline.errors import NotFound
 from batchline.jsonl.request_lines import RequestLine, decode_placed
 from batchline.model import Batch, Lease
@@ -20,7 +21,7 @@ _Range = tuple[str, int, int]
 
 
 class Bodies:
-    """Reads input files."""
+    """Reads input files, and what was appended to batches."""
 
     def __init__(self, blobs: Blobs, memory: Memory) -> None:
         self._blobs = blobs
@@ -37,7 +38,7 @@ class Bodies:
         """
         left = iter(slices)
         ranges = [
-            (batch.input_key, lease.slice.offset_bytes, lease.slice.length_bytes)
+            (slice_key(batch, lease.slice), lease.slice.offset_bytes, lease.slice.length_bytes)
             for batch, lease in slices
         ]
         for piece in pieces(ranges):
@@ -87,7 +88,8 @@ class Bodies:
 
     async def _read_again(self, line: ReadyLine) -> bytes | None:
         batch = line.held.batch
-        place = (batch.input_key, line.offset_bytes, line.length_bytes)
+        key = slice_key(batch, line.held.lease.slice)
+        place = (key, line.offset_bytes, line.length_bytes)
         try:
             ((_, _, request),) = decode_placed((await self._blobs.read_many([place]))[0])
         except (NotFound, ValueError) as exc:

@@ -8,13 +8,12 @@ given back as soon as nothing of it is under way. Whose slice comes next is `sch
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
-from batchline.jsonl.input_file import SLICE_LINES
 from batchline.model import Batch, Lease, request_id
 from batchline.process.failpoints import failpoint
 from batchline.store import Leases
@@ -22,6 +21,7 @@ from batchline.store.records import Claim
 from dispatcher.attempts.leased_slices import Held, ReadyLine
 
 from .bodies import Bodies, Placed
+from .claim_sizes import ClaimSizes
 from .flight import Flight
 from .memory import Memory
 from .schedule import Schedule
@@ -29,9 +29,7 @@ from .settle import Pending, Settler
 
 log = logging.getLogger(__name__)
 
-_SLICES_A_CLAIM = 16  # of one batch: one transaction feeds about 1,000 lines
 _BATCHES_A_CLAIM = 16
-_LONG_SLICE_BYTES = 1 << 20  # of shorter ones a claim may take too many: they are given back
 _MOST_HELD = 4096  # lines of one batch: those that wait for their retry are in memory, too
 _RENEW_AFTER = 1 / 3
 _LEASE_MARGIN = 0.8
@@ -74,7 +72,9 @@ class Pump:
         self._exhausted: set[int] = set()
         self._refused: set[int] = set()  # by the store: there may be more to claim
         self._is_unsure = False
-        self._slice_bytes: dict[int, int] = {}  # of batches with long lines: of one slice, so far
+        self._totals: dict[int, int] = {}  # of `_batches`: lines, those appended meanwhile included
+        self._unasked: set[int] = set()  # being claimed, and not asked for since
+        self._sizes = ClaimSizes()
         settler.subscribe(self._note_settled)
 
     @property
@@ -85,9 +85,11 @@ class Pump:
     # -- which batches
 
     def run(self, batch: Batch) -> None:
-        """Send lines of this batch from now on."""
-        if batch.seq not in self._batches and batch.seq not in self.broken:
-            self._batches[batch.seq] = batch
+        """Send lines of this batch from now on, also those that were appended to it meanwhile."""
+        total = batch.counts.total
+        if batch.seq not in self.broken and total != self._totals.get(batch.seq):
+            self._batches.setdefault(batch.seq, batch)
+            self._totals[batch.seq] = total
             self._ask_for(batch.seq)
 
     def pause(self, seq: int) -> None:
@@ -102,7 +104,7 @@ class Pump:
         """Drop all work of this batch at once, if there is any."""
         self._forget(batch.seq)
         self.broken.pop(batch.seq, None)
-        self._slice_bytes.pop(batch.seq, None)
+        self._sizes.forget(batch.seq)
         for held in self._held_of(batch.seq):
             self._drop(held)
         self._flight.forget(batch.id)
@@ -124,6 +126,7 @@ class Pump:
 
     def _forget(self, seq: int) -> None:
         self._batches.pop(seq, None)
+        self._totals.pop(seq, None)
         self._schedule.remove(seq)
         self._exhausted.discard(seq)
         self._refused.discard(seq)
@@ -132,6 +135,7 @@ class Pump:
         """Claim slices of a batch when its turn comes, if lines are sent of it."""
         if batch := self._batches.get(seq):
             self._exhausted.discard(seq)
+            self._unasked.discard(seq)
             self._schedule.put(batch, held_lines=self._held_lines[seq])
             self._flight.wants_lines.set()
 
@@ -262,13 +266,15 @@ class Pump:
             batch = self._choose()
             if batch is None or batch.seq in picked:
                 break
-            slice_bytes = self._slice_bytes.get(batch.seq, 1)
-            if slice_bytes > free and not (self._memory.is_idle and not picked):
+            is_alone = self._memory.is_idle and not picked
+            slices = self._sizes.slices(
+                batch.seq, lines=room // share, free_bytes=free, is_alone=is_alone
+            )
+            if not slices:
                 break  # it waits for room, and others behind it: else it would wait for ever
-            slices = min(_SLICES_A_CLAIM, max(1, room // SLICE_LINES // share))
-            slices = max(1, min(slices, free // slice_bytes))
-            free -= slices * slice_bytes
-            lines = min(slices * SLICE_LINES, max(1, batch.counts.total - batch.counts.finished))
+            free -= slices * self._sizes.bytes(batch.seq)
+            left = max(1, self._totals[batch.seq] - batch.counts.finished)
+            lines = min(slices * self._sizes.lines(batch.seq), left)
             room -= lines
             picked[batch.seq] = batch, slices
             self._schedule.hold(batch.seq, self._held_lines[batch.seq] + lines)  # until it is known
@@ -276,12 +282,13 @@ class Pump:
 
     async def _claim(self, picked: Sequence[tuple[Batch, int]]) -> None:
         asked_at = self._clock.monotonic()
+        self._unasked = {batch.seq for batch, _ in picked}
         try:
             claim = await self._store.claim_each(
                 picked, holder=self._limits.holder, ttl_s=self._limits.lease_s
             )
             failpoint("claim.leased")
-            self._note_exhausted(picked, claim)
+            self._note_claim(picked, claim)
             await self._take(picked, claim, asked_at + claim.ttl_s * _LEASE_MARGIN)
         except BaseException:
             self._is_unsure = True
@@ -291,10 +298,14 @@ class Pump:
                 self._schedule.hold(batch.seq, self._held_lines[batch.seq])
         self._flight.dispatch()
 
-    def _note_exhausted(self, picked: Sequence[tuple[Batch, int]], claim: Claim) -> None:
-        got = Counter(lease.slice.batch_seq for lease in claim.leases)
+    def _note_claim(self, picked: Sequence[tuple[Batch, int]], claim: Claim) -> None:
+        got = defaultdict(list)
+        for lease in claim.leases:
+            got[lease.slice.batch_seq].append(lease)
         for batch, slices in picked:
-            if got[batch.seq] < slices and self._sends(batch):
+            self._sizes.note(batch.seq, got[batch.seq])
+            is_all = len(got[batch.seq]) < slices and batch.seq in self._unasked
+            if is_all and self._sends(batch):
                 self._schedule.remove(batch.seq)
                 self._exhausted.add(batch.seq)
 
@@ -326,12 +337,9 @@ class Pump:
         fitting: list[tuple[Batch, Lease]] = []
         for batch, lease in claimed:
             length = lease.slice.length_bytes
-            if length > _LONG_SLICE_BYTES:
-                self._slice_bytes[batch.seq] = length
-            if length > free and not (self._memory.is_idle and not fitting):
-                self._slice_bytes[batch.seq] = (
-                    length  # it is not claimed again before there is room
-                )
+            does_fit = length <= free or (self._memory.is_idle and not fitting)
+            self._sizes.note_length(batch.seq, length, does_fit=does_fit)
+            if not does_fit:
                 break
             free -= length
             fitting.append((batch, lease))

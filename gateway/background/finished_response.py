@@ -113,7 +113,8 @@ def unanswered(batch: Batch) -> bytes:
 def answered(batch: Batch, record: bytes) -> bytes:
     """Encode a response by its result line: the model server's object under our id, or its error.
 
-    Raises msgspec.DecodeError where the record is no result line.
+    What every response has and this one lacks is filled in. Raises msgspec.DecodeError where the record is
+    no result line.
     """
     result = _result(record)
     if result.response is None:
@@ -121,13 +122,20 @@ def answered(batch: Batch, record: bytes) -> bytes:
     answer = result.response
     if answer.status_code >= 400:  # noqa: PLR2004
         return _encoded(batch, "failed", _refused(answer))
+    usual: dict[str, Any] = {
+        "error": None,
+        "metadata": batch.metadata or {},
+        "model": batch.model,
+        "output": [],
+    }
     known = {
+        "object": "response",
         "id": response_id(batch),
         "created_at": batch.created_at,
         "completed_at": batch.ended_at,
         "background": True,
     }
-    return msgspec.json.encode(_fields(answer.body) | known)
+    return msgspec.json.encode(usual | _fields(answer.body) | known)
 
 
 def _encoded(batch: Batch, status: Any, error: ResponseError | None = None) -> bytes:

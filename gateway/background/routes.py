@@ -114,6 +114,7 @@ def _as_batch(wanted: BackgroundRequest) -> BatchRequest:
         output_expires_after_s=None,
         on_failures=OnFailures.CONTINUE,  # one request is no trend
         callback_url=None,
+        appends=None,
     )
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import msgspec
 
-from batchline.api.endpoints import ENDPOINTS
+from batchline.api.endpoints import DEFAULT_ENDPOINT, ENDPOINTS
 
-DEFAULT_ENDPOINT = "/v1/chat/completions"
 REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What `fill` raises for a line that is no JSON object."""
 

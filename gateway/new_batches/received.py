@@ -15,7 +15,9 @@ from typing import Protocol
 import msgspec
 from aiohttp import web
 
+from batchline.api.appends import JOINED_NAME
 from batchline.api.bodies import BatchRequest, batch_form_fields
+from batchline.api.endpoints import DEFAULT_ENDPOINT
 from batchline.api.parameters import JsonObject
 from batchline.states import OnFaults
 from gateway.forms import BATCH, receive, refuse_unreadable
@@ -23,7 +25,7 @@ from gateway.keys import BLOBS, SETTINGS
 from gateway.transfer.body import Body
 from gateway.transfer.disk_space import disk_space_of
 
-from .inherited_fields import DEFAULT_ENDPOINT, Inheritance, known_of
+from .inherited_fields import Inheritance, known_of
 from .inline import InlineRequests
 from .input_writer import InputWriter, NewInput, new_input, written_again
 from .stored_lines import Fill, StoredLines, lines_of_file, requests_of_json
@@ -33,8 +35,6 @@ MOST_SECOND_PASSES = 4
 """Each holds one line at a time, which may be long."""
 
 _FORM = "multipart/form-data"
-NAME = "requests.jsonl"
-"""Of an input that came in JSON."""
 _QUICK_BYTES = 1 << 14  # what is read in the event loop: more goes to a thread
 _FIELD_BYTES = 1 << 16  # of a form's text: the metadata, all escaped
 
@@ -100,7 +100,7 @@ async def receive_json(request: web.Request, *, read: Read, read_inline: Read) -
         fields = {"endpoint": inline.first_url() or DEFAULT_ENDPOINT} | fields
         wanted = read_inline(fields)
         await written.commit()
-    made = written.made(NAME)
+    made = written.made(JOINED_NAME)
     known = known_of(fields)
     if inline.needs_second_pass(known):
         made = await rewritten(request, made, requests_of_json(Inheritance(known)))

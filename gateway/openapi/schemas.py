@@ -13,7 +13,16 @@ import msgspec
 
 from batchline.api import bodies, endpoint_requests, expires_after
 from batchline.api.endpoints import ENDPOINTS
-from batchline.api.objects import batch, batch_extensions, error, file, lists, model, webhook
+from batchline.api.objects import (
+    append,
+    batch,
+    batch_extensions,
+    error,
+    file,
+    lists,
+    model,
+    webhook,
+)
 from batchline.api.upload_rules import UploadStatus
 from batchline.settings import Settings
 from batchline.states import BatchStatus
@@ -32,6 +41,7 @@ SHAPES = (
     file.PartObject,
     batch.BatchObject,
     batch_extensions.ExtendedBatchObject,
+    append.AppendObject,
     model.ModelObject,
     model.ModelList,
     webhook.WebhookEndpointObject,

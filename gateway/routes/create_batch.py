@@ -1,4 +1,4 @@
-"""`POST /v1/batches`: over an uploaded file, or over requests that come with it.
+"""`POST /v1/batches`: over an uploaded file, over requests that come with it, or open for those that follow.
 
 Bytes first, then the rows of file and batch in one transaction; after a refusal nothing is left. Lines are
 read later, by the dispatcher.
@@ -15,8 +15,17 @@ from aiohttp import web
 from batchline.api.bodies import BatchRequest, read_batch_request
 from batchline.api.callback import Callbacks
 from batchline.api.parameters import JsonObject, shown
+from batchline.blobs.keys import file_key
 from batchline.errors import Invalid, StoreUnavailable
-from batchline.model import RESPONSE_PURPOSE, Batch, File, NewBatch, UsedKey, new_batch_id
+from batchline.model import (
+    RESPONSE_PURPOSE,
+    Batch,
+    File,
+    NewBatch,
+    UsedKey,
+    new_batch_id,
+    new_file_id,
+)
 from batchline.settings import Settings
 from gateway.answers import batch_answer
 from gateway.forms import BATCH
@@ -79,12 +88,20 @@ async def _receive(request: web.Request) -> Asked:
 
 
 def _read(settings: Settings, fields: JsonObject, *, has_requests: bool = False) -> BatchRequest:
-    return read_batch_request(
+    wanted = read_batch_request(
         fields,
         min_window_s=settings.min_completion_window_s,
         callbacks=callbacks_of(settings),
         has_requests=has_requests,
     )
+    if wanted.appends and settings.one_model_per_batch and wanted.appends.default_model is None:
+        raise Invalid(
+            "Missing required parameter: 'model'. This server takes one model a batch "
+            "(BATCHLINE_ONE_MODEL_PER_BATCH), so an open one says which.",
+            param="model",
+            code="missing_required_parameter",
+        )
+    return wanted
 
 
 def callbacks_of(settings: Settings) -> Callbacks:
@@ -149,6 +166,9 @@ async def _new_batch(request: web.Request, asked: Asked) -> NewBatch:
     wanted = asked.wanted
     if asked.input is not None:
         file_id, key = asked.input.file_id, asked.input.key
+    elif wanted.appends is not None:
+        file_id = new_file_id()  # of the file that its requests become in the end
+        key = file_key(file_id)
     else:
         file = await _uploaded(request, wanted.input_file_id or "")
         file_id, key = file.id, file.blob_key
@@ -169,6 +189,7 @@ async def _new_batch(request: web.Request, asked: Asked) -> NewBatch:
         is_response=asked.is_response,
         on_faults=asked.on_faults,
         requests=asked.requests,
+        appends=wanted.appends,
     )
 
 

@@ -157,3 +157,16 @@ async def test_following_goes_on_where_a_broken_connection_left_it(house, upstre
     assert sorted(ids((b"".join(got) + rest).decode())) == sorted(
         f"id-{i}" for i in range(40) if i != 2
     )
+
+
+async def test_finalize_closes_an_open_batch(house, upstream, batchline):
+    """It says what the batch is doing then; one over a file is refused."""
+    plain = await house.submit(1)
+    batch = await house.open_batch()
+    await house.append(batch, [0])
+
+    refused = await batchline("finalize", plain.id)
+    closed = await batchline("finalize", batch.id)
+
+    assert (refused.code, "'open'" in refused.talk) == (2, True)
+    assert (closed.code, closed.out) == (0, f"{batch.id}  ▶ running\n")

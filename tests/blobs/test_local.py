@@ -166,3 +166,20 @@ async def test_a_read_that_comes_back_short_is_not_the_end(blobs, monkeypatch):
     assert b"".join([chunk async for chunk in blobs.stream("files/a")]) == data
     assert await blobs.read("files/a", offset=5, length=5000) == data[5:5005]
     assert await blobs.read_many([("files/a", 7, 5000)]) == [data[7:5007]]
+
+
+async def test_ranges_of_many_files_are_read_with_few_of_them_open(blobs):
+    """What was appended to a batch may lie in thousands; they come back in the order asked for."""
+    for number in range(40):
+        await put(blobs, f"appends/b/{number}", b"%02d" % number)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ranges = [(f"appends/b/{number}", place, 1) for place in (0, 1) for number in range(40)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/proc/self/fd").iterdir()]) + 25, hard))
+    try:
+        found = await blobs.read_many(ranges)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert found == [b"%d" % (number // 10) for number in range(40)] + [
+        b"%d" % (number % 10) for number in range(40)
+    ]

@@ -21,7 +21,9 @@ _ENDS = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 _FINE_4XX = {
     "POST /v1/batches": {409},  # its batch was deleted
     "POST /v1/batches/{id}/cancel": {404, 409},
+    "POST /v1/batches/{id}/finalize": {404},
     "POST /v1/batches/{id}/pause": {404, 409},
+    "POST /v1/batches/{id}/requests": {404, 409},
     "POST /v1/batches/{id}/resume": {404, 409},
     "DELETE /v1/batches/{id}": {404, 409},
     "DELETE /v1/files/{id}": {404},
@@ -56,7 +58,8 @@ def _moves(name: str, before: dict, now: dict) -> Iterator[str]:
         yield f"{name} went from {was} to {is_}"
     for count in ("total", "completed", "failed"):
         old, new = before["request_counts"][count], now["request_counts"][count]
-        if new < old or (count == "total" and old and new != old):
+        may_grow = count != "total" or not old or before.get("open")
+        if new < old or (new != old and not may_grow):
             yield f"{name}: {count} went from {old} to {new}"
 
 

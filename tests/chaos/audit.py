@@ -48,7 +48,7 @@ _LEASED = "SELECT number FROM deliveries WHERE state = 'pending' AND leased_unti
 _MAKE_DUE = "UPDATE deliveries SET due_at = 0, leased_until_ms = 0 WHERE state = 'pending'"
 _EVER = 1 << 40
 _OWNER, _TEMPORARY = "owner", "tmp/"
-_LEFT = ("slices", "outcomes", "segments", "garbage")
+_LEFT = ("slices", "outcomes", "segments", "appended_ids", "garbage")
 
 
 def database(data: Path) -> Path:

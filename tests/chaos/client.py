@@ -21,6 +21,7 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _ANSWER_S = 20.0
 _AGAIN_S = 0.05
 _LOOK_S = 0.06
+_APPENDS = 8
 _OTHER_PAGES = (
     "/ready",
     "/health",
@@ -126,6 +127,7 @@ class Owner:
         self._witness = witness
         self._create = {}
         self._input_file_id = ""
+        self.asked = 0
         self._callback_url = callback_url
 
     @classmethod
@@ -154,10 +156,42 @@ class Owner:
                     {k: line[k] for k in ("custom_id", "body")} for line in input_lines(self.result)
                 ]
                 self._create = {"json": fields | {"requests": bare}}
+            case Intake.OPEN:
+                self._create = {"json": fields | {"open": True}}
             case Intake.FORM:
                 texts = fields | {"metadata": json.dumps(fields["metadata"])}
                 self._create = {"data": self._form(texts)}
         await self.create()
+
+    async def add(self):
+        """Add the requests of an open batch, some of them twice, and close it, as far as it takes them.
+
+        Whether the last ones were taken, where they were refused after a lost answer, its total tells.
+        """
+        if self.plan.intake is not Intake.OPEN:
+            return
+        lines = input_lines(self.result)
+        path, route = f"/v1/batches/{self.result.batch_id}", "/v1/batches/{id}"
+        size = -(-len(lines) // _APPENDS)
+        for start in range(0, len(lines), size):
+            some = lines[max(0, start - 1) : start + size]
+            bare = [{k: line[k] for k in ("custom_id", "body")} for line in some]
+            self.asked = start + len(lines[start : start + size])
+            status, _ = await self._client.insist(
+                "POST", f"{path}/requests", route=f"{route}/requests", json={"requests": bare}
+            )
+            if status != 200:
+                return
+            self.result.acknowledged = self.asked
+            await pass_time(_AGAIN_S)
+        await self._client.insist("POST", f"{path}/finalize", route=f"{route}/finalize")
+
+    def _forget_what_was_not_taken(self):
+        """Cut the lines of an open batch that ended early to those that it took."""
+        if self.plan.intake is Intake.OPEN:
+            total = self.latest["request_counts"]["total"]
+            taken = self.asked if total == self.asked else self.result.acknowledged
+            del self.result.custom_ids[taken:], self.result.tags[taken:]
 
     def _form(self, texts):
         """Return what makes the form of the input file, each time anew."""
@@ -264,6 +298,7 @@ class Owner:
         """Read both result files."""
         if self.is_gone or self.latest is None:
             return
+        self._forget_what_was_not_taken()
         self.result.final = self.latest
         self.result.output = await self._lines("output_file_id")
         self.result.error = await self._lines("error_file_id")

@@ -13,13 +13,15 @@ from .faults import BREAKS_CONNECTION, SICK, STALLS, Fate, Fault
 from .schedule import Act, BatchPlan, Intake, LinePlan, Schedule, Step, Verb
 
 _POINTS_CRC = f"{crc32(','.join(POINTS).encode()):08x}"
-VERSION = f"5.{_POINTS_CRC}"
+VERSION = f"6.{_POINTS_CRC}"
 """What makes a seed's schedule: its first number is raised when this module draws otherwise."""
 
 PAIRS = tuple((point, action) for point in POINTS for action in ("crash", "error"))
 """What the seeds cover by turns: seed n is about pair n, modulo their number."""
 
-GATEWAY_POINTS = frozenset({"upload.stored"})
+GATEWAY_POINTS = frozenset({"upload.stored", "append.rows", "append.stored"})
+OPEN_POINTS = frozenset({"append.rows", "append.stored", "publish.joined"})
+"""Passed only by a batch that takes requests while it runs."""
 BACKUP_POINTS = frozenset({"backup.snapshot", "backup.copied"})
 DISPATCHER_POINTS = [p for p in POINTS if p not in GATEWAY_POINTS | BACKUP_POINTS]
 BOTH_PASS = frozenset({"blob.written", "blob.renamed", "migrate.statement"})
@@ -40,7 +42,7 @@ def schedule(seed: int) -> Schedule:
     """Turn a seed into its schedule."""
     random = Random(f"batchline 1 {seed}")
     pair = PAIRS[seed % len(PAIRS)]
-    batches = _with_intakes(seed, _batches(random))
+    batches = _with_intakes(seed, _batches(random), needs_open=pair[0] in OPEN_POINTS)
     second = random.choices(("", "standby", "rival"), (80, 10, 10))[0]
     disk_mib = 24 if random.random() < 0.12 else 0
     shifts_clock = random.random() < 0.12
@@ -142,10 +144,15 @@ def _batch(random: Random, name: str, lines: int, fault_share: float) -> BatchPl
     )
 
 
-def _with_intakes(seed: int, batches: tuple[BatchPlan, ...]) -> tuple[BatchPlan, ...]:
+def _with_intakes(
+    seed: int, batches: tuple[BatchPlan, ...], *, needs_open: bool
+) -> tuple[BatchPlan, ...]:
     """Choose how each comes in. Its own luck, so that all else is drawn as it was."""
     random = Random(f"batchline intakes {seed}")
-    return tuple(replace(batch, intake=random.choice(tuple(Intake))) for batch in batches)
+    intakes = [random.choice(tuple(Intake)) for _ in batches]
+    if needs_open:
+        intakes[0] = Intake.OPEN
+    return tuple(replace(b, intake=i) for b, i in zip(batches, intakes, strict=True))
 
 
 def _special(random: Random, lines: int, share: float) -> tuple[tuple[int, LinePlan], ...]:
@@ -202,6 +209,8 @@ def _turn(random: Random, point: str, batches: tuple[BatchPlan, ...]) -> int:
         return random.choice((1, 1, 2, 3)) if batches[0].lines > 60 else 1
     if point == "migrate.statement":
         return random.randint(1, 20)
+    if point in OPEN_POINTS and point != "publish.joined":
+        return random.randint(1, 3)
     return 1
 
 

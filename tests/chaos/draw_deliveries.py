@@ -64,7 +64,7 @@ def handler_acts(seed: int) -> tuple[Act, ...]:
 
 def _is_handled(seed: int) -> bool:
     """Half of the histories have a handler, by turns: each of its attempts is a process that starts cold."""
-    return (seed // 2 + seed // _PAIRS) % 2 == 0
+    return (seed % _PAIRS // 2 + seed // _PAIRS) % 2 == 0
 
 
 def _failure(random: Random) -> tuple[float, Failure]:

@@ -131,6 +131,8 @@ class Result:
     """Of its input, in order."""
     tags: list[str]
     """Of the same lines: what the model servers saw."""
+    acknowledged: int = 0
+    """How many of the first lines of an open batch were answered with 200."""
     final: Mapping[str, object] | None = None
     output: list[dict] | None = None
     error: list[dict] | None = None

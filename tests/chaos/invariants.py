@@ -38,6 +38,7 @@ from .resends import (
     nothing_that_is_settled_is_sent_again,
     what_is_sent_again_is_explained,
 )
+from .schedule import Intake
 
 _CANCELS = frozenset({"POST /v1/batches/{id}/cancel", "DELETE /v1/batches/{id}"})
 _UNRUN = {"batch_cancelled": "cancelled", "batch_expired": "expired"}
@@ -204,6 +205,7 @@ def counts_are_those_of_the_files(history: History) -> Iterator[str]:
 def batches_end_as_they_must(history: History) -> Iterator[str]:
     """Valid batches complete, unless they were cancelled or their window was over."""
     windows = {plan.name: plan.window for plan in history.schedule.batches}
+    opened = {plan.name for plan in history.schedule.batches if plan.intake is Intake.OPEN}
     for result in history.results.values():
         if result.final is None:
             if result.deleted_at is None and not history.stuck:
@@ -217,6 +219,8 @@ def batches_end_as_they_must(history: History) -> Iterator[str]:
             allowed |= {"cancelled"}
         if windows.get(result.name.partition("-")[0], "24h") != "24h":  # a retry's is its parent's
             allowed |= {"expired"}
+        if not result.final["request_counts"]["total"] and result.name in opened:
+            allowed |= {"failed"}  # its window was over before a request was added
         if status not in allowed:
             yield f"{result.name} ended {status}: {result.final.get('errors')}"
 

@@ -118,6 +118,7 @@ class Play:
         await owner.submit()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(owner.steer())
+            tasks.create_task(owner.add())
             await owner.until_over()
         await owner.fetch()
         if plan.retried and not owner.is_gone and owner.result.error:

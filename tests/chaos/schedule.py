@@ -73,6 +73,7 @@ class Intake(StrEnum):
     FILE = "an uploaded file"
     INLINE = "inline"
     FORM = "as a form"
+    OPEN = "while it runs"
 
 
 @dataclass(frozen=True, slots=True)

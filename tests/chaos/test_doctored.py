@@ -89,6 +89,12 @@ def complete_early(h):
     of(h).final = batch_object(total=5)
 
 
+def grow(h, **fields):
+    """The batch has a line less when it is first seen in progress."""
+    h.calls[1].body["request_counts"] |= {"total": 3}
+    h.calls[1].body.update(fields)
+
+
 def fail_the_batch(h):
     of(h).final = batch_object("failed")
 
@@ -295,6 +301,7 @@ SPOILT = [
     (send_after_cancel, "nothing starts after a cancel"),
     (uncount, "what clients see only moves forward"),
     (rise_again, "what clients see only moves forward"),
+    (grow, "what clients see only moves forward"),
     (change_at_rest, "what clients see only moves forward"),
     (go_back, "what clients see only moves forward"),
     (age_backwards, "what clients see only moves forward"),
@@ -324,6 +331,15 @@ SPOILT = [
 def test_a_history_in_which_everything_holds_passes():
     """The kill and the fault in it explain what was sent again."""
     assert broken(history()) == []
+
+
+def test_an_open_batch_may_grow():
+    """Until it is closed."""
+    recorded = history()
+
+    grow(recorded, open=True)
+
+    assert broken(recorded) == []
 
 
 @pytest.mark.parametrize(("spoil", "invariant"), SPOILT, ids=[s.__name__ for s, _ in SPOILT])

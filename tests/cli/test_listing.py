@@ -117,6 +117,16 @@ def test_show_tells_why_a_batch_paused_by_itself(batchline, api):
     assert "on failures    pause" in text
 
 
+def test_a_batch_that_takes_requests_is_open(batchline, api):
+    """Also where its total is shown; once it was finalized it runs."""
+    api.add(1, **running(4, 4), open=True)
+    api.add(2, **running(4, 9), open=False)
+
+    assert "▷ open" in batchline("show", "batch_" + f"{1:032x}").stdout
+    listed = batchline("ls").stdout
+    assert ("▷ open" in listed, "▶ running" in listed) == (True, True)
+
+
 def test_show_tells_that_most_lines_fail(batchline, api):
     """In the server's words, which say what fails them."""
     api.add(**running(100, 400, 60), failing="Most lines fail: 400: prompt # is too long")

@@ -48,8 +48,9 @@ def test_the_end_follows_from_the_rate():
         ([running(40, 1000), running(41, 1000)], ""),
         ([running(400, 1000), running(500, 1000, status="finalizing")], ""),
         ([running(400, 1000), running(500, 1000, paused_at=NOW)], ""),
+        ([running(400, 1000, open=True), running(500, 1000, open=True)], ""),
     ],
-    ids=["soon", "at once", "later", "stands still", "too early", "finalizing", "paused"],
+    ids=["soon", "at once", "later", "stands still", "too early", "finalizing", "paused", "open"],
 )
 def test_an_end_is_told_only_while_the_batch_moves(looks, told):
     """A few minutes, a time of day, or nothing."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from scene import NOW, batch, overview, report
 
+from batchline.api.appends import Appends
 from batchline.model import Counts, Fault
 from batchline.states import BatchStatus
 from dashboard import batch_rows, page
@@ -30,6 +31,28 @@ def test_a_row_counts_failed_lines_as_finished():
     assert figures["failed"] == "34 failed"
     assert figures["fly"] == "12 in flight"
     assert figures["say"] == "63.4 % finished, 34 failed"
+
+
+@pytest.mark.parametrize("total", [0, 1000])
+def test_a_batch_that_takes_requests_says_so_and_promises_no_end(total):
+    """More may come, however many have finished; it is neither queued nor done."""
+    seen = batch(1, counts=Counts(total, total), appends=Appends(5), model=None)
+
+    shown = page.show(overview(open_batches=(seen,), report=report()), History(), now=NOW)
+
+    (row,) = shown.parts["running"].rows
+    assert (row.pill, row.end) == (batch_rows.OPEN, "none")
+    assert row.figures["b.1.in"] == "takes requests"
+    assert shown.parts["sentence"].figures["s.head"] == "1 batch open"
+
+
+def test_a_paused_batch_is_paused_first():
+    """Also one that takes requests."""
+    seen = batch(1, counts=Counts(5, 5), appends=Appends(5), paused_at=NOW - 60)
+
+    shown = page.show(overview(open_batches=(seen,), report=report()), History(), now=NOW)
+
+    assert shown.parts["running"].rows[0].pill is batch_rows.PAUSED
 
 
 def test_lines_in_flight_of_a_silent_dispatcher_are_not_shown():

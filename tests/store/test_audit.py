@@ -61,7 +61,7 @@ async def test_what_cannot_be_read_is_unavailable(engine, store, make_batch):
                 "ownerless": audit.ownerless,
                 "parts": lambda: audit.parts(after=("", ""), limit=9),
                 "rows_of": lambda: audit.rows_of(batch),
-                "segment_files": lambda: audit.segment_files(batch),
+                "files_of": lambda: audit.files_of(batch),
                 "tokens": audit.tokens,
                 "unnamed": lambda: audit.unnamed(key),
             }
@@ -149,7 +149,7 @@ async def test_outcomes_without_a_segment_are_counted(engine, store, make_batch)
 
 
 async def test_the_files_that_segments_lie_in(engine, store, make_batch):
-    """Return blob key -> the bytes of it that segments of the batch lie in."""
+    """The end of what is needed of each, wherever it begins."""
     batch = await make_batch(lines=4)
     (lease,) = await leases(store, batch)
     places = [("segments/x", 0), ("segments/x", 10), ("segments/y", 5)]
@@ -158,7 +158,7 @@ async def test_the_files_that_segments_lie_in(engine, store, make_batch):
         await store.settle([Settlement(batch.seq, SegmentRef(key, offset, 10), groups)], now=NOW)
 
     async with engine.audit() as audit:
-        assert await audit.segment_files(batch) == {"segments/x": 20, "segments/y": 15}
+        assert await audit.files_of(batch) == {"segments/x": 20, "segments/y": 15}
 
 
 async def test_outcomes_are_those_of_the_store(engine, store, make_batch):

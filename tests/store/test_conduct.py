@@ -8,6 +8,7 @@ import pytest
 from steps import NOW, file, leases, settle, status
 from waiting import turn
 
+from batchline.api.appends import Append, AppendedLine, AppendLimits, Appends
 from batchline.blobs.keys import segments_prefix
 from batchline.model import Fault, Slice
 from batchline.states import BatchStatus
@@ -22,7 +23,7 @@ def pieces(batch, *firsts):
 async def test_a_wait_ends_when_another_process_writes(engine, store):
     """Return when something may have changed, or after `timeout_s`.
 
-    That is: another process wrote, or here a batch was accepted, rejected or drained.
+    That is: another process wrote, or here a batch was accepted, rejected, appended to or drained.
     """
     await store.wait_for_work(timeout_s=0)
     waiting = asyncio.ensure_future(store.wait_for_work(timeout_s=600))
@@ -31,10 +32,11 @@ async def test_a_wait_ends_when_another_process_writes(engine, store):
         await asyncio.wait_for(waiting, 60)
 
 
-@pytest.mark.parametrize("move", ["accepted", "rejected", "drained"])
+@pytest.mark.parametrize("move", ["accepted", "rejected", "appended to", "drained"])
 async def test_a_wait_ends_when_a_batch_moves_on_here(store, make_batch, move):
     """The next step need not wait for the next look."""
     batch, other = await make_batch(), await make_batch(lines=4)
+    growing = await make_batch(appends=Appends())
     await store.add_slices(pieces(batch, 0))
     (last,) = await leases(store, other)
     await store.wait_for_work(timeout_s=0)
@@ -46,6 +48,9 @@ async def test_a_wait_ends_when_a_batch_moves_on_here(store, make_batch, move):
             assert await store.accept(batch, total=4, model="m", now=NOW)
         case "rejected":
             assert await store.reject(batch, [FAULT], now=NOW)
+        case "appended to":
+            added = Append(1, [AppendedLine(b"a", 0, 10)], "m")
+            await store.append(growing.id, added, limits=AppendLimits(9, 99), now=NOW)
         case _:
             await settle(store, other, last)
 
@@ -154,7 +159,7 @@ async def test_a_rejected_batch_keeps_its_faults(store, make_batch):
 async def test_any_open_batch_can_break(store, make_batch):
     """Any open state → failed: the batch can never end well (input lost). False if it has ended.
 
-    Its slices are revoked, its segments become garbage.
+    Its slices are revoked.
     """
     validating, running = await make_batch(), await make_batch(lines=4)
     finalizing, cancelling = await make_batch(lines=4), await make_batch(lines=4)

@@ -84,7 +84,7 @@ async def test_a_line_is_settled_once(store, make_batch):
 
 
 async def test_slices_come_in_file_order(store, make_batch):
-    """Return all slices in file order."""
+    """All of them, leased ones too."""
     batch = await make_batch(lines=10)
     await leases(store, batch, slices=1)
 
@@ -125,10 +125,7 @@ ENDS = [BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED]
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_batch_ends_with_its_files(store, make_batch, end):
-    """Finalizing → completed or expired, cancelling → cancelled, with its files.
-
-    Its segments become garbage.
-    """
+    """Finalizing → completed or expired, cancelling → cancelled, with its files."""
     batch = await ending(store, make_batch, end)
     output, error = file("out", purpose="batch_output"), file("err")
 

@@ -6,6 +6,7 @@ import pytest
 from hooks import TAKEN, endpoint
 from steps import NOW, answered, file, finish, leases, settle, settlement, status
 
+from batchline.api.appends import Append, AppendedLine, AppendLimits
 from batchline.api.upload_rules import Part, Upload, UploadStatus
 from batchline.errors import StoreUnavailable
 from batchline.model import Fault, FleetReport, NewBatch, Slice
@@ -25,6 +26,7 @@ FAULT = Fault("c", "m")
 PIECE = Slice(1, 0, 4, 0, 10)
 UPLOAD = Upload("upload_a", UploadStatus.PENDING, 4, NOW, NOW + 9, "f", "batch")
 NEW = NewBatch("batch_new", "/v1/x", "file-in", "files/in", "24h", NOW, NOW + 9)
+APPEND = Append(1, [AppendedLine(b"digest", 0, 10)], "m")
 PAGE = {"after": None, "limit": 9}
 EVENT = Event("evt_a", EventType.FAILED, NOW, "batch_a")
 WITHOUT_ROWS = {"checkpoint", "vacuum", "wait_for_work"}
@@ -73,6 +75,7 @@ def calls_of_work(store, batch, lease):
         "add_part": lambda: store.add_part(Part("p", "upload_a", 1, NOW), now=NOW, max_bytes=9),
         "add_slices": lambda: store.add_slices([PIECE]),
         "add_upload": lambda: store.add_upload(UPLOAD),
+        "append": lambda: store.append(batch.id, APPEND, limits=AppendLimits(9, 99), now=NOW),
         "backlog": store.backlog,
         "begin": lambda: store.begin(batch, holder="a"),
         "begin_join": lambda: store.begin_join("upload_a", "files/a", now=NOW),
@@ -89,6 +92,7 @@ def calls_of_work(store, batch, lease):
         "drop_batches": lambda: store.drop_batches(ended_before=NOW, limit=9),
         "expire_files": lambda: store.expire_files(now=NOW, limit=9),
         "expire_uploads": lambda: store.expire_uploads(now=NOW, limit=9),
+        "finalize": lambda: store.finalize(batch.id, now=NOW),
         "finished_lines": lambda: store.finished_lines(batch, start=0, limit=9),
         "fleet_report": store.fleet_report,
         "forget_garbage": lambda: store.forget_garbage(["files/a"]),

@@ -6,6 +6,7 @@ from steps import HOUR, NOW, file, finish
 
 from batchline.api.upload_rules import Upload, UploadStatus, new_upload_id
 from batchline.blobs.keys import (
+    append_key,
     file_key,
     finish_index_key,
     part_key,
@@ -47,7 +48,7 @@ async def test_a_file_names_its_bytes(store):
 
 
 async def test_an_open_batch_and_a_pending_upload_name_theirs(store, make_batch):
-    """An open batch names its input, its segments and its results, a pending upload its parts."""
+    """An open batch names its input, its segments, its results and what is appended to it, a pending upload its parts."""
     batch = await make_batch(lines=4)
     upload = Upload(new_upload_id(), UploadStatus.PENDING, 4, NOW, NOW + HOUR, "f", "batch")
     await store.add_upload(upload)
@@ -55,6 +56,7 @@ async def test_an_open_batch_and_a_pending_upload_name_theirs(store, make_batch)
         batch.input_key,
         segments_prefix(batch.id) + "x.seg",
         result_key(batch.id, "output"),
+        append_key(batch.id, 7),
         part_key(upload.id, "part_a"),
     ]
     named = [not await is_unnamed(store, key) for key in theirs]
@@ -63,8 +65,8 @@ async def test_an_open_batch_and_a_pending_upload_name_theirs(store, make_batch)
     await store.cancel_upload(upload.id, now=NOW)
     await sweep(store)
 
-    assert named == [True] * 4
-    assert [await is_unnamed(store, key) for key in theirs] == [True] * 4
+    assert named == [True] * 5
+    assert [await is_unnamed(store, key) for key in theirs] == [True] * 5
 
 
 async def test_a_result_file_and_garbage_name_what_goes_with_them(store, make_batch):

@@ -45,6 +45,11 @@ NOT_IN_A_SCHEMA = {
     ("cancelUpload", 400): ("takes nothing any more",),
     ("createResponse", 400): ("A response in the background cannot be streamed",),
     ("retrieveResponse", 400): ("A response in the background cannot be streamed",),
+    ("addBatchRequests", 400): (
+        "Invalid 'requests[",  # what the endpoint of the batch asks for
+        "Line 1: ",  # of bytes that are no lines of JSON
+        "There is no request in the body",
+    ),
     ("retryBatch", 400): ("Invalid 'metadata': too many properties", "Supported values are: '24h'"),
 }
 FINE = {401, 404, 409}

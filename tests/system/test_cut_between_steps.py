@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import contextmanager
 
@@ -14,7 +15,12 @@ from waiting import wait_until
 from batchline.process.failpoints import POINTS
 
 GATEWAY_POINTS = ("blob.written", "blob.renamed", "upload.stored")
-ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied"}
+OF_APPENDS = {
+    "append.rows": "gateway",
+    "append.stored": "gateway",
+    "publish.joined": "dispatcher",
+}
+ELSEWHERE = {"upload.stored", "migrate.statement", "backup.snapshot", "backup.copied", *OF_APPENDS}
 DISPATCHER_POINTS = tuple(p for p in POINTS if p not in ELSEWHERE)
 LINES = 150
 SETTINGS = {"max_in_flight": 16, "lease_s": 2, "retry_max_s": 0.2}
@@ -70,6 +76,28 @@ def test_each_line_is_answered_once(system, upstream, process, point, action):
 
 
 @pytest.mark.parametrize("action", ["crash", "error"])
+@pytest.mark.parametrize("point", [*OF_APPENDS, "blob.renamed", "claim.read", "publish.rows"])
+def test_each_request_that_is_added_is_answered_once(system, upstream, point, action):
+    """A batch that takes requests while it runs: adding, sending and joining them are each cut once."""
+    process = OF_APPENDS.get(point, "gateway" if point == "blob.renamed" else "dispatcher")
+    cut, dies = f"{point}={action}", action == "crash"
+    check(system, upstream, process, cut, dies=dies, submit=add_in_three_calls)
+
+
+def add_in_three_calls(system):
+    """Whoever sends again what had no answer adds it once."""
+    post = system.client.post
+    batch = post("/batches", body={"open": True}, cast_to=object)
+    path = f"/batches/{batch['id']}"
+    lines = [json.loads(line) for line in requests(LINES).splitlines()]
+    for start in range(0, LINES, LINES // 3):
+        some = {"requests": lines[start : start + LINES // 3]}
+        post(f"{path}/requests", body=some, cast_to=object)
+    post(f"{path}/finalize", cast_to=object)
+    return system.client.batches.retrieve(batch["id"])
+
+
+@pytest.mark.parametrize("action", ["crash", "error"])
 def test_who_starts_first_migrates(upstream, tmp_path, action):
     """A migration that is cut leaves nothing behind, or all of it."""
     system = System(tmp_path, upstream.url, **SETTINGS)
@@ -100,7 +128,11 @@ def test_slices_whose_bodies_cannot_be_read_are_given_back(upstream, tmp_path):
         system.end()
 
 
-def check(system, upstream, process, failpoints, *, dies, steps=(LINES,)):
+def upload_and_create(system):
+    return system.submit(requests(LINES))
+
+
+def check(system, upstream, process, failpoints, *, dies, steps=(LINES,), submit=upload_and_create):
     """Cut it once; the lines are answered in steps, each when those before are settled."""
     share = upstream.script = Share(0)
     upstream.seen.clear()
@@ -115,7 +147,7 @@ def check(system, upstream, process, failpoints, *, dies, steps=(LINES,)):
                 system.until_logged("failpoint migrate")  # before the other one migrates
             system.start(other)
         system.wait_ready()
-        batch = system.submit(requests(LINES))
+        batch = submit(system)
         for lines in steps:
             share.many = lines
             system.until(batch, lambda b, n=lines: b.request_counts.completed >= n)

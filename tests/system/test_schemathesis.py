@@ -89,6 +89,9 @@ def populate(system):
     for response in forgone:
         batch = client.batches.retrieve(response.replace("resp_", "batch_"))
         system.ended(batch)
+    # Any object is a request for this endpoint, so that those that are drawn can be added.
+    body = {"open": True, "model": "m", "endpoint": "/v1/score"}
+    opened = [client.post("/batches", body=body, cast_to=object) for _ in range(OPEN + SPARE)]
     inputs = [client.files.create(file=line(n) * 3, purpose="batch").id for n in range(6)]
     others = [client.files.create(file=b"x", purpose="assistants").id]
     results = [batch.output_file_id for batch in ended if batch.output_file_id]
@@ -118,6 +121,8 @@ def populate(system):
         "running": [batch.id for batch in running[:OPEN]],
         "to_cancel": [batch.id for batch in running[OPEN:]],
         "to_delete": [batch.id for batch in deleted],
+        "open": [batch["id"] for batch in opened[:OPEN]],
+        "to_finalize": [batch["id"] for batch in opened[OPEN:]],
         "batches": [batch.id for batch in (*ended, *running[:OPEN], *cancelled)],
     }
 

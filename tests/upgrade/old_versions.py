@@ -66,6 +66,7 @@ class Past:
             ("webhook_endpoints", endpoint("we_a")),
             ("events", event("evt_a", "batch_completed")),
             ("deliveries", delivery("evt_a", "we_a")),
+            ("appended_ids", {"batch_seq": 1, "digest": b"d"}),
         ]
         self.batches = {}
         self.segments = 0
@@ -111,6 +112,7 @@ class Past:
             "created_at": NOW,
             "expires_at": 2 * NOW,
             "metadata": json.dumps({"name": name}),
+            "takes_requests": 0,
             **fields,
         }
         if status != "validating":
@@ -173,6 +175,7 @@ class Past:
             "count": len(here),
             "offset_bytes": sum(map(len, lines[:first])),
             "length_bytes": sum(map(len, here)),
+            "append": 0,
         }
 
     async def put(self, key, data):

@@ -88,6 +88,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     on_failures: Literal["pause"] | UnsetType = UNSET
     failing: str | UnsetType = UNSET
     callback_url: str | UnsetType = UNSET
+    open: bool | UnsetType = UNSET
 
 
 def batch_object(batch: Batch, report: FleetReport | None = None) -> BatchObject:
@@ -123,6 +124,7 @@ def batch_object(batch: Batch, report: FleetReport | None = None) -> BatchObject
         on_failures="pause" if batch.on_failures is OnFailures.PAUSE else UNSET,
         failing=_failing(batch, report) if is_failing(batch) else UNSET,
         callback_url=UNSET if batch.callback_url is None else batch.callback_url,
+        open=UNSET if batch.appends is None else batch.takes_requests,
     )
 
 

@@ -70,9 +70,10 @@ def extended(plain: BatchObject, batch: Batch, *, now: float) -> ExtendedBatchOb
 
 
 def _estimate(batch: Batch, *, now: float) -> Estimate | None:
-    """Foresee the end; None if the batch does not run, or not enough of it has finished."""
+    """Foresee the end; None if the batch does not run, gets more, or not enough of it has finished."""
     per_s = _per_s(batch.counts.finished, batch, now=now)
-    if batch.status is not BatchStatus.IN_PROGRESS or batch.paused_at is not None or not per_s:
+    is_running = batch.status is BatchStatus.IN_PROGRESS and batch.paused_at is None
+    if not is_running or batch.takes_requests or not per_s:
         return None
     moving = Moving(
         batch.id, batch.counts.finished, batch.counts.total, batch.ran_s(now=now), per_s

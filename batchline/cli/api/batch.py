@@ -57,6 +57,11 @@ class ApiBatch:
         return self.at("paused_at") is not None
 
     @property
+    def is_open(self) -> bool:
+        """Whether requests can be added to it."""
+        return self.raw.get("open") is True
+
+    @property
     def warning(self) -> str | None:
         """What a follower must be told: why it paused by itself, or that most lines fail."""
         if self.is_paused and self.faults:

@@ -139,8 +139,8 @@ class Client:
         """Cancel a batch. Raises Failure if it has ended otherwise."""
         return read_batch(self.ask("POST", f"/v1/batches/{segment(batch_id)}/cancel"))
 
-    def steer(self, batch_id: str, verb: Literal["pause", "resume"]) -> ApiBatch:
-        """Pause or resume a batch. Raises Failure if it has nothing left to send."""
+    def steer(self, batch_id: str, verb: Literal["pause", "resume", "finalize"]) -> ApiBatch:
+        """Pause, resume or finalize a batch. Raises Failure where its status forbids it."""
         return read_batch(self.ask("POST", f"/v1/batches/{segment(batch_id)}/{verb}"))
 
     def retry(self, batch_id: str, *, window: str | None, metadata: Mapping[str, str]) -> ApiBatch:

@@ -33,6 +33,7 @@ class Pace:
             per_s=self._track.rate(window_s=estimate.END_WINDOW_S) or 0.0,
         )
         is_running = batch.status is BatchStatus.IN_PROGRESS and not batch.is_paused
+        is_running = is_running and not batch.is_open  # nobody knows how many more will come
         shown = {} if self.end is None else {batch.id: self.end}
         found = estimate.ends([moving] if is_running else [], now=now, shown=shown)
         self.end = found.get(batch.id)

@@ -1,4 +1,4 @@
-"""`batchline pause`, `resume` and `rm`."""
+"""`batchline pause`, `resume`, `finalize` and `rm`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ def resume(
     """Go on with a paused batch."""
     with Client(url, api_key) as client:
         _show(client.steer(resolve(client, batch).id, "resume"), as_json=as_json)
+
+
+def finalize(
+    *, batch: BatchRef, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = None
+) -> None:
+    """Let an open batch take no more requests; it ends with its last one."""
+    with Client(url, api_key) as client:
+        _show(client.steer(resolve(client, batch).id, "finalize"), as_json=as_json)
 
 
 def rm(

@@ -52,11 +52,30 @@ DELETE FROM garbage WHERE key = :key;
 -- name: add_batch
 INSERT INTO batches (id, status, endpoint, input_file_id, input_key, completion_window,
                      created_at, expires_at, metadata, output_expires_after_s, on_failures,
-                     callback_url, model, is_response, on_faults, requests)
-VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_window,
+                     callback_url, model, is_response, on_faults, requests, in_progress_at,
+                     takes_requests, appended_bytes, default_model)
+VALUES (:id, :status, :endpoint, :input_file_id, :input_key, :completion_window,
         :created_at, :expires_at, :metadata, :output_expires_after_s, :on_failures, :callback_url,
-        :model, :is_response, :on_faults, :requests)
+        :model, :is_response, :on_faults, :requests, :in_progress_at,
+        :takes_requests, :appended_bytes, :default_model)
 RETURNING *;
+
+-- name: taking_requests
+SELECT seq, total, appended_bytes FROM batches
+WHERE id = :id AND status = 'in_progress' AND takes_requests AND expires_at > :now;
+
+-- name: add_appended_id!
+INSERT OR IGNORE INTO appended_ids (batch_seq, digest) VALUES (?, ?);
+
+-- name: grow!
+UPDATE batches SET total = total + :lines, appended_bytes = appended_bytes + :bytes,
+    model = CASE WHEN total = 0 OR model = :model THEN :model END
+WHERE seq = :batch_seq AND status = 'in_progress' AND takes_requests;
+
+-- name: finalize
+UPDATE batches SET takes_requests = 0
+WHERE id = :id AND status = 'in_progress' AND takes_requests
+RETURNING seq;
 
 -- name: drop_old_keys!
 DELETE FROM idempotency_keys WHERE expires_at <= :now;
@@ -152,8 +171,8 @@ WHERE batch_seq = :batch_seq
 SELECT 1 FROM batches WHERE seq = :batch_seq AND status = 'validating';
 
 -- name: add_slice!
-INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes)
-VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes)
+INSERT INTO slices (batch_seq, first, count, offset_bytes, length_bytes, append)
+VALUES (:batch_seq, :first, :count, :offset_bytes, :length_bytes, :append)
 ON CONFLICT (batch_seq, first) DO NOTHING;  -- another dispatcher admits it, too, and cuts it alike
 
 -- name: add_last_slice!
@@ -286,7 +305,8 @@ WHERE seq = :batch_seq;
 
 -- name: drain!
 UPDATE batches SET status = 'finalizing', deaths = 0, finalizing_at = max(:now, in_progress_at)
-WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total;
+WHERE seq = :batch_seq AND status = 'in_progress' AND completed + failed = total
+  AND NOT takes_requests;
 
 -- name: has_lapsed
 SELECT 1 FROM batches
@@ -298,7 +318,11 @@ WHERE status = 'in_progress' AND expires_at <= :now
 RETURNING seq, id;
 
 -- name: slices
-SELECT * FROM slices WHERE batch_seq = :batch_seq ORDER BY first;
+SELECT * FROM slices
+WHERE batch_seq = :batch_seq AND first < :stop
+  AND first >= coalesce(
+      (SELECT max(first) FROM slices WHERE batch_seq = :batch_seq AND first <= :start), 0)
+ORDER BY first;
 
 -- name: segments
 SELECT * FROM segments
@@ -453,6 +477,10 @@ DELETE FROM segments WHERE id IN (
 DELETE FROM slices WHERE (batch_seq, first) IN (
     SELECT batch_seq, first FROM slices WHERE batch_seq = :batch_seq LIMIT :limit);
 
+-- name: prune_appended_ids!
+DELETE FROM appended_ids WHERE (batch_seq, digest) IN (
+    SELECT batch_seq, digest FROM appended_ids WHERE batch_seq = :batch_seq LIMIT :limit);
+
 -- name: old_batches
 SELECT b.seq, b.output_file_id, b.error_file_id FROM batches b INDEXED BY batches_by_end
 WHERE coalesce(b.completed_at, b.failed_at, b.expired_at, b.cancelled_at) <= :ended_before
@@ -539,6 +567,10 @@ WHERE s.batch_seq = :batch_seq ORDER BY s.id;
 SELECT key, max(offset_bytes + length_bytes) AS bytes FROM segments
 WHERE batch_seq = :batch_seq GROUP BY key;
 
+-- name: audit_appends
+SELECT append, max(offset_bytes + length_bytes) AS bytes FROM slices
+WHERE batch_seq = :batch_seq AND append != 0 GROUP BY append;
+
 -- name: audit_kinds
 SELECT kind, count(*) AS outcomes FROM outcomes WHERE batch_seq = :batch_seq GROUP BY kind;
 
@@ -552,7 +584,8 @@ SELECT key FROM garbage WHERE key > :after ORDER BY key LIMIT :limit;
 
 -- name: audit_ownerless
 SELECT batch_seq FROM (SELECT DISTINCT batch_seq FROM outcomes
-                       UNION SELECT DISTINCT batch_seq FROM segments) r
+                       UNION SELECT DISTINCT batch_seq FROM segments
+                       UNION SELECT DISTINCT batch_seq FROM appended_ids) r
 WHERE NOT EXISTS (SELECT 1 FROM slices s WHERE s.batch_seq = r.batch_seq);
 
 -- name: audit_tokens
@@ -603,7 +636,9 @@ UPDATE batches SET
     completed = (SELECT count(*) FROM outcomes WHERE batch_seq = :batch_seq AND kind = 1),
     failed = (SELECT count(*) FROM outcomes WHERE batch_seq = :batch_seq AND kind = 2),
     total = CASE WHEN status = 'validating' OR total = 0 THEN total
-            ELSE (SELECT coalesce(sum(count), 0) FROM slices WHERE batch_seq = :batch_seq) END
+            ELSE (SELECT coalesce(sum(count), 0) FROM slices WHERE batch_seq = :batch_seq) END,
+    appended_bytes = CASE WHEN appended_bytes IS NOT NULL
+        THEN (SELECT coalesce(sum(length_bytes), 0) FROM slices WHERE batch_seq = :batch_seq) END
 WHERE seq = :batch_seq AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
 
 -- name: mend_reopen!

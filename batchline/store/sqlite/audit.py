@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from batchline.api.upload_rules import Part
+from batchline.blobs.keys import append_key
 from batchline.model import Batch, File, Slice
 from batchline.states import SliceState
 from batchline.store import repo
@@ -24,7 +25,7 @@ from batchline.store.engine import Mending
 
 from .base import as_json, statement
 from .engine import SqliteStore
-from .upkeep import owned
+from .upkeep import PRUNE_FIRST, owned
 
 
 class SqliteAudit:
@@ -64,10 +65,13 @@ class SqliteAudit:
             homeless=homeless["outcomes"],
         )
 
-    async def segment_files(self, batch: Batch) -> dict[str, int]:  # noqa: D102
+    async def files_of(self, batch: Batch) -> dict[str, int]:  # noqa: D102
         key = {"batch_seq": batch.seq}
-        rows = await self._moment.rows(statement("audit_segment_files"), key)
-        return {row["key"]: row["bytes"] for row in rows}
+        segments = await self._moment.rows(statement("audit_segment_files"), key)
+        appends = await self._moment.rows(statement("audit_appends"), key)
+        return {row["key"]: row["bytes"] for row in segments} | {
+            append_key(batch.id, row["append"]): row["bytes"] for row in appends
+        }
 
     async def outcomes(  # noqa: D102
         self, batch: Batch, *, start: int, stop: int
@@ -137,9 +141,7 @@ class SqliteMending(SqliteStore):
     async def drop_ownerless(self, batch_seq: int) -> int:  # noqa: D102
         key = {"batch_seq": batch_seq, "limit": -1}
         async with self._database.write() as tx:
-            return sum(
-                [await tx.run(self._text(n), key) for n in ("prune_outcomes", "prune_segments")]
-            )
+            return sum([await tx.run(self._text(name), key) for name in PRUNE_FIRST])
 
     async def raise_token(self, least: int) -> None:  # noqa: D102
         async with self._database.write() as tx:

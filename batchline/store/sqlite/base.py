@@ -12,6 +12,7 @@ import aiosql
 import msgspec
 
 from batchline.blobs.keys import (
+    appends_prefix,
     finish_index_key,
     owner_of,
     parts_prefix,
@@ -91,9 +92,11 @@ class SqliteParts:
         tx.run(self._text("revoke_slices"), {"batch_seq": batch_seq, "state": state})
 
     def _discard_work(self, tx: Direct, batch: Batch) -> None:
-        """Revoke the slices of a batch that has ended, and leave its segments to the sweep."""
+        """Revoke the slices of a batch that has ended, and leave its segments and appends to the sweep."""
         self._revoke(tx, batch.seq, SliceState.CANCELLED)
         tx.run(self._text("add_garbage"), {"key": segments_prefix(batch.id)})
+        if batch.appends is not None:
+            tx.run(self._text("add_garbage"), {"key": appends_prefix(batch.id)})
 
     def _settled_lines(self, tx: Direct, lease: Lease) -> frozenset[int]:
         piece = lease.slice

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from batchline.api.appends import Added, Append, AppendLimits, Refused
+from batchline.jsonl.appended_slices import cut
 from batchline.model import Batch, File, NewBatch, UsedKey
+from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus, SliceState
 from batchline.store import repo
 from batchline.store.database.connection import Transaction
@@ -15,6 +18,10 @@ from .base import as_json
 from .lookup import SqliteLookup
 
 _LAST_SEQ = 1 << 62
+
+
+class _NoRoomError(Exception):
+    """Takes back what was noted of an append that does not fit."""
 
 
 class SqliteIntake(SqliteLookup):
@@ -65,6 +72,45 @@ class SqliteIntake(SqliteLookup):
             return repo.to_batch(row)
 
         return await self._database.at_once(add)
+
+    async def append(  # noqa: D102
+        self, batch_id: str, append: Append, *, limits: AppendLimits, now: int
+    ) -> Added | Refused:
+        def add(tx: Direct) -> Added | Refused:
+            batch = tx.row(self._text("taking_requests"), {"id": batch_id, "now": now})
+            if batch is None:
+                return Refused.CLOSED
+            seq, total = batch["seq"], batch["total"]
+            note = self._text("add_appended_id")
+            new = [line for line in append.lines if tx.run(note, (seq, line.digest))]
+            size_bytes = sum(line.length_bytes for line in new)
+            room = (limits.lines - total, limits.bytes - batch["appended_bytes"])
+            if len(new) > room[0] or size_bytes > room[1]:
+                raise _NoRoomError
+            if new:
+                slices = cut(seq, new, append=append.number, first=total)
+                tx.run_many(self._text("add_slice"), [repo.slice_row(piece) for piece in slices])
+                grown = {"lines": len(new), "bytes": size_bytes, "model": append.model}
+                tx.run(self._text("grow"), grown | {"batch_seq": seq})
+            failpoint("append.rows")
+            return Added(len(new), len(append.lines) - len(new), total + len(new))
+
+        try:
+            added = await self._database.at_once(add)
+        except _NoRoomError:
+            return Refused.FULL
+        self._moved.set()
+        return added
+
+    async def finalize(self, batch_id: str, *, now: int) -> Batch | None:  # noqa: D102
+        def finalize(tx: Direct) -> None:
+            closed = tx.row(self._text("finalize"), {"id": batch_id})
+            if closed:
+                tx.run(self._text("drain"), {"batch_seq": closed["seq"], "now": now})
+
+        await self._database.at_once(finalize)
+        self._moved.set()
+        return await self.get_batch(batch_id)
 
     async def used_key(self, key: str, *, now: int) -> UsedKey | None:  # noqa: D102
         async with self._database.read() as tx:

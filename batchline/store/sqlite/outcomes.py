@@ -23,6 +23,9 @@ _CLOSING = {
 }
 
 
+_NO_STOP = 1 << 62
+
+
 class SqliteOutcomes(SqliteLookup):
     """How lines ended, and the files that are made of it."""
 
@@ -42,9 +45,12 @@ class SqliteOutcomes(SqliteLookup):
             self._moved.set()
         return sum((accepted for accepted, _ in settled), Accepted())
 
-    async def slices(self, batch: Batch) -> list[Slice]:  # noqa: D102
+    async def slices(  # noqa: D102
+        self, batch: Batch, *, start: int = 0, stop: int | None = None
+    ) -> list[Slice]:
+        lines = {"start": start, "stop": _NO_STOP if stop is None else stop}
         async with self._database.read() as tx:
-            rows = await tx.rows(self._text("slices"), {"batch_seq": batch.seq})
+            rows = await tx.rows(self._text("slices"), {"batch_seq": batch.seq} | lines)
         return [repo.to_slice(r) for r in rows]
 
     async def outcomes(  # noqa: D102
@@ -57,9 +63,16 @@ class SqliteOutcomes(SqliteLookup):
         return [tuple(r) for r in rows]
 
     async def close(  # noqa: D102
-        self, batch: Batch, end: BatchStatus, *, output: File | None, error: File | None, now: int
+        self,
+        batch: Batch,
+        end: BatchStatus,
+        *,
+        output: File | None,
+        error: File | None,
+        now: int,
+        joined: File | None = None,
     ) -> bool:
-        files = [file for file in (output, error) if file]
+        files = [file for file in (output, error, joined) if file]
         params = {
             "batch_seq": batch.seq,
             "now": now,

@@ -11,6 +11,8 @@ from batchline.store.records import Backlog
 from .base import SqliteParts, as_json
 from .kept_bytes import TTL_S
 
+PRUNE_FIRST = ("prune_outcomes", "prune_segments", "prune_appended_ids")
+"""What drops the rows that the slices of a batch lead to."""
 _UPLOADS_KEPT_S = 86400  # for a day more, so that late calls learn what became of an upload
 
 
@@ -57,7 +59,7 @@ class SqliteUpkeep(SqliteParts):
         dropped = 0
         async with self._database.write() as tx:
             # Slices last: while one is there, the batch is found again.
-            for statement in ("prune_outcomes", "prune_segments", "prune_slices"):
+            for statement in (*PRUNE_FIRST, "prune_slices"):
                 if dropped < limit:
                     piece = {"batch_seq": ended["seq"], "limit": limit - dropped}
                     dropped += await tx.run(self._text(statement), piece)

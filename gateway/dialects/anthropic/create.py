@@ -8,12 +8,13 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from batchline.api.appends import JOINED_NAME
 from batchline.api.bodies import DEFAULT_WINDOW, BatchRequest
 from batchline.errors import RequestTooLarge
 from batchline.states import OnFaults
 from gateway.answers import json_answer
 from gateway.keys import SETTINGS
-from gateway.new_batches.received import NAME, Asked, rewritten, split
+from gateway.new_batches.received import Asked, rewritten, split
 from gateway.routes.create_batch import create_once
 from gateway.transfer.body import Body
 
@@ -51,7 +52,7 @@ async def _receive(request: web.Request) -> Asked:
         fields = requests.fields()
         assert written is not None, "there are requests"
         await written.commit()
-    made = written.made(NAME)
+    made = written.made(JOINED_NAME)
     if requests.needs_second_pass:
         made = await rewritten(request, made, requests.second_pass)
     # Another dialect's create is no equal one.
@@ -76,4 +77,5 @@ _WANTED = BatchRequest(
     output_expires_after_s=None,
     on_failures=None,
     callback_url=None,
+    appends=None,
 )

@@ -91,7 +91,8 @@ async def test_an_answer_comes_under_our_id_with_all_that_the_server_said(gatewa
         True,
     )
     assert parsed.output_text == "Hi"
-    known = {"id", "created_at", "completed_at", "background"}
+    assert (raw.json["error"], raw.json["metadata"]) == (None, {})  # which it lacked
+    known = {"id", "created_at", "completed_at", "background", "error", "metadata"}
     assert {k: v for k, v in raw.json.items() if k not in known} == {
         k: v for k, v in ANSWER.items() if k not in known
     }
