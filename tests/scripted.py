@@ -102,15 +102,19 @@ class Scripted:
         self.models = ["m"]
         """None: there is no such route; HANG: it never answers; a status: it refuses to list them."""
         self.models_asked = 0
+        self.absent = set()
+        """Endpoints that it does not offer."""
+        self.endpoints_asked = 0
         self.metrics = ""  # or what says it at each look: a text, or an answer of its own
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
     async def __aenter__(self):
-        app = web.Application(client_max_size=1 << 30)
+        app = web.Application(client_max_size=1 << 30, middlewares=[self._refuse_absent])
         app.router.add_get(self.path + "/health", self._health)
         app.router.add_get(self.path + "/metrics", self._metrics)
         app.router.add_get(self.path + "/v1/models", self._models)
+        app.router.add_get(self.path + "/v1/{tail:.*}", self._no_such_method)
         app.router.add_post(self.path + "/v1/{tail:.*}", self._answer)
         self.runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
@@ -184,6 +188,16 @@ class Scripted:
             await self.release.wait()
         data = [{"id": name, "object": "model"} for name in self.models]
         return web.json_response({"object": "list", "data": data})
+
+    @web.middleware
+    async def _refuse_absent(self, request, handler):
+        if request.path.removeprefix(self.path) in self.absent:
+            return web.json_response({"detail": "Not Found"}, status=404)
+        return await handler(request)
+
+    async def _no_such_method(self, request):
+        self.endpoints_asked += 1
+        return web.json_response({"detail": "Method Not Allowed"}, status=405)
 
     async def _answer(self, request):
         self.begun.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -53,6 +54,8 @@ class Backend:
     """Only isolated attempts are made here (`isolated`)."""
     models: frozenset[str] = frozenset()
     """What it lists; empty: unknown."""
+    not_offered: frozenset[str] = frozenset()
+    """Endpoints that it said it does not have, when it was looked at."""
     proof_need: Need = ANY
     """What the line needed for which it has to prove itself: a canary needs the same."""
     is_refusing: bool = False
@@ -63,9 +66,16 @@ class Backend:
 
         `model`: the one that it has to list for it, or None.
         """
-        if self.is_reserved or not self.serves(model):
+        if self.is_reserved or not self.serves(model) or need.endpoint in self.not_offered:
             return False
         return not self.lacks or self.lacks.allow(need, now)
+
+    def reasons_against(self, need: Need) -> Iterator[str]:
+        """Say in words what it lacks of this need, as far as is known."""
+        if need.endpoint in self.not_offered:
+            yield f"has no {need.endpoint}: start a server that offers it"
+        elif self.lacks:
+            yield from self.lacks.reasons(need)
 
     def serves(self, model: str | None) -> bool:
         """Whether it lists this model, as far as is known."""
