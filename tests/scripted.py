@@ -20,6 +20,7 @@ from waiting import pass_time, until
 
 from dispatcher.probing.canary import NAME as CANARY
 
+IMAGES = {"created": 1, "data": [{"b64_json": "aGk="}]}
 HANG, RESET, TRUNCATE = "hang", "reset", "truncate"
 
 
@@ -45,6 +46,9 @@ def answer_for(path, body):
         "/v1/embeddings": {"data": [{"index": n, "embedding": [0.5, 1.0]} for n in many]},
         "/v1/score": {"data": [{"index": n, "score": 0.5} for n in many]},
         "/v1/rerank": {"results": [{"index": n, "relevance_score": 0.5} for n in many]},
+        "/v1/moderations": {"results": [{"flagged": False, "categories": {}} for _ in many]},
+        "/v1/images/generations": IMAGES,
+        "/v1/images/edits": IMAGES,
     }.get(path, completion())
 
 

@@ -9,5 +9,8 @@ ENDPOINTS = (
     "/v1/responses",
     "/v1/score",
     "/v1/rerank",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
 )
 MODELS = "/v1/models"

@@ -25,6 +25,9 @@ _NEEDED = {
     "/v1/completions": ("prompt", "prompt_embeds"),
     "/v1/embeddings": ("input", "messages"),
     "/v1/responses": ("input", "prompt"),
+    "/v1/moderations": ("input",),
+    "/v1/images/generations": ("prompt",),
+    "/v1/images/edits": ("prompt",),
 }
 """Fields of which a body must hold one: the first is OpenAI's, the others are vLLM's."""
 _STREAMING = {

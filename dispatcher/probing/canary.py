@@ -31,6 +31,9 @@ _WITHIN_S = 60.0
 _TEXT = "Hi"
 _TEXTS = [_TEXT, "Hello"]
 """Two: a server that gives one number whatever it is asked for shall be found out."""
+_IMAGE = (
+    "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # one pixel
+)
 _QUESTIONS: dict[str, dict[str, object]] = {
     "/v1/chat/completions": {
         "messages": [{"role": "user", "content": _TEXT}],
@@ -41,6 +44,9 @@ _QUESTIONS: dict[str, dict[str, object]] = {
     "/v1/embeddings": {"input": _TEXTS},
     "/v1/score": {"text_1": _TEXT, "text_2": _TEXTS},
     "/v1/rerank": {"query": _TEXT, "documents": _TEXTS},
+    "/v1/moderations": {"input": _TEXTS},
+    "/v1/images/generations": {"prompt": _TEXT},
+    "/v1/images/edits": {"prompt": _TEXT, "images": [{"image_url": _IMAGE}]},
 }
 
 

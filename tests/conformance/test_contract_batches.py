@@ -17,6 +17,10 @@ ENDPOINTS = [
     "/v1/responses",
     pytest.param("/v1/score", marks=pytest.mark.spec("beyond-endpoints")),
     pytest.param("/v1/rerank", marks=pytest.mark.spec("beyond-endpoints")),
+    *(
+        pytest.param(endpoint, marks=pytest.mark.spec("3.2-endpoints-others"))
+        for endpoint in ("/v1/moderations", "/v1/images/generations", "/v1/images/edits")
+    ),
 ]
 
 
@@ -35,21 +39,33 @@ async def test_each_endpoint_reaches_its_path(api, endpoint):
 
 
 @pytest.mark.spec("3.2-endpoints-others")
-@pytest.mark.parametrize(
-    "endpoint",
-    ["/v1/moderations", "/v1/images/generations", "/v1/images/edits", "/v1/videos"],
-)
-async def test_endpoints_that_no_model_server_has_are_refused(api, endpoint):
-    """At once, with the list of what is offered."""
-    file = await api.upload()
-
-    answer = await api.post(
-        "/v1/batches", input_file_id=file.id, endpoint=endpoint, completion_window="24h"
-    )
+async def test_endpoints_that_no_batch_may_have_are_refused(api):
+    """At once, with the list of those that it may have."""
+    answer = await created(api, endpoint="/v1/videos")
 
     assert answer.status == 400
     assert answer.json["error"]["param"] == "endpoint"
     assert "'/v1/chat/completions'" in answer.json["error"]["message"]
+
+
+@pytest.mark.spec("3.2-endpoints-others", "beyond-offered")
+async def test_endpoints_that_no_model_server_has_are_refused(api):
+    """As soon as the fleet was looked at, with the list of those that it has."""
+    api.upstream.absent = {"/v1/moderations", "/v1/images/edits"}
+    async with api.dispatching():
+
+        async def is_looked_at():
+            return (await api.call("GET", "/v1/models")).json["data"]
+
+        await until(is_looked_at)
+        refused = await created(api, endpoint="/v1/moderations")
+        taken = await created(api, endpoint="/v1/images/generations")
+
+    assert (refused.status, taken.status) == (400, 200)
+    assert refused.json["error"]["param"] == "endpoint"
+    offered = refused.json["error"]["message"].partition("Offered are: ")[2]
+    assert "'/v1/images/generations'" in offered
+    assert "'/v1/images/edits'" not in offered
 
 
 async def created(api, **fields):
