@@ -27,7 +27,10 @@ ONLY_IN = {
         "batchline/serving/ops.py",
         "dispatcher/probing/gauges.py",
     },
-    "httpcore": {"batchline/webhooks/post.py"},
+    "httpcore": {
+        "batchline/outbound/connection.py",
+        "batchline/webhooks/post.py",
+    },
     "standardwebhooks": {"batchline/webhooks/signing.py"},
     "asyncpg": {"deliver/builtin/postgres.py"},
     "obstore": {"deliver/builtin/s3.py"},
@@ -51,6 +54,7 @@ AIOHTTP_CLIENT = {
 HTTPX = (
     "batchline/cli/",
     "batchline/fleet/health.py",
+    "batchline/outbound/connection.py",
     "batchline/webhooks/post.py",
     "deliver/builtin/label_studio/client.py",
 )
