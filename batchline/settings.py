@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -22,6 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from batchline.config.read_files import ENCODING, dotenv_text, yaml_content
 from batchline.config.server_url import without_secrets
 from batchline.config.types import (
     TELLING,
@@ -31,6 +31,7 @@ from batchline.config.types import (
     Hosts,
     Key,
     LogLevel,
+    MediaHosts,
     Networks,
     Origins,
     Published,
@@ -47,12 +48,12 @@ from batchline.config.unknown_names import (
     unknown_variables,
 )
 from batchline.jsonl.body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
+from batchline.outbound.media_urls import MediaRules
 from batchline.serving.origins import Known, known
 
 from .errors import Invalid
 from .states import OnFailures
 
-_ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 _SECRETS = frozenset({"api_key", "upstream_api_key", "webhook_secret"})
 
 
@@ -62,7 +63,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=DOTENV,
-        env_file_encoding=_ENCODING,
+        env_file_encoding=ENCODING,
         frozen=True,
         extra="ignore",
         allow_inf_nan=False,
@@ -283,6 +284,21 @@ class Settings(BaseSettings):
         description="Hosts from which the servers of `up` fetch images, audio and video that requests name "
         "by URL, comma separated, each as it stands in the URL; unset: none; `*`: any",
     )
+    media_hosts: MediaHosts = Field(
+        (),
+        description="Hosts from which the dispatcher fetches the audio of lines (`file_url`), comma "
+        "separated; `*.example.org`: all names below that one, `*`: any; unset: none, data URLs alone",
+    )
+    media_networks: Networks = Field(
+        (),
+        description="Private addresses or networks, comma separated, in which such hosts may be; public "
+        "addresses always",
+    )
+    media_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1,
+        description="Largest audio file that is fetched, or sent interactively",
+    )
     fleet_cache_dir: Path = Field(
         Path("~/.cache/batchline"),
         description="Where `up` keeps the CPU build of vLLM and its model",
@@ -302,7 +318,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the YAML file last, before the defaults."""
         del file_secret_settings
-        yaml_settings = InitSettingsSource(settings_cls, _yaml_content())
+        yaml_settings = InitSettingsSource(settings_cls, yaml_content(config_path()))
         return (init_settings, env_settings, dotenv_settings, yaml_settings)
 
     @property
@@ -317,6 +333,11 @@ class Settings(BaseSettings):
     def body_rules(self) -> BodyRules:
         """What a request may not ask of an engine."""
         return BodyRules(self.refused_fields, self.highest_values)
+
+    @property
+    def media_rules(self) -> MediaRules:
+        """Where the media of lines may come from."""
+        return MediaRules(self.media_hosts, self.media_networks, self.media_max_bytes)
 
     @property
     def database_path(self) -> Path:
@@ -335,27 +356,6 @@ def config_path() -> Path | None:
     return Path(path) if path else None
 
 
-def _yaml_content() -> dict[str, Any]:
-    path = config_path()
-    if path is None:
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text(_ENCODING)) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise Invalid(f"{CONFIG_VARIABLE} names {path}, which cannot be read: {exc}") from exc
-    if not isinstance(content, dict):
-        raise Invalid(f"{path} must hold a mapping of settings, such as 'port: 5000'.")
-    return {str(name): value for name, value in content.items()}
-
-
-def _dotenv_text() -> str:
-    path = Path(DOTENV)
-    try:
-        return path.read_text(_ENCODING) if path.is_file() else ""
-    except (OSError, UnicodeDecodeError) as exc:
-        raise Invalid(f"{path.absolute()} cannot be read: {exc}") from exc
-
-
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` (command line arguments) that are None are left out.
 
@@ -365,8 +365,8 @@ def load_settings(**overrides: Any) -> Settings:
     fields = Settings.model_fields
     problems = [
         *unknown_variables(os.environ, fields),
-        *dotenv_faults(_dotenv_text(), fields),
-        *unknown_keys(_yaml_content(), fields, f" (in {config_path()})"),
+        *dotenv_faults(dotenv_text(), fields),
+        *unknown_keys(yaml_content(config_path()), fields, f" (in {config_path()})"),
     ]
     try:
         settings = Settings(**given)

@@ -36,6 +36,8 @@ from dispatcher.backends.liveness import HangLimits
 from dispatcher.batches.admit import Admission
 from dispatcher.batches.conduct import LOOK_S, Conductor
 from dispatcher.batches.publish import Publisher
+from dispatcher.media.audio import Audio
+from dispatcher.media.fetch import Fetcher
 from dispatcher.probing.canary import Canaries
 from dispatcher.probing.in_flight_limit import InFlightLimit
 from dispatcher.probing.look import Fleet
@@ -91,6 +93,7 @@ async def serve(
                 alarm=alarm,
             )
         )
+        fetcher = await stack.enter_async_context(Fetcher(settings.media_rules))
         await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         await stack.enter_async_context(serve_ops(Part.DISPATCHER, settings, metrics))
         _check_descriptors(settings)
@@ -100,6 +103,7 @@ async def serve(
             blobs,
             upstream,
             probe,
+            fetcher=fetcher,
             metrics=metrics,
             clock=clock,
             rests=rests,
@@ -129,6 +133,7 @@ def _admission(
         limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
         one_model=settings.one_model_per_batch,
         body=settings.body_rules,
+        media=settings.media_rules,
         served=probe.served if settings.refuse_unknown_models else _unknown,
         clock=clock,
     )
@@ -196,6 +201,7 @@ class Dispatcher:
         upstream: Upstream,
         probe: Probe,
         *,
+        fetcher: Fetcher,
         metrics: Metrics,
         clock: Clock,
         rests: Rests = RESTS,
@@ -210,6 +216,7 @@ class Dispatcher:
         balancer = _balancer(settings, clock=clock)
         self._memory = _memory(settings, metrics)
         bodies = Bodies(blobs, self._memory)
+        self._audio = Audio(settings.media_rules, fetcher, self._memory.media)
         self._settler = Settler(
             store,
             blobs,
@@ -241,6 +248,7 @@ class Dispatcher:
             upstream,
             balancer,
             bodies,
+            audio=self._audio,
             outcomes=outcomes,
             clock=self._clock,
             list_again=probe.list_again,

@@ -49,6 +49,8 @@ def answer_for(path, body):
         "/v1/moderations": {"results": [{"flagged": False, "categories": {}} for _ in many]},
         "/v1/images/generations": IMAGES,
         "/v1/images/edits": IMAGES,
+        "/v1/audio/transcriptions": {"text": "Hello."},
+        "/v1/audio/translations": {"text": "Hello."},
     }.get(path, completion())
 
 
@@ -63,6 +65,20 @@ def taking(seconds, script=None):
         return await answer if asyncio.iscoroutine(answer) else answer
 
     return take
+
+
+async def read_form(request):
+    """Read a form: a text, or a file's name, type and content, by the field's name; None where it is none."""
+    if request.content_type != "multipart/form-data":
+        return None
+    form = dict(await request.post())
+    for name, value in form.items():
+        if not isinstance(value, str):
+            content = value.file.read()
+            form[name] = SimpleNamespace(
+                filename=value.filename, content_type=value.content_type, content=content
+            )
+    return form
 
 
 class Share:
@@ -213,18 +229,20 @@ class Scripted:
             raise
 
     async def _take(self, request):
-        raw = await request.read()
+        form = await read_form(request) if "/audio/" in request.path else None
+        raw = await request.read() if form is None else None
         arrived = SimpleNamespace(
-            path=request.path.removeprefix(self.path), headers=request.headers, body=raw
+            path=request.path.removeprefix(self.path), headers=request.headers, body=raw, form=form
         )
-        body = json.loads(raw)
+        body = json.loads(raw) if form is None else form
         if request.headers.get("X-Request-Id", "").startswith(CANARY):
             self.canaries.append(arrived)
             if self.is_sick and self.script is not None:
                 return await self._perform(request, self.script(body, len(self.canaries)))
             return web.json_response(answer_for(request.path.removeprefix(self.path), body))
         self.requests.append(arrived)
-        tag = body.get("tag") or json.dumps(body, sort_keys=True)
+        untagged = request.headers.get("X-Request-Id") if form else json.dumps(body, sort_keys=True)
+        tag = body.get("tag") or untagged
         self.seen[tag] += 1
         self.request_ids.append(request.headers.get("X-Request-Id"))
         self.in_flight += 1

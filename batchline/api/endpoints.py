@@ -12,5 +12,9 @@ ENDPOINTS = (
     "/v1/moderations",
     "/v1/images/generations",
     "/v1/images/edits",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
 )
+AUDIO = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
+"""Those of them that take a form with a file; a line names it by URL."""
 MODELS = "/v1/models"

@@ -14,8 +14,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from batchline.api.endpoints import AUDIO
 from batchline.model import Fault
+from batchline.outbound.media_urls import NO_MEDIA, MediaRules
 
+from .audio_lines import audio_faults
 from .body_rules import NO_RULES, BodyRules
 from .encodings import misplaced_mark
 from .surrogates import without_lone_surrogates
@@ -71,6 +74,7 @@ class Rules:
     """The models that the fleet serves; None where that is not known: none is refused then."""
     one_model: bool = False
     body: BodyRules = NO_RULES
+    media: MediaRules = NO_MEDIA
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,10 @@ REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     """Make the decoder of good lines: it returns custom_id and body.model, or raises one of `REFUSED`.
 
-    It refuses some good lines too: `examine` decides.
+    It refuses some good lines too: `examine` decides. Those for audio are all left to it.
     """
+    if endpoint in AUDIO:
+        return _refuse
     needed = _NEEDED.get(endpoint, ())[:1]
     ruled: dict[str, Any] = {
         name: Annotated[int, msgspec.Meta(le=highest)] | None for name, highest in rules.highest
@@ -122,8 +128,14 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(line).decode
 
 
-def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
+def _refuse(line: bytes) -> Any:
+    del line
+    raise msgspec.DecodeError
+
+
+def examine(line: bytes, rules: Rules) -> Examined:
     """Return every fault of a line; none if it is good."""
+    endpoint = rules.endpoint
     whole = without_lone_surrogates(line)
     parsed = _parsed(whole)
     if isinstance(parsed, Fault):
@@ -144,11 +156,12 @@ def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
             f"Expected '{endpoint}', but got '{_shown(url)}' instead."
         )
         faults.append(Fault("invalid_url", message, None, "url"))
-    model = _examine_body(parsed.body, endpoint, rules, faults)
+    model = _examine_body(parsed.body, rules, faults)
     return Examined(custom_id, model, tuple(faults))
 
 
-def _examine_body(raw: _Field, endpoint: str, rules: BodyRules, faults: list[Fault]) -> str | None:
+def _examine_body(raw: _Field, rules: Rules, faults: list[Fault]) -> str | None:
+    endpoint = rules.endpoint
     if isinstance(raw, msgspec.UnsetType):
         faults.append(_missing("body"))
         return None
@@ -167,7 +180,9 @@ def _examine_body(raw: _Field, endpoint: str, rules: BodyRules, faults: list[Fau
     needed = _NEEDED.get(endpoint, ())
     if needed and all(isinstance(getattr(body, name), msgspec.UnsetType) for name in needed):
         faults.append(_missing(f"body.{needed[0]}"))
-    faults.extend(rules.faults(raw, prefix="body."))
+    if endpoint in AUDIO:
+        faults.extend(audio_faults(raw, rules.media))
+    faults.extend(rules.body.faults(raw, prefix="body."))
     return model
 
 

@@ -104,7 +104,7 @@ class Balancer:
 
     def place_at(self, backend: Backend, need: Need = ANY) -> Slot:
         """Give a line a slot at this backend, which has `room_at` it."""
-        if not backend.in_flight:
+        if backend.in_flight == backend.unsent:
             backend.busy_since = self._clock.monotonic()
         backend.in_flight += 1
         backend.fresh += 1
@@ -320,7 +320,10 @@ class Balancer:
             backend.not_offered = _NONE if known is None else _ENDPOINTS.difference(known)
         quiet_since = max(backend.answered_at, backend.busy_since)
         stillness = self._hang.stillness(
-            liveness, in_flight=backend.in_flight, quiet_since=quiet_since, now=now
+            liveness,
+            in_flight=backend.in_flight - backend.unsent,
+            quiet_since=quiet_since,
+            now=now,
         )
         if stillness is not None:
             backend.hung_at = backend.gone_at = now

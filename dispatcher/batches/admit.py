@@ -19,6 +19,7 @@ from batchline.jsonl.body_rules import BodyRules
 from batchline.jsonl.input_file import DuplicateCheck, Faults, FileCheck, Limits, Report
 from batchline.jsonl.line_check import Rules
 from batchline.model import Batch, Fault, Slice
+from batchline.outbound.media_urls import NO_MEDIA, MediaRules
 from batchline.process.failpoints import failpoint
 from batchline.store import Conduct
 
@@ -48,6 +49,7 @@ class Admission:
         limits: Limits,
         one_model: bool,
         body: BodyRules,
+        media: MediaRules = NO_MEDIA,
         served: Callable[[], Awaitable[frozenset[str] | None]],
         clock: Clock,
     ) -> None:
@@ -56,6 +58,7 @@ class Admission:
         self._limits = limits
         self._one_model = one_model
         self._body = body
+        self._media = media
         self._served = served
         self._clock = clock
         self._turns = Turns(short=_AT_ONCE, long=_AT_ONCE)
@@ -74,6 +77,7 @@ class Admission:
             served=await self._served(),
             one_model=self._one_model,
             body=self._body,
+            media=self._media,
         )
         check = FileCheck(batch.seq, rules, self._limits)
         try:

@@ -14,12 +14,15 @@ from functools import partial
 
 import msgspec
 
+from batchline.api.endpoints import AUDIO
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Backend
 from dispatcher.backends.circuit import Signal, only_errors
 from dispatcher.backends.lacks import Need
+from dispatcher.media.audio import form_of_data_url
+from dispatcher.media.silence import silence
 from dispatcher.replies.policy import POLICIES
-from dispatcher.replies.upstream import Break, Broken, Upstream
+from dispatcher.replies.upstream import JSON, Break, Broken, Upstream
 from dispatcher.replies.verdict import Failed, Retry, Setting, Succeeded, Verdict, judge
 from dispatcher.replies.wording import why_of
 
@@ -53,7 +56,8 @@ _QUESTIONS: dict[str, dict[str, object]] = {
 def question(need: Need) -> bytes:
     """Return the body of a request that any working server answers which serves this."""
     model = {} if need.model is None else {"model": need.model}
-    return msgspec.json.encode(model | _QUESTIONS.get(need.endpoint, {}))
+    asked = {"file_url": silence()} if need.endpoint in AUDIO else {}
+    return msgspec.json.encode(model | _QUESTIONS.get(need.endpoint, asked))
 
 
 class Canaries:
@@ -94,13 +98,17 @@ class Canaries:
 
     async def _ask(self, backend: Backend) -> None:
         need = backend.proof_need
-        body = question(need)
+        body = sent = question(need)
+        kind = JSON
+        if need.endpoint in AUDIO:
+            sent, kind = form_of_data_url(body)
         reply = await self._upstream.send(
             need.endpoint,
-            body,
+            sent,
             request_id=NAME + secrets.token_hex(8),
             backend=backend.pin,
             within_s=_WITHIN_S,
+            content_type=kind,
         )
         if isinstance(reply, Broken) and reply.how is Break.NO_DESCRIPTORS:
             return  # it was not asked; it is with the next look

@@ -108,6 +108,10 @@ class _Images(msgspec.Struct):
     data: list[_Image] | None = None
 
 
+class _Transcript(msgspec.Struct):
+    text: str | None = None
+
+
 class _Asked(msgspec.Struct):
     """What a request asks for, in the spellings that servers know."""
 
@@ -316,6 +320,13 @@ def _asked_texts(request: Body) -> int:
     return 1 if texts is None else len(texts)
 
 
+def _transcript(answer: bytes, request: Body) -> Defect | None:
+    """Accept a text, be it empty: what was heard may be silence."""
+    del request
+    found = _read(answer, _Transcript)
+    return _malformed("without a text") if found is None or found.text is None else None
+
+
 def _images(answer: bytes, request: Body) -> Defect | None:
     del request
     found = _read(answer, _Images)
@@ -337,5 +348,7 @@ CHECKS: dict[str, Callable[[bytes, Body], Defect | None]] = {
     "/v1/moderations": _moderations,
     "/v1/images/generations": _images,
     "/v1/images/edits": _images,
+    "/v1/audio/transcriptions": _transcript,
+    "/v1/audio/translations": _transcript,
 }
 """The table: total over the endpoints that batches may have, by test."""

@@ -299,6 +299,10 @@ class Flight:
                 self._retrying.record_answer(line)
                 self._refusals.record_answer(line, slot)
                 await self.outcomes.succeed(line, answer, usage)
+            case Failed(result, _) if not verdict.is_refusal:
+                self.isolated.release(line)
+                self._refusals.withdraw(line)
+                await self.outcomes.fail(line, result)
             case Failed(result, _):
                 self.isolated.record_answer(line)
                 if self._refusals.record_refusal(line, verdict, slot):

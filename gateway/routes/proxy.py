@@ -21,7 +21,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from batchline.api.endpoints import ENDPOINTS
+from batchline.api.endpoints import AUDIO, ENDPOINTS
 from batchline.api.parameters import not_json
 from batchline.errors import (
     BackendFailed,
@@ -40,6 +40,8 @@ from batchline.serving.request_log import REQUESTS
 from gateway.answer_headers import request_id
 from gateway.answers import write
 from gateway.connections.connection import Connection
+from gateway.forms.content_disposition import read_header
+from gateway.forms.ruled_fields import refuse_ruled_fields
 from gateway.keys import METRICS, PATIENCE, SETTINGS
 from gateway.transfer.body import Body
 from gateway.transfer.disk_space import disk_space_of
@@ -52,7 +54,7 @@ PATHS = ENDPOINTS
 _CONNECT_S = 10.0
 _KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn closes idle connections
 _MAX_ERROR_BYTES = 1 << 20
-_EVENTS = "text/event-stream"
+_EVENTS, _FORM = "text/event-stream", "multipart/form-data"
 _ONWARD = ("Accept", "Content-Type", "User-Agent", "Traceparent", "Tracestate", "Baggage")
 _BACK = (
     "Content-Type",
@@ -115,18 +117,30 @@ async def forward(request: web.Request) -> web.StreamResponse:
 
 
 async def _receive(request: web.Request, body: HeldBody) -> None:
-    """Read the whole body. Raises Invalid: it is no JSON object, or breaks a rule; UnsupportedEncoding."""
+    """Read the whole body. Raises UnsupportedEncoding; Invalid: it breaks a rule, or is no JSON object.
+
+    The endpoints that take a file take a form, too, with as many bytes as the file of a line may have.
+    """
     settings = request.app[SETTINGS]
+    is_form = request.path in AUDIO and request.content_type == _FORM
+    most_bytes, setting = settings.max_line_bytes, "BATCHLINE_MAX_LINE_BYTES"
+    if is_form:
+        most_bytes, setting = settings.media_max_bytes, "BATCHLINE_MEDIA_MAX_BYTES"
 
     def too_large() -> Exception:
         return RequestTooLarge(
-            f"The request body is too large. The limit is {settings.max_line_bytes} bytes "
-            "(BATCHLINE_MAX_LINE_BYTES). Send less, or ask the operator to raise it."
+            f"The request body is too large. The limit is {most_bytes} bytes ({setting}). Send less, or "
+            "ask the operator to raise it."
         )
 
-    async for chunk in Body(request, max_bytes=settings.max_line_bytes, too_large=too_large):
+    async for chunk in Body(request, max_bytes=most_bytes, too_large=too_large):
         await body.add(chunk)
-    await body.look(partial(_refuse, settings.body_rules))
+    if is_form:
+        _, given = read_header(request.headers["Content-Type"])
+        rules = settings.body_rules
+        await refuse_ruled_fields(body.pieces(), given.get("boundary", ""), rules)
+    else:
+        await body.look(partial(_refuse, settings.body_rules))
 
 
 def _refuse(rules: BodyRules, body: bytes | mmap) -> None:

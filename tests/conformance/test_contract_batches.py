@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import web
 from inputs import requests
+from media_host import WAV, MediaHost
 from scripted import HANG, completion, error
 from waiting import until
 
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
 ENDPOINTS = [
     "/v1/chat/completions",
     "/v1/completions",
@@ -17,6 +21,10 @@ ENDPOINTS = [
     "/v1/responses",
     pytest.param("/v1/score", marks=pytest.mark.spec("beyond-endpoints")),
     pytest.param("/v1/rerank", marks=pytest.mark.spec("beyond-endpoints")),
+    *(
+        pytest.param(endpoint, marks=pytest.mark.spec("beyond-endpoints"))
+        for endpoint in ("/v1/audio/transcriptions", "/v1/audio/translations")
+    ),
     *(
         pytest.param(endpoint, marks=pytest.mark.spec("3.2-endpoints-others"))
         for endpoint in ("/v1/moderations", "/v1/images/generations", "/v1/images/edits")
@@ -29,7 +37,8 @@ ENDPOINTS = [
 async def test_each_endpoint_reaches_its_path(api, endpoint):
     """The batch names it, and its line goes to that path of the model server."""
     line = requests(1).replace(b"/v1/chat/completions", endpoint.encode())
-    line = line.replace(b'"messages"', b'"input": "x", "prompt": "x", "messages"')
+    fields = b'"input": "x", "prompt": "x", "file_url": "data:audio/wav;base64,AAAA", "messages"'
+    line = line.replace(b'"messages"', fields)
     batch = await api.create(line, endpoint=endpoint)
     async with api.dispatching():
         ended = await api.ended(batch)
@@ -46,6 +55,26 @@ async def test_endpoints_that_no_batch_may_have_are_refused(api):
     assert answer.status == 400
     assert answer.json["error"]["param"] == "endpoint"
     assert "'/v1/chat/completions'" in answer.json["error"]["message"]
+
+
+@pytest.mark.spec("beyond-endpoints")
+async def test_audio_that_a_line_names_goes_its_whole_way(api):
+    """Fetched from a host that is allowed, sent as a form, and its text comes back."""
+    async with MediaHost() as host:
+        url = host.url(name="127.0.0.1")
+        body = {"model": "m", "file_url": url, "response_format": "verbose_json"}
+        line = {"custom_id": "a", "method": "POST", "url": TRANSCRIPTIONS, "body": body}
+        batch = await api.create(json.dumps(line).encode(), endpoint=TRANSCRIPTIONS)
+        loopback = ip_network("127.0.0.0/8")
+        async with api.dispatching(media_hosts=("127.0.0.1",), media_networks=(loopback,)):
+            ended = await api.ended(batch)
+
+    (request,) = api.upstream.requests
+    assert request.form["file"].content == WAV
+    assert request.form["response_format"] == "verbose_json"
+    assert ended["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    ((result,), _) = await api.results(ended)
+    assert result["response"]["body"] == {"text": "Hello."}
 
 
 @pytest.mark.spec("3.2-endpoints-others", "beyond-offered")

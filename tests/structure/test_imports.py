@@ -30,6 +30,7 @@ ONLY_IN = {
     "httpcore": {
         "batchline/outbound/connection.py",
         "batchline/webhooks/post.py",
+        "dispatcher/media/fetch.py",
     },
     "standardwebhooks": {"batchline/webhooks/signing.py"},
     "asyncpg": {"deliver/builtin/postgres.py"},
@@ -63,9 +64,10 @@ ROOMS = {
     "backends": (),
     "replies": ("backends",),
     "attempts": ("backends", "replies"),
-    "sending": ("attempts", "backends", "replies"),
+    "media": (),
+    "sending": ("attempts", "backends", "media", "replies"),
     "batches": ("attempts", "sending"),
-    "probing": ("backends", "replies", "sending"),
+    "probing": ("backends", "media", "replies", "sending"),
     "upkeep": ("sending",),
 }
 """The folders of the dispatcher, and which others each uses."""
