@@ -38,7 +38,7 @@ run: install system ## Start two real vLLM CPU servers (or one per GPU) and answ
 
 test: install ## Run every test, the end-to-end ones on real vLLM included
 	@sh tools/system-packages.sh nginx libnuma1 chromium libfaketime caddy openssl postgresql
-	@$(BIN)/pytest $(PARALLEL) -m "not $(ALONE)"
+	@$(BIN)/pytest $(PARALLEL) -m "not $(ALONE)" $(if $(COVERAGE),--cov --cov-report=term)
 	@$(BIN)/pytest -m $(ALONE) tests/chaos
 
 steady: install ## Run make test alone, beside a load, on one core and as a background job

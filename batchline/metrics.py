@@ -20,6 +20,7 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self.cell = cell
         self._declare_service(self.registry)
+        self._declare_synchronous(self.registry)
         self._declare_connections(self.registry)
         self._declare_work(self.registry)
         self._declare_backends(self.registry)
@@ -65,6 +66,24 @@ class Metrics:
             "From an interactive request to the first byte of its answer",
             ["route"],
             buckets=_SECONDS,
+            registry=r,
+        )
+
+    def _declare_synchronous(self, r: CollectorRegistry) -> None:
+        self.sync_requests = Counter(
+            "batchline_sync_requests_total",
+            "Requests of POST /batch by outcome: answered, refused (by the gateway), failed, timeout",
+            ["outcome"],
+            registry=r,
+        )
+        self.sync_requests_open = Gauge(
+            "batchline_sync_requests_open",
+            "Requests of POST /batch that wait to be sent, or are in flight",
+            registry=r,
+        )
+        self.sync_held_bytes = Gauge(
+            "batchline_sync_held_bytes",
+            "Bytes of requests and answers that calls of POST /batch hold",
             registry=r,
         )
 

@@ -10,17 +10,16 @@ import secrets
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import msgspec
 
-from .states import BatchStatus, OnFailures, OutcomeKind
-from .webhooks.records import OutboxOverview
-
-T = TypeVar("T")
+from .states import BatchStatus, OnFailures, OnFaults, OutcomeKind
 
 SILENT_AFTER_S = 15
 """A dispatcher reports every second or so; what is silent for longer is gone, or cannot write."""
+
+RESPONSE_PURPOSE = "response"
+"""Of files that belong to a response in the background: no list shows them."""
 
 _BASE62 = string.ascii_letters + string.digits
 
@@ -131,9 +130,14 @@ class Batch:
     callback_url: str | None = None
     """Where its end is told, beside the endpoints."""
     on_failures: OnFailures = OnFailures.CONTINUE
+    on_faults: OnFaults = OnFaults.FAIL_BATCH
+    requests: int | None = None
+    """How many there are, where they were counted as they came; `counts` knows once they were checked."""
     finished_at_resume: int = 0
     failed_at_resume: int = 0
     """Lines that were finished, and had failed, when it was last resumed (0 if it never was)."""
+    is_response: bool = False
+    """Whether it is a response in the background: one request, which clients know by another id."""
     counts: Counts = field(default_factory=Counts)
     usage: Usage = field(default_factory=Usage)
 
@@ -153,18 +157,6 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Batches that changed: the open ones as they are now, and which have ended or are gone (by seq)."""
-
-    number: int
-    """Of the last change told of: what comes next is asked for with it."""
-    open: Sequence[Batch]
-    ended: frozenset[int] = frozenset()
-    is_all: bool = False
-    """`open` holds every batch that is open: what was known before is void."""
-
-
-@dataclass(frozen=True, slots=True)
 class NewBatch:
     """What a client asked for when creating a batch."""
 
@@ -179,6 +171,12 @@ class NewBatch:
     output_expires_after_s: int | None = None
     on_failures: OnFailures = OnFailures.CONTINUE
     callback_url: str | None = None
+    model: str | None = None
+    """Where it is known before the requests are read."""
+    is_response: bool = False
+    on_faults: OnFaults = OnFaults.FAIL_BATCH
+    requests: int | None = None
+    """How many came with it; None if they are not counted yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +210,6 @@ class Lease:
     slice: Slice
     token: int
     done: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one claim brought. Trust it for `ttl_s` counted from before the call was made."""
-
-    leases: Sequence[Lease]
-    ttl_s: float
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -355,40 +345,3 @@ class FleetReport:
     def alive(self) -> int:
         """How many backends answer."""
         return sum(b.alive for b in self.backends)
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits for housekeeping, and how large the database is on the disk."""
-
-    garbage: int
-    """Keys of bytes to be deleted; those that a running batch needs wait for its end."""
-    unnamed: int
-    """Blobs that nothing named when they were last looked at."""
-    database_bytes: int
-    log_bytes: int
-    pages: int
-    free_pages: int
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list, in the order asked for, and whether more follows."""
-
-    items: Sequence[T]
-    has_more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """All that the first page of the dashboard shows, read in one go."""
-
-    open_batches: Sequence[Batch]
-    finished: Sequence[Batch]
-    report: FleetReport | None
-    files: int
-    files_bytes: int
-    database_bytes: int
-    refusal: str | None = None
-    """Why nothing can be written, where a dispatcher is silent for that reason: it cannot even report."""
-    outbox: OutboxOverview = field(default_factory=OutboxOverview)

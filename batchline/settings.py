@@ -3,38 +3,40 @@
 The only reader of our environment; `environment.py` decides what children inherit. Precedence: arguments,
 then `BATCHLINE_*` variables, then `.env`, then the YAML file named by `BATCHLINE_CONFIG`, then defaults.
 Unknown names and bad values in any of them stop the start, and all are listed. The table in
-docs/settings.md is generated from the fields below.
+docs/settings.md is generated from the fields below and of the classes of `config/` that they go on.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from batchline.config.read_files import ENCODING, dotenv_text, yaml_content
-from batchline.config.server_url import without_secrets
+from batchline.config.fleet_settings import FleetSettings
+from batchline.config.listening_settings import ListeningSettings
+from batchline.config.settings_file import SettingsFile, read_settings_file
+from batchline.config.synchronous_settings import SynchronousSettings
+from batchline.config.told_faults import told
 from batchline.config.types import (
-    TELLING,
     Bounds,
     Fields,
-    Host,
     Hosts,
     Key,
     LogLevel,
     MediaHosts,
     Networks,
     Origins,
-    Published,
     Secret,
     Url,
     Urls,
@@ -44,7 +46,6 @@ from batchline.config.unknown_names import (
     DOTENV,
     PREFIX,
     dotenv_faults,
-    unknown_keys,
     unknown_variables,
 )
 from batchline.jsonl.body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
@@ -54,16 +55,16 @@ from batchline.serving.origins import Known, known
 from .errors import Invalid
 from .states import OnFailures
 
-_SECRETS = frozenset({"api_key", "upstream_api_key", "webhook_secret"})
+_ENCODING = "utf-8-sig"  # editors on Windows write a byte order mark
 
 
-class Settings(BaseSettings):
+class Settings(FleetSettings, ListeningSettings, SynchronousSettings, BaseSettings):
     """Every setting, with its unit in its name. Frozen after the start."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=DOTENV,
-        env_file_encoding=ENCODING,
+        env_file_encoding=_ENCODING,
         frozen=True,
         extra="ignore",
         allow_inf_nan=False,
@@ -71,30 +72,6 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         Path(".batchline/data"), description="Where files, results and the database live"
-    )
-    host: Host = Field(
-        "127.0.0.1",
-        description="Address the gateway listens on; `0.0.0.0`: all of IPv4, `::`: all of IPv4 and IPv6",
-    )
-    published_on: Published | None = Field(
-        None,
-        description="In a container: the address on which its engine publishes the gateway's port; it then "
-        "decides, instead of `BATCHLINE_HOST`, whether other machines reach the gateway",
-    )
-    port: int = Field(5000, ge=0, le=65535, description="Port the gateway listens on")
-    dispatcher_host: Host = Field(
-        "127.0.0.1",
-        description="Address of the dispatcher's /health and /metrics, which ask no key",
-    )
-    dispatcher_port: int = Field(
-        5001, ge=0, le=65535, description="Port of the dispatcher's /health and /metrics"
-    )
-    deliverer_host: Host = Field(
-        "127.0.0.1",
-        description="Address of the deliverer's /health and /metrics, which ask no key",
-    )
-    deliverer_port: int = Field(
-        5002, ge=0, le=65535, description="Port of the deliverer's /health and /metrics"
     )
     webhook_secret: Secret | None = Field(
         None,
@@ -279,11 +256,6 @@ class Settings(BaseSettings):
         LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
-    media_domains: Hosts = Field(
-        (),
-        description="Hosts from which the servers of `up` fetch images, audio and video that requests name "
-        "by URL, comma separated, each as it stands in the URL; unset: none; `*`: any",
-    )
     media_hosts: MediaHosts = Field(
         (),
         description="Hosts from which the dispatcher fetches the audio of lines (`file_url`), comma "
@@ -298,10 +270,6 @@ class Settings(BaseSettings):
         64 * 1024 * 1024,
         ge=1,
         description="Largest audio file that is fetched, or sent interactively",
-    )
-    fleet_cache_dir: Path = Field(
-        Path("~/.cache/batchline"),
-        description="Where `up` keeps the CPU build of vLLM and its model",
     )
     cell: str = Field(
         "local", description="Name of this host's group of processes, in metrics and leases"
@@ -318,14 +286,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the YAML file last, before the defaults."""
         del file_secret_settings
-        yaml_settings = InitSettingsSource(settings_cls, yaml_content(config_path()))
+        yaml_settings = InitSettingsSource(settings_cls, _file(settings_cls.model_fields).values)
         return (init_settings, env_settings, dotenv_settings, yaml_settings)
 
     @property
     def known(self) -> Known:
         """The host names of this server, and the origins that may use it."""
         return known(
-            hosts=(self.host, self.dispatcher_host, self.deliverer_host, *self.allowed_hosts),
+            hosts=(*self.listening_hosts, *self.allowed_hosts),
             origins=self.allowed_origins,
         )
 
@@ -356,6 +324,19 @@ def config_path() -> Path | None:
     return Path(path) if path else None
 
 
+def _file(fields: Collection[str]) -> SettingsFile:
+    path = config_path()
+    return SettingsFile() if path is None else read_settings_file(path, fields)
+
+
+def _dotenv_text() -> str:
+    path = Path(DOTENV)
+    try:
+        return path.read_text(_ENCODING) if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Invalid(f"{path.absolute()} cannot be read: {exc}") from exc
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; `overrides` (command line arguments) that are None are left out.
 
@@ -363,31 +344,33 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {k: v for k, v in overrides.items() if v is not None}
     fields = Settings.model_fields
+    file = _file(fields)
     problems = [
         *unknown_variables(os.environ, fields),
-        *dotenv_faults(dotenv_text(), fields),
-        *unknown_keys(yaml_content(config_path()), fields, f" (in {config_path()})"),
+        *dotenv_faults(_dotenv_text(), fields),
+        *file.faults,
     ]
     try:
         settings = Settings(**given)
     except ValidationError as exc:
-        problems += [_told(error) for error in exc.errors()]
+        elsewhere = {*given, *EnvSettingsSource(Settings)(), *DotEnvSettingsSource(Settings)()}
+        problems += [told(error, fields, file.keys_without(elsewhere)) for error in exc.errors()]
+    else:
+        problems += _apart(settings)
     if problems:
         raise Invalid("Bad settings:\n  " + "\n  ".join(problems))
     return settings
 
 
-def _told(error: ErrorDetails) -> str:
-    """Say what was given, what is allowed and, if the message shows none, an example."""
-    name, given = str(error["loc"][0]), error["input"]
-    default = Settings.model_fields[name].default
-    such_as = "" if error["type"] in TELLING or default in (None, ()) else f", such as {default}"
-    if isinstance(given, tuple):
-        given = "=".join(map(str, given))
-    shown = repr(without_secrets(given) if isinstance(given, str) else given)
-    if name in _SECRETS:
-        shown = f"{len(str(given))} characters, which are not shown"
-    return f"{PREFIX}{name.upper()}: {error['msg']}{such_as} (got {shown})"
+def _apart(settings: Settings) -> list[str]:
+    """Name the settings that do nothing without another one."""
+    if (
+        not settings.serve_metrics
+        or settings.metrics_host is None
+        or settings.metrics_port is not None
+    ):
+        return []
+    return [f"{PREFIX}METRICS_HOST: it needs {PREFIX}METRICS_PORT, such as 8001, or does nothing"]
 
 
 FAILPOINTS = "BATCHLINE_TEST_FAILPOINTS"

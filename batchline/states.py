@@ -58,6 +58,15 @@ class OnFailures(StrEnum):
     PAUSE = "pause"
 
 
+class OnFaults(StrEnum):
+    """What faults of lines do to their batch."""
+
+    FAIL_BATCH = "fail_batch"
+    """It fails, and none of its lines is sent, as at OpenAI."""
+    FAIL_LINES = "fail_lines"
+    """Each bad line fails alone."""
+
+
 class SliceState(StrEnum):
     """The life of a slice: a run of consecutive lines that is leased as one."""
 

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 from batchline import estimate, figures
 from batchline.figures import plural, short_model, spell
-from batchline.model import Batch, Counts, FleetReport, Overview
+from batchline.model import Batch, Counts, FleetReport
 from batchline.states import BatchStatus
+from batchline.store.records import Overview
 
 from . import drawing
 from .halt import Halt, halt

@@ -9,8 +9,8 @@ import asyncio
 from enum import StrEnum
 
 from batchline.errors import BatchlineError
-from batchline.model import Overview
 from batchline.store import View
+from batchline.store.records import Overview
 
 _CHECK_S = 0.5
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 from batchline.estimate import POINTS_KEPT, RATE_WINDOW_S, STEP_S, Track, slope
-from batchline.model import Overview
+from batchline.store.records import Overview
 
 _BATCHES_KEPT = 64  # more rows are never drawn
 _GAP_S = 3.5 * STEP_S  # points further apart are not joined: the poller was down between them

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from batchline import figures
 from batchline.failing import is_failing
 from batchline.figures import plural, short_model, spell
-from batchline.model import Batch, FleetReport, Overview
+from batchline.model import Batch, FleetReport
 from batchline.odd_model_lists import odd_lists
+from batchline.store.records import Overview
 from batchline.webhooks.addresses import host_of
 from batchline.webhooks.records import Delivery, OutboxOverview
 

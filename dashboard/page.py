@@ -13,8 +13,9 @@ from hashlib import blake2b
 from batchline import estimate, figures
 from batchline.estimate import SPAN_S
 from batchline.figures import plural, short_model, spell
-from batchline.model import Batch, Overview
+from batchline.model import Batch
 from batchline.states import PUBLISHABLE, BatchStatus
+from batchline.store.records import Overview
 
 from . import backends_panel, batch_rows, deliveries_panel, drawing, notices
 from .halt import Halt, halt

@@ -16,8 +16,8 @@ from batchline.blobs.base import Blobs
 from batchline.errors import Unavailable
 from batchline.estimate import STEP_S
 from batchline.metrics import Metrics
-from batchline.model import Overview
 from batchline.store import View
+from batchline.store.records import Overview
 
 from . import page
 from .halt import WriteCheck

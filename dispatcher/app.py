@@ -48,6 +48,7 @@ from dispatcher.sending.bodies import Bodies
 from dispatcher.sending.ended_lines import Outcomes
 from dispatcher.sending.flight import Flight
 from dispatcher.sending.gate import Gate
+from dispatcher.sending.line_rules import LineRules
 from dispatcher.sending.memory import Memory
 from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
@@ -258,6 +259,7 @@ class Dispatcher:
             balancer,
             outcomes,
             memory=self._memory,
+            rules=LineRules(self._settings.body_rules, self._settings.media_rules),
             retry=_retry_limits(self._settings),
             gate=self._gate,
             metrics=self._metrics,

@@ -12,6 +12,8 @@ from aiohttp import web
 
 from batchline.serving.web import protect
 
+from .dialects.anthropic.errors import REQUEST_ID as REQUEST_ID_THERE
+from .dialects.anthropic.errors import has_form
 from .refuse_foreign import allow_named_origins
 from .running_requests import RUNNING
 
@@ -26,7 +28,7 @@ SERVER = "batchline"
 async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
     """Stamp the answer's headers just before they are sent."""
     request[_STARTED] = True
-    stamp(response, request_id(request))
+    stamp(request, response)
     allow_named_origins(request, response.headers)
     if BEGAN in request:
         elapsed_ms = int((time.perf_counter() - request[BEGAN]) * 1000)
@@ -36,14 +38,16 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
         response.force_close()
 
 
-def stamp(response: web.StreamResponse, request_id: str) -> None:
+def stamp(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Set the headers that every answer has."""
-    response.headers["x-request-id"] = request_id
+    response.headers["x-request-id"] = request_id(request)
+    if has_form(request.path):
+        response.headers[REQUEST_ID_THERE] = request_id(request)
     response.headers["Server"] = SERVER
     protect(response.headers)
 
 
-def request_id(request: web.Request) -> str:
+def request_id(request: web.BaseRequest) -> str:
     """Return the id of this request, made on first use; what a client sends is not echoed."""
     if REQUEST_ID not in request:
         request[REQUEST_ID] = new_request_id()

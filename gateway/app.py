@@ -9,26 +9,28 @@ from contextlib import AsyncExitStack, closing
 from aiohttp import web
 
 from batchline import __version__
+from batchline.api.endpoints import SYNCHRONOUS
 from batchline.blobs import Blobs, open_blobs
 from batchline.clock import Clock
 from batchline.config.exposure import INSECURE_WARNING, is_open_to_others
-from batchline.errors import Unavailable
 from batchline.metrics import Metrics
 from batchline.process.descriptors import Alarm, limit, watched
 from batchline.process.locks import present
 from batchline.results import KnownPlaces
-from batchline.serving.listening import shown_address
 from batchline.serving.origins import EVERY_HOST_WARNING
 from batchline.serving.request_log import bounded_request_log
-from batchline.serving.sockets import start_sites
 from batchline.settings import Settings
 from batchline.store import View, open_store
 from dashboard.app import add_dashboard
+from gateway.background import routes as background
+from gateway.background.background_request import ENDPOINT as RESPONSES
 from gateway.connections.bound import limits_of
-from gateway.connections.connection import Runner
 from gateway.connections.internals import check_aiohttp
+from gateway.dialects.anthropic.routes import routes as anthropic_routes
 from gateway.idempotency.by_retry import CREATING, Creating
 from gateway.new_batches.received import MOST_SECOND_PASSES, SECOND_PASSES
+from gateway.ports.api_port import listening
+from gateway.ports.metrics_port import metrics_port
 from gateway.routes import (
     batches,
     content,
@@ -44,8 +46,11 @@ from gateway.routes import (
     uploads,
     webhooks,
 )
+from gateway.synchronous import route as synchronous
+from gateway.synchronous.calls import SHARED, Shared
 from gateway.transfer.body import wait_to_continue
 from gateway.transfer.simultaneous_downloads import DOWNLOADS, FOLLOWERS, Downloads
+from gateway.upstream.session import upstream_session
 
 from . import openapi
 from .answer_headers import on_prepare
@@ -94,13 +99,16 @@ def create_app(
     app[webhooks.TESTS] = asyncio.Semaphore(webhooks.MOST_TESTS)
     for key, kind in ((DOWNLOADS, "download"), (FOLLOWERS, "follow")):
         app[key] = Downloads(kind, settings.max_downloads, metrics=metrics)
+    app[SHARED] = Shared(settings, metrics=metrics, clock=clock)
     app[DOCUMENT] = Document(settings)
     app[KNOWN] = settings.known
     app.on_response_prepare.append(on_prepare)
     for route in _routes():
+        if route.handler is ops.metrics and not settings.serve_metrics:
+            continue
         route.kwargs["expect_handler"] = wait_to_continue
         route.register(app.router)
-    app.cleanup_ctx.append(proxy.upstream_session)
+    app.cleanup_ctx.append(upstream_session)
     metrics.build_info.labels(__version__, settings.cell).set(1)
     return app
 
@@ -170,7 +178,13 @@ def _routes() -> list[web.RouteDef]:
         web.get("/v1/webhook_event_types", webhooks.event_types),
         web.get("/v1/deliveries", deliveries.index),
         web.post("/v1/deliveries/{delivery_id}/replay", deliveries.replay),
-        *(web.post(path, proxy.forward) for path in proxy.PATHS),
+        web.post(SYNCHRONOUS, synchronous.create),
+        *(web.post(path, proxy.forward) for path in proxy.PATHS if path != RESPONSES),
+        web.post(RESPONSES, background.create),
+        web.get("/v1/responses/{response_id}", background.show),
+        web.post("/v1/responses/{response_id}/cancel", background.cancel),
+        web.delete("/v1/responses/{response_id}", background.delete),
+        *anthropic_routes(),
         web.get("/v1/models", models.index),
         web.get("/v1/models/{model_id:.+}", models.show),
         web.get("/health", ops.health),
@@ -208,18 +222,9 @@ async def serve(
             patience=patience,
         )
         add_pages(app, view=store)
-        runner = Runner(
-            app,
-            limits=limits_of(settings, open_files=limit()),
-            access_log=None,
-            shutdown_timeout=_CLOSE_S,
-            keepalive_timeout=app[PATIENCE].idle_s,
-        )
-        stack.push_async_callback(runner.cleanup)
-        await runner.setup()
-        sites = await _listen(runner, settings)
-        where = ", ".join(f"http://{shown_address(*a[:2])}" for a in runner.addresses)
-        log.info("gateway %s listens on %s", __version__, where)
+        limits = limits_of(settings, open_files=limit())
+        await stack.enter_async_context(metrics_port(app, limits))
+        sites = await stack.enter_async_context(listening(app, limits, shutdown_s=_CLOSE_S))
         if app[KNOWN].takes_every_host:
             log.warning(EVERY_HOST_WARNING)
         if is_open_to_others(settings):
@@ -229,14 +234,3 @@ async def serve(
         for site in sites:
             await site.stop()
         await app[RUNNING].drain(grace_s=settings.grace_s)
-
-
-async def _listen(runner: Runner, settings: Settings) -> tuple[web.TCPSite, ...]:
-    try:
-        return await start_sites(runner, settings.host, settings.port)
-    except OSError as exc:
-        where = shown_address(settings.host, settings.port)
-        raise Unavailable(
-            f"Cannot listen on {where}: {exc.strerror or exc}. Stop what uses the port, or choose "
-            "another address with --host and --port (BATCHLINE_HOST, BATCHLINE_PORT)."
-        ) from exc

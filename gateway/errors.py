@@ -1,7 +1,7 @@
 """The one place where errors become HTTP answers: a table of domain errors, and a middleware.
 
-Every 4xx and 5xx is OpenAI's error object as JSON, also for unknown routes, wrong methods and our own
-faults. Handlers raise; they never build an error answer.
+Every 4xx and 5xx is OpenAI's error object as JSON, below `/v1/messages` Anthropic's, also for unknown routes,
+wrong methods and our own faults. Handlers raise; they never build an error answer.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from batchline.jsonl.compression import Coding
 from batchline.serving.request_log import REQUESTS
 
 from .answer_headers import has_started, request_id
+from .dialects.anthropic.errors import anthropic_error, has_form
 
 log = logging.getLogger(REQUESTS)
 
@@ -118,7 +119,7 @@ def answer_for(exc: BatchlineError) -> Answer:
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into OpenAI's error object."""
+    """Turn whatever a handler raises into an error object."""
     try:
         return await handler(request)
     except web.HTTPException as exc:
@@ -130,7 +131,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             raise
         return _domain_answer(request, exc)
     except web.RequestPayloadError:
-        answer = _json(ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
+        answer = _json(request, ANSWERS[Invalid], _BROKEN_BODY_MESSAGE)
         answer.force_close()
         return answer
     except ConnectionError:
@@ -139,7 +140,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if has_started(request):
             raise  # aiohttp logs it and cuts the connection, so that the client sees a torn answer
         log.exception("%s: %s %s failed", request_id(request), request.method, _path(request))
-        return _json(_UNEXPECTED, _UNEXPECTED_MESSAGE)
+        return _json(request, _UNEXPECTED, _UNEXPECTED_MESSAGE)
 
 
 def _path(request: web.Request) -> str:
@@ -152,6 +153,7 @@ def _domain_answer(request: web.Request, exc: BatchlineError) -> web.Response:
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("%s: %s %s: %s", request_id(request), request.method, _path(request), exc)
     return _json(
+        request,
         answer,
         str(exc),
         param=getattr(exc, "param", None),
@@ -173,35 +175,46 @@ def http_answer(request: web.BaseRequest, exc: web.HTTPException) -> web.Respons
                 f"Not allowed to {shown(request.method)} on {shown(request.path)}. "
                 f"Allowed: {', '.join(sorted(exc.allowed_methods))}."
             )
-            return _json(answer, message, code="method_not_supported")
+            return _json(request, answer, message, code="method_not_supported")
         case web.HTTPRequestEntityTooLarge():
-            return _json(answer, f"The request body is too large. {exc.text} Send less.")
+            return _json(request, answer, f"The request body is too large. {exc.text} Send less.")
         case web.HTTPExpectationFailed():
             return _json(
+                request,
                 answer,
                 "Cannot meet what the header 'Expect' asks for. Supported values are: "
                 "'100-continue', or leave it out.",
             )
         case web.HTTPNotFound():
-            return _json(answer, f"Invalid URL ({shown(request.method)} {shown(request.path)})")
+            return _json(
+                request, answer, f"Invalid URL ({shown(request.method)} {shown(request.path)})"
+            )
         case _:
-            return _json(answer, exc.reason)
+            return _json(request, answer, exc.reason)
 
 
-def malformed_answer(status: int, reason: str) -> web.Response:
-    """Answer for a request that never reached a handler, since it is not proper HTTP."""
+def malformed_answer(request: web.BaseRequest, status: int, reason: str) -> web.Response:
+    """Answer for a request that never reached a handler, since it is not proper HTTP or there is no room."""
     kind = _SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CLIENT
     first_line = reason.partition("\n")[0].rstrip(": ")
-    return _json(Answer(HTTPStatus(status), kind), first_line)
+    return _json(request, Answer(HTTPStatus(status), kind), first_line)
 
 
 def _json(
-    answer: Answer, message: str, *, param: str | None = None, code: str | None = None
+    request: web.BaseRequest,
+    answer: Answer,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
 ) -> web.Response:
+    text = message or _UNEXPECTED_MESSAGE
     return web.Response(
         status=answer.status,
         body=encode(
-            error_answer(message or _UNEXPECTED_MESSAGE, kind=answer.type, param=param, code=code)
+            anthropic_error(answer.status, text, request_id=request_id(request))
+            if has_form(request.path)
+            else error_answer(text, kind=answer.type, param=param, code=code)
         ),
         content_type="application/json",
         headers=answer.headers,

@@ -22,6 +22,7 @@ class Bounds:
 
 FILES = Bounds(lowest=1, highest=10_000, default=10_000)
 BATCHES = Bounds(lowest=1, highest=100, default=20)
+MESSAGE_BATCHES = Bounds(lowest=1, highest=1000, default=20)
 WEBHOOKS = Bounds(lowest=1, highest=100, default=20)
 """Of endpoints and of deliveries."""
 

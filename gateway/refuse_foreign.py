@@ -22,7 +22,7 @@ from batchline.serving.web import head_of
 
 KNOWN = web.AppKey("known", Known)
 _EXPOSED = (
-    "content-disposition, openai-processing-ms, retry-after, x-batchline-replayed, x-incomplete, "
+    "content-disposition, openai-processing-ms, request-id, retry-after, x-batchline-replayed, x-incomplete, "
     "x-last-line, x-request-id, x-should-retry"
 )
 _PREFLIGHT = {

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from batchline.api.endpoints import SYNCHRONOUS
+
 
 class Running:
     """The API requests that run at present, and whether the gateway is stopping."""
@@ -48,7 +50,7 @@ RUNNING = web.AppKey("running", Running)
 @web.middleware
 async def count_running(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Count API requests, for which a stop waits; the dashboard's endless streams end by themselves."""
-    if not request.path.startswith("/v1/"):
+    if not request.path.startswith("/v1/") and request.path != SYNCHRONOUS:
         return await handler(request)
     with request.app[RUNNING].one():
         return await handler(request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ _IDS = {
 }
 _FREE_SPACE = re.compile(r"[\d.,]+ [kKMGT]?i?B are free")
 _TIMES = re.compile(r"(_at|^created)$")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Shapes:
@@ -40,11 +42,15 @@ class Shapes:
             return {self.text(name): self.of(inner, name) for name, inner in value.items()}
         if isinstance(value, list):
             return [self.of(inner) for inner in value]
+        is_time = self.now is not None and _TIMES.search(key)
         if isinstance(value, str):
+            if is_time and _RFC3339.fullmatch(value):
+                return f"<RFC 3339 {self._time(int(datetime.fromisoformat(value).timestamp()))}>"
             return self.text(value)
-        if self.now is not None and type(value) is int and _TIMES.search(key):
-            return f"<now{value - self.now:+}>" if value != self.now else "<now>"
-        return value
+        return self._time(value) if is_time and type(value) is int else value
+
+    def _time(self, seconds):
+        return f"<now{seconds - self.now:+}>" if seconds != self.now else "<now>"
 
     def text(self, text):
         for kind, pattern in _IDS.items():

@@ -37,6 +37,19 @@ def completion(text="ok", **fields):
     } | fields
 
 
+def message(text="ok", **fields):
+    """A message as vLLM sends it: Anthropic's, with nulls left out."""
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": text}],
+        "model": "m",
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 7, "output_tokens": 3},
+    } | fields
+
+
 def answer_for(path, body):
     """A good answer of each endpoint."""
     asked = next((body[k] for k in ("input", "text_2", "documents") if k in body), "")
@@ -46,6 +59,8 @@ def answer_for(path, body):
         "/v1/embeddings": {"data": [{"index": n, "embedding": [0.5, 1.0]} for n in many]},
         "/v1/score": {"data": [{"index": n, "score": 0.5} for n in many]},
         "/v1/rerank": {"results": [{"index": n, "relevance_score": 0.5} for n in many]},
+        "/v1/messages": message(),
+        "/v1/messages/count_tokens": {"input_tokens": 7},
         "/v1/moderations": {"results": [{"flagged": False, "categories": {}} for _ in many]},
         "/v1/images/generations": IMAGES,
         "/v1/images/edits": IMAGES,

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import time
 
-PATIENCE_S = 60
+PATIENCE_S = 150
 """Generous: it ends what would hang, and decides nothing."""
 
 
@@ -45,9 +45,10 @@ def wait_until(condition, *, within_s=PATIENCE_S, every_s=0.02, not_yet=(), saw=
         time.sleep(every_s)  # as above
 
 
-async def turn():
-    """Let everything run once that could."""
-    await asyncio.sleep(0)  # no time: one turn of the loop
+async def turn(times=1):
+    """Let everything run once that could; more often, and what that sets going runs, too."""
+    for _ in range(times):
+        await asyncio.sleep(0)  # no time: one turn of the loop
 
 
 async def pass_time(seconds):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from batchline.api.endpoints import ENDPOINTS, MODELS
+from batchline.api.endpoints import INTERACTIVE, MODELS
 
 _LIKE = "write it like http://127.0.0.1:8000"
 _HOST = re.compile(r"[^\s\x00-\x20\x7f<>\"'`{}|\\^,;]+")
@@ -16,7 +16,7 @@ _PATH = re.compile(r"[^\s\x00-\x20\x7f<>\"`{}|\\^,;]*")
 _SCHEME = re.compile(r"\w+://")
 _QUERY = re.compile(r"([?#]).+", re.DOTALL)
 _VERSION = "/v1"
-_CUT = (*ENDPOINTS, MODELS, _VERSION)
+_CUT = (*INTERACTIVE, MODELS, _VERSION)
 """Paths that requests add themselves; at the end of an address they are cut off."""
 
 

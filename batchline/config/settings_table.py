@@ -6,13 +6,17 @@ from typing import Any
 
 from batchline.settings import Settings
 
+from .fleet_settings import FleetSettings
+from .synchronous_settings import SynchronousSettings
 from .unknown_names import PREFIX
 
 
 def settings_table() -> str:
     """Render the Markdown table of docs/settings.md."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    fields = Settings.model_fields
+    last = SynchronousSettings.model_fields | FleetSettings.model_fields
+    for name, field in ({name: fields[name] for name in fields if name not in last} | last).items():
         shown = "unset" if field.default in (None, ()) else f"`{_written(field.default)}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(rows) + "\n"

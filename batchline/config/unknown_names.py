@@ -38,11 +38,9 @@ def unknown_variables(names: Iterable[str], fields: Collection[str], where: str 
         if upper in known or upper.startswith(COMPOSE_ONLY) or not upper.startswith(_BEGINNING):
             continue
         if upper.startswith(PREFIX):
-            near = _nearest(
-                upper.removeprefix(PREFIX), [k.removeprefix(PREFIX) for k in known], _ALIKE
-            )
+            near = nearest(upper.removeprefix(PREFIX), [k.removeprefix(PREFIX) for k in known])
             said.append(_no_such(name + where, near and PREFIX + near))
-        elif meant := _nearest(upper, known, _SAME_BUT_FOR_SLIPS):
+        elif meant := nearest(upper, known, _SAME_BUT_FOR_SLIPS):
             said.append(_no_such(name + where, meant))
     return said
 
@@ -50,7 +48,7 @@ def unknown_variables(names: Iterable[str], fields: Collection[str], where: str 
 def unknown_keys(names: Iterable[str], fields: Collection[str], where: str) -> list[str]:
     """Name the keys of the YAML file that are no setting."""
     unknown = sorted(name for name in names if name not in fields)
-    return [_no_such(name + where, _nearest(name.lower(), fields, _ALIKE)) for name in unknown]
+    return [_no_such(name + where, nearest(name.lower(), fields)) for name in unknown]
 
 
 def dotenv_faults(text: str, fields: Collection[str]) -> Iterator[str]:
@@ -68,7 +66,8 @@ def dotenv_faults(text: str, fields: Collection[str]) -> Iterator[str]:
         yield f"{CONFIG_VARIABLE} (in {DOTENV}): it is read from the environment only"
 
 
-def _nearest(name: str, known: Iterable[str], alike: float) -> str | None:
+def nearest(name: str, known: Iterable[str], alike: float = _ALIKE) -> str | None:
+    """Return the known name that was probably meant; None if none is so much alike."""
     return next(iter(get_close_matches(name, list(known), n=1, cutoff=alike)), None)
 
 

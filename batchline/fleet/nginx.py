@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from batchline.api.endpoints import ENDPOINTS, MODELS
+from batchline.api.endpoints import INTERACTIVE, MODELS
 from batchline.errors import Invalid
 from batchline.serving.origins import EVERY
 
@@ -73,7 +73,7 @@ def render_nginx(
         group=GROUP,
         pool="batchline_backend_",
         header=BACKEND_HEADER,
-        endpoints=ENDPOINTS,
+        endpoints=INTERACTIVE,
         looks=_LOOKS,
         listen=listen,
         run_dir=run_dir,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from batchline.errors import Invalid
@@ -32,6 +32,13 @@ class Port:
     host: str
     number: int
     remedy: str
+
+
+def first_free(number: int, count: int, *, taken: Collection[int]) -> int:
+    """Return the first number from `number` on that begins `count` ports of which none is `taken`. Pure."""
+    while clashes := {*range(number, number + count)}.intersection(taken):
+        number = max(clashes) + 1
+    return number
 
 
 def wait_for_ports(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchline.errors import Invalid
 from batchline.serving.identity import Part, name_of
@@ -18,6 +19,9 @@ from batchline.serving.origins import EVERY
 
 from .gpus import Gpu
 from .server_environment import CPU_SERVER, GPU_SERVER, INHERITED
+
+if TYPE_CHECKING:  # the installer of the CPU image has no settings
+    from batchline.config.fleet_settings import FleetSettings
 
 CPU_MODEL_NAME = "smollm2-135m-instruct"
 DEFAULT_GPU_MODEL = "Qwen/Qwen3-0.6B"
@@ -90,6 +94,17 @@ class ModelOptions:
     """The key that the servers ask for; None: none."""
     media_domains: tuple[str, ...] = ()
     """Domains from which they fetch what requests name by URL; `*`: any."""
+
+
+def flags_of(settings: FleetSettings) -> tuple[str, ...]:
+    """Return the flags of vLLM that settings ask for."""
+    role, most = settings.fleet_response_role, settings.fleet_max_log_len
+    flags = {
+        f"--response-role={role}": role is not None,
+        "--enable-prompt-tokens-details": settings.fleet_prompt_tokens_details,
+        f"--max-log-len={most}": most is not None,
+    }
+    return tuple(flag for flag, is_wanted in flags.items() if is_wanted)
 
 
 def plan_gpu_servers(

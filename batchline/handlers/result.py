@@ -79,13 +79,15 @@ class Result:
 
     @property
     def text(self) -> str | None:
-        """What the model said, in chat, completions and responses; None where it said nothing."""
+        """What the model said, in chat, completions, responses, messages; None where it said nothing."""
         if not self.is_answered:
             return None
         choices = self.body.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             said = (choices[0].get("message") or {}).get("content") or choices[0].get("text")
             return said if isinstance(said, str) else None
+        if isinstance(content := self.body.get("content"), list):
+            return _joined(content)
         output = self.body.get("output")
         return _said(output) if isinstance(output, list) else None
 
@@ -108,11 +110,15 @@ def _number(digits: str) -> float:
 
 def _said(output: list[Any]) -> str | None:
     """Join the text of the messages of a response (OpenAI API reference, Responses)."""
+    messages = [item for item in output if isinstance(item, dict) and item.get("type") == "message"]
+    return _joined([part for item in messages for part in item.get("content") or []])
+
+
+def _joined(content: list[Any]) -> str | None:
+    """Join the parts of a content that are text."""
     parts = [
         part["text"]
-        for item in output
-        if isinstance(item, dict) and item.get("type") == "message"
-        for part in item.get("content") or []
+        for part in content
         if isinstance(part, dict) and isinstance(part.get("text"), str)
     ]
     return "".join(parts) if parts else None

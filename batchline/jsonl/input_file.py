@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from batchline.model import Fault, Slice
+from batchline.states import OnFaults
 
 from .file_kinds import HEAD_BYTES, Kind, file_kind
 from .line_check import (
@@ -189,8 +190,9 @@ class FileCheck:
 
     def _examine(self, line: bytes) -> None:
         found = examine(line, self._rules)
-        for fault in found.faults:
-            self._faults.add(fault, self._number)
+        if self._rules.on_faults is OnFaults.FAIL_BATCH:
+            for fault in found.faults:
+                self._faults.add(fault, self._number)
         if found.custom_id is not None:
             mark = hash(found.custom_id)
             self._marks[mark % _BUCKETS].append(mark)

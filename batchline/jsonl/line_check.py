@@ -7,7 +7,7 @@ Pure; used by `input_file.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -17,6 +17,7 @@ import msgspec
 from batchline.api.endpoints import AUDIO
 from batchline.model import Fault
 from batchline.outbound.media_urls import NO_MEDIA, MediaRules
+from batchline.states import OnFaults
 
 from .audio_lines import audio_faults
 from .body_rules import NO_RULES, BodyRules
@@ -28,15 +29,19 @@ _NEEDED = {
     "/v1/completions": ("prompt", "prompt_embeds"),
     "/v1/embeddings": ("input", "messages"),
     "/v1/responses": ("input", "prompt"),
+    "/v1/messages": ("messages",),
     "/v1/moderations": ("input",),
     "/v1/images/generations": ("prompt",),
     "/v1/images/edits": ("prompt",),
 }
 """Fields of which a body must hold one: the first is OpenAI's, the others are vLLM's."""
+_POSITIVE = {"/v1/messages": "max_tokens"}
+"""A whole number that a body must hold, of at least 1."""
 _STREAMING = {
     "/v1/chat/completions": "Chat Completions",
     "/v1/completions": "Completions",
     "/v1/responses": "Responses",
+    "/v1/messages": "Messages",
 }
 _SHOWN_CHARACTERS = 200
 _UNSET = msgspec.UNSET
@@ -57,11 +62,13 @@ class _Body(msgspec.Struct):
     prompt: _Field = _UNSET
     prompt_embeds: _Field = _UNSET
     input: _Field = _UNSET
+    max_tokens: _Field = _UNSET
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
 _body_decoder = msgspec.json.Decoder(_Body)
 _text_decoder = msgspec.json.Decoder(str)
+_number_decoder = msgspec.json.Decoder(float)
 _any_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -75,6 +82,7 @@ class Rules:
     one_model: bool = False
     body: BodyRules = NO_RULES
     media: MediaRules = NO_MEDIA
+    on_faults: OnFaults = OnFaults.FAIL_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,30 +106,13 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     """
     if endpoint in AUDIO:
         return _refuse
-    needed = _NEEDED.get(endpoint, ())[:1]
-    ruled: dict[str, Any] = {
-        name: Annotated[int, msgspec.Meta(le=highest)] | None for name, highest in rules.highest
-    } | dict.fromkeys(rules.refused)
-    body = msgspec.defstruct(
-        "GoodBody",
-        [
-            ("model", str),
-            *((name, msgspec.Raw) for name in needed),
-            ("stream", bool | None, None),
-            *(
-                (f"ruled_{number}", kind, msgspec.field(default=None, name=name))
-                for number, (name, kind) in enumerate(ruled.items())
-            ),
-        ],
-        gc=False,
-    )
     line = msgspec.defstruct(
         "GoodLine",
         [
             ("custom_id", str),
             ("method", Literal["POST"]),
             ("url", Literal[endpoint]),
-            ("body", body),
+            ("body", _good_body(endpoint, rules)),
         ],
         gc=False,
     )
@@ -131,6 +122,49 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
 def _refuse(line: bytes) -> Any:
     del line
     raise msgspec.DecodeError
+
+
+@lru_cache(maxsize=16)
+def _good_body_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
+    if endpoint in AUDIO:
+        return _refuse
+    return msgspec.json.Decoder(_good_body(endpoint, rules)).decode
+
+
+def _good_body(endpoint: str, rules: BodyRules) -> Any:
+    """Make the type of good bodies."""
+    needed = _NEEDED.get(endpoint, ())[:1]
+    ruled: dict[str, Any] = {
+        name: Annotated[int, msgspec.Meta(le=highest)] | None for name, highest in rules.highest
+    } | dict.fromkeys(rules.refused)
+    positive = _POSITIVE.get(endpoint)
+    if positive is not None:
+        ruled[positive] = _positive(positive, rules)
+    return msgspec.defstruct(
+        "GoodBody",
+        [
+            ("model", str),
+            *((name, msgspec.Raw) for name in needed),
+            ("stream", bool | None, None),
+            *(
+                (f"ruled_{number}", kind, _named(name, is_needed=name == positive))
+                for number, (name, kind) in enumerate(ruled.items())
+            ),
+        ],
+        gc=False,
+        kw_only=True,
+    )
+
+
+def _positive(name: str, rules: BodyRules) -> Any:
+    """Return the type of a positive number, which may have a rule of its own; None: it is refused."""
+    if name in rules.refused:
+        return None
+    return Annotated[int, msgspec.Meta(ge=1, le=dict(rules.highest).get(name))]
+
+
+def _named(name: str, *, is_needed: bool) -> Any:
+    return msgspec.field(name=name) if is_needed else msgspec.field(default=None, name=name)
 
 
 def examine(line: bytes, rules: Rules) -> Examined:
@@ -160,6 +194,22 @@ def examine(line: bytes, rules: Rules) -> Examined:
     return Examined(custom_id, model, tuple(faults))
 
 
+def body_faults(body: bytes, rules: Rules) -> tuple[Fault, ...]:
+    """Return every fault of a body by itself; none if it is good."""
+    is_text = is_utf8(body)
+    try:
+        if is_text and not _good_body_decoder(rules.endpoint, rules.body)(body).stream:
+            return ()
+    except REFUSED:
+        pass
+    faults: list[Fault] = []
+    try:
+        _examine_body(msgspec.Raw(without_lone_surrogates(body)), rules, faults)
+    except REFUSED:
+        return (_unparseable(body),)
+    return tuple(faults) if is_text else (_unparseable(body),)
+
+
 def _examine_body(raw: _Field, rules: Rules, faults: list[Fault]) -> str | None:
     endpoint = rules.endpoint
     if isinstance(raw, msgspec.UnsetType):
@@ -180,10 +230,30 @@ def _examine_body(raw: _Field, rules: Rules, faults: list[Fault]) -> str | None:
     needed = _NEEDED.get(endpoint, ())
     if needed and all(isinstance(getattr(body, name), msgspec.UnsetType) for name in needed):
         faults.append(_missing(f"body.{needed[0]}"))
+    if name := _POSITIVE.get(endpoint):
+        faults.extend(_not_positive(getattr(body, name), f"body.{name}"))
     if endpoint in AUDIO:
         faults.extend(audio_faults(raw, rules.media))
     faults.extend(rules.body.faults(raw, prefix="body."))
     return model
+
+
+def _not_positive(raw: _Field, name: str) -> Iterator[Fault]:
+    if isinstance(raw, msgspec.UnsetType):
+        yield _missing(name)
+        return
+    try:
+        number = _number_decoder.decode(raw)
+    except msgspec.DecodeError:
+        yield _wrong_type(name, "a number", raw)
+        return
+    if number < 1:
+        shown = _shown(bytes(raw).decode())
+        message = (
+            f"Invalid '{name}': integer below minimum value. Expected a value >= 1, but got {shown} "
+            "instead."
+        )
+        yield Fault("integer_below_min_value", message, None, name)
 
 
 def unknown_model(model: str) -> Fault:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .nesting import read_checked
 from .surrogates import without_lone_surrogates
 
 _BOM = b"\xef\xbb\xbf"
@@ -25,17 +26,20 @@ def decode_requests(data: bytes) -> list[RequestLine]:
 
 
 def decode_placed(data: bytes) -> list[tuple[int, int, RequestLine]]:
-    """Decode the requests of one slice's bytes, each with the place and the length of its line in them."""
+    """Decode the requests of one slice's bytes, each with the place and the length of its line in them.
+
+    Raises ValueError: a line is no request.
+    """
     found = []
     start = len(_BOM) if data.startswith(_BOM) else 0
     for line in data[start:].split(b"\n"):
         if line.strip():
-            found.append((start, len(line), _decode_request(line)))
+            found.append((start, len(line), read_checked(_decoded, line)))
         start += len(line) + 1
     return found
 
 
-def _decode_request(line: bytes) -> RequestLine:
+def _decoded(line: bytes) -> RequestLine:
     try:
         return _request_decoder.decode(line)
     except msgspec.DecodeError:

@@ -35,7 +35,7 @@ _SHOWN_BYTES = 500
 
 
 def answer_record(
-    request_id: str, custom_id: str, *, status: int, upstream_id: str, body: bytes
+    request_id: str, custom_id: str | None, *, status: int, upstream_id: str, body: bytes
 ) -> bytes:
     """Make the result line of a line that the upstream answered. `body` must be valid JSON."""
     return b"".join(
@@ -53,7 +53,7 @@ def answer_record(
     )
 
 
-def error_record(request_id: str, custom_id: str, *, code: str, message: str) -> bytes:
+def error_record(request_id: str, custom_id: str | None, *, code: str, message: str) -> bytes:
     """Make the result line of a line that got no HTTP answer."""
     return b"".join(
         (

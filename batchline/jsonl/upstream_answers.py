@@ -36,6 +36,8 @@ class _UsageBody(msgspec.Struct):
     input_tokens: _Tokens | None = None
     output_tokens: _Tokens | None = None
     total_tokens: _Tokens | None = None
+    cache_read_input_tokens: _Tokens | None = None
+    cache_creation_input_tokens: _Tokens | None = None
     prompt_tokens_details: _PromptDetails | None = None
     input_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
@@ -103,20 +105,24 @@ def _mended(found: re.Match[bytes]) -> bytes:
 
 
 def read_usage(answer: AnswerBody) -> Usage:
-    """Read the tokens of an answer in either of OpenAI's spellings; zeros where there are none."""
+    """Read the tokens of an answer in OpenAI's or Anthropic's spelling; zeros where there are none.
+
+    Anthropic counts what came from its cache, or went there, beside the other input tokens.
+    """
     if is_null(answer.usage):
         return Usage()
     try:
         usage = _usage_decoder.decode(answer.usage)
     except msgspec.DecodeError:
         return Usage()
-    prompt = usage.prompt_tokens or usage.input_tokens or 0
+    read, made = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    prompt = usage.prompt_tokens or (usage.input_tokens or 0) + read + made
     output = usage.completion_tokens or usage.output_tokens or 0
     cached = usage.prompt_tokens_details or usage.input_tokens_details
     reasoning = usage.completion_tokens_details or usage.output_tokens_details
     return Usage(
         input_tokens=prompt,
-        cached_tokens=(cached and cached.cached_tokens) or 0,
+        cached_tokens=(cached and cached.cached_tokens) or read,
         output_tokens=output,
         reasoning_tokens=(reasoning and reasoning.reasoning_tokens) or 0,
         total_tokens=usage.total_tokens or prompt + output,

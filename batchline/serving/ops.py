@@ -39,7 +39,9 @@ async def serve_ops(part: Part, settings: Settings, metrics: Metrics) -> AsyncIt
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(middlewares=[_refusing_foreign(settings.known, name)])
-    app.add_routes([web.get("/health", health), web.get("/metrics", page)])
+    app.add_routes([web.get("/health", health)])
+    if settings.serve_metrics:
+        app.add_routes([web.get("/metrics", page)])
     app.on_response_prepare.append(_on_prepare)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -12,17 +12,9 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from batchline.api.upload_rules import MAX_PARTS, Admission, Part, Upload
-from batchline.model import (
-    Batch,
-    File,
-    FleetReport,
-    NewBatch,
-    Overview,
-    Page,
-    Segment,
-    UsedKey,
-)
+from batchline.model import Batch, File, FleetReport, NewBatch, Segment, UsedKey
 from batchline.states import BatchStatus
+from batchline.store.records import Overview, Page
 
 
 class Lookup(Protocol):
@@ -54,9 +46,9 @@ class Intake(Lookup, Protocol):
     ) -> Page[File] | None:
         """Return one page in the order of creation, newest first unless `ascending`.
 
-        It has no file that is expired at `now`, and with `purpose` only files of that. It begins behind
-        the file `after`; None if that is unknown. A file that is gone is a cursor still (the last
-        100,000 are), so that a walk may delete as it goes.
+        It has no file that is expired at `now` or belongs to a response, and with `purpose` only files
+        of that. It begins behind the file `after`; None if that is unknown. A file that is gone is a
+        cursor still (the last 100,000 are), so that a walk may delete as it goes.
         """
 
     async def delete_file(self, file_id: str) -> bool:
@@ -88,8 +80,18 @@ class Intake(Lookup, Protocol):
     ) -> Page[Batch] | None:
         """Return one page, newest first, of the batches in `statuses` (none: of all).
 
-        It begins behind the batch `after`; None if that is unknown. That batch may have any status, and
-        be gone, as of files.
+        It has no responses. It begins behind the batch `after`; None if that is unknown. That batch may
+        have any status, and be gone, as of files.
+        """
+
+    async def list_batches_of(
+        self, endpoint: str, *, after: str | None = None, before: str | None = None, limit: int
+    ) -> Page[Batch] | None:
+        """Return one page, newest first, of the batches for one endpoint.
+
+        It begins behind the batch `after`, or ends just before the batch `before`: `has_more` tells
+        whether there are more in that direction. None if the batch that is named is unknown; it may be
+        of any endpoint, and be gone, as of files.
         """
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:
@@ -190,8 +192,8 @@ class View(Protocol):
     async def overview(self, *, finished_limit: int, deliveries_limit: int = 0) -> Overview:
         """Return the open batches, oldest first, the files, the last report, and the database's size.
 
-        And so many of those that have ended, the last created first. And the outbox, with so many of the
-        deliveries made last, and of those that wait.
+        And so many of those that have ended and are no responses, the last created first. And the
+        outbox, with so many of the deliveries made last, and of those that wait.
         """
 
     async def fleet_report(self) -> FleetReport | None:

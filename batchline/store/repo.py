@@ -10,7 +10,6 @@ import msgspec
 from batchline.api.upload_rules import Part, Upload, UploadStatus
 from batchline.model import (
     Batch,
-    Changes,
     Counts,
     Fault,
     File,
@@ -22,7 +21,8 @@ from batchline.model import (
     Usage,
     UsedKey,
 )
-from batchline.states import PAUSABLE, BatchStatus, OnFailures
+from batchline.states import PAUSABLE, BatchStatus, OnFailures, OnFaults
+from batchline.store.records import Changes
 
 
 class Row(Protocol):
@@ -53,6 +53,7 @@ _SAME = (
     "model",
     "output_expires_after_s",
     "callback_url",
+    "requests",
     "output_file_id",
     "error_file_id",
     *_STAMPS,
@@ -112,8 +113,10 @@ def to_batch(row: Row) -> Batch:
         faults=_decoded(row["faults"], list[Fault]) if has_faults else None,
         deaths=row["deaths"] if row["completed"] + row["failed"] == row["finished_then"] else 0,
         on_failures=OnFailures(row["on_failures"]),
+        on_faults=OnFaults(row["on_faults"]),
         finished_at_resume=row["finished_at_resume"],
         failed_at_resume=row["failed_at_resume"],
+        is_response=bool(row["is_response"]),
         counts=Counts(row["total"], row["completed"], row["failed"]),
         usage=Usage(*(row[name] for name in _USAGE)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from batchline.model import Page
+from batchline.store.records import Page
 from batchline.webhooks.records import (
     Attempted,
     ClaimedDelivery,

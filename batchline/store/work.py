@@ -8,20 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from batchline.model import (
-    Accepted,
-    Backlog,
-    Batch,
-    Changes,
-    Claim,
-    Fault,
-    File,
-    FleetReport,
-    Lease,
-    Settlement,
-    Slice,
-)
+from batchline.model import Accepted, Batch, Fault, File, FleetReport, Lease, Settlement, Slice
 from batchline.states import BatchStatus
+from batchline.store.records import Backlog, Changes, Claim
 
 from .base import Lookup
 

@@ -312,8 +312,8 @@ def _problems(operation: Node, *, are_shared: bool) -> Iterator[Problem]:
                 yield Problem(
                     status=status,
                     when=case["summary"],
-                    code=error["code"] or "",
-                    param=error["param"] or "",
+                    code=error.get("code") or "",  # Anthropic has neither
+                    param=error.get("param") or "",
                     message=error["message"],
                 )
 

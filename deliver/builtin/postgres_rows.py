@@ -97,7 +97,7 @@ def _finish_reason(body: Mapping[str, Any]) -> str | None:
     choices = body.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         return _word(choices[0].get("finish_reason"))
-    return None
+    return _word(body.get("stop_reason"))
 
 
 def _word(value: Any) -> str | None:

@@ -21,6 +21,7 @@ from batchline.jsonl.line_check import Rules
 from batchline.model import Batch, Fault, Slice
 from batchline.outbound.media_urls import NO_MEDIA, MediaRules
 from batchline.process.failpoints import failpoint
+from batchline.states import OnFaults
 from batchline.store import Conduct
 
 from .steps_at_once import Turns
@@ -72,13 +73,7 @@ class Admission:
 
     async def admit(self, batch: Batch) -> None:
         """Move a validating batch on. A lost race (cancelled meanwhile) ends it quietly."""
-        rules = Rules(
-            batch.endpoint,
-            served=await self._served(),
-            one_model=self._one_model,
-            body=self._body,
-            media=self._media,
-        )
+        rules = await self._rules(batch)
         check = FileCheck(batch.seq, rules, self._limits)
         try:
             last = await self._read(batch, check)
@@ -99,6 +94,19 @@ class Admission:
         ):
             failpoint("admit.accepted")
             log.info("%s accepted: %d requests", batch.id, report.total)
+
+    async def _rules(self, batch: Batch) -> Rules:
+        if batch.on_faults is OnFaults.FAIL_LINES:  # `sending.line_rules` looks at each of them
+            return Rules(
+                batch.endpoint, body=self._body, media=self._media, on_faults=batch.on_faults
+            )
+        return Rules(
+            batch.endpoint,
+            served=await self._served(),
+            one_model=self._one_model,
+            body=self._body,
+            media=self._media,
+        )
 
     async def _read(self, batch: Batch, check: FileCheck) -> list[Slice] | None:
         """Check the file; return the slices not stored yet, or None if it is no longer validating."""

@@ -18,7 +18,7 @@ from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.file_expiry import results_expire_at
 from batchline.metrics import Metrics
-from batchline.model import Batch, File, Segment, new_file_id
+from batchline.model import RESPONSE_PURPOSE, Batch, File, Segment, new_file_id
 from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus
 from batchline.store import Outcomes
@@ -146,7 +146,7 @@ class Publisher:
                 now, asked_s=batch.output_expires_after_s, ttl_s=self._file_ttl_s
             ),
             filename=f"{batch.id}_{written.kind}.jsonl",
-            purpose="batch_output",
+            purpose=RESPONSE_PURPOSE if batch.is_response else "batch_output",
             blob_key=written.key,
         )
 

@@ -47,6 +47,7 @@ _QUESTIONS: dict[str, dict[str, object]] = {
     "/v1/embeddings": {"input": _TEXTS},
     "/v1/score": {"text_1": _TEXT, "text_2": _TEXTS},
     "/v1/rerank": {"query": _TEXT, "documents": _TEXTS},
+    "/v1/messages": {"messages": [{"role": "user", "content": _TEXT}], "max_tokens": 1},
     "/v1/moderations": {"input": _TEXTS},
     "/v1/images/generations": {"prompt": _TEXT},
     "/v1/images/edits": {"prompt": _TEXT, "images": [{"image_url": _IMAGE}]},

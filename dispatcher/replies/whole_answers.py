@@ -77,6 +77,11 @@ class _Response(msgspec.Struct):
     incomplete_details: _Reason | None = None
 
 
+class _Message(msgspec.Struct):
+    content: list[msgspec.Raw] | None = None
+    stop_reason: str | None = None
+
+
 class _Embedding(msgspec.Struct):
     embedding: msgspec.Raw = msgspec.Raw()
 
@@ -213,6 +218,23 @@ def _response(answer: bytes, request: Body) -> Defect | None:
             return Defect(Missing.ABORTED, text)
 
 
+def _anthropic_message(answer: bytes, request: Body) -> Defect | None:
+    """Judge a message: vLLM leaves `stop_reason` out where the engine gave it up, as servers before may."""
+    del request
+    found = _read(answer, _Message)
+    if found is None or found.content is None:
+        return _malformed("with a message that has no content")
+    match found.stop_reason:
+        case None | "abort":
+            text = "The engine gave the message up (no stop_reason), on every try."
+            return Defect(Missing.ABORTED, text)
+        case "error":
+            text = "The engine failed while it made the message, on every try."
+            return Defect(Missing.ENGINE_ERROR, text)
+        case _:
+            return None
+
+
 # -- numbers
 
 
@@ -345,6 +367,7 @@ CHECKS: dict[str, Callable[[bytes, Body], Defect | None]] = {
     "/v1/embeddings": _embeddings,
     "/v1/score": _scores,
     "/v1/rerank": _ranks,
+    "/v1/messages": _anthropic_message,
     "/v1/moderations": _moderations,
     "/v1/images/generations": _images,
     "/v1/images/edits": _images,

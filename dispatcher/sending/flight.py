@@ -43,6 +43,7 @@ from dispatcher.replies.verdict import (
 from .attempt import Sender
 from .ended_lines import Outcomes
 from .gate import Gate
+from .line_rules import LineRules
 from .memory import Memory
 from .ready import AHEAD_LINES, Ready
 
@@ -70,6 +71,7 @@ class Flight:
         outcomes: Outcomes,
         *,
         memory: Memory,
+        rules: LineRules,
         retry: RetryLimits,
         gate: Gate,
         metrics: Metrics,
@@ -80,6 +82,7 @@ class Flight:
         self.outcomes = outcomes
         self._gate = gate
         self._memory = memory
+        self._rules = rules
         self._ready = Ready(balancer, memory)
         self.isolated = IsolatedAttempts(
             balancer,
@@ -108,11 +111,9 @@ class Flight:
         self._failing: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
-        self._idle = asyncio.Event()
-        self._is_draining = False
+        self._idle, self.wants_lines = asyncio.Event(), asyncio.Event()
+        self._is_draining = self._is_all = False
         self.limit = 1
-        self._is_all = False
-        self.wants_lines = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
@@ -140,8 +141,14 @@ class Flight:
         self.dispatch()
 
     def add(self, lines: Iterable[ReadyLine]) -> None:
-        """Take lines that are to be sent; `dispatch` sends them."""
-        self._ready.add(lines)
+        """Take lines that are to be sent; `dispatch` sends them. One that is bad by itself fails at once."""
+        good = []
+        for line in lines:
+            if (refusal := self._rules.refusal(line)) is None:
+                good.append(line)
+            else:
+                self._fail(line, refusal)
+        self._ready.add(good)
 
     def record_claim(self, *, is_all: bool) -> None:
         """Take in whether there is nothing left to claim: then retries may have idle places."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from batchline.clock import Clock
 from batchline.errors import StoreUnavailable
 from batchline.jsonl.input_file import SLICE_LINES
-from batchline.model import Batch, Claim, Lease, request_id
+from batchline.model import Batch, Lease, request_id
 from batchline.process.failpoints import failpoint
 from batchline.store import Leases
+from batchline.store.records import Claim
 from dispatcher.attempts.leased_slices import Held, ReadyLine
 
 from .bodies import Bodies, Placed

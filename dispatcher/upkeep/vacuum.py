@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batchline.metrics import Metrics
-from batchline.model import Backlog
 from batchline.store import Upkeep
+from batchline.store.records import Backlog
 
 _EVERY_S = 5.0
 _MORE_S = 0.1

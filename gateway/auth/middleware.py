@@ -62,7 +62,7 @@ async def _refusal(request: web.Request, why: Refusal, at: Entrance) -> Exceptio
         return web.HTTPSeeOther("/sign-in?next=" + quote(request.path_qs, safe="/"))
     return Unauthorized(
         "Incorrect API key provided. Send this server's key as 'Authorization: Bearer <key>'; "
-        "the openai package does so with OpenAI(api_key=...)."
+        "the packages of OpenAI and Anthropic do so with api_key=..."
     )
 
 

@@ -130,13 +130,14 @@ class Connections:
             entry = Entry.SURPLUS if is_answered else Entry.DROPPED
         self._open[one] = None
         self._most_seen = max(self._most_seen, len(self._open))
-        self._metrics.connections.set(len(self._open))
+        self._metrics.connections.inc()  # of all ports together
         return entry
 
     def closed(self, one: Held) -> None:
         """Remove a connection that has ended; idempotent."""
-        self._open.pop(one, None)
-        self._metrics.connections.set(len(self._open))
+        if one in self._open:
+            del self._open[one]
+            self._metrics.connections.dec()
         if self._most_seen >= _FLOOD and len(self._open) <= self._most_seen // 2:
             self._most_seen = len(self._open)
             self._on_ebb()

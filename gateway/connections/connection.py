@@ -23,7 +23,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from batchline.metrics import Metrics
 from batchline.process.service import give_back_memory
 from batchline.serving.request_log import REQUESTS, forget_frames
-from gateway.answer_headers import new_request_id, stamp
+from gateway.answer_headers import request_id, stamp
 from gateway.errors import RETRY_AFTER, http_answer, malformed_answer
 from gateway.keys import METRICS
 
@@ -227,14 +227,14 @@ class Connection(TurnTaker):
             raise
 
     async def _turn_away(self, request: web.BaseRequest) -> web.StreamResponse:
-        del request
         response = _stamped(
+            request,
             malformed_answer(
+                request,
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"All {self._all.limits.most} connections of this server are busy "
                 "(BATCHLINE_MAX_CONNECTIONS). Ask again in a moment.",
             ),
-            new_request_id(),
         )
         response.headers.update(RETRY_AFTER)
         return response
@@ -259,16 +259,16 @@ class Connection(TurnTaker):
         """Answer a request that aiohttp could not pass on; cut an answer that had begun."""
         if isinstance(exc, ConnectionError):
             raise exc  # the client has left, or must see a torn answer, which was logged already
-        request_id = new_request_id()
+        name = request_id(request)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("%s: answer broken off", request_id, exc_info=exc)
+            log.error("%s: answer broken off", name, exc_info=exc)
         else:
-            log.info("%s: not a proper request: %s", request_id, message)
+            log.info("%s: not a proper request: %s", name, message)
             forget_frames(exc)
         if request.writer.output_size > 0:
             raise ConnectionError("An answer had begun: no other can be sent.")
         reason = _reason(exc, message) or HTTPStatus(status).phrase
-        return _stamped(malformed_answer(status, reason), request_id)
+        return _stamped(request, malformed_answer(request, status, reason))
 
 
 def _bound_what_waits(transport: asyncio.Transport | None) -> None:
@@ -282,8 +282,8 @@ def _bound_what_waits(transport: asyncio.Transport | None) -> None:
         wire.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
-def _stamped(response: web.Response, request_id: str) -> web.Response:
-    stamp(response, request_id)
+def _stamped(request: web.BaseRequest, response: web.Response) -> web.Response:
+    stamp(request, response)
     response.force_close()
     return response
 

@@ -1,9 +1,9 @@
 """A create that a client repeats by itself, because it lost the answer, makes no second batch.
 
-The openai clients number their retries (`x-stainless-retry-count`) and send no Idempotency-Key. So each of
-their creates is stored with a key made of client and body. A retry within two minutes finds the batch by it;
-another first attempt makes another batch, which retries find from then on. The store keeps keys and batches
-together.
+The clients of OpenAI and Anthropic number their retries (`x-stainless-retry-count`) and send no
+Idempotency-Key. So each of their creates is stored with a key made of client and body. A retry within two
+minutes finds the batch by it; another first attempt makes another batch, which retries find from then on. The
+store keeps keys and batches together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEPT_S = 120
 
 _COUNT = re.compile(r"[0-9]{1,6}")
 _PREFIX = "resent "  # an Idempotency-Key holds no space
-_WHO = ("Authorization", "User-Agent")
+_WHO = ("Authorization", "X-Api-Key", "User-Agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Resent:
 def read_resent(request: web.Request, body: bytes) -> Resent | None:
     """Return which client creates what; None for clients that do not number their attempts.
 
-    A client is its Authorization, its host (without the port, which each connection changes) and its
-    User-Agent.
+    A client is its key in either header, its host (without the port, which each connection changes) and
+    its User-Agent.
     """
     count = request.headers.get(HEADER, "")
     if not _COUNT.fullmatch(count):

@@ -7,15 +7,17 @@ filled in as they are written where it is known by then, and else in a second pa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
 
 from batchline.api.bodies import BatchRequest, batch_form_fields
 from batchline.api.parameters import JsonObject
+from batchline.states import OnFaults
 from gateway.forms import BATCH, receive, refuse_unreadable
 from gateway.keys import BLOBS, SETTINGS
 from gateway.transfer.body import Body
@@ -24,18 +26,30 @@ from gateway.transfer.disk_space import disk_space_of
 from .inherited_fields import DEFAULT_ENDPOINT, Inheritance, known_of
 from .inline import InlineRequests
 from .input_writer import InputWriter, NewInput, new_input, written_again
-from .stored_lines import StoredLines
+from .stored_lines import Fill, StoredLines, lines_of_file, requests_of_json
 
 SECOND_PASSES = web.AppKey("second_passes", asyncio.Semaphore)
 MOST_SECOND_PASSES = 4
 """Each holds one line at a time, which may be long."""
 
 _FORM = "multipart/form-data"
-_NAME = "requests.jsonl"  # of an input that came inline
+NAME = "requests.jsonl"
+"""Of an input that came in JSON."""
 _QUICK_BYTES = 1 << 14  # what is read in the event loop: more goes to a thread
 _FIELD_BYTES = 1 << 16  # of a form's text: the metadata, all escaped
 
 Read = Callable[[JsonObject], BatchRequest]
+
+
+class Splits(Protocol):
+    """What cuts a JSON body into its requests, as lines, and the rest."""
+
+    @property
+    def are_there(self) -> bool:
+        """Whether the body holds an array of requests, as far as it was read."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the lines that `chunk` completes, and parts of a long one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,16 @@ class Asked:
     wanted: BatchRequest
     body: bytes
     input: NewInput | None = None
+    on_faults: OnFaults = OnFaults.FAIL_BATCH
+    requests: int | None = None
+    """How many came with it, where they were counted."""
+    response_model: str | None = None
+    """What a response in the background asks; None: it is a batch that clients see as one."""
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it is a response in the background."""
+        return self.response_model is not None
 
 
 def is_form(request: web.Request) -> bool:
@@ -69,27 +93,41 @@ async def receive_json(request: web.Request, *, read: Read, read_inline: Read) -
             most + limit, f"The limit is {most + limit} bytes (BATCHLINE_MAX_FILE_BYTES)."
         ),
     )
-    async with AsyncExitStack() as stack:
-        written: InputWriter | None = None
-        async for chunk in body:
-            is_quick = len(chunk) <= _QUICK_BYTES
-            lines = inline.feed(chunk) if is_quick else await asyncio.to_thread(inline.feed, chunk)
-            if written is None and inline.are_there:
-                disk_space_of(request).need(min(request.content_length or 0, most))
-                written = await stack.enter_async_context(new_input(request))
-            if written is not None:
-                await written.put(lines)
+    async with split(request, body, inline) as written:
         fields = inline.fields()
         if written is None:
             return Asked(read(fields), inline.frame)
         fields = {"endpoint": inline.first_url() or DEFAULT_ENDPOINT} | fields
         wanted = read_inline(fields)
         await written.commit()
-    made = written.made(_NAME)
+    made = written.made(NAME)
     known = known_of(fields)
     if inline.needs_second_pass(known):
-        made = await _filled(request, made, Inheritance(known), are_inline=True)
+        made = await rewritten(request, made, requests_of_json(Inheritance(known)))
     return _asked(wanted, fields, made)
+
+
+@asynccontextmanager
+async def split(
+    request: web.Request, body: Body, requests: Splits
+) -> AsyncIterator[InputWriter | None]:
+    """Read the body to its end; yield the input that its requests became, None where it has none.
+
+    That is deleted at the end unless `commit` was reached.
+    """
+    async with AsyncExitStack() as stack:
+        written: InputWriter | None = None
+        async for chunk in body:
+            is_quick = len(chunk) <= _QUICK_BYTES
+            feed = requests.feed
+            lines = feed(chunk) if is_quick else await asyncio.to_thread(feed, chunk)
+            if written is None and requests.are_there:
+                most = request.app[SETTINGS].max_file_bytes
+                disk_space_of(request).need(min(request.content_length or 0, most))
+                written = await stack.enter_async_context(new_input(request))
+            if written is not None:
+                await written.put(lines)
+        yield written
 
 
 def _too_large(most: int, text: str) -> Exception:
@@ -114,17 +152,14 @@ async def receive_form(request: web.Request, *, read_inline: Read) -> Asked:
         wanted = read_inline({"endpoint": DEFAULT_ENDPOINT} | fields)
         await written.commit()
     inheritance = Inheritance(known_of(fields), takes_first_url=True)
-    made = await _filled(request, written.made(form.filename), inheritance, are_inline=False)
+    made = await rewritten(request, written.made(form.filename), lines_of_file(inheritance))
     endpoint = inheritance.endpoint or DEFAULT_ENDPOINT
     return _asked(replace(wanted, endpoint=endpoint), fields | {"endpoint": endpoint}, made)
 
 
-async def _filled(
-    request: web.Request, made: NewInput, inheritance: Inheritance, *, are_inline: bool
-) -> NewInput:
+async def rewritten(request: web.Request, made: NewInput, fill: Fill) -> NewInput:
     """Read the stored lines again and replace them by filled ones; after an error neither is left."""
-    line_bytes = request.app[SETTINGS].max_line_bytes
-    lines = StoredLines(inheritance, line_bytes=line_bytes, are_inline=are_inline)
+    lines = StoredLines(fill, line_bytes=request.app[SETTINGS].max_line_bytes)
     blobs = request.app[BLOBS]
     try:
         async with (

@@ -21,7 +21,9 @@ SHORT_BYTES = 1 << 16
 
 _STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _MARKS = re.compile(rb'[^"\[\]{},:]*+')
-_DEEP_MARKS = re.compile(rb'[^"\[\]{}]*+')
+# Below the fields of a request only brackets count: strings are stepped over, but not one that holds a line
+# break, or does not end in this chunk.
+_DEEP_MARKS = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\\r\n]++|\\[^\r\n])*+")*+')
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
 _OPENING, _CLOSING = b"[{", b"]}"
 _ARRAY, _ARRAY_END = b"[]"
@@ -71,8 +73,8 @@ class RequestArray:
                 if has_ended and self._depth == _TOP:
                     start = self._end_name(chunk, start, at)
                 continue
-            marks = _DEEP_MARKS if self._depth > _ELEMENTS else _MARKS
-            found = marks.match(chunk, at)
+            is_deep = self._depth > _ELEMENTS
+            found = _DEEP_MARKS.match(chunk, at) if is_deep else _MARKS.match(chunk, at)
             assert found is not None, "the pattern matches nothing, too"
             at = found.end()
             if at < len(chunk):

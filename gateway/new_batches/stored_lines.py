@@ -6,20 +6,43 @@ to refuse.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from .inherited_fields import REFUSED, Inheritance
 from .inline import filled
 
+Fill = Callable[[int, bytes], bytes]
+"""Returns the line of that number (from 0), without a newline, as it shall be. Raises Invalid."""
+
 _BOM = b"\xef\xbb\xbf"
+
+
+def requests_of_json(inheritance: Inheritance) -> Fill:
+    """Fill the requests of a JSON body, which refuses what is no object."""
+    return partial(filled, inheritance=inheritance)
+
+
+def lines_of_file(inheritance: Inheritance) -> Fill:
+    """Fill the lines of a file; what is no object is left to the check of lines."""
+
+    def fill(number: int, line: bytes) -> bytes:
+        text = line if number else line.removeprefix(_BOM)
+        try:
+            done = inheritance.fill(text)
+        except REFUSED:
+            return line
+        return line if done is text else done
+
+    return fill
 
 
 class StoredLines:
     """One input being filled: feed its chunks in order, then `finish`."""
 
-    def __init__(self, inheritance: Inheritance, *, line_bytes: int, are_inline: bool) -> None:
-        """`are_inline`: each line is a request of a JSON body, which refuses what is no object."""
-        self._inheritance = inheritance
+    def __init__(self, fill: Fill, *, line_bytes: int) -> None:
+        self._fill = fill
         self._line_bytes = line_bytes
-        self._are_inline = are_inline
         self._tail = b""
         self._in_long = False
         self._number = 0
@@ -44,11 +67,4 @@ class StoredLines:
         if self._in_long or len(line) > self._line_bytes or not line.strip():
             self._in_long = False
             return line
-        if self._are_inline:
-            return filled(number, line, self._inheritance)
-        text = line if number else line.removeprefix(_BOM)
-        try:
-            done = self._inheritance.fill(text)
-        except REFUSED:
-            return line
-        return line if done is text else done
+        return self._fill(number, line)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from hashlib import blake2b
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 
 from aiohttp import ETag, web
 
 from batchline.settings import Settings
+from gateway.answers import write
 
 from .document import Tree, openapi_document
 
@@ -41,12 +42,19 @@ class Document:
 DOCUMENT = web.AppKey("document", Document)
 
 
-async def show(request: web.Request) -> web.Response:
-    """GET /openapi.json."""
+async def show(request: web.Request) -> web.StreamResponse:
+    """GET /openapi.json, piece by piece: whoever reads nothing of it keeps one piece in memory."""
     document = request.app[DOCUMENT]
     if ETag(document.etag) in (request.if_none_match or ()):
-        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_KEEP)
-    else:
-        response = web.Response(body=document.body, content_type="application/json", headers=_KEEP)
+        unchanged = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_KEEP)
+        unchanged.etag = document.etag
+        return unchanged
+    response = web.StreamResponse(headers=_KEEP)
+    response.content_type = "application/json"
+    response.content_length = len(document.body)
     response.etag = document.etag
+    await response.prepare(request)
+    if request.method != HTTPMethod.HEAD:
+        await write(response, document.body)
+    await response.write_eof()
     return response

@@ -18,15 +18,20 @@ import yaml
 
 from batchline import __version__
 from batchline.settings import Settings
+from gateway.dialects.anthropic.errors import REQUEST_ID, error_type, has_form
 
 from .schemas import component_parameters, component_schemas, reference
 
 Tree = dict[str, Any]
 
 _METHODS = frozenset(method.lower() for method in HTTPMethod)
-_STORED = frozenset({"Files", "Uploads", "Batches"})  # tags of operations that use the disk
+_STORED = frozenset({"Files", "Uploads", "Batches", "Responses", "Message Batches"})
+"""Tags of operations that use the disk."""
 _PASSED_ON = "Interactive"
+_OPERATORS = "Server"
+_TOO_LARGE = 413
 _LANGUAGES = {"curl": "curl", "python": "Python"}
+_EXAMPLE_ID = "req_66f1c2a4b0d84c0c9a51b7a3f2e4d6c8"
 _OPEN = "/health"
 _WATCHED = ("/ready", "/metrics")
 _ERROR_HEADERS = {
@@ -50,11 +55,14 @@ def openapi_document(settings: Settings) -> Tree:
     components["parameters"] |= component_parameters()
     frame["info"] |= {"version": __version__, "x-limits": _limits(settings)}
     paths = dict(_paths())
+    if not settings.serve_metrics:
+        del paths["/metrics"]
     for path, method, operation in _operations(paths):
         kinds = set(_kinds(path, method, operation))
         shared = [errors for kind, errors in common.items() if kind in kinds]
         operation["security"] = list(_security(path, settings))
-        _spell_out(operation, shared, schema="PassedError" if "passed" in kinds else "ErrorAnswer")
+        schema = "PassedError" if "passed" in kinds else "ErrorAnswer"
+        _spell_out(operation, shared, schema="AnthropicError" if has_form(path) else schema)
     return frame | {"paths": paths, "components": components}
 
 
@@ -70,18 +78,18 @@ def _kinds(path: str, method: str, operation: Tree) -> Iterable[str]:
     yield "any"
     if method != "get":
         yield "changing"
-    is_passed_on = _PASSED_ON in operation["tags"]
-    if is_passed_on:
+    if _PASSED_ON in operation["tags"]:
         yield "passed"
     if path != _OPEN:
         yield "locked"
-    if path.startswith("/v1/"):
+    if _OPERATORS not in operation["tags"]:
         yield "api"
         if method != "get" and not _STORED.isdisjoint(operation["tags"]):
             yield "stored"
     if "requestBody" in operation:
         yield "body"
-        if "application/json" in operation["requestBody"]["content"] and not is_passed_on:
+        has_own_limit = _TOO_LARGE in operation.get("errors", {})
+        if "application/json" in operation["requestBody"]["content"] and not has_own_limit:
             yield "json"
 
 
@@ -127,7 +135,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C is ten times faster
 def _spell_out(operation: Tree, shared: Iterable[Tree], *, schema: str) -> None:
     problems = _joined(operation.pop("errors", {}), *shared)
     errors = {s: _error(s, cases, schema=schema) for s, cases in sorted(problems.items())}
-    every = _header_references({"x-request-id": "RequestId"})
+    names = ["x-request-id", *([REQUEST_ID] if schema == "AnthropicError" else [])]
+    every = _header_references(dict.fromkeys(names, "RequestId"))
     operation["responses"] = {
         status: response | {"headers": response.get("headers", {}) | every}
         for status, response in (operation["responses"] | errors).items()
@@ -146,7 +155,6 @@ def _joined(*tables: Tree) -> dict[str, list[Tree]]:
 
 
 def _error(status: str, cases: list[Tree], *, schema: str) -> Tree:
-    is_ours = status.startswith("5")
     return {
         "description": "; ".join(case["when"] for case in cases) + ".",
         "headers": _header_references(_ERROR_HEADERS.get(status, {})),
@@ -157,20 +165,26 @@ def _error(status: str, cases: list[Tree], *, schema: str) -> Tree:
                     f"case{number}": {
                         "summary": case["when"],
                         "x-shared": case.get("is_shared", False),
-                        "value": {
-                            "error": {
-                                "message": case["message"],
-                                "type": "server_error" if is_ours else "invalid_request_error",
-                                "param": case.get("param"),
-                                "code": case.get("code"),
-                            }
-                        },
+                        "value": _anthropic(status, case)
+                        if schema == "AnthropicError"
+                        else _openai(status, case),
                     }
                     for number, case in enumerate(cases, 1)
                 },
             }
         },
     }
+
+
+def _openai(status: str, case: Tree) -> Tree:
+    kind = "server_error" if status.startswith("5") else "invalid_request_error"
+    said = {"message": case["message"], "type": kind}
+    return {"error": said | {"param": case.get("param"), "code": case.get("code")}}
+
+
+def _anthropic(status: str, case: Tree) -> Tree:
+    error = {"type": error_type(int(status.replace("XX", "00"))), "message": case["message"]}
+    return {"type": "error", "error": error, "request_id": _EXAMPLE_ID}
 
 
 def _header_references(names: Mapping[str, str]) -> Tree:

@@ -19,8 +19,10 @@ from batchline.settings import Settings
 from batchline.states import BatchStatus
 from batchline.webhooks.addresses import LONGEST_URL
 from batchline.webhooks.records import Ask, DeliveryState
+from gateway.dialects.anthropic import errors as anthropic
+from gateway.dialects.anthropic import objects as messages
 
-from ..paging import BATCHES, FILES, WEBHOOKS, Bounds  # noqa: TID252 - a package within the leaf
+from ..paging import BATCHES, FILES, MESSAGE_BATCHES, WEBHOOKS, Bounds  # noqa: TID252 - a package within the leaf
 
 Schema = dict[str, Any]
 
@@ -38,6 +40,9 @@ SHAPES = (
     webhook.DeliveryObject,
     lists.DeletedObject,
     error.ErrorAnswer,
+    anthropic.AnthropicError,
+    messages.MessageBatchPage,
+    messages.DeletedMessageBatch,
     lists.ListObject,
 )
 _HOUR_S = 3600
@@ -97,6 +102,7 @@ def component_parameters() -> dict[str, Schema]:
     return {
         "FilesLimit": _limit(FILES),
         "BatchesLimit": _limit(BATCHES),
+        "MessageBatchesLimit": _limit(MESSAGE_BATCHES),
         "WebhooksLimit": _limit(WEBHOOKS),
     }
 
@@ -156,6 +162,19 @@ def _bounded(settings: Settings) -> dict[str, Schema]:
             "pattern": f"^[1-9][0-9]{{0,6}}[{units}]$",
             "description": "Time for the whole batch: `24h`, or any whole hours (`h`) or days (`d`) "
             f"from {settings.min_completion_window_s:,} seconds to 14 days.",
+        },
+        "SyncCall": {
+            "type": "object",
+            "required": ["requests"],
+            "properties": {
+                "requests": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": settings.sync_max_requests,
+                    "items": reference("SyncRequest"),
+                    "description": "What to ask; each is answered by itself.",
+                }
+            },
         },
         "UploadBytes": {
             "type": "integer",

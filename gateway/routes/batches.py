@@ -53,13 +53,17 @@ async def named_batch(request: web.Request) -> Batch:
 
 async def cancel(request: web.Request) -> web.Response:
     """POST /v1/batches/{id}/cancel: takes no body, whatever its content type says."""
-    batch_id = request.match_info["batch_id"]
+    return batch_answer(request, await cancelled(request, request.match_info["batch_id"]))
+
+
+async def cancelled(request: web.Request, batch_id: str) -> Batch:
+    """Cancel the batch and return it. Raises NotFound; Conflict if it ended in another way."""
     batch = await request.app[STORE].cancel_batch(batch_id, now=now(request))
     if batch is None:
         raise no_such(batch_id)
     if batch.status in _TOO_LATE:
         raise Conflict(f"Cannot cancel a batch with status '{batch.status.value}'.")
-    return batch_answer(request, batch)
+    return batch
 
 
 def no_such(batch_id: str) -> NotFound:

@@ -6,7 +6,7 @@ read later, by the dispatcher.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -17,7 +17,7 @@ from batchline.api.callback import Callbacks
 from batchline.api.offered_endpoints import check_offered
 from batchline.api.parameters import JsonObject, shown
 from batchline.errors import Invalid, StoreUnavailable
-from batchline.model import Batch, File, NewBatch, UsedKey, new_batch_id
+from batchline.model import RESPONSE_PURPOSE, Batch, File, NewBatch, UsedKey, new_batch_id
 from batchline.settings import Settings
 from gateway.answers import batch_answer
 from gateway.forms import BATCH
@@ -37,19 +37,29 @@ async def create(request: web.Request) -> web.Response:
     The same request under the same Idempotency-Key gets the same batch in any status; so does a client that
     repeats the request by itself.
     """
-    key = read_key(request.headers.getall(HEADER, ()))
-    async with AsyncExitStack() as undo:
-        asked = await _receive(request)
-        if asked.input is not None:
-            undo.push_async_callback(request.app[BLOBS].delete, asked.input.key)
-        batch, headers = await _made(request, asked, key, undo)
+    batch, headers = await create_once(request, _receive)
     return batch_answer(request, batch, headers=headers)
 
 
-async def _made(
+async def create_once(
+    request: web.Request, receive: Callable[[web.Request], Awaitable[Asked]]
+) -> tuple[Batch, Headers]:
+    """Receive a create; return its batch, or that of an earlier attempt, and the headers that say which."""
+    key = read_key(request.headers.getall(HEADER, ()))
+    async with AsyncExitStack() as undo:
+        asked = await receive(request)
+        if asked.input is not None:
+            undo.push_async_callback(request.app[BLOBS].delete, asked.input.key)
+        return await made(request, asked, key, undo)
+
+
+async def made(
     request: web.Request, asked: Asked, key: str | None, undo: AsyncExitStack
 ) -> tuple[Batch, Headers]:
-    """Return the batch, new or made by an earlier attempt, and the headers that say which."""
+    """Return the batch, new or made by an earlier attempt, and the headers that say which.
+
+    `undo` is run where the batch is not added, and forgotten where it is.
+    """
     if key is not None:
         idempotency = Idempotency(request.app[STORE], key, asked.body)
         return await _under_key(request, asked, idempotency, undo)
@@ -158,6 +168,10 @@ async def _new_batch(request: web.Request, asked: Asked) -> NewBatch:
         output_expires_after_s=wanted.output_expires_after_s,
         on_failures=wanted.on_failures or request.app[SETTINGS].on_failures,
         callback_url=wanted.callback_url,
+        model=asked.response_model,
+        is_response=asked.is_response,
+        on_faults=asked.on_faults,
+        requests=asked.requests,
     )
 
 
@@ -171,7 +185,7 @@ def _file(request: web.Request, asked: Asked, new: NewBatch) -> File | None:
         created_at=new.created_at,
         expires_at=expiry_of(request, BATCH, None, created_at=new.created_at),
         filename=asked.input.filename,
-        purpose=BATCH,
+        purpose=RESPONSE_PURPOSE if asked.is_response else BATCH,
         blob_key=asked.input.key,
     )
 

@@ -8,7 +8,7 @@ from batchline.api.objects.lists import delivery_list
 from batchline.api.objects.webhook import delivery_object
 from batchline.api.parameters import shown
 from batchline.errors import Conflict, NotFound
-from batchline.model import Page
+from batchline.store.records import Page
 from batchline.webhooks.records import delivery_number
 from gateway.answers import json_answer
 from gateway.keys import STORE, now

@@ -7,7 +7,7 @@ lines come in input order, and `X-Last-Line` tells the highest number.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPMethod
@@ -32,7 +32,8 @@ HEARTBEAT = b"\n"
 
 KNOWN_PLACES = web.AppKey("known", KnownPlaces)
 
-_Lines = AsyncGenerator[list[bytes], None]
+Lines = AsyncGenerator[list[bytes], None]
+"""Of results, some at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ async def results(request: web.Request) -> web.StreamResponse:
     """GET /v1/batches/{id}/results: every finished line, successes and failures alike."""
     batch = await named_batch(request)
     query = _checked(request, batch)
-    reader = _reader(request)
+    reader = reader_of(request)
     if query.follow:
         async with aclosing(reader.follow(batch, after=query.window.after)) as lines:
             with request.app[FOLLOWERS].one():
@@ -69,13 +70,14 @@ async def errors(request: web.Request) -> web.StreamResponse:
     failed = (
         _faults(batch)
         if batch.status is BatchStatus.FAILED
-        else _reader(request).snapshot(batch, query.window, only_failed=True)
+        else reader_of(request).snapshot(batch, query.window, only_failed=True)
     )
     async with aclosing(failed) as lines:
         return await _send(request, batch, query.window, lines)
 
 
-def _reader(request: web.Request) -> Reader:
+def reader_of(request: web.Request) -> Reader:
+    """Make a reader of results."""
     return Reader(
         request.app[STORE],
         request.app[BLOBS],
@@ -99,14 +101,23 @@ async def _faults(batch: Batch) -> AsyncGenerator[list[bytes], None]:
 
 
 async def _send(
-    request: web.Request, batch: Batch, window: Window, lines: _Lines
+    request: web.Request, batch: Batch, window: Window, lines: Lines
+) -> web.StreamResponse:
+    headers = {
+        "X-Last-Line": str(window.last),
+        "X-Incomplete": "false" if batch.status in TERMINAL else "true",
+    }
+    return await send_lines(request, lines, headers)
+
+
+async def send_lines(
+    request: web.Request, lines: Lines, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """Send the lines that exist. The first are read before the answer begins: missing ones are an error."""
     with request.app[DOWNLOADS].one():
         first = await anext(lines, None)
         response = _response()
-        response.headers["X-Last-Line"] = str(window.last)
-        response.headers["X-Incomplete"] = "false" if batch.status in TERMINAL else "true"
+        response.headers.update(headers)
         await response.prepare(request)
         if request.method == HTTPMethod.HEAD:
             return response
@@ -119,7 +130,7 @@ async def _send(
     return response
 
 
-async def _follow(request: web.Request, lines: _Lines) -> web.StreamResponse:
+async def _follow(request: web.Request, lines: Lines) -> web.StreamResponse:
     """Send lines as they finish. Only a complete answer ends properly; a stop of the gateway cuts it."""
     records = await anext(lines, None)
     response = _response()

@@ -70,6 +70,8 @@ async def retry(request: web.Request) -> web.Response:
         output_expires_after_s=batch.output_expires_after_s,
         on_failures=batch.on_failures,
         callback_url=told_at,
+        on_faults=batch.on_faults,
+        requests=batch.counts.total - batch.counts.completed,
     )
     made = await _add(request, file, new, once)
     return batch_answer(request, made, headers={} if made.id == new.id else REPLAYED)

@@ -13,7 +13,7 @@ from inputs import requests
 from scripted import HANG, completion, error
 
 from batchline.blobs.keys import file_key
-from batchline.states import BatchStatus
+from batchline.states import BatchStatus, OnFaults
 
 
 def refusing(*lines):
@@ -226,3 +226,20 @@ async def test_an_input_file_that_is_not_what_was_run_is_noticed(house, upstream
     assert "1 of 3 lines" in other.json["error"]["message"]
     assert len((await house.call("GET", "/batches")).json["data"]) == 1
     assert not [p for p in (house.tmp_path / "blobs" / "tmp").rglob("*") if p.is_file()]
+
+
+async def test_bad_lines_fail_alone_in_a_retry_too(house, upstream):
+    """Where they did in the original; it knows how many requests it has before they are read."""
+    lines = requests(3).splitlines()
+    lines[1] = lines[1].replace(b'"model"', b'"modell"')
+    fields = {"on_faults": OnFaults.FAIL_LINES, "requests": 3}
+    first = await run(house, b"\n".join(lines), **fields)
+
+    made = (await retry(house, first)).json
+    stored = await house.store.get_batch(made["id"])
+    async with house.running():
+        second = await house.ended(stored)
+
+    assert (first.counts.completed, first.counts.failed) == (2, 1)
+    assert (stored.on_faults, stored.requests) == (OnFaults.FAIL_LINES, 1)
+    assert (second.status, second.counts.failed) == (BatchStatus.COMPLETED, 1)

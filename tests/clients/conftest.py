@@ -108,7 +108,7 @@ async def aclient(service):
 
 @pytest.fixture(scope="session")
 def outside():
-    """The interpreter of the environment that litellm and openai-batch live in."""
+    """The interpreter of the environment that other clients live in."""
     return client_python()
 
 

@@ -1,7 +1,7 @@
 """The scripted vLLM of these tests, and what must therefore come back for each line.
 
-It answers each request with what it was asked. A prompt that starts with REFUSE is refused with 400, one that
-starts with WAIT is never answered.
+It answers each request with what it was asked, in the dialect of its path. A prompt that starts with REFUSE is
+refused with 400, one that starts with WAIT is never answered.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from aiohttp import web
-from scripted import HANG, completion
+from scripted import HANG, completion, message
 
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 CHAT = "/v1/chat/completions"
@@ -17,6 +17,8 @@ CHAT = "/v1/chat/completions"
 
 def expected(body):
     """Return what the model server answers to a request body."""
+    if is_response(body):
+        return response(body)
     if "input" in body:
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [
@@ -31,6 +33,30 @@ def expected(body):
     return completion(f"echo: {asked(body)}", model=body["model"], created=1_700_000_000)
 
 
+def response(body):
+    """Answer on /v1/responses, as vLLM does: with the details of the usage."""
+    said = {"type": "output_text", "text": f"echo: {asked(body)}", "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+    return {
+        "id": "resp_of_the_server",
+        "object": "response",
+        "created_at": 1_700_000_000,
+        "model": body["model"],
+        "status": "completed",
+        "output": [message | {"content": [said]}],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": 7,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 3,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 10,
+        },
+    }
+
+
 REFUSAL = {
     "message": "max_tokens is too large: 99999.",
     "type": "BadRequestError",
@@ -39,18 +65,77 @@ REFUSAL = {
 }
 
 
+def is_response(body):
+    """Whether the request is one of /v1/responses: embeddings have texts as their input, too."""
+    given = body.get("input")
+    has_messages = isinstance(given, list) and given and isinstance(given[0], dict)
+    return "service_tier" in body or has_messages
+
+
 def asked(body):
-    return body["messages"][-1]["content"] if "messages" in body else ""
+    messages = body["input"] if is_response(body) else body.get("messages")
+    if not messages or isinstance(messages, str):
+        return messages or ""
+    content = messages[-1]["content"]
+    return content if isinstance(content, str) else content[0]["text"]
 
 
 def answer(body, attempt):
-    if asked(body).startswith("REFUSE"):
-        return web.json_response({"error": REFUSAL}, status=400)
     if asked(body).startswith("WAIT"):
         return HANG
-    # as vLLM writes it: raw, so that line separators arrive unescaped
-    text = json.dumps(expected(body), ensure_ascii=False)
+
+    async def answer_in_its_dialect(request):
+        if request.path.startswith("/v1/messages"):
+            return anthropic_answer(request.path, body)
+        if asked(body).startswith("REFUSE"):
+            return web.json_response({"error": REFUSAL}, status=400)
+        return raw_json(expected(body))
+
+    return answer_in_its_dialect
+
+
+def raw_json(value):
+    """As vLLM writes it: raw, so that line separators arrive unescaped."""
+    text = json.dumps(value, ensure_ascii=False)
     return web.Response(text=text, content_type="application/json")
+
+
+def anthropic_answer(path, body):
+    if asked(body).startswith("REFUSE"):
+        error = {"type": "BadRequestError", "message": REFUSAL["message"]}
+        return web.json_response({"type": "error", "error": error}, status=400)
+    if path.endswith("/count_tokens"):
+        return web.json_response({"input_tokens": len(asked(body))})
+    whole = message(f"echo: {asked(body)}", model=body["model"])
+    return web.Response(**streamed(whole)) if body.get("stream") else raw_json(whole)
+
+
+def streamed(whole):
+    """The events of a message, as vLLM sends them."""
+    (block,) = whole["content"]
+    start = whole | {"content": [], "stop_reason": None}
+    usage = {"output_tokens": whole["usage"]["output_tokens"]}
+    events = [
+        {"type": "message_start", "message": start},
+        {"type": "content_block_start", "index": 0, "content_block": block | {"text": ""}},
+        *(
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": piece},
+            }
+            for piece in block["text"].split(" ")
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": whole["stop_reason"], "stop_sequence": None},
+            "usage": usage,
+        },
+        {"type": "message_stop"},
+    ]
+    text = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events)
+    return {"text": text, "content_type": "text/event-stream"}
 
 
 def chat_line(custom_id, content, **body):

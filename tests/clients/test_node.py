@@ -1,4 +1,4 @@
-"""The openai package of npm against the real service: node runs its tests, pytest tells of each."""
+"""Packages of npm against the real service: node runs their tests, pytest tells of each."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def outcomes(node, locked, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_openai_package_of_npm(outcomes, name):
+def test_the_packages_of_npm(outcomes, name):
     """Each test of the same name in node/*.test.mjs passed."""
     assert name in outcomes
     assert outcomes[name] is None

@@ -21,6 +21,7 @@ ENDPOINTS = [
     "/v1/responses",
     pytest.param("/v1/score", marks=pytest.mark.spec("beyond-endpoints")),
     pytest.param("/v1/rerank", marks=pytest.mark.spec("beyond-endpoints")),
+    pytest.param("/v1/messages", marks=pytest.mark.spec("beyond-endpoints")),
     *(
         pytest.param(endpoint, marks=pytest.mark.spec("beyond-endpoints"))
         for endpoint in ("/v1/audio/transcriptions", "/v1/audio/translations")
@@ -37,7 +38,10 @@ ENDPOINTS = [
 async def test_each_endpoint_reaches_its_path(api, endpoint):
     """The batch names it, and its line goes to that path of the model server."""
     line = requests(1).replace(b"/v1/chat/completions", endpoint.encode())
-    fields = b'"input": "x", "prompt": "x", "file_url": "data:audio/wav;base64,AAAA", "messages"'
+    fields = (
+        b'"input": "x", "prompt": "x", "max_tokens": 1, "file_url": "data:audio/wav;base64,AAAA", '
+        b'"messages"'
+    )
     line = line.replace(b'"messages"', fields)
     batch = await api.create(line, endpoint=endpoint)
     async with api.dispatching():

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from batchline.jsonl.audio_lines import read_audio_request
-from batchline.jsonl.line_check import Rules, examine
+from batchline.jsonl.line_check import Rules, body_faults, examine
 from batchline.outbound.media_urls import MediaRules
 
 ENDPOINT = "/v1/audio/transcriptions"
@@ -21,6 +21,7 @@ def faults(endpoint=ENDPOINT, **fields):
     line = {"custom_id": "a", "method": "POST", "url": endpoint, "body": body}
     rules = Rules(endpoint, media=MediaRules(("media.example.org",)))
     found = examine(json.dumps(line).encode(), rules)
+    assert body_faults(json.dumps(body).encode(), rules) == found.faults
     return [(fault.code, fault.param, fault.message) for fault in found.faults]
 
 

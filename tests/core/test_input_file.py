@@ -8,12 +8,16 @@ import json
 import pytest
 from inputs import BROKEN, ENDPOINT, body, line
 
+from batchline.jsonl.body_rules import BodyRules
 from batchline.jsonl.input_file import SLICE_LINES, DuplicateCheck, FileCheck, Limits
 from batchline.jsonl.line_check import Rules
 from batchline.jsonl.request_lines import decode_requests
 
 RULES = Rules(ENDPOINT)
 LIMITS = Limits(lines=1000, line_bytes=10_000, faults=50)
+
+
+MESSAGES = "/v1/messages"
 
 
 def check(data, *, limits=LIMITS, chunk_bytes=1 << 20, endpoint=ENDPOINT, **rules):
@@ -172,6 +176,42 @@ def test_explicit_nulls_and_stream_false_pass():
     )
 
     assert report.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({}, "missing_required_parameter"),
+        ({"max_tokens": None}, "invalid_request"),
+        ({"max_tokens": "9"}, "invalid_request"),
+        ({"max_tokens": True}, "invalid_request"),
+        ({"max_tokens": 0}, "integer_below_min_value"),
+        ({"max_tokens": -1}, "integer_below_min_value"),
+        ({"max_tokens": 9, "stream": True}, "streaming_unsupported"),
+        ({"max_tokens": 11}, "integer_above_max_value"),
+        ({"max_tokens": 1}, None),
+        ({"max_tokens": 9.0, "stream": False}, None),
+    ],
+)
+def test_a_message_says_how_long_it_may_be(given, code):
+    """Anthropic demands `max_tokens`, and so do the servers that speak its dialect; it may have a rule, too."""
+    body = {"model": "m", "messages": []} | given
+    rules = BodyRules(highest=(("max_tokens", 10),))
+
+    report, _ = check(line(url=MESSAGES, body=body), endpoint=MESSAGES, body=rules)
+
+    assert [fault.code for fault in report.faults] == [code] * (code is not None)
+    assert all(fault.param.startswith("body.") for fault in report.faults)
+
+
+def test_a_server_may_refuse_even_what_a_message_needs():
+    """Strange, and said once."""
+    body = {"model": "m", "messages": [], "max_tokens": 5}
+    rules = BodyRules(refused=("max_tokens",))
+
+    report, _ = check(line(url=MESSAGES, body=body), endpoint=MESSAGES, body=rules)
+
+    assert [fault.code for fault in report.faults] == ["unsupported_parameter"]
 
 
 @pytest.mark.spec("5.1-long-line")

@@ -7,12 +7,15 @@ import asyncio
 import pytest
 from waiting import turn, until
 
-from batchline.errors import Conflict
+from batchline.errors import Conflict, StoreUnavailable
 from batchline.process.locks import (
     DELIVERER_LOCK,
+    SUPERVISOR_LOCK,
     at_work,
+    is_left_behind,
     only_dispatcher,
     present,
+    supervising,
     to_oneself,
 )
 
@@ -103,3 +106,21 @@ async def test_a_stopped_standby_leaves_without_the_lock(tmp_path):
         stop.set()
         async with only_dispatcher(tmp_path, stop) as mine:
             assert mine is False
+
+
+def test_a_supervisor_that_is_at_work_has_left_nobody_behind(tmp_path):
+    """Nor has one that never was, or has ended."""
+    assert not is_left_behind(tmp_path)
+    with supervising(tmp_path):
+        pass
+
+    assert not is_left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("use", [at_work, is_left_behind])
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path, use):
+    for name in (DELIVERER_LOCK, SUPERVISOR_LOCK):
+        (tmp_path / name).mkdir()
+
+    with pytest.raises(StoreUnavailable, match="the lock file"):
+        use(tmp_path)

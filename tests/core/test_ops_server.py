@@ -127,6 +127,18 @@ async def status_of(port, sent):
     return int(line.split()[1])
 
 
+async def test_without_metrics_it_is_alive_all_the_same(part):
+    """`serve_metrics` is of every process."""
+    settings = settings_for(part, serve_metrics=False)
+    async with serve_ops(part, settings, Metrics()):
+        answers = [
+            (await get(port_of(part, settings), path, "localhost"))[0].status
+            for path in ("/health", "/metrics")
+        ]
+
+    assert answers == [200, 404]
+
+
 @pytest.mark.parametrize("version", ["", " HTTP/0.9", " HTTP/2.0"])
 async def test_other_versions_of_http_are_refused(port, version):
     """As at the gateway."""

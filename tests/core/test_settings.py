@@ -203,14 +203,40 @@ def test_a_network_of_webhooks_that_is_none_stops_the_start(monkeypatch, value):
 
 
 def test_a_key_that_is_no_text_is_not_shown_either(monkeypatch, tmp_path):
-    """YAML reads digits as a number."""
-    (tmp_path / "c.yaml").write_text("api_key: 12345678")
+    """Such as a list, of a file."""
+    (tmp_path / "c.yaml").write_text("api_key: [12345678]")
     monkeypatch.setenv("BATCHLINE_CONFIG", str(tmp_path / "c.yaml"))
 
     with pytest.raises(Invalid, match="BATCHLINE_API_KEY") as caught:
         load_settings()
 
     assert "1234" not in str(caught.value)
+
+
+def test_a_file_is_read_as_variables_are(monkeypatch, tmp_path):
+    """YAML's own types would make a number of 1234, and 8 of 010."""
+    (tmp_path / "c.yaml").write_text(
+        "api_key: 0012345678\ncell: 2026-11-29\nport: 010\nlog_json: yes\nmax_in_flight: null\n"
+        "allowed_hosts: [a.example, b.example]\nhighest_values: {n: 4}\n"
+    )
+    monkeypatch.setenv("BATCHLINE_CONFIG", str(tmp_path / "c.yaml"))
+
+    found = load_settings()
+
+    assert (found.api_key, found.cell, found.port) == ("0012345678", "2026-11-29", 10)
+    assert (found.log_json, found.max_in_flight) == (True, None)
+    assert found.allowed_hosts == ("a.example", "b.example")
+    assert found.highest_values == (("n", 4),)
+
+
+def test_an_address_of_metrics_needs_their_port(monkeypatch):
+    """Alone it would do nothing; without metrics nothing is missing."""
+    monkeypatch.setenv("BATCHLINE_METRICS_HOST", "0.0.0.0")
+
+    with pytest.raises(Invalid, match="BATCHLINE_METRICS_HOST: it needs BATCHLINE_METRICS_PORT"):
+        load_settings()
+    assert load_settings(metrics_port=9).metrics_address == ("0.0.0.0", 9)
+    assert load_settings(serve_metrics=False).metrics_address is None
 
 
 @put_anywhere
@@ -371,4 +397,23 @@ def test_what_is_no_host_of_media_stops_the_start(monkeypatch, host):
     """Nothing is allowed by mistake."""
     monkeypatch.setenv("BATCHLINE_MEDIA_HOSTS", host)
     with pytest.raises(Invalid, match="BATCHLINE_MEDIA_HOSTS: a host is a name"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("REFUSED_FIELDS", "model", "is no field that can be refused"),
+        ("REFUSED_FIELDS", "a b", "is no field that can be refused"),
+        ("HIGHEST_VALUES", "n=many", "BATCHLINE_HIGHEST_VALUES"),
+        ("HIGHEST_VALUES", "model=3", "BATCHLINE_HIGHEST_VALUES"),
+        ("WATCH_FROM", "10.0.0", "is neither an address nor a network"),
+        ("WEBHOOK_SECRET", "whsec_x", "is no secret of Standard Webhooks"),
+        ("WEBHOOK_SECRET", "x", "is no secret of Standard Webhooks"),
+    ],
+)
+def test_each_value_that_means_nothing_is_refused(monkeypatch, name, value, says):
+    monkeypatch.setenv("BATCHLINE_" + name, value)
+
+    with pytest.raises(Invalid, match=says):
         load_settings()

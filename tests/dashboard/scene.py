@@ -7,8 +7,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from batchline.model import BackendStatus, Batch, Counts, Fault, FleetReport, Overview, Usage
+from batchline.model import BackendStatus, Batch, Counts, Fault, FleetReport, Usage
 from batchline.states import BatchStatus
+from batchline.store.records import Overview
 from batchline.webhooks.records import (
     Ask,
     Delivery,

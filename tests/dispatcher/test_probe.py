@@ -137,3 +137,35 @@ async def test_a_server_below_a_path_is_asked_there():
     assert (seen.alive, seen.models, seen.running) == (True, ("m",), 3)
     assert seen.name == f"127.0.0.1:{server.port}/team/llm"
     assert list(probe.liveness_of) == [seen.name]
+
+
+async def test_a_look_that_breaks_is_a_dead_backend_and_no_end_of_looking(upstream, caplog):
+    """Whatever breaks in it is told; the next look sees the server again."""
+    async with Probe([upstream.url], api_key=None, clock=Clock()) as probe:
+        memory = probe._memory[upstream.url]
+        liveness, memory.liveness = memory.liveness, None
+        (broken,) = await probe.look()
+        memory.liveness = liveness
+        (well,) = await probe.look()
+
+    assert (broken.alive, broken.reason) == (False, "cannot be looked at: AttributeError")
+    assert well.alive
+    assert "broke" in caplog.text
+
+
+async def test_counters_that_fall_are_a_server_that_started_anew(upstream):
+    """They tell no speed, and its models are asked for at the same look."""
+    async with Probe([upstream.url], api_key=None, clock=Clock()) as probe:
+        upstream.metrics = _tokens(5000)
+        await probe.look()
+        upstream.metrics = _tokens(9000)
+        (fast,) = await probe.look()
+        upstream.metrics = _tokens(10)
+        (anew,) = await probe.look()
+
+    assert fast.output_tokens_per_s > 0
+    assert anew.output_tokens_per_s is None
+
+
+def _tokens(many):
+    return _RUNNING + f'vllm:generation_tokens_total{{model_name="m"}} {many}\n'

@@ -182,6 +182,40 @@ async def test_a_full_queue_holds_the_caller_back(store, blobs, make_batch, make
     await running
 
 
+async def test_who_leaves_a_full_queue_takes_its_bytes_along(
+    store, blobs, make_batch, make_settler
+):
+    """A line that is cancelled while it waits for room holds no memory."""
+    settler, _, _ = make_settler(blobs, max_pending=1)
+    batch = await make_batch(lines=4)
+    (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
+    await settler.put(batch, lease, outcome(0))
+    held = settler._memory.held_bytes
+    waiting = asyncio.ensure_future(settler.put(batch, lease, outcome(1)))
+    await turn()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+    assert waiting.cancelled()
+    assert settler._memory.held_bytes == held
+
+
+async def test_who_stops_while_the_disk_refuses_gives_up_what_waits(
+    store, blobs, make_batch, make_settler, caplog
+):
+    """It says how many results will be asked for again, and does not wait for the disk."""
+    settler, gate, settled = make_settler(FullDisk(blobs, 1 << 30))
+    batch = await make_batch(lines=4)
+    (lease,) = (await claim_one(store, batch, slices=1, holder="a", ttl_s=30)).leases
+    await settler.put(batch, lease, outcome(0))
+    settler.stop()
+
+    await asyncio.wait_for(settler.run(), 60)
+
+    assert "1 results are given up and will be asked for again" in caplog.text
+    assert (settled, gate.is_open) == ([], False)
+
+
 async def test_only_what_the_store_accepted_is_counted(store, blobs, make_batch, make_settler):
     """Lines of a lost lease count neither as finished nor by their tokens."""
     settler, _, settled = make_settler(blobs)

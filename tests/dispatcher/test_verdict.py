@@ -270,6 +270,15 @@ def test_usage_is_read_in_both_spellings():
     assert judge(reply(200, GOOD | {"usage": {"prompt_tokens": "x"}}), HERE).usage == Usage()
 
 
+def test_what_came_from_a_cache_is_counted_in():
+    """Anthropic counts it beside the other input; OpenAI, and we, count it among them."""
+    usage = {"input_tokens": 4, "output_tokens": 6}
+    cached = usage | {"cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}
+
+    assert judge(reply(200, GOOD | {"usage": usage}), HERE).usage == Usage(4, 0, 6, 0, 10)
+    assert judge(reply(200, GOOD | {"usage": cached}), HERE).usage == Usage(9, 3, 6, 0, 15)
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

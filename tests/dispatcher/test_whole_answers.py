@@ -7,12 +7,14 @@ import json
 import struct
 
 import pytest
+from scripted import message
 
 from batchline.api.endpoints import ENDPOINTS
 from dispatcher.replies.whole_answers import CHECKS, GOOD_ENDS, Missing, defect_of
 
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 EMBEDDINGS, SCORE, RERANK = "/v1/embeddings", "/v1/score", "/v1/rerank"
+MESSAGES = "/v1/messages"
 MODERATIONS, IMAGES, EDITS = "/v1/moderations", "/v1/images/generations", "/v1/images/edits"
 MALFORMED, ABORTED, ENGINE = Missing.MALFORMED, Missing.ABORTED, Missing.ENGINE_ERROR
 
@@ -91,6 +93,10 @@ CASES = {
     "none": (EMBEDDINGS, vectors(), {"input": "a"}, MALFORMED),
     "NaN as null": (EMBEDDINGS, vectors([1.0, None]), {"input": "a"}, MALFORMED),
     "NaN in base64": (EMBEDDINGS, vectors(packed(1.0, NAN)), {"input": "a"}, MALFORMED),
+    "no base64": (EMBEDDINGS, vectors("!"), {"input": "a"}, MALFORMED),
+    "escaped base64": (EMBEDDINGS, vectors('"'), {"input": "a"}, None),
+    "16-bit floats in base64": (EMBEDDINGS, vectors("AAA="), {"input": "a"}, None),
+    "nothing in base64": (EMBEDDINGS, vectors(""), {"input": "a"}, MALFORMED),
     "infinite in base64": (EMBEDDINGS, vectors(packed(float("inf"))), {"input": "a"}, MALFORMED),
     "empty": (EMBEDDINGS, vectors([]), {"input": "a"}, MALFORMED),
     "null": (EMBEDDINGS, vectors(None), {"input": "a"}, MALFORMED),
@@ -132,6 +138,16 @@ CASES = {
     "no results": (RERANK, {"results": []}, {"documents": ["a"]}, MALFORMED),
     "a rank null": (RERANK, {"results": [{"relevance_score": None}]}, {}, MALFORMED),
     "an empty array of ranks": (RERANK, [], {"documents": ["a"]}, MALFORMED),
+    # Anthropic's messages
+    "a message": (MESSAGES, message(), {}, None),
+    "a message of no words": (MESSAGES, message(content=[]), {}, None),
+    "a message that uses a tool": (MESSAGES, message(stop_reason="tool_use"), {}, None),
+    "a message without an end": (MESSAGES, message(stop_reason=None), {}, ABORTED),
+    "a message that was aborted": (MESSAGES, message(stop_reason="abort"), {}, ABORTED),
+    "a message that failed": (MESSAGES, message(stop_reason="error"), {}, ENGINE),
+    "a message without content": (MESSAGES, message(content=None), {}, MALFORMED),
+    "a message that is {}": (MESSAGES, {}, {}, MALFORMED),
+    "a chat instead of a message": (MESSAGES, choices(choice()), {}, MALFORMED),
     # moderations
     "a judgement": (MODERATIONS, {"results": [{"flagged": False}]}, {"input": "a"}, None),
     "of a text and an image": (

@@ -44,6 +44,8 @@ T = TypeVar("T")
 class Fleet:
     """One run of `batchline up`: its addresses, its processes, and a stock client."""
 
+    model = MODEL
+
     def __init__(self, folder: Path, *options: str, servers: int = 2) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
@@ -156,15 +158,20 @@ class Fleet:
     def shared(self, work: Callable[[], T]) -> tuple[T, list[float]]:
         """Return what the work returned, and how many requests of it each server answered.
 
-        It is done again where a server seemed to hang meanwhile: on a crowded machine one may.
+        It begins when each gets its full share, and is done again where one seemed to hang or to be gone
+        meanwhile: on a crowded machine one may.
         """
         for _ in range(_TRIES):
+            self.wait_for(self._all_get_lines, what="servers that get their full share")
             hangs, before = self._all_hangs(), self.served()
             done = work()
             shares = [now - then for now, then in zip(self.served(), before, strict=True)]
-            if self._all_hangs() == hangs:
+            if self._all_hangs() == hangs and self._all_get_lines():
                 break
         return done, shares
+
+    def _all_get_lines(self) -> bool:
+        return all(self.gets_lines(number) for number in range(len(self.backend_ports)))
 
     def _all_hangs(self) -> list[float]:
         return [self.hangs(number) for number in range(len(self.backend_ports))]
@@ -270,6 +277,20 @@ def small_fleet(cpu_build, tmp_path):
     yield running
     running.kill_everything()
     running.process.wait(60)
+
+
+@pytest.fixture
+def embedding_fleet(cpu_build, tmp_path):
+    """A fleet of one real vLLM server that embeds, ready."""
+    running = Fleet(
+        tmp_path, "--vllm-arg=--runner=pooling", "--vllm-arg=--convert=embed", servers=1
+    )
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.stop()
+        running.kill_everything()
 
 
 def free_run_of_ports(count: int) -> list[int]:

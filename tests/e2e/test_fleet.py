@@ -6,14 +6,20 @@ One file, so that one worker of a parallel run has the fleet.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+from by_path import routed
+from ports import free_port
+from waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]  # the first test may install for minutes
 
@@ -142,6 +148,80 @@ def test_lines_of_an_engine_that_stands_still_go_to_the_other_server(fleet):
         lambda: fleet.finish(fleet.submit(questions(4))) and fleet.gets_lines(0),
         what="an answer of the server that hung",  # nothing else closes its circuit
     )
+
+
+def call(url, *requests):
+    """Make a call of many requests; return the responses."""
+    answer = httpx.post(f"{url}/batch", json={"requests": requests}, timeout=900)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["responses"]
+
+
+SHORT = {"url": "/v1/chat/completions", "body": {"prompt": "Hello, world!", "max_tokens": 8}}
+
+
+@pytest.mark.spec("beyond-sync", "beyond-sync-forms", "beyond-sync-short", "beyond-sync-faults")
+def test_a_call_of_many_requests_is_answered_in_their_order(fleet):
+    """Short forms, in both forms of a request, the served model filled in; what no server does is one error."""
+    fleet.wait_ready()
+    many = [SHORT | {"custom_id": f"c{n}"} for n in range(20)]
+
+    found = call(fleet.url, SHORT, json.dumps(SHORT), {"body": {"text": ["a"]}}, {"body": 7}, *many)
+
+    first, second = found[0], json.loads(found[1])
+    for response in (first, second, *found[4:]):
+        assert response["error"] is None
+        assert response["response"]["status_code"] == 200
+        assert response["response"]["body"]["choices"][0]["message"]["content"]
+    assert found[2]["response"]["status_code"] >= 400, "this server embeds: nothing is proved"
+    assert found[2]["response"]["body"]["error"]["message"]
+    assert found[3]["error"]["code"] == "invalid_type"
+    assert [one["custom_id"] for one in found[4:]] == [f"c{n}" for n in range(20)]
+
+
+@pytest.mark.spec("beyond-sync", "beyond-sync-short")
+def test_chats_and_embeddings_of_one_call_are_answered(fleet, embedding_fleet, tmp_path):
+    """By two fleets of real servers, behind a router."""
+    fleet.wait_ready()
+    url = f"http://127.0.0.1:{free_port()}"
+    words = ["a", "a longer text"]
+    lines = [
+        SHORT | {"body": SHORT["body"] | {"model": fleet.model}},
+        {"url": "/v1/embeddings", "body": {"text": words, "model": fleet.model}},
+    ]
+    with (
+        routed(chats=fleet.nginx_url, embeddings=embedding_fleet.nginx_url) as router,
+        gateway(url, router, tmp_path / "gateway"),
+    ):
+        chat, embeddings = call(url, lines[0], json.dumps(lines[1]))
+
+    data = json.loads(embeddings)["response"]["body"]["data"]
+    assert chat["response"]["body"]["choices"][0]["message"]["content"]
+    assert [one["index"] for one in data] == [0, 1]
+    assert len(data[0]["embedding"]) == len(data[1]["embedding"]) > 100
+    assert data[0]["embedding"] != data[1]["embedding"]
+
+
+@contextmanager
+def gateway(url, upstream, folder):
+    """Run a gateway of its own before an upstream."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchline.cli.main", "gateway"],
+        env=os.environ
+        | {
+            "BATCHLINE_DATA_DIR": str(folder),
+            "BATCHLINE_PORT": url.rpartition(":")[2],
+            "BATCHLINE_UPSTREAM_URL": upstream,
+        },
+        cwd=ROOT,
+    )
+    try:
+        health = f"{url}/health"
+        wait_until(lambda: httpx.get(health).is_success, not_yet=(httpx.TransportError,))
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def test_nothing_survives_a_kill_of_up_while_a_server_loads(small_fleet):

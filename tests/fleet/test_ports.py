@@ -8,7 +8,7 @@ import pytest
 from ports import free_port
 
 from batchline.errors import Invalid
-from batchline.fleet.ports import Port, check_ports, wait_for_ports
+from batchline.fleet.ports import Port, check_ports, first_free, wait_for_ports
 
 
 def test_free_ports_pass():
@@ -49,6 +49,22 @@ def test_one_port_for_two_parts_is_refused():
         check_ports(
             [Port("nginx", "127.0.0.1", number, "x"), Port("vllm-0", "127.0.0.1", number, "y")]
         )
+
+
+@pytest.mark.parametrize(
+    ("count", "taken", "found"),
+    [
+        (4, set(), 8001),
+        (4, {8000, 8005}, 8001),
+        (4, {8001}, 8002),
+        (4, {8003}, 8004),
+        (4, {8004, 8008, 8013}, 8009),
+        (1, {8001, 8002}, 8003),
+    ],
+)
+def test_ports_that_others_want_are_left_out(count, taken, found):
+    """All of a run lie together, the first one as low as may be."""
+    assert first_free(8001, count, taken=taken) == found
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this host has no IPv6")

@@ -14,11 +14,13 @@ from batchline.fleet.gpu_or_cpu import DEFAULT_CPU_SERVERS, OnCpu, OnGpus, choos
 from batchline.fleet.gpus import Gpu
 from batchline.fleet.programs import (
     ModelOptions,
+    flags_of,
     plan_cpu_servers,
     plan_gpu_servers,
     plan_service,
 )
 from batchline.serving.identity import Part
+from batchline.settings import Settings
 
 GPUS = tuple(Gpu(n, f"GPU-{n}", "H100", 81559) for n in range(8))
 
@@ -75,6 +77,21 @@ def test_the_users_flags_come_last():
     )
 
     assert server.argv[-2:] == ("--max-model-len", "512")
+
+
+def test_settings_become_flags_where_they_are_set():
+    """VLLM's own defaults stay where they are not."""
+    asked = Settings(
+        fleet_response_role="-x",
+        fleet_prompt_tokens_details=True,
+        fleet_max_log_len=0,
+        _env_file=None,
+    )
+
+    assert flags_of(Settings(_env_file=None)) == ()
+    assert flags_of(asked) == (
+        *("--response-role=-x", "--enable-prompt-tokens-details", "--max-log-len=0"),
+    )
 
 
 def test_the_revision_is_passed_on():

@@ -16,8 +16,9 @@ from ports import free_port
 from waiting import wait_until
 
 from batchline.cli.host.demo import answers_of, prompts_of, use_model
-from batchline.cli.host.up import _plan_services
+from batchline.cli.host.up import _plan_services, _ports_beside
 from batchline.errors import Invalid
+from batchline.fleet.gpu_or_cpu import OnCpu
 from batchline.fleet.nginx import find_nginx
 from batchline.settings import Settings
 
@@ -91,6 +92,48 @@ def test_gpus_that_stay_idle_are_told_before_anything_is_started(batchline, tmp_
     idle, _, rest = done.stdout.partition("Starting 1 vLLM GPU servers")
     assert "1 of 3 GPUs stay idle: 2 (H100). --tensor-parallel-size 2 takes 2" in idle
     assert rest
+
+
+def test_a_file_of_the_earlier_form_says_what_the_servers_run(batchline, tmp_path, monkeypatch):
+    """Each of its keys for vLLM becomes a flag; an argument wins, and comes last."""
+    for name, script in {
+        "nvidia-smi": THREE_GPUS,
+        "vllm": 'echo "$@" > "$0.flags"; exit 1',
+    }.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "service.yaml").write_text(
+        "model: {path: /models/qwen, tensor_parallel_size: 2}\n"
+        "serving: {response_role: helper, enable_prompt_tokens_details: true}\n"
+        f"logging: {{max_log_len: 200}}\nmetrics: {{port: {free_port()}}}\n"
+    )
+    monkeypatch.setenv("BATCHLINE_CONFIG", "service.yaml")
+    ports = ("--nginx-port", str(free_port()), "--first-backend-port", str(free_port()))
+
+    batchline(
+        *("up", "--data", "data", "--vllm-arg=--response-role=other", *ports),
+        path=f"{tmp_path}:/usr/sbin:/usr/bin:/bin",
+    )
+
+    flags = (tmp_path / "vllm.flags").read_text().split()
+    assert flags[:2] == ["serve", "/models/qwen"]
+    assert flags[flags.index("--tensor-parallel-size") + 1] == "2"
+    assert flags[-4:] == [
+        *("--response-role=helper", "--enable-prompt-tokens-details", "--max-log-len=200"),
+        "--response-role=other",
+    ]
+
+
+def test_nginx_and_servers_leave_the_ports_of_our_processes_alone():
+    """Metrics on 8001, as the earlier form has them; a port that is asked for is not changed."""
+    settings = Settings(metrics_port=8001, port=8003, _env_file=None)
+    hardware = OnCpu(2)
+
+    assert _ports_beside(settings, hardware, None, None) == (8000, 8004)
+    assert _ports_beside(settings, hardware, 8001, None) == (8001, 8004)
+    assert _ports_beside(settings, hardware, None, 8001) == (8000, 8001)
+    assert _ports_beside(Settings(_env_file=None), hardware, None, None) == (8000, 8001)
 
 
 def test_a_missing_nginx_is_told_how_to_install_it(monkeypatch, tmp_path):

@@ -218,10 +218,14 @@ async def test_beyond_the_bound_a_client_is_told_to_come_back(starts):
 
         async with connected(gateway, HEAD.replace(b"/health", b"/v1/files")) as (reader, _):
             status, head, body = await answer_of(reader)
+        async with connected(gateway, HEAD.replace(b"/health", b"/v1/messages")) as (reader, _):
+            _, other_head, other = await answer_of(reader)
         async with connected(gateway, HEAD) as (reader, _):
             alive = await answer_of(reader)
 
     assert status == 503
+    assert (other["type"], other["error"]["type"]) == ("error", "overloaded_error")
+    assert f"request-id: {other['request_id']}" in other_head
     assert "retry-after: " in head
     assert body["error"]["type"] == "server_error"
     assert "BATCHLINE_MAX_CONNECTIONS" in body["error"]["message"]

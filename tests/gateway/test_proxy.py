@@ -18,7 +18,7 @@ from real_nginx import running_nginx
 from scripted import HANG, RESET, TRUNCATE, Scripted, completion, error
 from waiting import until
 
-from batchline.api.endpoints import ENDPOINTS
+from batchline.api.endpoints import INTERACTIVE
 from batchline.settings import Settings
 from gateway.app import serve
 from gateway.keys import Patience
@@ -138,7 +138,7 @@ class TestWhatPasses:
         assert answer.headers["X-Accel-Buffering"] == "no"
 
     @pytest.mark.spec("beyond-proxy")
-    @pytest.mark.parametrize("path", ENDPOINTS)
+    @pytest.mark.parametrize("path", INTERACTIVE)
     async def test_every_endpoint_passes_both_bodies_untouched(self, gateway, upstream, path):
         """Spaces, odd numbers and vendor parameters are nobody's business."""
         sent = b'{ "model":"m","big":123456789012345678901234567890,"x":null , "u":"\\u00e9"}\n'

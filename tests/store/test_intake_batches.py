@@ -6,7 +6,7 @@ import pytest
 from steps import NOW, file, finish, leases, settle, status
 
 from batchline.model import Fault, NewBatch, UsedKey
-from batchline.states import BatchStatus, OnFailures, OutcomeKind
+from batchline.states import BatchStatus, OnFailures, OnFaults, OutcomeKind
 
 
 def new_batch(name="a", *, created_at=NOW, **fields):
@@ -25,6 +25,7 @@ async def test_a_batch_comes_back_as_it_was_added(store):
     Return the batch as it is now, or None if there is none.
     """
     fields = {"metadata": {"k": "ü"}, "output_expires_after_s": 7, "on_failures": OnFailures.PAUSE}
+    fields |= {"on_faults": OnFaults.FAIL_LINES, "requests": 3}
     new = new_batch(**fields)
     key = used("batch_a")
 
@@ -116,6 +117,15 @@ async def test_batches_are_listed_newest_first(store, nine):
         assert await store.list_batches(after="batch_nope", limit=3, statuses=statuses) is None
 
 
+async def test_responses_are_not_listed(store, nine):
+    """It has no responses."""
+    hidden = await store.add_batch(new_batch("hidden", is_response=True, model="m"))
+
+    assert await listed(store, nine, None, 2) == ([8, 7], True)
+    assert await listed(store, nine, None, 9, BatchStatus.VALIDATING) == ([8, 5, 2], False)
+    assert (hidden.is_response, hidden.model) == (True, "m")
+
+
 @pytest.mark.spec("beyond-list-status")
 async def test_the_cursor_of_a_list_may_be_any_batch(store, nine):
     """That batch may have any status, and be gone, as of files."""
@@ -125,6 +135,44 @@ async def test_the_cursor_of_a_list_may_be_any_batch(store, nine):
     assert await listed(store, nine, 8, 3, failed, cancelling) == ([7, 6, 4], True)
     assert await listed(store, nine, 4, 3, failed, cancelling) == ([1, 0], False)
     assert await listed(store, nine, 3, 2) == ([2, 1], True)
+
+
+async def paged(store, made, **cursor):
+    cursor = {name: made[place].id for name, place in cursor.items()}
+    page = await store.list_batches_of("/v1/b", limit=2, **cursor)
+    ids = [batch.id for batch in made]
+    return [ids.index(found.id) for found in page.items], page.has_more
+
+
+async def test_the_batches_of_an_endpoint_are_listed_in_both_directions(store, make_batch):
+    """Return one page, newest first, of the batches for one endpoint.
+
+    It begins behind the batch `after`, or ends just before the batch `before`: `has_more` tells
+    whether there are more in that direction.
+    """
+    made = [await make_batch(endpoint=f"/v1/{'ab'[n % 2]}") for n in range(10)]
+
+    assert await paged(store, made) == ([9, 7], True)
+    assert await paged(store, made, after=7) == ([5, 3], True)
+    assert await paged(store, made, after=5) == ([3, 1], False)
+    assert await paged(store, made, after=1) == ([], False)
+    assert await paged(store, made, before=1) == ([5, 3], True)
+    assert await paged(store, made, before=5) == ([9, 7], False)
+    assert await paged(store, made, before=9) == ([], False)
+
+
+async def test_the_cursor_of_such_a_list_may_be_of_any_endpoint(store, make_batch):
+    """None if the batch that is named is unknown; it may be of any endpoint, and be gone, as of files."""
+    made = [await make_batch(endpoint=f"/v1/{'ab'[n % 2]}") for n in range(6)]
+    await store.cancel_batch(made[3].id, now=1)
+    await store.close(made[3], BatchStatus.CANCELLED, output=None, error=None, now=2)
+    await store.delete_batch(made[3].id)
+
+    assert await paged(store, made, after=4) == ([1], False)
+    assert await paged(store, made, before=2) == ([5], False)
+    assert await paged(store, made, after=3) == ([1], False)
+    for cursor in ({"after": "batch_nope"}, {"before": "batch_nope"}):
+        assert await store.list_batches_of("/v1/b", limit=2, **cursor) is None
 
 
 @pytest.mark.parametrize("begun", [False, True])

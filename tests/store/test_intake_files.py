@@ -6,6 +6,7 @@ import pytest
 from steps import NOW, file, finish
 
 from batchline.blobs.keys import finish_index_key, result_key
+from batchline.model import RESPONSE_PURPOSE
 
 
 async def listed(store, **how):
@@ -54,13 +55,16 @@ async def test_files_are_listed_by_creation_with_exact_cursors(store):
 
 
 async def test_files_are_listed_by_purpose_while_they_live(store):
-    """It has no file that is expired at `now`, and with `purpose` only files of that."""
+    """It has no file that is expired at `now` or belongs to a response, and with `purpose` only files of that."""
     await store.add_file(file("a"))
+    await store.add_file(file("hidden", purpose=RESPONSE_PURPOSE))
     await store.add_file(file("b", purpose="batch_output"))
     await store.add_file(file("c", expires_at=NOW + 5))
 
     assert await listed(store, purpose="batch") == (["c", "a"], False)
     assert await listed(store, now=NOW + 5) == (["b", "a"], False)
+    assert await listed(store, now=NOW + 5, ascending=True) == (["a", "b"], False)
+    assert await listed(store, purpose=RESPONSE_PURPOSE) == ([], False)
 
 
 async def test_a_walk_goes_on_behind_a_file_that_is_gone(store):

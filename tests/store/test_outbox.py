@@ -23,7 +23,7 @@ from hooks import (
 )
 from steps import DAY, HOUR, NOW, finish, leases, prune_all, settle
 
-from batchline.model import Fault
+from batchline.model import Fault, NewBatch
 from batchline.states import BatchStatus
 from batchline.webhooks.records import (
     Ask,
@@ -114,6 +114,16 @@ async def test_a_batch_that_has_not_ended_is_no_event(store, make_batch):
     await store.lapse(now=NOW + 9)
 
     assert (await store.get_batch(lapsed.id)).status is BatchStatus.FINALIZING
+    assert await events(store) == []
+
+
+async def test_the_end_of_a_response_is_no_event(store):
+    """Those who are told know batches by their ids, and responses not at all."""
+    new = NewBatch("batch_h", "/v1/x", "file-h", "files/h", "24h", NOW, NOW + 9, is_response=True)
+    hidden = await store.add_batch(new)
+
+    assert await store.reject(hidden, [FAULT], now=NOW)
+
     assert await events(store) == []
 
 

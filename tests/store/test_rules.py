@@ -102,6 +102,7 @@ def calls_of_work(store, batch, lease):
         "lapse": lambda: store.lapse(now=NOW),
         "lines_of_segment": lambda: store.lines_of_segment(batch, segment=1, lines=[0]),
         "list_batches": lambda: store.list_batches(**PAGE),
+        "list_batches_of": lambda: store.list_batches_of("/v1/a", limit=1),
         "list_files": lambda: store.list_files(now=NOW, ascending=True, purpose=None, **PAGE),
         "outcomes": lambda: store.outcomes(batch, start=0, stop=9),
         "overview": lambda: store.overview(finished_limit=9),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steps import NOW, file
 
-from batchline.model import BackendStatus, Fault, FleetReport
+from batchline.model import BackendStatus, Fault, FleetReport, NewBatch
 
 
 async def test_the_overview_shows_open_batches_files_report_and_size(store, make_batch):
@@ -24,9 +24,12 @@ async def test_the_overview_shows_open_batches_files_report_and_size(store, make
 
 
 async def test_the_overview_shows_batches_that_have_ended(store, make_batch):
-    """And so many of those that have ended, the last created first."""
+    """And so many of those that have ended and are no responses, the last created first."""
     batches = [await make_batch() for _ in range(3)]
-    for batch in reversed(batches):
+    hidden = await store.add_batch(
+        NewBatch("batch_h", "/v1/x", "file-h", "files/h", "24h", NOW, NOW + 9, is_response=True)
+    )
+    for batch in (*reversed(batches), hidden):
         await store.reject(batch, [Fault("x", "y")], now=NOW)
 
     seen = await store.overview(finished_limit=2)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from batchline.config.exposure import check_exposure
+from batchline.config.fleet_settings import FleetSettings
 from batchline.config.unknown_names import COMPOSE_ONLY, PREFIX
 from batchline.errors import Invalid
 from batchline.fleet.gpus import Gpu
@@ -37,7 +38,7 @@ NGINX = {
 }
 GPU_FILES = [name for name in SERVERS if "cpu" not in name]
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-OF_UP = {"fleet_cache_dir", "media_domains"}
+OF_UP = set(FleetSettings.model_fields)
 OURS = ("gateway", "dispatcher", "deliverer")
 HANDLERS_NEED = ("LABEL_STUDIO_TOKEN", "LABEL_STUDIO_URL")
 UVICORN_KEEP_ALIVE_S = 5  # vLLM's default, VLLM_HTTP_TIMEOUT_KEEP_ALIVE

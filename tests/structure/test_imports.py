@@ -50,7 +50,7 @@ ENVIRON = {"batchline/child_environment.py", "batchline/settings.py"}
 AIOHTTP_CLIENT = {
     "dispatcher/replies/upstream.py",
     "dispatcher/probing/asker.py",
-    "gateway/routes/proxy.py",
+    "gateway/upstream/session.py",
 }
 HTTPX = (
     "batchline/cli/",

@@ -98,6 +98,7 @@ SAMPLES = {
     "dispatcher.replies.wording._TAG": "<a>b</a>",
     "gateway.transfer.ranges._RANGE": " bytes = 0 - 5 ",
     "gateway.routes.content._UNPRINTABLE": "aéb",
+    "gateway.dialects.anthropic.message_requests._CUSTOM_ID": "a-b_1",
     "gateway.forms.content_disposition._ESCAPED": 'a\\"b\\\\',
     "gateway.forms.content_disposition._PARAMETER": 'form-data; name="a"; filename = "b\\"c"; x=y',
     "gateway.forms.parts._CONTROL": "a\x00b",

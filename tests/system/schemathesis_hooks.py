@@ -18,6 +18,11 @@ NOT_IN_A_SCHEMA = {
         "Invalid 'metadata': ",  # of a form: a JSON object as a text
         "Invalid type for 'metadata",
     ),
+    ("createMessageBatch", 400): (
+        "is there twice",
+        "expected a string of 1 to 64 letters",  # a pattern's end may stand before a last newline
+    ),
+    ("listMessageBatches", 400): ("not both",),
     ("createWebhookEndpoint", 400): ("Invalid 'url': ", "a type may be named only once", "no more"),
     ("updateWebhookEndpoint", 400): ("Invalid 'url': ", "a type may be named only once"),
     ("testWebhookEndpoint", 400): ("Nothing was answered by",),
@@ -38,6 +43,8 @@ NOT_IN_A_SCHEMA = {
         "Must be .jsonl",
     ),
     ("cancelUpload", 400): ("takes nothing any more",),
+    ("createResponse", 400): ("A response in the background cannot be streamed",),
+    ("retrieveResponse", 400): ("A response in the background cannot be streamed",),
     ("retryBatch", 400): ("Invalid 'metadata': too many properties", "Supported values are: '24h'"),
 }
 FINE = {401, 404, 409}

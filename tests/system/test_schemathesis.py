@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from aiohttp import web
 from prometheus_page import samples
-from scripted import HANG, Scripted, completion, error, read_form
+from scripted import HANG, Scripted, answer_for, error, read_form
 
 from batchline.settings import Settings
 from batchline.store import open_store
@@ -39,7 +39,11 @@ def answer(body, attempt):
         return HANG
     if body.get("tag") == "fail":
         return error(400, "as it should")
-    return web.json_response(completion())
+
+    async def good(request):
+        return web.json_response(answer_for(request.path, body))
+
+    return good
 
 
 class ModelServer(Scripted):
@@ -83,6 +87,13 @@ def populate(system):
     running = [submit(line(n, tag="hang")) for n in range(OPEN + SPARE)]
     running = [system.until(b, lambda b: b.status == "in_progress") for b in running]
     cancelled = [client.batches.cancel(submit(line(n)).id) for n in range(2)]
+    asked = [
+        client.responses.create(model="m", input="Hello", background=True).id for _ in range(SPARE)
+    ]
+    forgone = [client.responses.cancel(response).id for response in asked[: SPARE // 2]]
+    for response in forgone:
+        batch = client.batches.retrieve(response.replace("resp_", "batch_"))
+        system.ended(batch)
     inputs = [client.files.create(file=line(n) * 3, purpose="batch").id for n in range(6)]
     others = [client.files.create(file=b"x", purpose="assistants").id]
     results = [batch.output_file_id for batch in ended if batch.output_file_id]
@@ -96,7 +107,7 @@ def populate(system):
         client.webhooks.create(name="e", url=hook_of(system), event_types=["batch.completed"])
         for _ in range(OPEN + SPARE)
     ]
-    return {
+    return message_batches(system) | {
         "endpoints": [endpoint.id for endpoint in endpoints[:OPEN]],
         "endpoints_to_delete": [endpoint.id for endpoint in endpoints[OPEN:]],
         "receivers": [hook_of(system)],
@@ -107,11 +118,34 @@ def populate(system):
         "files_to_delete": [batch.input_file_id for batch in deleted],
         "inputs": inputs[3:] + others,
         "ended": [batch.id for batch in ended],
+        "responses": asked[SPARE // 2 :],
+        "responses_to_delete": forgone,
         "running": [batch.id for batch in running[:OPEN]],
         "to_cancel": [batch.id for batch in running[OPEN:]],
         "to_delete": [batch.id for batch in deleted],
         "batches": [batch.id for batch in (*ended, *running[:OPEN], *cancelled)],
     }
+
+
+def message_batches(system):
+    """Leave some that have ended and some that run; return their ids by dictionary."""
+    ended = [message_batch(system, f"m{n}") for n in range(ENDED + SPARE)]
+    for message_batch_id in ended:
+        system.ended(system.client.batches.retrieve(message_batch_id.removeprefix("msg")))
+    running = [message_batch(system, "hang") for _ in range(OPEN + SPARE)]
+    return {
+        "message_batches": ended[:ENDED] + running[:OPEN],
+        "message_batches_ended": ended[:ENDED],
+        "message_batches_to_delete": ended[ENDED:],
+        "message_batches_to_cancel": running[OPEN:],
+    }
+
+
+def message_batch(system, tag):
+    params = {"model": "m", "max_tokens": 9, "messages": [], "tag": tag}
+    body = {"requests": [{"custom_id": "a", "params": params}]}
+    made = system.client.post("/messages/batches", body=body, cast_to=object)
+    return made["id"]
 
 
 def hook_of(system):

@@ -89,6 +89,7 @@ class Past:
             await self.put(key, b"{}\n")
             self.rows.append(("files", file("file-out", key, 3, purpose="batch_output")))
             output = {"output_file_id": "file-out", "total": LINES, "completed": LINES}
+            output |= {"on_faults": "fail_lines", "requests": LINES}
         if status == "failed":
             faults = [{"code": "x", "message": "bad", "line": 1, "param": None}]
             output = {"faults": json.dumps(faults)}

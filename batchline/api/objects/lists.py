@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from batchline.model import Batch, File, FleetReport, Page
+from batchline.model import Batch, File, FleetReport
+from batchline.store.records import Page
 from batchline.webhooks.records import Delivery, Endpoint
 
 from .batch import BatchObject, batch_object
@@ -28,10 +29,10 @@ class ListObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to the deletion of a file, a batch or an endpoint."""
+    """The answer to the deletion of a file, a batch, a response or an endpoint."""
 
     id: str
-    object: Literal["file", "batch", "webhook_endpoint.deleted"] = "file"
+    object: Literal["file", "batch", "response", "webhook_endpoint.deleted"] = "file"
     deleted: bool = True
 
 

@@ -49,7 +49,13 @@ VllmVariables = Annotated[
         help="A variable of every vLLM server, NAME=VALUE, or NAME of one that is set here; repeatable"
     ),
 ]
+TensorParallelSize = Annotated[int | None, typer.Option(help="GPUs for each server [default: 1]")]
+NginxPort = Annotated[int | None, typer.Option(help="Port of nginx [default: 8000]")]
+FirstBackendPort = Annotated[
+    int | None, typer.Option(help="Port of the first vLLM server [default: 8001]")
+]
 DemoFile = Annotated[Path | None, typer.Option(help="Answer this batch file once everything is up")]
+_NGINX_PORT, _FIRST_BACKEND_PORT = 8000, 8001
 _CLOSING_S = 20.0  # what the processes of a run need beyond their grace
 _SLACK_S = (
     600  # nginx waits this much longer than the dispatcher, so that the dispatcher gives up first
@@ -62,7 +68,7 @@ def up(
     revision: Annotated[str | None, typer.Option(help="Revision of the model")] = None,
     gpus: Annotated[str, typer.Option(help="How many GPUs to use, or auto for all")] = "auto",
     cpu: CpuServers = None,
-    tensor_parallel_size: Annotated[int, typer.Option(help="GPUs for each server")] = 1,
+    tensor_parallel_size: TensorParallelSize = None,
     vllm_arg: VllmArguments = None,
     vllm_env: VllmVariables = None,
     demo: DemoFile = None,
@@ -70,8 +76,8 @@ def up(
     host: Host = None,
     port: HostPort = None,
     insecure: Insecure = None,
-    nginx_port: Annotated[int, typer.Option(help="Port of nginx")] = 8000,
-    first_backend_port: Annotated[int, typer.Option(help="Port of the first vLLM server")] = 8001,
+    nginx_port: NginxPort = None,
+    first_backend_port: FirstBackendPort = None,
 ) -> None:
     """Start model servers, nginx and the processes of batchline on this machine; keep them running."""
     from rich.console import Console
@@ -79,24 +85,28 @@ def up(
     from batchline.fleet.cpu import cpu_build
     from batchline.fleet.nginx import find_nginx
 
-    settings = _settings(data_dir=data, host=host, port=port, insecure=insecure)
+    settings = _settings(
+        data_dir=data,
+        host=host,
+        port=port,
+        insecure=insecure,
+        fleet_model=model,
+        fleet_tensor_parallel_size=tensor_parallel_size,
+    )
     if demo is not None and not demo.is_file():
         raise Invalid(f"--demo {demo}: there is no such file.")
     find_nginx()
     build = cpu_build(settings.fleet_cache_dir)
     hardware = _choose(gpus, cpu)
+    nginx_port, first_port = _ports_beside(settings, hardware, nginx_port, first_backend_port)
     options = _model_options(
-        model,
+        settings,
         hardware,
         build,
         revision=revision,
-        tensor_parallel_size=tensor_parallel_size,
-        vllm_args=tuple(vllm_arg or ()),
+        vllm_arg=vllm_arg or (),
         env=_variables(vllm_env or ()),
-        api_key=settings.upstream_api_key,
-        media_domains=settings.media_domains,
-        logs=settings.data_dir / "logs",
-        first_port=first_backend_port,
+        first_port=first_port,
     )
     servers = _plan_servers(options, hardware, build)
     out = Console(highlight=False, soft_wrap=True)
@@ -194,16 +204,46 @@ def _choose(gpus: str, cpu: int | None) -> OnGpus | OnCpu:
     return choose(gpus=gpus, cpu=cpu, detect=lambda: detect_gpus(visible=visible))
 
 
+def _ports_beside(
+    settings: Settings, hardware: OnGpus | OnCpu, nginx: int | None, first_backend: int | None
+) -> tuple[int, int]:
+    """Return nginx's port and that of the first server: those given, else ones that our processes leave."""
+    from batchline.fleet.gpu_or_cpu import OnCpu
+    from batchline.fleet.ports import first_free
+
+    ours = settings.listening_ports
+    count = hardware.count if isinstance(hardware, OnCpu) else len(hardware.gpus)
+    nginx = nginx or first_free(_NGINX_PORT, 1, taken=ours)
+    return nginx, first_backend or first_free(_FIRST_BACKEND_PORT, count, taken={*ours, nginx})
+
+
 def _model_options(
-    model: str | None, hardware: OnGpus | OnCpu, build: CpuBuild, **rest: Any
+    settings: Settings,
+    hardware: OnGpus | OnCpu,
+    build: CpuBuild,
+    *,
+    vllm_arg: Sequence[str],
+    **given: Any,
 ) -> ModelOptions:
     from batchline.fleet.gpu_or_cpu import OnCpu
-    from batchline.fleet.programs import CPU_MODEL_NAME, DEFAULT_GPU_MODEL, ModelOptions
+    from batchline.fleet.programs import (
+        CPU_MODEL_NAME,
+        DEFAULT_GPU_MODEL,
+        ModelOptions,
+        flags_of,
+    )
 
-    if isinstance(hardware, OnCpu) and model in {None, CPU_MODEL_NAME}:
-        return ModelOptions(model=str(build.model), served_name=CPU_MODEL_NAME, **rest)
-    name = model or DEFAULT_GPU_MODEL
-    return ModelOptions(model=name, served_name=name, **rest)
+    given |= {
+        "vllm_args": (*flags_of(settings), *vllm_arg),
+        "tensor_parallel_size": settings.fleet_tensor_parallel_size,
+        "api_key": settings.upstream_api_key,
+        "media_domains": settings.media_domains,
+        "logs": settings.data_dir / "logs",
+    }
+    if isinstance(hardware, OnCpu) and settings.fleet_model in {None, CPU_MODEL_NAME}:
+        return ModelOptions(model=str(build.model), served_name=CPU_MODEL_NAME, **given)
+    name = settings.fleet_model or DEFAULT_GPU_MODEL
+    return ModelOptions(model=name, served_name=name, **given)
 
 
 def _plan_servers(
@@ -331,6 +371,8 @@ def _check_ports(
             "set BATCHLINE_DELIVERER_PORT",
         ),
     ]
+    if (metrics := settings.metrics_address) is not None:
+        ports.append(Port("metrics", *metrics, "set BATCHLINE_METRICS_PORT"))
     if nginx_port is not None:
         ports.append(Port("nginx", LOOPBACK, nginx_port, "choose another with --nginx-port"))
     ports += [

@@ -12,14 +12,14 @@ SELECT * FROM files WHERE id = :id AND (expires_at IS NULL OR expires_at > :now)
 SELECT seq FROM files WHERE id = :id UNION ALL SELECT seq FROM gone_files WHERE id = :id;
 
 -- name: list_files_down
-SELECT * FROM files
-WHERE seq < :after AND (expires_at IS NULL OR expires_at > :now)
+SELECT * FROM files INDEXED BY files_listed
+WHERE purpose != 'response' AND seq < :after AND (expires_at IS NULL OR expires_at > :now)
   AND (:purpose IS NULL OR purpose = :purpose)
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: list_files_up
-SELECT * FROM files
-WHERE seq > :after AND (expires_at IS NULL OR expires_at > :now)
+SELECT * FROM files INDEXED BY files_listed
+WHERE purpose != 'response' AND seq > :after AND (expires_at IS NULL OR expires_at > :now)
   AND (:purpose IS NULL OR purpose = :purpose)
 ORDER BY seq ASC LIMIT :limit;
 
@@ -52,9 +52,10 @@ DELETE FROM garbage WHERE key = :key;
 -- name: add_batch
 INSERT INTO batches (id, status, endpoint, input_file_id, input_key, completion_window,
                      created_at, expires_at, metadata, output_expires_after_s, on_failures,
-                     callback_url)
+                     callback_url, model, is_response, on_faults, requests)
 VALUES (:id, 'validating', :endpoint, :input_file_id, :input_key, :completion_window,
-        :created_at, :expires_at, :metadata, :output_expires_after_s, :on_failures, :callback_url)
+        :created_at, :expires_at, :metadata, :output_expires_after_s, :on_failures, :callback_url,
+        :model, :is_response, :on_faults, :requests)
 RETURNING *;
 
 -- name: drop_old_keys!
@@ -79,15 +80,22 @@ SELECT * FROM batches WHERE id = :id;
 SELECT seq FROM batches WHERE id = :id UNION ALL SELECT seq FROM gone_batches WHERE id = :id;
 
 -- name: list_batches
-SELECT * FROM batches WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
+SELECT * FROM batches INDEXED BY batches_listed
+WHERE NOT is_response AND seq < :after ORDER BY seq DESC LIMIT :limit;
 
 -- name: list_batches_of
 SELECT * FROM batches
 WHERE seq IN (
     SELECT b.seq FROM json_each(:statuses) wanted JOIN batches b ON b.seq IN (
-        SELECT seq FROM batches
-        WHERE status = wanted.value AND seq < :after ORDER BY seq DESC LIMIT :limit))
+        SELECT seq FROM batches INDEXED BY batches_listed_by_status
+        WHERE NOT is_response AND status = wanted.value AND seq < :after ORDER BY seq DESC LIMIT :limit))
 ORDER BY seq DESC LIMIT :limit;
+
+-- name: list_batches_behind
+SELECT * FROM batches WHERE endpoint = :endpoint AND seq < :seq ORDER BY seq DESC LIMIT :limit;
+
+-- name: list_batches_before
+SELECT * FROM batches WHERE endpoint = :endpoint AND seq > :seq ORDER BY seq LIMIT :limit;
 
 -- name: open_batches
 SELECT * FROM batches
@@ -103,8 +111,8 @@ LEFT JOIN batches b ON b.seq = c.batch_seq
 WHERE c.number > :after ORDER BY c.number;
 
 -- name: finished_batches
-SELECT * FROM batches
-WHERE status IN ('failed', 'completed', 'expired', 'cancelled')
+SELECT * FROM batches INDEXED BY batches_listed
+WHERE NOT is_response AND status IN ('failed', 'completed', 'expired', 'cancelled')
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: cancel_batch

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from batchline.model import Batch, Changes, Fault, FleetReport, Slice
+from batchline.model import Batch, Fault, FleetReport, Slice
 from batchline.states import BatchStatus, SliceState
 from batchline.store import repo
 from batchline.store.database.direct import Direct
+from batchline.store.records import Changes
 
 from .base import SqliteParts
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from batchline.model import Batch, File, NewBatch, Page, UsedKey
+from batchline.model import Batch, File, NewBatch, UsedKey
 from batchline.states import BatchStatus, SliceState
 from batchline.store import repo
 from batchline.store.database.connection import Transaction
 from batchline.store.database.direct import Direct
+from batchline.store.records import Page
 
 from .base import as_json
 from .lookup import SqliteLookup
@@ -82,6 +83,20 @@ class SqliteIntake(SqliteLookup):
                 {"after": start, "limit": limit + 1, "statuses": as_json(sorted(statuses))},
             )
         return Page([repo.to_batch(r) for r in rows[:limit]], has_more=len(rows) > limit)
+
+    async def list_batches_of(  # noqa: D102
+        self, endpoint: str, *, after: str | None = None, before: str | None = None, limit: int
+    ) -> Page[Batch] | None:
+        name = "list_batches_behind" if before is None else "list_batches_before"
+        async with self._database.read() as tx:
+            start = await self._cursor(tx, "batch_seq", before or after, _LAST_SEQ)
+            if start is None:
+                return None
+            rows = await tx.rows(
+                self._text(name), {"endpoint": endpoint, "seq": start, "limit": limit + 1}
+            )
+        found = [repo.to_batch(r) for r in rows[:limit]]
+        return Page(found if before is None else found[::-1], has_more=len(rows) > limit)
 
     async def cancel_batch(self, batch_id: str, *, now: int) -> Batch | None:  # noqa: D102
         def cancel(tx: Direct) -> None:

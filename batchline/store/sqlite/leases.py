@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from batchline.model import Batch, Claim, Lease, Outcome, Settlement
+from batchline.model import Batch, Lease, Outcome, Settlement
 from batchline.store import repo
 from batchline.store.database.direct import Direct
+from batchline.store.records import Claim
 
 from .base import SqliteParts, as_json, lease_key, statement
 

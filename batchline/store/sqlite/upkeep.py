@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchline.blobs.keys import is_finish_index, owner_of
-from batchline.model import Backlog
 from batchline.store.database.connection import Transaction
+from batchline.store.records import Backlog
 
 from .base import SqliteParts, as_json
 from .kept_bytes import TTL_S

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchline.model import FleetReport, Overview
+from batchline.model import FleetReport
 from batchline.store import repo, webhook_rows
 from batchline.store.database.look import look
+from batchline.store.records import Overview
 from batchline.webhooks.records import OutboxOverview
 
 from .base import SqliteParts, statement

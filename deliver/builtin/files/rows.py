@@ -75,7 +75,7 @@ class Row:
             return as_text(choice.get("finish_reason"))
         details = body.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
-        return as_text(reason or body.get("status"))
+        return as_text(reason or body.get("status") or body.get("stop_reason"))
 
     @property
     def model(self) -> str | None:

@@ -22,15 +22,19 @@ export const expected = async (name) => JSON.parse(await readFile(`${FOLDER}/${n
 export const createBatch = (fileId, more = {}) =>
   client.batches.create({ input_file_id: fileId, endpoint: CHAT, completion_window: '24h', ...more });
 
-// Looks until the batch is as it is waited for.
-export async function until(batch, condition) {
+// Looks until what is found is as it is waited for.
+export async function look(find, condition) {
   // its state is asked for: there is nothing that would tell of it
-  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(50)) {
-    const found = await client.batches.retrieve(batch.id);
+  for (const deadline = Date.now() + 150_000; Date.now() < deadline; await sleep(50)) {
+    const found = await find();
     if (condition(found)) return found;
   }
-  throw new Error(`${batch.id} was waited for in vain`);
+  throw new Error(`it was waited for in vain: ${condition}`);
 }
+
+export const retrieved = (batch, { from, condition }) => look(() => from.retrieve(batch.id), condition);
+
+export const until = (batch, condition) => retrieved(batch, { from: client.batches, condition });
 
 export const ended = (batch) => until(batch, (found) => TERMINAL.has(found.status));
 

@@ -30,6 +30,15 @@ def test_the_columns_of_a_response_and_of_a_chat_are_filled_alike():
     assert (row.error_code, row.error_message, row.request) == (None, None, None)
 
 
+def test_the_columns_of_a_message_are_filled_too():
+    """Anthropic's spelling."""
+    said = {"content": [{"type": "text", "text": "hello"}], "stop_reason": "max_tokens"}
+
+    row = answered(json.dumps(said).encode())
+
+    assert (row.text, row.finish_reason) == ("hello", "max_tokens")
+
+
 def test_a_line_without_an_answer_has_no_response():
     """The error tells why."""
     raw = error_record("batch_req_x", "c", code="batch_expired", message="too late")

@@ -79,6 +79,21 @@ def test_an_answer_of_responses_has_its_columns():
     assert made(RESPONSES, {}, answer, names) == [["so", "max_output_tokens", "m", 3, 2]]
 
 
+def test_an_answer_of_messages_has_its_columns():
+    """Anthropic's dialect has names of its own, too."""
+    answer = {
+        "model": "m",
+        "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "so"}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    }
+    names = ["prompt", "answer", "finish_reason", "model", "input_tokens", "output_tokens"]
+
+    rows_made = made("/v1/messages", {"messages": [USER]}, answer, names)
+
+    assert rows_made == [["later", "so", "end_turn", "m", 3, 2]]
+
+
 def test_each_vector_of_an_embeddings_request_is_a_row():
     """In the order of its inputs; what belongs to the whole line stands in the first, so that sums are right."""
     request = {"model": "e", "input": ["a", "b"]}

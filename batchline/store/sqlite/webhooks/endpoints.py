@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from batchline.model import Page
 from batchline.store import webhook_rows as rows
+from batchline.store.records import Page
 from batchline.store.sqlite.base import SqliteParts, as_json
 from batchline.webhooks.addresses import origin_of
 from batchline.webhooks.records import Delivery, Endpoint, EventType

@@ -1,0 +1,1 @@
+"""Other vendors' APIs over the same store: each folder translates one, at the edge. The core knows none."""
