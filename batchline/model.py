@@ -295,6 +295,8 @@ class BackendStatus:
     since: int
     """When it last changed between alive and not (Unix seconds)."""
     models: Sequence[str] = ()
+    endpoints: Sequence[str] | None = None
+    """Those that it offers of the endpoints that a batch may have; None: not known."""
     running: int | None = None
     waiting: int | None = None
     kv_cache_ratio: float | None = None

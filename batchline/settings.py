@@ -34,6 +34,7 @@ from batchline.config.types import (
     Hosts,
     Key,
     LogLevel,
+    MediaHosts,
     Networks,
     Origins,
     Secret,
@@ -48,6 +49,7 @@ from batchline.config.unknown_names import (
     unknown_variables,
 )
 from batchline.jsonl.body_rules import HIGHEST_BY_DEFAULT, REFUSED_BY_DEFAULT, BodyRules
+from batchline.outbound.media_urls import MediaRules
 from batchline.serving.origins import Known, known
 
 from .errors import Invalid
@@ -254,6 +256,21 @@ class Settings(FleetSettings, ListeningSettings, SynchronousSettings, BaseSettin
         LogLevel.INFO, description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
     log_json: bool = Field(False, description="Log lines as JSON objects instead of text")  # noqa: FBT003
+    media_hosts: MediaHosts = Field(
+        (),
+        description="Hosts from which the dispatcher fetches the audio of lines (`file_url`), comma "
+        "separated; `*.example.org`: all names below that one, `*`: any; unset: none, data URLs alone",
+    )
+    media_networks: Networks = Field(
+        (),
+        description="Private addresses or networks, comma separated, in which such hosts may be; public "
+        "addresses always",
+    )
+    media_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1,
+        description="Largest audio file that is fetched, or sent interactively",
+    )
     cell: str = Field(
         "local", description="Name of this host's group of processes, in metrics and leases"
     )
@@ -284,6 +301,11 @@ class Settings(FleetSettings, ListeningSettings, SynchronousSettings, BaseSettin
     def body_rules(self) -> BodyRules:
         """What a request may not ask of an engine."""
         return BodyRules(self.refused_fields, self.highest_values)
+
+    @property
+    def media_rules(self) -> MediaRules:
+        """Where the media of lines may come from."""
+        return MediaRules(self.media_hosts, self.media_networks, self.media_max_bytes)
 
     @property
     def database_path(self) -> Path:

@@ -30,12 +30,15 @@ from batchline.serving.ops import serve_ops
 from batchline.serving.request_log import bounded_request_log
 from batchline.settings import Settings
 from batchline.store import Work, open_store
+from dispatcher.attempts.line_rules import LineRules
 from dispatcher.attempts.retrying import RetryLimits
 from dispatcher.backends.balancer import Balancer
 from dispatcher.backends.liveness import HangLimits
 from dispatcher.batches.admit import Admission
 from dispatcher.batches.conduct import LOOK_S, Conductor
 from dispatcher.batches.publish import Publisher
+from dispatcher.media.audio import Audio
+from dispatcher.media.fetch import Fetcher
 from dispatcher.probing.canary import Canaries
 from dispatcher.probing.in_flight_limit import InFlightLimit
 from dispatcher.probing.look import Fleet
@@ -46,7 +49,6 @@ from dispatcher.sending.bodies import Bodies
 from dispatcher.sending.ended_lines import Outcomes
 from dispatcher.sending.flight import Flight
 from dispatcher.sending.gate import Gate
-from dispatcher.sending.line_rules import LineRules
 from dispatcher.sending.memory import Memory
 from dispatcher.sending.pump import ClaimLimits, Pump
 from dispatcher.sending.settle import Settler
@@ -92,6 +94,7 @@ async def serve(
                 alarm=alarm,
             )
         )
+        fetcher = await stack.enter_async_context(Fetcher(settings.media_rules))
         await stack.enter_async_context(bounded_request_log(metrics.unlogged_requests.inc))
         await stack.enter_async_context(serve_ops(Part.DISPATCHER, settings, metrics))
         _check_descriptors(settings)
@@ -101,6 +104,7 @@ async def serve(
             blobs,
             upstream,
             probe,
+            fetcher=fetcher,
             metrics=metrics,
             clock=clock,
             rests=rests,
@@ -130,6 +134,7 @@ def _admission(
         limits=Limits(settings.max_lines, settings.max_line_bytes, settings.max_faults),
         one_model=settings.one_model_per_batch,
         body=settings.body_rules,
+        media=settings.media_rules,
         served=probe.served if settings.refuse_unknown_models else _unknown,
         clock=clock,
     )
@@ -197,6 +202,7 @@ class Dispatcher:
         upstream: Upstream,
         probe: Probe,
         *,
+        fetcher: Fetcher,
         metrics: Metrics,
         clock: Clock,
         rests: Rests = RESTS,
@@ -211,6 +217,7 @@ class Dispatcher:
         balancer = _balancer(settings, clock=clock)
         self._memory = _memory(settings, metrics)
         bodies = Bodies(blobs, self._memory)
+        self._audio = Audio(settings.media_rules, fetcher, self._memory.media)
         self._settler = Settler(
             store,
             blobs,
@@ -242,6 +249,7 @@ class Dispatcher:
             upstream,
             balancer,
             bodies,
+            audio=self._audio,
             outcomes=outcomes,
             clock=self._clock,
             list_again=probe.list_again,
@@ -251,7 +259,7 @@ class Dispatcher:
             balancer,
             outcomes,
             memory=self._memory,
-            rules=LineRules(self._settings.body_rules),
+            rules=LineRules(self._settings.body_rules, self._settings.media_rules),
             retry=_retry_limits(self._settings),
             gate=self._gate,
             metrics=self._metrics,

@@ -43,6 +43,7 @@ from batchline.store import open_store
 from dispatcher.app import Dispatcher
 from dispatcher.batches.admit import Admission
 from dispatcher.batches.conduct import LOOK_S
+from dispatcher.media.fetch import Fetcher
 from dispatcher.probing.asker import TIMEOUT_S
 from dispatcher.probing.probe import Probe
 from dispatcher.replies.upstream import Upstream
@@ -95,6 +96,8 @@ class Bench:
         self.clock = Clock()
         """What the dispatcher takes for the time; leases count in real time all the same."""
         self.rests, self.look_s, self.probe_timeout_s = RESTS, LOOK_S, TIMEOUT_S
+        self.fetching = {}
+        """Options of what fetches media."""
         self._instead = defaultdict(dict)
         self.opened = opened
         self.stopping = asyncio.Event()
@@ -196,6 +199,7 @@ class Bench:
                 clock=self.clock,
                 timeout_s=self.probe_timeout_s,
             ) as probe,
+            Fetcher(values.media_rules, **self.fetching) as fetcher,
         ):
             blobs = stack.enter_context(closing(open_blobs(self.tmp_path / "blobs")))
             worker = Dispatcher(
@@ -204,6 +208,7 @@ class Bench:
                 Instead(blobs, self._instead["blobs"]),
                 Instead(upstream, self._instead["upstream"]),
                 probe,
+                fetcher=fetcher,
                 metrics=self.metrics,
                 clock=self.clock,
                 rests=self.rests,

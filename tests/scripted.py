@@ -20,6 +20,7 @@ from waiting import pass_time, until
 
 from dispatcher.probing.canary import NAME as CANARY
 
+IMAGES = {"created": 1, "data": [{"b64_json": "aGk="}]}
 HANG, RESET, TRUNCATE = "hang", "reset", "truncate"
 
 
@@ -60,6 +61,11 @@ def answer_for(path, body):
         "/v1/rerank": {"results": [{"index": n, "relevance_score": 0.5} for n in many]},
         "/v1/messages": message(),
         "/v1/messages/count_tokens": {"input_tokens": 7},
+        "/v1/moderations": {"results": [{"flagged": False, "categories": {}} for _ in many]},
+        "/v1/images/generations": IMAGES,
+        "/v1/images/edits": IMAGES,
+        "/v1/audio/transcriptions": {"text": "Hello."},
+        "/v1/audio/translations": {"text": "Hello."},
     }.get(path, completion())
 
 
@@ -74,6 +80,20 @@ def taking(seconds, script=None):
         return await answer if asyncio.iscoroutine(answer) else answer
 
     return take
+
+
+async def read_form(request):
+    """Read a form: a text, or a file's name, type and content, by the field's name; None where it is none."""
+    if request.content_type != "multipart/form-data":
+        return None
+    form = dict(await request.post())
+    for name, value in form.items():
+        if not isinstance(value, str):
+            content = value.file.read()
+            form[name] = SimpleNamespace(
+                filename=value.filename, content_type=value.content_type, content=content
+            )
+    return form
 
 
 class Share:
@@ -117,15 +137,19 @@ class Scripted:
         self.models = ["m"]
         """None: there is no such route; HANG: it never answers; a status: it refuses to list them."""
         self.models_asked = 0
+        self.absent = set()
+        """Endpoints that it does not offer."""
+        self.endpoints_asked = 0
         self.metrics = ""  # or what says it at each look: a text, or an answer of its own
         self.arrived = asyncio.Event()
         self.release = asyncio.Event()
 
     async def __aenter__(self):
-        app = web.Application(client_max_size=1 << 30)
+        app = web.Application(client_max_size=1 << 30, middlewares=[self._refuse_absent])
         app.router.add_get(self.path + "/health", self._health)
         app.router.add_get(self.path + "/metrics", self._metrics)
         app.router.add_get(self.path + "/v1/models", self._models)
+        app.router.add_get(self.path + "/v1/{tail:.*}", self._no_such_method)
         app.router.add_post(self.path + "/v1/{tail:.*}", self._answer)
         self.runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
@@ -200,6 +224,16 @@ class Scripted:
         data = [{"id": name, "object": "model"} for name in self.models]
         return web.json_response({"object": "list", "data": data})
 
+    @web.middleware
+    async def _refuse_absent(self, request, handler):
+        if request.path.removeprefix(self.path) in self.absent:
+            return web.json_response({"detail": "Not Found"}, status=404)
+        return await handler(request)
+
+    async def _no_such_method(self, request):
+        self.endpoints_asked += 1
+        return web.json_response({"detail": "Method Not Allowed"}, status=405)
+
     async def _answer(self, request):
         self.begun.set()
         try:
@@ -210,18 +244,20 @@ class Scripted:
             raise
 
     async def _take(self, request):
-        raw = await request.read()
+        form = await read_form(request) if "/audio/" in request.path else None
+        raw = await request.read() if form is None else None
         arrived = SimpleNamespace(
-            path=request.path.removeprefix(self.path), headers=request.headers, body=raw
+            path=request.path.removeprefix(self.path), headers=request.headers, body=raw, form=form
         )
-        body = json.loads(raw)
+        body = json.loads(raw) if form is None else form
         if request.headers.get("X-Request-Id", "").startswith(CANARY):
             self.canaries.append(arrived)
             if self.is_sick and self.script is not None:
                 return await self._perform(request, self.script(body, len(self.canaries)))
             return web.json_response(answer_for(request.path.removeprefix(self.path), body))
         self.requests.append(arrived)
-        tag = body.get("tag") or json.dumps(body, sort_keys=True)
+        untagged = request.headers.get("X-Request-Id") if form else json.dumps(body, sort_keys=True)
+        tag = body.get("tag") or untagged
         self.seen[tag] += 1
         self.request_ids.append(request.headers.get("X-Request-Id"))
         self.in_flight += 1

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchline.errors import Invalid
-from batchline.webhooks.addresses import Network, accepted_url
+from batchline.outbound.addresses import Network
+from batchline.webhooks.addresses import accepted_url
 from batchline.webhooks.records import EventType
 
 from . import parameters

@@ -10,7 +10,14 @@ ENDPOINTS = (
     "/v1/score",
     "/v1/rerank",
     "/v1/messages",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
 )
+AUDIO = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
+"""Those of them that take a form with a file; a line names it by URL."""
 COUNT_TOKENS = "/v1/messages/count_tokens"
 INTERACTIVE = (*ENDPOINTS, COUNT_TOKENS)
 """What is passed on at once: nobody batches a count of tokens."""

@@ -90,7 +90,7 @@ def choice(value: Json, options: Sequence[str], *, param: str) -> str:
     text = string(value, param=param)
     if text not in options:
         raise Invalid(
-            f"Invalid value: '{shown(text)}'. Supported values are: {_listed(options)}.",
+            f"Invalid value: '{shown(text)}'. Supported values are: {listed(options)}.",
             param=param,
             code="invalid_value",
         )
@@ -184,7 +184,8 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
-def _listed(options: Sequence[str]) -> str:
+def listed(options: Sequence[str]) -> str:
+    """Name options in a sentence: `'a', 'b', and 'c'`. There is at least one."""
     quoted = [f"'{option}'" for option in options]
     match quoted:
         case [one]:

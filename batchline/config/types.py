@@ -106,6 +106,11 @@ def _field(value: str) -> str:
     return value
 
 
+def _media_host(value: str) -> str:
+    below = "*." if value.startswith("*.") else ""
+    return below + checked_host(value.removeprefix(below))
+
+
 def _bounds(value: Any) -> Any:
     """Read `n=128,best_of=128`, or the mapping of a YAML file."""
     if isinstance(value, Mapping):
@@ -148,6 +153,12 @@ Hosts = Annotated[
     tuple[Annotated[str, BeforeValidator(_refusing(checked_host))], ...],
     NoDecode,
     BeforeValidator(_split),
+]
+MediaHosts = Annotated[
+    tuple[Annotated[str, BeforeValidator(_refusing(_media_host))], ...],
+    NoDecode,
+    BeforeValidator(_split),
+    AfterValidator(_once),
 ]
 Origins = Annotated[
     tuple[Annotated[str, BeforeValidator(_refusing(checked_origin))], ...],

@@ -30,7 +30,7 @@ REFUSED_BY_DEFAULT = (
 HIGHEST_BY_DEFAULT = (("best_of", 128), ("n", 128))  # OpenAI's bound of n
 NEEDED = frozenset({"model", "messages", "prompt", "input", "stream"})
 """Fields that no rule may name."""
-_LONGEST_VALUE = 512  # bytes; a longer number is over every bound
+LONGEST_VALUE = 512  # bytes; a longer number is over every bound
 _NULL = b"null"
 
 
@@ -57,11 +57,12 @@ class BodyRules:
             raw = getattr(found, attribute)
             if raw is msgspec.UNSET:
                 continue
-            value = memoryview(raw)[: _LONGEST_VALUE + 1].tobytes()
-            if fault := self._fault(name, value, param=prefix + name):
+            value = memoryview(raw)[: LONGEST_VALUE + 1].tobytes()
+            if fault := self.fault(name, value, param=prefix + name):
                 yield fault
 
-    def _fault(self, name: str, value: bytes, *, param: str) -> Fault | None:
+    def fault(self, name: str, value: bytes, *, param: str) -> Fault | None:
+        """Say what is wrong with a field that has a rule, or None; `value`: its JSON, or a form's text."""
         if value == _NULL:
             return None
         if name in self.refused:
@@ -99,7 +100,7 @@ def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
 
 def _is_above(value: bytes, highest: int) -> bool:
     """Whether a server may read this as a higher number; texts count too, since Pydantic reads them."""
-    if len(value) > _LONGEST_VALUE:
+    if len(value) > LONGEST_VALUE:
         return True
     try:
         given = json.loads(value)

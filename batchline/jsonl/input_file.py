@@ -189,7 +189,7 @@ class FileCheck:
             self._note_model(good.body.model)
 
     def _examine(self, line: bytes) -> None:
-        found = examine(line, self._rules.endpoint, self._rules.body)
+        found = examine(line, self._rules)
         if self._rules.on_faults is OnFaults.FAIL_BATCH:
             for fault in found.faults:
                 self._faults.add(fault, self._number)
@@ -275,4 +275,4 @@ class DuplicateCheck:
         if good is not None and is_utf8(line):
             custom_id: str = good.custom_id
             return custom_id
-        return examine(line, self._rules.endpoint, self._rules.body).custom_id
+        return examine(line, self._rules).custom_id

@@ -14,9 +14,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from batchline.api.endpoints import AUDIO
 from batchline.model import Fault
+from batchline.outbound.media_urls import NO_MEDIA, MediaRules
 from batchline.states import OnFaults
 
+from .audio_lines import audio_faults
 from .body_rules import NO_RULES, BodyRules
 from .encodings import misplaced_mark
 from .surrogates import without_lone_surrogates
@@ -27,6 +30,9 @@ _NEEDED = {
     "/v1/embeddings": ("input", "messages"),
     "/v1/responses": ("input", "prompt"),
     "/v1/messages": ("messages",),
+    "/v1/moderations": ("input",),
+    "/v1/images/generations": ("prompt",),
+    "/v1/images/edits": ("prompt",),
 }
 """Fields of which a body must hold one: the first is OpenAI's, the others are vLLM's."""
 _POSITIVE = {"/v1/messages": "max_tokens"}
@@ -75,6 +81,7 @@ class Rules:
     """The models that the fleet serves; None where that is not known: none is refused then."""
     one_model: bool = False
     body: BodyRules = NO_RULES
+    media: MediaRules = NO_MEDIA
     on_faults: OnFaults = OnFaults.FAIL_BATCH
 
 
@@ -95,8 +102,10 @@ REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     """Make the decoder of good lines: it returns custom_id and body.model, or raises one of `REFUSED`.
 
-    It refuses some good lines too: `examine` decides.
+    It refuses some good lines too: `examine` decides. Those for audio are all left to it.
     """
+    if endpoint in AUDIO:
+        return _refuse
     line = msgspec.defstruct(
         "GoodLine",
         [
@@ -110,8 +119,15 @@ def good_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(line).decode
 
 
+def _refuse(line: bytes) -> Any:
+    del line
+    raise msgspec.DecodeError
+
+
 @lru_cache(maxsize=16)
 def _good_body_decoder(endpoint: str, rules: BodyRules) -> Callable[[bytes], Any]:
+    if endpoint in AUDIO:
+        return _refuse
     return msgspec.json.Decoder(_good_body(endpoint, rules)).decode
 
 
@@ -151,8 +167,9 @@ def _named(name: str, *, is_needed: bool) -> Any:
     return msgspec.field(name=name) if is_needed else msgspec.field(default=None, name=name)
 
 
-def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
+def examine(line: bytes, rules: Rules) -> Examined:
     """Return every fault of a line; none if it is good."""
+    endpoint = rules.endpoint
     whole = without_lone_surrogates(line)
     parsed = _parsed(whole)
     if isinstance(parsed, Fault):
@@ -173,27 +190,28 @@ def examine(line: bytes, endpoint: str, rules: BodyRules) -> Examined:
             f"Expected '{endpoint}', but got '{_shown(url)}' instead."
         )
         faults.append(Fault("invalid_url", message, None, "url"))
-    model = _examine_body(parsed.body, endpoint, rules, faults)
+    model = _examine_body(parsed.body, rules, faults)
     return Examined(custom_id, model, tuple(faults))
 
 
-def body_faults(body: bytes, endpoint: str, rules: BodyRules) -> tuple[Fault, ...]:
+def body_faults(body: bytes, rules: Rules) -> tuple[Fault, ...]:
     """Return every fault of a body by itself; none if it is good."""
     is_text = is_utf8(body)
     try:
-        if is_text and not _good_body_decoder(endpoint, rules)(body).stream:
+        if is_text and not _good_body_decoder(rules.endpoint, rules.body)(body).stream:
             return ()
     except REFUSED:
         pass
     faults: list[Fault] = []
     try:
-        _examine_body(msgspec.Raw(without_lone_surrogates(body)), endpoint, rules, faults)
+        _examine_body(msgspec.Raw(without_lone_surrogates(body)), rules, faults)
     except REFUSED:
         return (_unparseable(body),)
     return tuple(faults) if is_text else (_unparseable(body),)
 
 
-def _examine_body(raw: _Field, endpoint: str, rules: BodyRules, faults: list[Fault]) -> str | None:
+def _examine_body(raw: _Field, rules: Rules, faults: list[Fault]) -> str | None:
+    endpoint = rules.endpoint
     if isinstance(raw, msgspec.UnsetType):
         faults.append(_missing("body"))
         return None
@@ -214,7 +232,9 @@ def _examine_body(raw: _Field, endpoint: str, rules: BodyRules, faults: list[Fau
         faults.append(_missing(f"body.{needed[0]}"))
     if name := _POSITIVE.get(endpoint):
         faults.extend(_not_positive(getattr(body, name), f"body.{name}"))
-    faults.extend(rules.faults(raw, prefix="body."))
+    if endpoint in AUDIO:
+        faults.extend(audio_faults(raw, rules.media))
+    faults.extend(rules.body.faults(raw, prefix="body."))
     return model
 
 

@@ -1,47 +1,30 @@
 """Where deliveries may go: to public addresses over HTTPS, and to networks that the operator named. Pure.
 
-A URL that a client gives makes this host send a request. So it must not reach what only this host reaches:
-loopback, private networks, link-local addresses (cloud metadata), and what is mapped onto them. Names are
-judged by the addresses that they lead to, at each connection anew (`post`).
+Names are judged by the addresses that they lead to, at each connection anew (`post`); which addresses are
+public, `batchline.outbound` says.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from batchline.errors import Invalid
+from batchline.outbound.addresses import (
+    Address,
+    Network,
+    is_host_and_port,
+    is_in,
+    is_plain,
+    is_public,
+)
 
 from .records import handler_at
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 LONGEST_URL = 2048
 _SCHEMES = {"http": 80, "https": 443}
 _LOCAL_NAMES = ("localhost", "internal", "local", "localdomain", "home.arpa", "intranet", "lan")
-_NAT64 = ip_network("64:ff9b::/96")
-_OF_THE_SITE = (
-    ip_network(
-        "192.0.0.0/24"
-    ),  # of protocols, and metadata at Oracle; ipaddress calls most of it global
-    ip_network("168.63.129.16/32"),  # what a host of Azure's asks about itself
-    ip_network(
-        "64:ff9b:1::/48"
-    ),  # NAT64 of the site's own: which IPv4 address is meant, only it knows
-)
-_LOW_32 = (1 << 32) - 1
-_UNUSUAL = re.compile(r"[^!-~]|\\")
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z_-]+(\.[0-9a-z_-]+)*\.?)(:[0-9]*)?")
 _SETTING = "BATCHLINE_WEBHOOK_NETWORKS"
 
 
@@ -79,7 +62,7 @@ def accepted_url(text: str, *, param: str, networks: Sequence[Network]) -> str:
 def _flaw_of(text: str, networks: Sequence[Network]) -> str | None:
     if len(text) > LONGEST_URL:
         return f"the URL has {len(text)} characters; at most {LONGEST_URL} are allowed."
-    if _UNUSUAL.search(text):
+    if not is_plain(text):
         return "write the URL in printable ASCII characters without spaces (percent-encoded)."
     try:
         parts = urlsplit(text)
@@ -94,7 +77,7 @@ def _flaw_of_parts(parts: SplitResult, port: int | None, networks: Sequence[Netw
         return "write an HTTPS URL, such as https://example.com/hook."
     if "@" in parts.netloc:
         return "user and password in the URL are not allowed; receivers know us by the signature."
-    if not _AUTHORITY.fullmatch(parts.netloc.lower()):
+    if not is_host_and_port(parts.netloc):
         return "write a host name (IDN as xn--…) or an IP address, and a port if it is another."
     if parts.fragment:
         return "a fragment (#…) would not be sent; leave it out."
@@ -126,33 +109,10 @@ def _flaw_of_name(host: str, networks: Sequence[Network]) -> str | None:
 
 def refusal_of(address: Address, networks: Sequence[Network], *, is_encrypted: bool) -> str | None:
     """Say why nothing is delivered to this address, or None: it is public, or its network is named."""
-    meant = _meant(address)
-    if any(address in network or meant in network for network in networks):
+    if is_in(address, networks):
         return None
-    if not _is_public(meant):
+    if not is_public(address):
         return f"{address} is not a public address, and {_SETTING} does not name its network."
     if not is_encrypted:
         return f"{address} is public, and only HTTPS is delivered to public addresses."
     return None
-
-
-def _meant(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 one stands for, if it does."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
-    if address in _NAT64 or int(address) <= _LOW_32:
-        return IPv4Address(int(address) & _LOW_32)
-    return IPv6Address(int(address))  # without a zone
-
-
-def _is_public(address: Address) -> bool:
-    is_site_local = isinstance(address, IPv6Address) and address.is_site_local
-    if is_site_local or any(address in network for network in _OF_THE_SITE):
-        return False
-    return address.is_global and not (address.is_multicast or address.is_reserved)

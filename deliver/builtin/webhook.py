@@ -17,7 +17,8 @@ import msgspec
 from batchline.clock import Clock
 from batchline.errors import Invalid
 from batchline.handlers import Context, EndedBatch, GiveUp, Results
-from batchline.webhooks.addresses import Network, accepted_url
+from batchline.outbound.addresses import Network
+from batchline.webhooks.addresses import accepted_url
 from batchline.webhooks.post import Poster, open_poster
 from batchline.webhooks.signing import signed_headers
 from deliver.builtin.section import read_section

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import msgspec
+
+from batchline.clock import Clock
 
 from .circuit import Circuit, Signal, State
 from .lacks import ANY, Lacking, Lacks, Need
@@ -38,8 +42,10 @@ class Backend:
     out_since: float = 0.0
     """When it was last taken from full service."""
     in_flight: int = 0
+    unsent: int = 0
+    """Of these, not sent yet: their files are fetched."""
     fresh: int = 0
-    """Of these, sent since the circuit was last opened or half-opened."""
+    """Of those in flight, placed since the circuit was last opened or half-opened."""
     answered_at: float = 0.0
     """When a line was last answered here, well or as a bad one."""
     busy_since: float = 0.0
@@ -53,6 +59,8 @@ class Backend:
     """Only isolated attempts are made here (`isolated`)."""
     models: frozenset[str] = frozenset()
     """What it lists; empty: unknown."""
+    not_offered: frozenset[str] = frozenset()
+    """Endpoints that it said it does not have, when it was looked at."""
     proof_need: Need = ANY
     """What the line needed for which it has to prove itself: a canary needs the same."""
     is_refusing: bool = False
@@ -63,9 +71,27 @@ class Backend:
 
         `model`: the one that it has to list for it, or None.
         """
-        if self.is_reserved or not self.serves(model):
+        if self.is_reserved or not self.serves(model) or need.endpoint in self.not_offered:
             return False
         return not self.lacks or self.lacks.allow(need, now)
+
+    @contextmanager
+    def preparing(self, clock: Clock) -> Iterator[None]:
+        """Mark a line that has its slot and is not sent yet: no server hangs because of that."""
+        self.unsent += 1
+        try:
+            yield
+        finally:
+            self.unsent -= 1
+            if self.in_flight - self.unsent == 1:
+                self.busy_since = clock.monotonic()
+
+    def reasons_against(self, need: Need) -> Iterator[str]:
+        """Say in words what it lacks of this need, as far as is known."""
+        if need.endpoint in self.not_offered:
+            yield f"has no {need.endpoint}: start a server that offers it"
+        elif self.lacks:
+            yield from self.lacks.reasons(need)
 
     def serves(self, model: str | None) -> bool:
         """Whether it lists this model, as far as is known."""

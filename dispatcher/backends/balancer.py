@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from batchline.api.endpoints import ENDPOINTS
 from batchline.clock import Clock
 from batchline.config.server_url import server_name
 from batchline.model import BackendStatus
@@ -29,6 +30,7 @@ _GRACE_S = 60.0
 _QUESTIONS_IN_GRACE = 6
 """At least so often a model that is lacking is asked for before its lines fail."""
 _MOST_SHARES = 1000
+_ENDPOINTS, _NONE = frozenset(ENDPOINTS), frozenset[str]()
 
 
 class Due(NamedTuple):
@@ -102,7 +104,7 @@ class Balancer:
 
     def place_at(self, backend: Backend, need: Need = ANY) -> Slot:
         """Give a line a slot at this backend, which has `room_at` it."""
-        if not backend.in_flight:
+        if backend.in_flight == backend.unsent:
             backend.busy_since = self._clock.monotonic()
         backend.in_flight += 1
         backend.fresh += 1
@@ -182,7 +184,7 @@ class Balancer:
         caps = sorted(
             backend.pressure.cap
             for backend in self.backends
-            if not backend.is_open and not (backend.lacks and any(backend.lacks.reasons(need)))
+            if not backend.is_open and not any(backend.reasons_against(need))
         )
         left = self._limit
         while caps and caps[0] < left / len(caps):
@@ -314,9 +316,14 @@ class Balancer:
         backend.is_leaving = False
         if status.alive:
             self._list(backend, frozenset(status.models))
+            known = status.endpoints
+            backend.not_offered = _NONE if known is None else _ENDPOINTS.difference(known)
         quiet_since = max(backend.answered_at, backend.busy_since)
         stillness = self._hang.stillness(
-            liveness, in_flight=backend.in_flight, quiet_since=quiet_since, now=now
+            liveness,
+            in_flight=backend.in_flight - backend.unsent,
+            quiet_since=quiet_since,
+            now=now,
         )
         if stillness is not None:
             backend.hung_at = backend.gone_at = now

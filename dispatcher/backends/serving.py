@@ -1,6 +1,6 @@
 """Which backends serve what: models, endpoints, long lines. Who of them has room is `balancer`'s matter.
 
-Known from the lists of models that the probe reads, and from refusals (`lacks`).
+Known from what the probe reads, lists of models and endpoints, and from refusals (`lacks`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Serving:
 
     def may_take(self, backend: Backend, need: Need, now: float) -> bool:
         """Whether it has what such a line needs, as far as is known; alive or not, reserved or not."""
-        if not backend.serves(self.asked(need.model)):
+        if not backend.serves(self.asked(need.model)) or need.endpoint in backend.not_offered:
             return False
         return not backend.lacks or backend.lacks.allow(need, now)
 
@@ -91,7 +91,7 @@ class Serving:
             return f"{but.name} refused it, and no other backend is in service to be asked."
         if self.is_unserved(need.model):
             return f"No backend in service serves {need.model}."
-        reasons = [(b.name, reason) for b in in_service for reason in b.lacks.reasons(need)]
+        reasons = [(b.name, reason) for b in in_service for reason in b.reasons_against(need)]
         return "; ".join(f"{name} {reason}" for name, reason in reasons) + "."
 
     @property
@@ -121,5 +121,5 @@ class Serving:
             for backend in self._backends
             if not (backend.is_open and not backend.answered_at)
             and backend.serves(model)
-            and not (backend.lacks and any(backend.lacks.reasons(need)))
+            and not any(backend.reasons_against(need))
         )

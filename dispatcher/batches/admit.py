@@ -19,6 +19,7 @@ from batchline.jsonl.body_rules import BodyRules
 from batchline.jsonl.input_file import DuplicateCheck, Faults, FileCheck, Limits, Report
 from batchline.jsonl.line_check import Rules
 from batchline.model import Batch, Fault, Slice
+from batchline.outbound.media_urls import NO_MEDIA, MediaRules
 from batchline.process.failpoints import failpoint
 from batchline.states import OnFaults
 from batchline.store import Conduct
@@ -49,6 +50,7 @@ class Admission:
         limits: Limits,
         one_model: bool,
         body: BodyRules,
+        media: MediaRules = NO_MEDIA,
         served: Callable[[], Awaitable[frozenset[str] | None]],
         clock: Clock,
     ) -> None:
@@ -57,6 +59,7 @@ class Admission:
         self._limits = limits
         self._one_model = one_model
         self._body = body
+        self._media = media
         self._served = served
         self._clock = clock
         self._turns = Turns(short=_AT_ONCE, long=_AT_ONCE)
@@ -93,13 +96,16 @@ class Admission:
             log.info("%s accepted: %d requests", batch.id, report.total)
 
     async def _rules(self, batch: Batch) -> Rules:
-        if batch.on_faults is OnFaults.FAIL_LINES:  # `sending.line_rules` looks at each of them
-            return Rules(batch.endpoint, body=self._body, on_faults=batch.on_faults)
+        if batch.on_faults is OnFaults.FAIL_LINES:  # `attempts.line_rules` looks at each of them
+            return Rules(
+                batch.endpoint, body=self._body, media=self._media, on_faults=batch.on_faults
+            )
         return Rules(
             batch.endpoint,
             served=await self._served(),
             one_model=self._one_model,
             body=self._body,
+            media=self._media,
         )
 
     async def _read(self, batch: Batch, check: FileCheck) -> list[Slice] | None:

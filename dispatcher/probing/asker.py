@@ -1,7 +1,8 @@
-"""Questions to one model server: its health, its models, its page of metrics. No memory, no decision."""
+"""Questions to one model server: its health, models, endpoints, metrics. No memory, no decision."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,9 +12,11 @@ from typing import Self
 import aiohttp
 import msgspec
 
-from batchline.api.endpoints import MODELS
+from batchline.api.endpoints import ENDPOINTS, MODELS
 from batchline.errors import NoDescriptors
 from batchline.process.descriptors import Alarm, are_out
+
+from .offered_endpoints import offered
 
 TIMEOUT_S = 5.0
 _GONE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
@@ -92,6 +95,11 @@ class Asker:
             return tuple(m.id for m in msgspec.json.decode(heard.page, type=_Models).data)
         except msgspec.DecodeError:
             return ()
+
+    async def endpoints(self, url: str) -> tuple[str, ...] | None:
+        """Ask which endpoints of batches it offers, and run none of them; None where it does not tell."""
+        heard = await asyncio.gather(*(self.get(url + path) for path in ENDPOINTS))
+        return offered(dict(zip(ENDPOINTS, (one.status for one in heard), strict=True)))
 
     async def get(self, url: str) -> Heard:
         """Ask one question."""

@@ -14,12 +14,15 @@ from functools import partial
 
 import msgspec
 
+from batchline.api.endpoints import AUDIO
 from batchline.metrics import Metrics
 from dispatcher.backends.backend import Backend
 from dispatcher.backends.circuit import Signal, only_errors
 from dispatcher.backends.lacks import Need
+from dispatcher.media.audio import form_of_data_url
+from dispatcher.media.silence import silence
 from dispatcher.replies.policy import POLICIES
-from dispatcher.replies.upstream import Break, Broken, Upstream
+from dispatcher.replies.upstream import JSON, Break, Broken, Upstream
 from dispatcher.replies.verdict import Failed, Retry, Setting, Succeeded, Verdict, judge
 from dispatcher.replies.wording import why_of
 
@@ -31,6 +34,9 @@ _WITHIN_S = 60.0
 _TEXT = "Hi"
 _TEXTS = [_TEXT, "Hello"]
 """Two: a server that gives one number whatever it is asked for shall be found out."""
+_IMAGE = (
+    "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # one pixel
+)
 _QUESTIONS: dict[str, dict[str, object]] = {
     "/v1/chat/completions": {
         "messages": [{"role": "user", "content": _TEXT}],
@@ -42,13 +48,17 @@ _QUESTIONS: dict[str, dict[str, object]] = {
     "/v1/score": {"text_1": _TEXT, "text_2": _TEXTS},
     "/v1/rerank": {"query": _TEXT, "documents": _TEXTS},
     "/v1/messages": {"messages": [{"role": "user", "content": _TEXT}], "max_tokens": 1},
+    "/v1/moderations": {"input": _TEXTS},
+    "/v1/images/generations": {"prompt": _TEXT},
+    "/v1/images/edits": {"prompt": _TEXT, "images": [{"image_url": _IMAGE}]},
 }
 
 
 def question(need: Need) -> bytes:
     """Return the body of a request that any working server answers which serves this."""
     model = {} if need.model is None else {"model": need.model}
-    return msgspec.json.encode(model | _QUESTIONS.get(need.endpoint, {}))
+    asked = {"file_url": silence()} if need.endpoint in AUDIO else {}
+    return msgspec.json.encode(model | _QUESTIONS.get(need.endpoint, asked))
 
 
 class Canaries:
@@ -89,13 +99,17 @@ class Canaries:
 
     async def _ask(self, backend: Backend) -> None:
         need = backend.proof_need
-        body = question(need)
+        body = sent = question(need)
+        kind = JSON
+        if need.endpoint in AUDIO:
+            sent, kind = form_of_data_url(body)
         reply = await self._upstream.send(
             need.endpoint,
-            body,
+            sent,
             request_id=NAME + secrets.token_hex(8),
             backend=backend.pin,
             within_s=_WITHIN_S,
+            content_type=kind,
         )
         if isinstance(reply, Broken) and reply.how is Break.NO_DESCRIPTORS:
             return  # it was not asked; it is with the next look

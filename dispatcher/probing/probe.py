@@ -1,4 +1,4 @@
-"""Looks at each backend: health, models, the engine's own gauges. Remembers; decides nothing about lines."""
+"""Looks at each backend: health, models, endpoints, the engine's own gauges. Remembers; decides nothing."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 1.0
 """One backend that is slow to answer does not delay the looks at the others."""
 _MODELS_EVERY = 10
+_ENDPOINTS_EVERY = 60  # looks; they change with a start or with a model, and each costs a request
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class _Memory:
     since: int = 0
     looks: int = 0
     models: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] | None = None
     gauges: Gauges = field(default_factory=Gauges)
     gauges_at: float = 0.0
     liveness: Liveness = field(default_factory=Liveness)
@@ -179,8 +181,7 @@ class Probe:
             except ValueError as exc:
                 gauges, reason = Gauges(), f"its /metrics cannot be read: {exc}"
         rate = self._take(memory, gauges)
-        if memory.looks % _MODELS_EVERY == 0:
-            memory.models = await self._asker.models(url)
+        await self._list(url, memory)
         memory.looks += 1
         return BackendStatus(
             server_name(url),
@@ -188,6 +189,7 @@ class Probe:
             alive=True,
             since=memory.since,
             models=memory.models,
+            endpoints=memory.endpoints,
             running=gauges.running,
             waiting=gauges.waiting,
             kv_cache_ratio=gauges.kv_cache_ratio,
@@ -195,6 +197,15 @@ class Probe:
             reason=reason,
             is_stale=heard.status is None,
         )
+
+    async def _list(self, url: str, memory: _Memory) -> None:
+        """Ask, where it is time to, what it serves."""
+        models = memory.models
+        if memory.looks % _MODELS_EVERY == 0:
+            models = await self._asker.models(url)
+        if memory.looks % _ENDPOINTS_EVERY == 0 or models != memory.models:
+            memory.endpoints = await self._asker.endpoints(url)
+        memory.models = models
 
     def _take(self, memory: _Memory, gauges: Gauges) -> float | None:
         """Remember the gauges; return the tokens a second since the last ones."""

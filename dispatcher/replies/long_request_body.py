@@ -13,9 +13,9 @@ class _LongPayload(Payload):
     """Bytes that the connection takes as fast as the other side reads them. May be written again."""
 
     _autoclose = True  # nothing to close
-    _value: bytes
+    _value: bytes | bytearray
 
-    def __init__(self, value: bytes, *, content_type: str) -> None:
+    def __init__(self, value: bytes | bytearray, *, content_type: str) -> None:
         super().__init__(value, content_type=content_type)
         self._size = len(value)
 
@@ -30,7 +30,7 @@ class _LongPayload(Payload):
             await writer.write(whole[start : start + _PIECE_BYTES])
 
 
-def json_payload(body: bytes) -> Payload:
-    """Wrap a JSON body for sending."""
+def payload(body: bytes | bytearray, *, content_type: str) -> Payload:
+    """Wrap a body for sending."""
     kind = _LongPayload if len(body) > _LONG_BYTES else BytesPayload
-    return kind(body, content_type="application/json")
+    return kind(body, content_type=content_type)

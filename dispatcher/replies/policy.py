@@ -32,6 +32,7 @@ class Reason(StrEnum):
     OUT_OF_TIME = "out_of_time"
     NO_BODY = "no_body"
     NO_DESCRIPTORS = "no_descriptors"
+    NO_MEDIA_YET = "media_unavailable"
     # the server was lost while it worked on the line
     RESET = "reset"
     TRUNCATED = "truncated"
@@ -66,6 +67,7 @@ class Reason(StrEnum):
     OUR_FAULT = "internal_error"
     # trying again would not help
     CLIENT_ERROR = "client_error"
+    NO_MEDIA = "media_refused"
     MODEL_GONE = "model_gone"
     TOO_LARGE = "too_large"
 
@@ -166,6 +168,7 @@ _SLOW = "The model server did not answer within {seconds:g} s."
 _OURS = "The dispatcher itself broke on this line, on every try: its log tells more."
 _HUNG = "The model server hung while it had this line, on every try."
 _GONE = "The model `{model}` does not exist. Served at present: {served}."
+_NO_MEDIA = "The audio of this request was not sent: {why}."
 _HUGE = "The model server's answer is too large to be stored."
 
 POLICIES: dict[Reason, Policy] = {
@@ -184,6 +187,14 @@ POLICIES: dict[Reason, Policy] = {
     Reason.NO_BODY: _nobody("the disk does not give out the line's body"),
     Reason.NO_DESCRIPTORS: _nobody(
         "the dispatcher has no file descriptor left (`ulimit -n`): it was not sent"
+    ),
+    Reason.NO_MEDIA_YET: Policy(
+        "the host of the line's `file_url` is late, broke off, or answers 408, 425, 429, 5xx: not sent",
+        Then.RETRY,
+        Counts.ATTEMPT,
+        Wait.BACK_OFF,
+        code="media_unavailable",
+        message=_NO_MEDIA,
     ),
     Reason.OUT_OF_TIME: _nobody("no whole answer before the batch's deadline"),
     Reason.RESET: _loss(
@@ -270,6 +281,13 @@ POLICIES: dict[Reason, Policy] = {
     ),
     Reason.CLIENT_ERROR: Policy(
         "any other 4xx, 501 with JSON; 422 with a text", Then.FAIL, signal=Signal.REJECTED
+    ),
+    Reason.NO_MEDIA: Policy(
+        "the line's `file_url` names a host that is not allowed, a file that is not there or too large, or "
+        "no base64: not sent",
+        Then.FAIL,
+        code="media_refused",
+        message=_NO_MEDIA,
     ),
     Reason.MODEL_GONE: Policy(
         "no living server has served the line's model for `model_grace_s`: 404 `model_not_found`",

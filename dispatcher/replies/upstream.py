@@ -20,10 +20,11 @@ from yarl import URL
 from batchline.config.server_url import server_name
 from batchline.process.descriptors import Alarm, are_out
 
-from .long_request_body import json_payload
+from .long_request_body import payload
 
 BACKEND_HEADER = "X-Batchline-Backend"
 """Tells our nginx which backend shall get a line."""
+JSON = "application/json"
 NGINX_GROUP = "batchline_backends"
 """The name of nginx's upstream group: it stands in X-Upstream when no server could be tried."""
 
@@ -122,11 +123,12 @@ class Upstream:
     async def send(
         self,
         path: str,
-        body: bytes,
+        body: bytes | bytearray,
         *,
         request_id: str,
         backend: str | None = None,
         within_s: float = math.inf,
+        content_type: str = JSON,
     ) -> Reply | Broken:
         """Post `body` to `path` and read the whole answer. Cancelling it aborts the request.
 
@@ -145,7 +147,7 @@ class Upstream:
         try:
             async with self._session.post(
                 url,
-                data=json_payload(body),
+                data=payload(body, content_type=content_type),
                 headers=given,
                 timeout=timeout,
                 allow_redirects=False,

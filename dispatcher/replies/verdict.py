@@ -17,6 +17,7 @@ from batchline.jsonl.surrogates import without_lone_surrogates
 from batchline.jsonl.upstream_answers import ReadAnswer, is_null, read_answer, read_usage
 from batchline.model import Usage
 from batchline.serving.retry_after import parse_retry_after
+from dispatcher.backends.circuit import Signal
 
 from .error_texts import (
     Body,
@@ -76,6 +77,11 @@ class Failed:
 
     result: Answer | NoAnswer
     reason: Reason
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether a backend said so, so that another one may be asked."""
+        return POLICIES[self.reason].signal is Signal.REJECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,18 @@ def without_body() -> Retry:
     return _without_answer(Reason.NO_BODY)
 
 
+def without_media(why: str, *, is_final: bool) -> Retry | Failed:
+    """Return the verdict on a line whose file is not there; `why`: the end of a sentence."""
+    reason = Reason.NO_MEDIA if is_final else Reason.NO_MEDIA_YET
+    verdict = _without_answer(reason, why=why)
+    return Failed(verdict.result, reason) if is_final else verdict
+
+
+def not_sent() -> Retry:
+    """Return the verdict on a line for which this process could open no connection."""
+    return _without_answer(Reason.NO_DESCRIPTORS)
+
+
 def model_gone(model: str | None, served: Sequence[str], *, request_id: str) -> Answer:
     """Return what a line fails with whose model nobody has served for so long."""
     shown = ", ".join(served[:_SHOWN_MODELS]) or "nothing"
@@ -167,9 +185,9 @@ def _judge_break(broken: Broken, setting: Setting) -> Verdict:
     return verdict if row.then is Then.RETRY else Failed(verdict.result, reason)
 
 
-def _without_answer(reason: Reason, **figures: float) -> Retry:
+def _without_answer(reason: Reason, **told: float | str) -> Retry:
     row = POLICIES[reason]
-    return Retry(NoAnswer(row.code or str(reason), row.message.format(**figures)), reason)
+    return Retry(NoAnswer(row.code or str(reason), row.message.format(**told)), reason)
 
 
 _MISSING = {

@@ -100,6 +100,23 @@ class _Scores(msgspec.Struct):
     results: list[_Score] | None = None
 
 
+class _Moderations(msgspec.Struct):
+    results: list[dict[str, msgspec.Raw]] | None = None
+
+
+class _Image(msgspec.Struct):
+    b64_json: str | None = None
+    url: str | None = None
+
+
+class _Images(msgspec.Struct):
+    data: list[_Image] | None = None
+
+
+class _Transcript(msgspec.Struct):
+    text: str | None = None
+
+
 class _Asked(msgspec.Struct):
     """What a request asks for, in the spellings that servers know."""
 
@@ -306,6 +323,43 @@ def _entries(value: msgspec.Raw) -> int:
     return 1 if entries is None else len(entries)
 
 
+# -- other
+
+
+def _moderations(answer: bytes, request: Body) -> Defect | None:
+    found = _read(answer, _Moderations)
+    results = (found and found.results) or []
+    wanted = max(1, _asked_texts(request))
+    if len(results) < wanted:
+        return _malformed(f"with {len(results)} results where {wanted} were asked for")
+    return None if all(results) else _malformed("with a result that says nothing")
+
+
+def _asked_texts(request: Body) -> int:
+    """How many texts are to be judged each by itself; the parts of one message (text, images) are one."""
+    asked = _read(request, _Asked)
+    texts = _read(asked.input, list[str]) if asked else None
+    return 1 if texts is None else len(texts)
+
+
+def _transcript(answer: bytes, request: Body) -> Defect | None:
+    """Accept a text, be it empty: what was heard may be silence."""
+    del request
+    found = _read(answer, _Transcript)
+    return _malformed("without a text") if found is None or found.text is None else None
+
+
+def _images(answer: bytes, request: Body) -> Defect | None:
+    del request
+    found = _read(answer, _Images)
+    images = (found and found.data) or []
+    if not images:
+        return _malformed("without any image")
+    if not all(image.b64_json or image.url for image in images):
+        return _malformed("with an image that has neither bytes nor a URL")
+    return None
+
+
 CHECKS: dict[str, Callable[[bytes, Body], Defect | None]] = {
     "/v1/chat/completions": _choices,
     "/v1/completions": _choices,
@@ -314,5 +368,10 @@ CHECKS: dict[str, Callable[[bytes, Body], Defect | None]] = {
     "/v1/score": _scores,
     "/v1/rerank": _ranks,
     "/v1/messages": _anthropic_message,
+    "/v1/moderations": _moderations,
+    "/v1/images/generations": _images,
+    "/v1/images/edits": _images,
+    "/v1/audio/transcriptions": _transcript,
+    "/v1/audio/translations": _transcript,
 }
 """The table: total over the endpoints that batches may have, by test."""

@@ -12,7 +12,7 @@
     pump      claims slices while lines are wanted, and renews their leases; `bodies` reads what they ask;
               `claim_sizes`: how many at once
     memory    how many bytes of requests and answers there may be
-    line_rules  which lines are bad by themselves, of batches in which those fail alone
+    media_room  its part for files
     ready     lines that wait for their turn
     flight    lines on their way; `attempt`: one send of one line; `gate`: closed while nothing can be sent
     ended_lines  how a line ends

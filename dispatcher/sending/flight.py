@@ -22,6 +22,7 @@ from batchline.metrics import Metrics
 from batchline.serving.request_log import REQUESTS
 from dispatcher.attempts.isolated_attempts import IsolatedAttempts
 from dispatcher.attempts.leased_slices import ReadyLine, UnderWay
+from dispatcher.attempts.line_rules import LineRules
 from dispatcher.attempts.quarantine import is_suspect
 from dispatcher.attempts.refusals import Refusals
 from dispatcher.attempts.retrying import TOO_LATE_S, Retrying, RetryLimits
@@ -43,7 +44,6 @@ from dispatcher.replies.verdict import (
 from .attempt import Sender
 from .ended_lines import Outcomes
 from .gate import Gate
-from .line_rules import LineRules
 from .memory import Memory
 from .ready import AHEAD_LINES, Ready
 
@@ -306,6 +306,10 @@ class Flight:
                 self._retrying.record_answer(line)
                 self._refusals.record_answer(line, slot)
                 await self.outcomes.succeed(line, answer, usage)
+            case Failed(result, _) if not verdict.is_refusal:
+                self.isolated.release(line)
+                self._refusals.withdraw(line)
+                await self.outcomes.fail(line, result)
             case Failed(result, _):
                 self.isolated.record_answer(line)
                 if self._refusals.record_refusal(line, verdict, slot):

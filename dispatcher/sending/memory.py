@@ -13,6 +13,8 @@ import asyncio
 
 from dispatcher.attempts.leased_slices import Held, ReadyLine
 
+from .media_room import MediaRoom
+
 
 class Memory:
     """The bytes held. Who waits here waits for lines in flight to end, and for answers to be stored."""
@@ -28,6 +30,10 @@ class Memory:
         self._answer_bytes = 0.0  # that a line in flight will take, by what came lately
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
+        self.media = MediaRoom(
+            most_bytes // 2, make_room=self._make_room, count=self._count, freed=self._freed
+        )
+        """What files take, which lines name by URL."""
 
     @property
     def free_bytes(self) -> int:
@@ -121,6 +127,9 @@ class Memory:
         """Take in an answer, until it is given back; others of about its size will follow."""
         self.held_bytes += size_bytes
         self._answer_bytes = max(size_bytes, self._answer_bytes * 0.9)
+
+    def _count(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
 
     def _fits(self, size_bytes: int) -> bool:
         return self.held_bytes + self._reserved + size_bytes <= self._most_bytes

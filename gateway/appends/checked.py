@@ -13,6 +13,7 @@ from batchline.errors import Invalid
 from batchline.jsonl.body_rules import BodyRules
 from batchline.jsonl.line_check import (
     REFUSED,
+    Rules,
     another_model,
     duplicate,
     examine,
@@ -21,6 +22,7 @@ from batchline.jsonl.line_check import (
     too_long,
 )
 from batchline.model import Batch
+from batchline.outbound.media_urls import MediaRules
 from gateway.new_batches.inherited_fields import REFUSED as NO_OBJECT
 from gateway.new_batches.inherited_fields import Inheritance, Known
 
@@ -34,6 +36,7 @@ class RequestRules:
     line_bytes: int
     one_model: bool
     body: BodyRules
+    media: MediaRules
 
 
 class CheckedRequests:
@@ -41,7 +44,7 @@ class CheckedRequests:
 
     def __init__(self, batch: Batch, requests: Requests, rules: RequestRules) -> None:
         assert batch.appends is not None, "it takes requests"
-        self._endpoint = batch.endpoint
+        self._checks = Rules(batch.endpoint, body=rules.body, media=rules.media)
         self._model = batch.appends.default_model
         self._requests = requests
         self._rules = rules
@@ -106,7 +109,7 @@ class CheckedRequests:
             good = None
         if good is not None and not good.body.stream and is_utf8(line):
             return good.custom_id, good.body.model
-        found = examine(line, self._endpoint, self._rules.body)
+        found = examine(line, self._checks)
         for fault in found.faults:
             raise where.refuse(fault)
         assert found.custom_id is not None, "a line without it has a fault"

@@ -80,7 +80,10 @@ async def _stored(request: web.Request, batch: Batch) -> Append:
         held = await stack.enter_async_context(HeldBody(settings.data_dir, disk_space=disk_space))
         requests = await _receive(request, held)
         rules = RequestRules(
-            settings.max_line_bytes, settings.one_model_per_batch, settings.body_rules
+            settings.max_line_bytes,
+            settings.one_model_per_batch,
+            settings.body_rules,
+            settings.media_rules,
         )
         checked = CheckedRequests(batch, requests, rules)
         if held.size_bytes > SHORT_BYTES:

@@ -11,7 +11,7 @@ import msgspec
 from batchline.api import bodies, parameters
 from batchline.errors import Invalid
 from batchline.jsonl.body_rules import BodyRules
-from batchline.jsonl.line_check import examine
+from batchline.jsonl.line_check import Rules, examine
 
 ENDPOINT = "/v1/responses"
 
@@ -62,7 +62,7 @@ def read_background_request(rules: BodyRules, body: bytes | mmap) -> BackgroundR
     for name in _NOT_SENT:
         fields.pop(name, None)
     line = _line(fields)
-    found = examine(line, ENDPOINT, rules)
+    found = examine(line, Rules(ENDPOINT, body=rules))
     for fault in found.faults:
         param = fault.param.removeprefix("body.") if fault.param else None
         raise Invalid(fault.message, param=param, code=fault.code)

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from batchline.api.bodies import BatchRequest, read_batch_request
 from batchline.api.callback import Callbacks
+from batchline.api.offered_endpoints import check_offered
 from batchline.api.parameters import JsonObject, shown
 from batchline.blobs.keys import file_key
 from batchline.errors import Invalid, StoreUnavailable
@@ -164,6 +165,8 @@ async def _add(
 
 async def _new_batch(request: web.Request, asked: Asked) -> NewBatch:
     wanted = asked.wanted
+    report = await request.app[STORE].fleet_report()
+    check_offered(wanted.endpoint, report, now=now(request))
     if asked.input is not None:
         file_id, key = asked.input.file_id, asked.input.key
     elif wanted.appends is not None:

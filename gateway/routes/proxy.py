@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from batchline.api.endpoints import INTERACTIVE
+from batchline.api.endpoints import AUDIO, INTERACTIVE
 from batchline.api.parameters import not_json
 from batchline.errors import Invalid
 from batchline.jsonl.body_rules import BodyRules
@@ -29,6 +29,8 @@ from gateway.answer_headers import request_id
 from gateway.answers import write
 from gateway.connections.connection import Connection
 from gateway.dialects.anthropic.errors import has_form, translated
+from gateway.forms.content_disposition import read_header
+from gateway.forms.ruled_fields import refuse_ruled_fields
 from gateway.keys import METRICS, SETTINGS
 from gateway.transfer.disk_space import disk_space_of
 from gateway.transfer.interactive_body import receive
@@ -38,7 +40,7 @@ from gateway.upstream.session import BROKEN, fault, onward, post
 
 PATHS = INTERACTIVE
 
-_EVENTS = "text/event-stream"
+_EVENTS, _FORM = "text/event-stream", "multipart/form-data"
 _BACK = (
     "Content-Type",
     "Content-Encoding",
@@ -94,9 +96,18 @@ async def pass_on(request: web.Request, body: HeldBody) -> web.StreamResponse:
 
 
 async def _receive(request: web.Request, body: HeldBody) -> None:
-    """Read the whole body. Raises Invalid: it is no JSON object, or breaks a rule; UnsupportedEncoding."""
-    await receive(request, body)
-    await body.look(partial(_refuse, request.app[SETTINGS].body_rules))
+    """Read the whole body. Raises UnsupportedEncoding; Invalid: it breaks a rule, or is no JSON object.
+
+    The endpoints that take a file take a form, too.
+    """
+    rules = request.app[SETTINGS].body_rules
+    is_form = request.path in AUDIO and request.content_type == _FORM
+    await receive(request, body, has_file=is_form)
+    if is_form:
+        _, given = read_header(request.headers["Content-Type"])
+        await refuse_ruled_fields(body.pieces(), given.get("boundary", ""), rules)
+    else:
+        await body.look(partial(_refuse, rules))
 
 
 def _refuse(rules: BodyRules, body: bytes | mmap) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from batchline.api import parameters
-from batchline.api.endpoints import ENDPOINTS
+from batchline.api.endpoints import AUDIO, ENDPOINTS
 from batchline.errors import Invalid
 from batchline.jsonl.body_rules import BodyRules
 from batchline.model import Fault
@@ -22,6 +22,8 @@ from batchline.model import Fault
 LONGEST_CUSTOM_ID = 1024
 """Characters: a call holds its answers in memory, and each repeats it."""
 
+_PATHS = tuple(path for path in ENDPOINTS if path not in AUDIO)
+"""Those for audio take a form with a file, and a request here is JSON."""
 _CHAT, _EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 _BY_FIELD = {
     "messages": _CHAT,
@@ -132,7 +134,7 @@ def _read_body(line: _Line, rules: BodyRules) -> tuple[str, bytes, bool]:
     fields = _decode_fields(body)
     path = _path_for(fields)
     if not _is(line.url, b"null"):
-        path = _one_of(ENDPOINTS, line.url, param="url")
+        path = _one_of(_PATHS, line.url, param="url")
     if not _is(fields.get("stream", _NULL), b"null", b"false"):
         raise Invalid(
             "Streaming is not possible in a call of many requests. Leave 'stream' out, or send this "

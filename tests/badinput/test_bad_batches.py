@@ -69,7 +69,7 @@ FIELDS = {
     "endpoint null": ("endpoint", None, "invalid_type", "got null"),
     "endpoint a number": ("endpoint", 1.5, "invalid_type", "got a decimal"),
     "endpoint empty": ("endpoint", "", "invalid_value", "Supported values are: '/v1/"),
-    "endpoint unknown": ("endpoint", "/v1/moderations", "invalid_value", "'/v1/moderations'"),
+    "endpoint unknown": ("endpoint", "/v1/videos", "invalid_value", "'/v1/videos'"),
     "endpoint with a slash": ("endpoint", "/v1/embeddings/", "invalid_value", "Supported"),
     "endpoint in capitals": ("endpoint", "/V1/EMBEDDINGS", "invalid_value", "Supported"),
     "endpoint with a query": ("endpoint", "/v1/embeddings?a=b", "invalid_value", "Supported"),

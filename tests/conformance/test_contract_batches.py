@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import web
 from inputs import requests
+from media_host import WAV, MediaHost
 from scripted import HANG, completion, error
 from waiting import until
 
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
 ENDPOINTS = [
     "/v1/chat/completions",
     "/v1/completions",
@@ -18,6 +22,14 @@ ENDPOINTS = [
     pytest.param("/v1/score", marks=pytest.mark.spec("beyond-endpoints")),
     pytest.param("/v1/rerank", marks=pytest.mark.spec("beyond-endpoints")),
     pytest.param("/v1/messages", marks=pytest.mark.spec("beyond-endpoints")),
+    *(
+        pytest.param(endpoint, marks=pytest.mark.spec("beyond-endpoints"))
+        for endpoint in ("/v1/audio/transcriptions", "/v1/audio/translations")
+    ),
+    *(
+        pytest.param(endpoint, marks=pytest.mark.spec("3.2-endpoints-others"))
+        for endpoint in ("/v1/moderations", "/v1/images/generations", "/v1/images/edits")
+    ),
 ]
 
 
@@ -26,7 +38,11 @@ ENDPOINTS = [
 async def test_each_endpoint_reaches_its_path(api, endpoint):
     """The batch names it, and its line goes to that path of the model server."""
     line = requests(1).replace(b"/v1/chat/completions", endpoint.encode())
-    line = line.replace(b'"messages"', b'"input": "x", "prompt": "x", "max_tokens": 1, "messages"')
+    fields = (
+        b'"input": "x", "prompt": "x", "max_tokens": 1, "file_url": "data:audio/wav;base64,AAAA", '
+        b'"messages"'
+    )
+    line = line.replace(b'"messages"', fields)
     batch = await api.create(line, endpoint=endpoint)
     async with api.dispatching():
         ended = await api.ended(batch)
@@ -36,21 +52,53 @@ async def test_each_endpoint_reaches_its_path(api, endpoint):
 
 
 @pytest.mark.spec("3.2-endpoints-others")
-@pytest.mark.parametrize(
-    "endpoint",
-    ["/v1/moderations", "/v1/images/generations", "/v1/images/edits", "/v1/videos"],
-)
-async def test_endpoints_that_no_model_server_has_are_refused(api, endpoint):
-    """At once, with the list of what is offered."""
-    file = await api.upload()
-
-    answer = await api.post(
-        "/v1/batches", input_file_id=file.id, endpoint=endpoint, completion_window="24h"
-    )
+async def test_endpoints_that_no_batch_may_have_are_refused(api):
+    """At once, with the list of those that it may have."""
+    answer = await created(api, endpoint="/v1/videos")
 
     assert answer.status == 400
     assert answer.json["error"]["param"] == "endpoint"
     assert "'/v1/chat/completions'" in answer.json["error"]["message"]
+
+
+@pytest.mark.spec("beyond-endpoints")
+async def test_audio_that_a_line_names_goes_its_whole_way(api):
+    """Fetched from a host that is allowed, sent as a form, and its text comes back."""
+    async with MediaHost() as host:
+        url = host.url(name="127.0.0.1")
+        body = {"model": "m", "file_url": url, "response_format": "verbose_json"}
+        line = {"custom_id": "a", "method": "POST", "url": TRANSCRIPTIONS, "body": body}
+        batch = await api.create(json.dumps(line).encode(), endpoint=TRANSCRIPTIONS)
+        loopback = ip_network("127.0.0.0/8")
+        async with api.dispatching(media_hosts=("127.0.0.1",), media_networks=(loopback,)):
+            ended = await api.ended(batch)
+
+    (request,) = api.upstream.requests
+    assert request.form["file"].content == WAV
+    assert request.form["response_format"] == "verbose_json"
+    assert ended["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    ((result,), _) = await api.results(ended)
+    assert result["response"]["body"] == {"text": "Hello."}
+
+
+@pytest.mark.spec("3.2-endpoints-others", "beyond-offered")
+async def test_endpoints_that_no_model_server_has_are_refused(api):
+    """As soon as the fleet was looked at, with the list of those that it has."""
+    api.upstream.absent = {"/v1/moderations", "/v1/images/edits"}
+    async with api.dispatching():
+
+        async def is_looked_at():
+            return (await api.call("GET", "/v1/models")).json["data"]
+
+        await until(is_looked_at)
+        refused = await created(api, endpoint="/v1/moderations")
+        taken = await created(api, endpoint="/v1/images/generations")
+
+    assert (refused.status, taken.status) == (400, 200)
+    assert refused.json["error"]["param"] == "endpoint"
+    offered = refused.json["error"]["message"].partition("Offered are: ")[2]
+    assert "'/v1/images/generations'" in offered
+    assert "'/v1/images/edits'" not in offered
 
 
 async def created(api, **fields):

@@ -504,6 +504,9 @@ def test_half_a_surrogate_pair_is_no_custom_id():
         ("/v1/responses", "input"),
         ("/v1/score", "text_1"),
         ("/v1/rerank", "query"),
+        ("/v1/moderations", "input"),
+        ("/v1/images/generations", "prompt"),
+        ("/v1/images/edits", "prompt"),
     ],
 )
 def test_each_endpoint_takes_its_own_body(endpoint, given):

@@ -381,6 +381,25 @@ def test_whoever_writes_a_password_is_told_where_it_goes():
         load_settings(upstream_url="http://me:hunter2@vllm:8000")
 
 
+def test_hosts_of_media_are_names_or_all_below_one(monkeypatch):
+    """Each once, as it is compared."""
+    monkeypatch.setenv("BATCHLINE_MEDIA_HOSTS", "Media.Example.org, *.CDN.example.org,192.0.2.7,")
+    monkeypatch.setenv("BATCHLINE_MEDIA_NETWORKS", "10.0.0.7")
+
+    rules = load_settings().media_rules
+
+    assert rules.hosts == ("media.example.org", "*.cdn.example.org", "192.0.2.7")
+    assert [str(network) for network in rules.networks] == ["10.0.0.7/32"]
+
+
+@pytest.mark.parametrize("host", ["https://media.example.org", "a.*.example.org", "*.", "**"])
+def test_what_is_no_host_of_media_stops_the_start(monkeypatch, host):
+    """Nothing is allowed by mistake."""
+    monkeypatch.setenv("BATCHLINE_MEDIA_HOSTS", host)
+    with pytest.raises(Invalid, match="BATCHLINE_MEDIA_HOSTS: a host is a name"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from batchline.jsonl.body_rules import BodyRules
-from batchline.jsonl.line_check import body_faults
+from batchline.jsonl.line_check import Rules, body_faults
 from batchline.states import BatchStatus, OnFaults
 
 MESSAGES = "/v1/messages"
 GOOD = {"model": "m", "max_tokens": 5, "messages": []}
-RULES = BodyRules(refused=("chat_template",), highest=(("n", 4),))
+RULES = Rules(MESSAGES, body=BodyRules(refused=("chat_template",), highest=(("n", 4),)))
 
 BAD = {
     "no model": ({"max_tokens": 5, "messages": []}, "missing_required_parameter", "model"),
@@ -35,22 +35,21 @@ def line(number, body):
 def test_what_is_wrong_with_a_body(body, code, param):
     """The same faults as where a whole file is checked."""
     assert [
-        (fault.code, fault.param)
-        for fault in body_faults(json.dumps(body).encode(), MESSAGES, RULES)
+        (fault.code, fault.param) for fault in body_faults(json.dumps(body).encode(), RULES)
     ] == [(code, f"body.{param}")]
 
 
 @pytest.mark.parametrize("body", [b'{"model":"m\xff"}', b'{"x":' + b"[" * 99_999, b"{"])
 def test_a_body_that_is_no_text_or_no_json(body):
     """Nothing breaks on it."""
-    assert [fault.code for fault in body_faults(body, MESSAGES, RULES)] == ["invalid_json_line"]
+    assert [fault.code for fault in body_faults(body, RULES)] == ["invalid_json_line"]
 
 
 def test_a_good_body_has_no_fault():
     """Whatever else it holds; half a surrogate pair is the model server's to judge."""
     for more in (b"", b',"stream":false', b',"n":4', b',"x":"\\ud800"', b',"chat_template":null'):
         body = json.dumps(GOOD).encode()[:-1] + more + b"}"
-        assert body_faults(body, MESSAGES, RULES) == ()
+        assert body_faults(body, RULES) == ()
 
 
 async def test_bad_lines_fail_alone_and_are_not_sent(bench, upstream):

@@ -15,6 +15,7 @@ from dispatcher.replies.whole_answers import CHECKS, GOOD_ENDS, Missing, defect_
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 EMBEDDINGS, SCORE, RERANK = "/v1/embeddings", "/v1/score", "/v1/rerank"
 MESSAGES = "/v1/messages"
+MODERATIONS, IMAGES, EDITS = "/v1/moderations", "/v1/images/generations", "/v1/images/edits"
 MALFORMED, ABORTED, ENGINE = Missing.MALFORMED, Missing.ABORTED, Missing.ENGINE_ERROR
 
 
@@ -147,6 +148,28 @@ CASES = {
     "a message without content": (MESSAGES, message(content=None), {}, MALFORMED),
     "a message that is {}": (MESSAGES, {}, {}, MALFORMED),
     "a chat instead of a message": (MESSAGES, choices(choice()), {}, MALFORMED),
+    # moderations
+    "a judgement": (MODERATIONS, {"results": [{"flagged": False}]}, {"input": "a"}, None),
+    "of a text and an image": (
+        MODERATIONS,
+        {"results": [{"flagged": True}]},
+        {"input": [{"type": "text", "text": "a"}, {"type": "image_url"}]},
+        None,
+    ),
+    "a judgement too few": (
+        MODERATIONS,
+        {"results": [{"flagged": False}]},
+        {"input": ["a", "b"]},
+        MALFORMED,
+    ),
+    "no judgement": (MODERATIONS, {"results": []}, {"input": "a"}, MALFORMED),
+    "a judgement that says nothing": (MODERATIONS, {"results": [{}]}, {"input": "a"}, MALFORMED),
+    # images
+    "an image": (IMAGES, {"data": [{"b64_json": "aGk="}]}, {"prompt": "a"}, None),
+    "an image elsewhere": (EDITS, {"data": [{"url": "https://x/a.png"}]}, {"prompt": "a"}, None),
+    "no image": (IMAGES, {"data": []}, {"prompt": "a"}, MALFORMED),
+    "an image without bytes": (EDITS, {"data": [{"b64_json": ""}]}, {"prompt": "a"}, MALFORMED),
+    "an image that is a word": (IMAGES, {"data": ["a"]}, {"prompt": "a"}, MALFORMED),
 }
 
 

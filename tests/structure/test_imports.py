@@ -27,7 +27,11 @@ ONLY_IN = {
         "batchline/serving/ops.py",
         "dispatcher/probing/gauges.py",
     },
-    "httpcore": {"batchline/webhooks/post.py"},
+    "httpcore": {
+        "batchline/outbound/connection.py",
+        "batchline/webhooks/post.py",
+        "dispatcher/media/fetch.py",
+    },
     "standardwebhooks": {"batchline/webhooks/signing.py"},
     "asyncpg": {"deliver/builtin/postgres.py"},
     "obstore": {"deliver/builtin/s3.py"},
@@ -51,6 +55,7 @@ AIOHTTP_CLIENT = {
 HTTPX = (
     "batchline/cli/",
     "batchline/fleet/health.py",
+    "batchline/outbound/connection.py",
     "batchline/webhooks/post.py",
     "deliver/builtin/label_studio/client.py",
 )
@@ -59,9 +64,10 @@ ROOMS = {
     "backends": (),
     "replies": ("backends",),
     "attempts": ("backends", "replies"),
-    "sending": ("attempts", "backends", "replies"),
+    "media": (),
+    "sending": ("attempts", "backends", "media", "replies"),
     "batches": ("attempts", "sending"),
-    "probing": ("backends", "replies", "sending"),
+    "probing": ("backends", "media", "replies", "sending"),
     "upkeep": ("sending",),
 }
 """The folders of the dispatcher, and which others each uses."""

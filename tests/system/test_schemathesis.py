@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from aiohttp import web
 from prometheus_page import samples
-from scripted import HANG, Scripted, answer_for, error
+from scripted import HANG, Scripted, answer_for, error, read_form
 
 from batchline.settings import Settings
 from batchline.store import open_store
@@ -55,7 +55,12 @@ class ModelServer(Scripted):
 
     async def _take(self, request):
         operation = self._document["paths"][request.path]["post"]
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        content = operation["requestBody"]["content"]
+        if "multipart/form-data" in content:
+            form = await read_form(request) or {}
+            is_whole = isinstance(form.get("model"), str) and hasattr(form.get("file"), "content")
+            return web.json_response({"text": ""}) if is_whole else error(400, "model and file")
+        schema = content["application/json"]["schema"]
         whole = schema | {"components": self._document["components"]}
         try:
             body = json.loads(await request.read())

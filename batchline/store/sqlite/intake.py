@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from batchline.api.appends import Added, Append, AppendLimits, Refused
-from batchline.jsonl.appended_slices import cut
 from batchline.model import Batch, File, NewBatch, UsedKey
 from batchline.process.failpoints import failpoint
 from batchline.states import BatchStatus, SliceState
 from batchline.store import repo
+from batchline.store.appended_slices import cut
 from batchline.store.database.connection import Transaction
 from batchline.store.database.direct import Direct
 from batchline.store.records import Page

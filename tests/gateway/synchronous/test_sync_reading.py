@@ -125,6 +125,7 @@ def test_a_model_that_is_not_plain_is_asked_for(model, served, said):
         ('{"method": "GET", "body": {}}', "invalid_value", "method"),
         ('{"method": 1, "body": {}}', "invalid_type", "method"),
         ('{"url": "/v1/files", "body": {}}', "invalid_value", "url"),
+        ('{"url": "/v1/audio/transcriptions", "body": {}}', "invalid_value", "url"),
         ('{"url": [], "body": {}}', "invalid_type", "url"),
         ("{}", "missing_required_parameter", "body"),
         ('{"body": "{}"}', "invalid_type", "body"),

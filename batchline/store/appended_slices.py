@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batchline.api.appends import AppendedLine
+from batchline.jsonl.input_file import SLICE_BYTES, SLICE_LINES
 from batchline.model import Slice
-
-from .input_file import SLICE_BYTES, SLICE_LINES
 
 
 def cut(
