@@ -31,12 +31,17 @@ def read_yaml(content: bytes) -> Any:
         raise ValueError(f"it is not UTF-8 (byte {exc.start + 1})") from exc
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes nothing but texts
-    except yaml.MarkedYAMLError as exc:
-        mark = exc.problem_mark or exc.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(f"{where}{exc.problem or exc.context}") from exc
     except yaml.YAMLError as exc:
-        raise ValueError("it holds characters that YAML does not allow") from exc
+        raise ValueError(told(exc)) from exc
+
+
+def told(exc: yaml.YAMLError) -> str:
+    """Say what is wrong with a text, and where; it shows no value, since that may be a secret."""
+    if not isinstance(exc, yaml.MarkedYAMLError):
+        return "it holds characters that YAML does not allow"
+    mark = exc.problem_mark or exc.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{where}{exc.problem or exc.context}"
 
 
 class _Loader(yaml.BaseLoader):

@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from batchline.config.bounded_yaml import told
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _STATUSES = ("completed", "expired", "cancelled")
@@ -59,7 +61,7 @@ def read_sections(
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as exc:
-        return (), [f"it is not YAML: {exc}"]
+        return (), [f"it is not YAML: {told(exc)}"]
     if content is None:
         return (), []
     if not isinstance(content, dict):

@@ -24,7 +24,7 @@ def test_a_section_says_which_handler_runs_when_and_within_what():
     ("text", "says"),
     [
         ("- a", "it must map names to settings"),
-        ("a: [1", "while parsing"),
+        ("s3: {secret_access_key: [hunter2", "it is not YAML: line 1, column"),
         ("'a b': {}", "a name has up to 64 letters"),
         ("csv: [1]", "its settings must be a mapping"),
         ("csv: {handler: 7}", "'handler' must be the name of a handler"),
@@ -43,6 +43,7 @@ def test_each_fault_is_named(text, says):
 
     assert len(faults) == 1
     assert says in faults[0]
+    assert "hunter2" not in faults[0]
 
 
 def test_what_is_registered_is_taken_once():
