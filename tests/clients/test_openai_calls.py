@@ -260,7 +260,7 @@ ERRORS = {
         (openai.NotFoundError, 404, "model_not_found", "model"),
     ),
     "unknown route": (
-        lambda c, f: c.images.generate(prompt="x"),
+        lambda c, f: c.fine_tuning.jobs.list(),
         (openai.NotFoundError, 404, None, None),
     ),
 }
