@@ -47,8 +47,11 @@ class BackgroundRequest:
 
 
 def is_background(body: bytes | mmap) -> bool:
-    """Whether a JSON object asks to be answered in the background."""
-    found = _peek(body).background
+    """Whether a JSON object asks to be answered in the background. Raises Invalid: it is none."""
+    try:
+        found = _peek(body).background
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise parameters.not_json(exc) from exc
     return not isinstance(found, msgspec.UnsetType) and bytes(found) == b"true"
 
 
@@ -62,7 +65,10 @@ def read_background_request(rules: BodyRules, body: bytes | mmap) -> BackgroundR
     for name in _NOT_SENT:
         fields.pop(name, None)
     line = _line(fields)
-    found = examine(line, Rules(ENDPOINT, body=rules))
+    try:
+        found = examine(line, Rules(ENDPOINT, body=rules))
+    except RecursionError as exc:  # a line is nested deeper than the body that it holds
+        raise parameters.not_json(exc) from exc
     for fault in found.faults:
         param = fault.param.removeprefix("body.") if fault.param else None
         raise Invalid(fault.message, param=param, code=fault.code)

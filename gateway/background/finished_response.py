@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
 from batchline.api.objects.encoding import encode
+from batchline.jsonl.nesting import read_checked
 from batchline.jsonl.result_lines import EXPIRED_CODE, EXPIRED_MESSAGE
 from batchline.model import Batch
 from batchline.states import BatchStatus
@@ -116,6 +118,16 @@ def answered(batch: Batch, record: bytes) -> bytes:
     What every response has and this one lacks is filled in. Raises msgspec.DecodeError where the record is
     no result line.
     """
+    try:
+        return read_checked(partial(_answered, batch), record)
+    except msgspec.DecodeError:
+        raise
+    except ValueError:
+        error = ResponseError(code="server_error", message="The answer is nested too deeply.")
+        return _encoded(batch, "failed", error)
+
+
+def _answered(batch: Batch, record: bytes) -> bytes:
     result = _result(record)
     if result.response is None:
         return _encoded(batch, "failed", _unrun(result.error or _Reason()))

@@ -86,3 +86,18 @@ def test_what_cannot_be_run_later_is_refused_now(fields, param, says):
 def test_what_is_no_json_object_is_refused(body):
     with pytest.raises(Invalid, match="We could not parse the JSON body"):
         read_background_request(RULES, body)
+
+
+def test_however_deep_a_request_is_nested_it_is_taken_or_refused():
+    """Each reader has its own limit, near the same depth: none of them may break."""
+    refused = 0
+    for depth in (10, *range(900, 1030), 100_000):
+        nested = b"[" * depth + b"]" * depth
+        body = b'{"model":"m","background":true,"input":' + nested + b"}"
+        try:
+            assert is_background(body)
+            read_background_request(RULES, body)
+        except Invalid:
+            refused += 1
+
+    assert 0 < refused < 132

@@ -228,6 +228,21 @@ async def test_what_is_not_there_is_404(gateway, path):
         assert "No response found" in answer.json["error"]["message"]
 
 
+@pytest.mark.parametrize("depth", [*range(900, 1000, 20), 100_000])
+async def test_an_answer_that_is_nested_deeply_is_shown_or_said_to_be(gateway, depth):
+    made = await gateway.client.responses.create(**ASKED)
+    nested = b"[" * depth + b"]" * depth
+    body = b'{"object":"response","status":"completed","output":' + nested + b"}"
+    record = answer_record("r", "c", status=200, upstream_id="u", body=body)
+    await end(gateway, made.id, record, OK)
+
+    async with gateway.http.get(f"{gateway.url}/v1/responses/{made.id}") as answer:
+        shown = await answer.read()  # json is no deeper reader than ours
+
+    assert answer.status == 200
+    assert (b'"completed"' in shown) is (depth < 1000)
+
+
 async def test_a_batch_is_no_response(gateway):
     batch = await gateway.create_batch()
     path = f"/v1/responses/{batch.id.replace('batch_', 'resp_')}"
