@@ -169,6 +169,13 @@ def _named(name: str, *, is_needed: bool) -> Any:
 
 def examine(line: bytes, rules: Rules) -> Examined:
     """Return every fault of a line; none if it is good."""
+    try:
+        return _examined(line, rules)
+    except RecursionError:  # one decoder had room for it, and another, called from deeper, had none
+        return Examined(None, None, (_unparseable(line),))
+
+
+def _examined(line: bytes, rules: Rules) -> Examined:
     endpoint = rules.endpoint
     whole = without_lone_surrogates(line)
     parsed = _parsed(whole)
